@@ -1,0 +1,197 @@
+"""The catalogue: products with what is known of them, as arrays for training and as products for all else.
+
+Shapes: N products of the table, A slots (attributes of the category that has most).
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from facetry.catalogue.photos import PhotoFinder, guess_pattern
+from facetry.catalogue.source import Source, find_source
+from facetry.catalogue.table import (
+    Layout,
+    collect,
+    find_layout,
+    place_labels,
+    scan,
+    tidy,
+    unreadable,
+)
+from facetry.catalogue.vocabulary import complete, read_taxonomy, seen_values
+from facetry.errors import CatalogueError
+from facetry.predictions import category_codes, head_slots
+from facetry.product import Product
+from facetry.taxonomy import Taxonomy
+
+_GUESS_FROM = 20  # products looked at to guess how photos are named
+
+
+def open_catalogue(
+    path: str | Path, *, images: str | Path | None = None, taxonomy: Taxonomy | None = None
+) -> "Catalogue":
+    """Open a challenge folder, a table or a `catalogue.yaml`; see `catalogue.source`.
+
+    With a `taxonomy` given, the table's values are held against it; else the table's own values
+    complete the declared ones.
+
+    Raises:
+        CatalogueError: a table that cannot be read, or lacks a column.
+        TaxonomyError: a malformed taxonomy file.
+    """
+    source = find_source(Path(path), images=Path(images) if images else None)
+    declared = taxonomy
+    if declared is None and source.taxonomy:
+        declared = read_taxonomy(source.taxonomy)
+    raw = scan(source.table)
+    names = [name for name in raw.collect_schema() if name != "row"]
+    layout = find_layout(names, source.columns, declared)
+    clean = tidy(raw, layout, source.table)
+    if taxonomy is None:
+        seen = seen_values(clean, layout, source.table)
+        taxonomy = complete(declared, seen, layout)
+    return Catalogue(
+        source=source,
+        layout=layout,
+        taxonomy=taxonomy,
+        scan=place_labels(clean, layout, taxonomy),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Catalogue:
+    """A table of products with its taxonomy. `scan` is the table, lazily, in its tidy form."""
+
+    source: Source
+    layout: Layout
+    taxonomy: Taxonomy
+    scan: pl.LazyFrame
+
+    def __len__(self) -> int:
+        return self.table.height
+
+    @cached_property
+    def table(self) -> pl.DataFrame:
+        """The tidy table with labels as indices into the head's values, null for none (N rows)."""
+        codes = [self._code(slot).alias(f"label_{slot}") for slot in range(self.taxonomy.num_slots)]
+        return collect(self.scan.with_columns(*codes), self.source.table)
+
+    @cached_property
+    def labels(self) -> NDArray[np.int16]:
+        """Known labels as indices into the head's values (N, A); -1 where there is none."""
+        columns = [f"label_{slot}" for slot in range(self.taxonomy.num_slots)]
+        return self.table.select(pl.col(columns).fill_null(-1)).to_numpy()
+
+    @cached_property
+    def category_codes(self) -> NDArray[np.int64]:
+        """Each product's category index (N); -1 for one that the taxonomy does not have."""
+        return category_codes(self.taxonomy, self.table["category"].fill_null("").to_list())
+
+    @cached_property
+    def heads(self) -> NDArray[np.int64]:
+        """The head behind each slot of each product (N, A); -1 where there is none."""
+        slots = head_slots(self.taxonomy)
+        return np.where(self.category_codes[:, None] >= 0, slots[self.category_codes], -1)
+
+    @cached_property
+    def photos(self) -> PhotoFinder:
+        """Where the photos are; the pattern is guessed from the first products if none is given."""
+        pattern = self.source.photo_pattern
+        if pattern is None:
+            first = collect(self.scan.select("id").head(_GUESS_FROM), self.source.table)
+            pattern = guess_pattern(self.source.images, first["id"].drop_nulls().to_list())
+        return PhotoFinder(self.source.images, pattern)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of ids, categories and labels: tells whether two catalogues teach the same."""
+        digest = hashlib.sha256("\n".join(map(str, self.table["id"])).encode())
+        digest.update(self.taxonomy.to_json().encode())
+        digest.update(np.ascontiguousarray(self.labels).tobytes() + self.category_codes.tobytes())
+        return digest.hexdigest()
+
+    def products(self, rows: Sequence[int] | NDArray[np.int64] | None = None) -> list[Product]:
+        """Some rows (or all) as products, photos not yet decoded."""
+        table = self.table if rows is None else self.table[np.asarray(rows, dtype=np.int64)]
+        return self._products(table, coded=True)
+
+    def stream(self, num_rows: int) -> Iterator[list[Product]]:
+        """All products, at most `num_rows` at a time, read from the table as they are asked for.
+
+        Raises:
+            CatalogueError: the table turns out to be unreadable further down.
+        """
+        try:
+            for part in self.scan.collect_batches(chunk_size=num_rows, maintain_order=True):
+                for slice_ in part.iter_slices(num_rows):
+                    yield self._products(slice_, coded=False)
+        except pl.exceptions.PolarsError as error:
+            raise unreadable(self.source.table, error) from error
+
+    def require_sound(self) -> None:
+        """Refuse a table that cannot be worked with.
+
+        Raises:
+            CatalogueError: no rows, rows without an id, or ids that stand twice.
+        """
+        ids = self.scan.select("row", "id")
+        if collect(ids.head(1), self.source.table).is_empty():
+            raise CatalogueError(
+                f"{self.source.table.name} has no rows.", hint="It needs a header and at least one product."
+            )
+        doubled = collect(ids.filter(pl.col("id").is_duplicated() | pl.col("id").is_null()).head(5), self.source.table)
+        if doubled.height:
+            row, each = doubled.row(0)
+            what = f"The id {each!r} stands more than once" if each is not None else "There is no id"
+            raise CatalogueError(
+                f"{what} (row {row} of {self.source.table.name}).",
+                hint="Ids must be unique. `facetry check` lists every such row.",
+            )
+
+    def _products(self, table: pl.DataFrame, *, coded: bool) -> list[Product]:
+        columns = [f"label_{slot}" for slot in range(self.taxonomy.num_slots)]
+        labels = zip(*(table[column].to_list() for column in columns), strict=True)
+        rows = zip(*(table[name].to_list() for name in ("id", "category", "photo", "text")), labels, strict=True)
+        products = []
+        for id_, category, photo, text, cells in rows:
+            paths, problem = self.photos.find(id_, photo)
+            products.append(
+                Product(
+                    id=id_,
+                    category=category or "",
+                    photos=paths,
+                    text=text,
+                    labels=self._known(category, cells, coded=coded),
+                    problem=problem,
+                )
+            )
+        return products
+
+    def _known(self, category: str, cells: Sequence[int | str | None], *, coded: bool) -> dict[str, str]:
+        """Attribute -> value of what is labelled, values outside the taxonomy left out."""
+        if category not in self.taxonomy.categories:
+            return {}
+        heads = self.taxonomy.heads_of(category)
+        pairs = zip(heads, cells, strict=False)
+        if coded:
+            return {head.attribute: head.values[int(cell)] for head, cell in pairs if cell is not None}
+        return {head.attribute: str(cell) for head, cell in pairs if cell in head.values}
+
+    def _code(self, slot: int) -> pl.Expr:
+        """A slot's value texts as indices into the values of the row's head."""
+        codes = {
+            f"{category}\0{value}": index
+            for category in self.taxonomy.categories
+            for head in self.taxonomy.heads_of(category)[slot : slot + 1]
+            for index, value in enumerate(head.values)
+        }
+        key = pl.col("category") + "\0" + pl.col(f"label_{slot}")
+        if not codes:
+            return pl.lit(None, pl.Int16)
+        return key.replace_strict(codes, default=None, return_dtype=pl.Int16)

@@ -1,0 +1,57 @@
+"""Which files hold a product's photos. No path may leave the photo folder."""
+
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from facetry.catalogue.source import CHALLENGE_PATTERN
+from facetry.errors import CatalogueError, PhotoProblem
+from facetry.product import ProductId
+
+_PATTERNS = (CHALLENGE_PATTERN, *(f"{{id}}.{end}" for end in ("jpg", "jpeg", "png", "webp")))
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoFinder:
+    """Finds photos below `folder`, by `pattern` from the id or by the names in the photo column."""
+
+    folder: Path | None
+    pattern: str = CHALLENGE_PATTERN
+
+    def find(self, product_id: ProductId, cell: str | None) -> tuple[tuple[Path, ...], str]:
+        """The paths of a product's photos, and a problem or "". Nothing on disk is looked at."""
+        if self.folder is None:
+            return (), PhotoProblem.NONE_GIVEN
+        names = [name.strip() for name in (cell or "").split("|") if name.strip()]
+        names = names or self._named(product_id)
+        if not all(_stays_below(name) for name in names):
+            return (), PhotoProblem.OUTSIDE
+        return tuple(self.folder / name for name in names), "" if names else PhotoProblem.NONE_GIVEN
+
+    def _named(self, product_id: ProductId) -> list[str]:
+        try:
+            return [self.pattern.format(id=product_id)]
+        except (ValueError, KeyError, IndexError) as error:
+            raise CatalogueError(
+                f"The photo pattern {self.pattern!r} does not fit the id {product_id!r}: {error}.",
+                hint="Use {id}, or {id:06d} for whole numbers padded to six digits.",
+            ) from error
+
+
+def guess_pattern(folder: Path | None, ids: list[ProductId]) -> str:
+    """The pattern that finds most photos of the first few products."""
+
+    def num_found(pattern: str) -> int:
+        fits = [each for each in ids if "06d" not in pattern or isinstance(each, int)]
+        return sum((folder / pattern.format(id=each)).exists() for each in fits) if folder else 0
+
+    fallback = CHALLENGE_PATTERN if all(isinstance(each, int) for each in ids) else "{id}.jpg"
+    best = max(_PATTERNS, key=num_found)
+    return best if num_found(best) else fallback
+
+
+def _stays_below(name: str) -> bool:
+    """Whether a relative path, as either system writes it, has no way out of its folder."""
+    return not any(
+        path.anchor or ".." in path.parts or "\0" in name
+        for path in (PurePosixPath(name), PureWindowsPath(name))
+    )

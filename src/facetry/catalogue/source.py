@@ -1,0 +1,134 @@
+"""Where a catalogue lies: its table, its photo folder, its taxonomy, and which column holds what.
+
+Three ways to say it: a folder in the challenge's layout, a table file (what lies beside it is found),
+or a `catalogue.yaml` that names everything. The last holds the fields of `Source`:
+
+    table: products.parquet
+    images: photos
+    columns: {id: sku, category: type, photo: image, attributes: {color: colour, neck: neckline}}
+"""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from facetry.errors import CatalogueError, nearest
+
+CHALLENGE_PATTERN = "{id:06d}.jpg"
+"""How the challenge names a product's photo."""
+
+_TABLES = {".csv", ".tsv", ".parquet", ".pq"}
+
+
+class Columns(BaseModel):
+    """Which column holds what. `attributes` maps an attribute to its column.
+
+    Without `attributes` the table either has the challenge's `attr_1`, `attr_2`, ... or columns
+    called like the taxonomy's attributes.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str = "id"
+    category: str = "Category"
+    photo: str | None = None
+    text: str | None = None
+    attributes: dict[str, str] | None = None
+
+
+class Source(BaseModel):
+    """A table with what belongs to it; relative paths in a file count from that file's folder.
+
+    `photo_pattern` makes a photo's name from the product's id, as in `{id:06d}.jpg`; where a column
+    names the photos instead, several in one cell are parted by `|`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    table: Path
+    images: Path | None = None
+    photo_pattern: str | None = None
+    taxonomy: Path | None = None
+    columns: Columns = Columns()
+
+
+def find_source(path: Path, *, images: Path | None = None) -> Source:
+    """The source behind `path`: a challenge folder, a table file or a `catalogue.yaml`.
+
+    Raises:
+        CatalogueError: nothing usable there.
+    """
+    if path.is_dir():
+        source = _folder_source(path)
+    elif not path.exists():
+        hint = nearest(path.name, [each.name for each in path.parent.glob("*")])
+        raise CatalogueError(f"There is no file or folder {str(path)!r}.", hint=hint)
+    elif path.suffix in {".yaml", ".yml"}:
+        source = read_source(path)
+    else:
+        source = _table_source(path)
+    if images is not None:
+        if not images.is_dir():
+            raise CatalogueError(f"The photo folder {str(images)!r} does not exist.")
+        source = source.model_copy(update={"images": images})
+    return source
+
+
+def read_source(path: Path) -> Source:
+    """Read a `catalogue.yaml`.
+
+    Raises:
+        CatalogueError: not YAML, an unknown key, a missing or malformed value.
+    """
+    try:
+        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        source = Source.model_validate(content)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise CatalogueError(f"{path} is not YAML: {error}") from error
+    except ValidationError as error:
+        raise CatalogueError(_first_fault(path, error)) from error
+    base = path.parent
+    return source.model_copy(
+        update={
+            "table": base / source.table,
+            "images": base / source.images if source.images else None,
+            "taxonomy": base / source.taxonomy if source.taxonomy else None,
+        }
+    )
+
+
+def _first_fault(path: Path, error: ValidationError) -> str:
+    fault = error.errors()[0]
+    place = ".".join(str(part) for part in fault["loc"]) or "the top level"
+    return f"{path}: {place}: {fault['msg']}"
+
+
+def _folder_source(folder: Path) -> Source:
+    described = folder / "catalogue.yaml"
+    if described.exists():
+        return read_source(described)
+    table = folder / "train.csv"
+    if not table.exists():
+        raise CatalogueError(
+            f"{str(folder)!r} is not a catalogue: it has neither train.csv nor catalogue.yaml.",
+            hint="Name a table file, or write a catalogue.yaml that names table, images and columns.",
+        )
+    return _table_source(table)
+
+
+def _table_source(table: Path) -> Source:
+    """What lies beside a table: its photos and the challenge's attribute list."""
+    if table.suffix.lower() not in _TABLES:
+        raise CatalogueError(
+            f"{table.name!r} is not a table that can be read.",
+            hint=f"Allowed: {', '.join(sorted(_TABLES))}, or a catalogue.yaml.",
+        )
+    folders = [table.with_name(f"{table.stem}_images"), table.with_name("images")]
+    taxonomies = [table.with_name("category_attributes.parquet"), table.with_name("taxonomy.yaml")]
+    return Source(
+        table=table,
+        images=next((folder for folder in folders if folder.is_dir()), None),
+        taxonomy=next((file for file in taxonomies if file.exists()), None),
+    )

@@ -1,0 +1,115 @@
+"""What can go wrong through no fault of the code: one tree of errors, each with a way out.
+
+FacetryError                 every error a user can cause or meet
+├── CatalogueError           a table, its columns, its rows or its photo folder
+├── TaxonomyError            categories, attributes, values
+├── RecipeError              a recipe's keys or values
+├── ImageError               one photo that cannot be used; carries the reason as a `PhotoProblem`
+├── BackboneError            an unknown backbone, or weights that do not fit it
+│   └── WeightsUnavailable   weights that could not be fetched
+├── ModelFolderError         a model folder that is missing, incomplete, damaged or too new
+├── PredictorMismatch        predictors that cannot work together
+├── TrainingError            training that cannot go on
+│   └── NonFiniteLoss        the loss became NaN or infinite
+└── MissingExtra             an optional package that is not installed
+"""
+
+import difflib
+from collections.abc import Iterable
+from enum import StrEnum
+
+
+class FacetryError(Exception):
+    """A message that says what was got and what is allowed, and a hint that says what to do next."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+class CatalogueError(FacetryError):
+    """A table, its columns, its rows or its photo folder cannot be used."""
+
+
+class TaxonomyError(FacetryError):
+    """Categories, attributes or values that are malformed or unknown."""
+
+
+class RecipeError(FacetryError):
+    """A recipe has an unknown key or a value that is not allowed."""
+
+
+class PhotoProblem(StrEnum):
+    """Why a photo could not be used; the value is what reports and tables show."""
+
+    NONE_GIVEN = "no photo given"
+    MISSING = "file not found"
+    OUTSIDE = "path leaves the image folder"
+    EMPTY = "file is empty"
+    NOT_AN_IMAGE = "not an image"
+    FORMAT = "image format not allowed"
+    TOO_LARGE = "too many pixels"
+    TRUNCATED = "file is truncated"
+    UNREADABLE = "cannot be decoded"
+
+
+class ImageError(FacetryError):
+    """One photo that cannot be used."""
+
+    def __init__(self, problem: PhotoProblem, detail: str = "") -> None:
+        super().__init__(f"{problem.value} ({detail})" if detail else problem.value)
+        self.problem = problem
+
+
+class BackboneError(FacetryError):
+    """A backbone that is not known, or weights that do not fit it."""
+
+
+class WeightsUnavailable(BackboneError):
+    """Pretrained weights that could not be fetched."""
+
+
+class ModelFolderError(FacetryError):
+    """A model folder that is missing, incomplete, damaged or made by a newer version."""
+
+
+class PredictorMismatch(FacetryError):
+    """Predictors that cannot work together, or on this catalogue."""
+
+
+class TrainingError(FacetryError):
+    """Training that cannot start or go on."""
+
+
+class NonFiniteLoss(TrainingError):
+    """The loss became NaN or infinite; the last good checkpoint is kept."""
+
+
+class MissingExtra(FacetryError):
+    """An optional package that is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(
+            f"{package} is not installed.", hint=f"Install it with: pip install 'facetry[{extra}]'"
+        )
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint that names the known name closest to `name`, or all of them when none is close.
+
+    >>> nearest("Catgory", ["id", "Category"])
+    "Did you mean 'Category'?"
+    >>> nearest("x", ["id", "Category"])
+    'Known: Category, id.'
+    """
+    names = sorted(set(known))
+    folded = {each.casefold(): each for each in reversed(names)}
+    close = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
+    if close:
+        return f"Did you mean {folded[close[0]]!r}?"
+    shown = ", ".join(names[:12]) + (f", ... ({len(names)} in all)" if len(names) > 12 else "")
+    return f"Known: {shown}."

@@ -1,0 +1,233 @@
+"""The one seam: what every predictor satisfies, and the one result type it returns.
+
+Shapes: B products, C categories, A attributes (slots) of the category that has most, V values
+of the head that has most. A slot past a category's attributes and a value past a head's values are
+padding.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facetry.errors import PredictorMismatch
+from facetry.product import Preprocess, Product, ProductId
+from facetry.taxonomy import Taxonomy
+
+if TYPE_CHECKING:
+    import polars as pl
+
+FILL = "dummy_value"
+"""What the challenge's submission holds where a category has no such attribute."""
+
+
+class Predictor(Protocol):
+    """Anything that turns products into predictions.
+
+    `preprocesses` says in which forms it wants a photo; the caller's loader decodes each photo once
+    and fills `Product.pixels` with just those, so that memory does not depend on the photos' size.
+    """
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        """What it predicts."""
+        ...
+
+    @property
+    def preprocesses(self) -> tuple[Preprocess, ...]:
+        """The pixel forms it reads from `Product.pixels`."""
+        ...
+
+    def predict(self, products: Sequence[Product]) -> "Predictions":
+        """Predict every product, in order; one with a `problem` is recorded, not guessed."""
+        ...
+
+
+def head_slots(taxonomy: Taxonomy) -> NDArray[np.int64]:
+    """The head behind each category's slot; -1 where there is none."""
+    slots = np.full((len(taxonomy.categories), taxonomy.num_slots), -1)  # C A
+    for row, category in enumerate(taxonomy.categories):
+        indices = taxonomy.head_indices(category)
+        slots[row, : len(indices)] = indices
+    return slots
+
+
+def value_mask(taxonomy: Taxonomy) -> NDArray[np.bool_]:
+    """Which values are real, not padding, for each category's slot."""
+    counts = np.array(
+        [len(head.values) for head in taxonomy.heads] + [0]
+    )  # -1 finds the last: none
+    return np.arange(taxonomy.num_values) < counts[head_slots(taxonomy)][..., None]  # C A V
+
+
+def category_codes(taxonomy: Taxonomy, categories: Sequence[str]) -> NDArray[np.int64]:
+    """Each category's index; -1 for one that the taxonomy does not have."""
+    known = {category: index for index, category in enumerate(taxonomy.categories)}
+    return np.array([known.get(category, -1) for category in categories], dtype=np.int64)  # B
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Predictions:
+    """A probability over values for each product and each attribute of its category.
+
+    `probabilities` (B, A, V) sums to 1 over a head's values and is 0 in padding; all of it is 0 for
+    a product with a problem, whose reason stands in `problems` ("" otherwise).
+    """
+
+    taxonomy: Taxonomy
+    ids: tuple[ProductId, ...]
+    categories: tuple[str, ...]
+    probabilities: NDArray[np.float32]
+    problems: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        shape = (len(self.ids), self.taxonomy.num_slots, self.taxonomy.num_values)
+        assert self.probabilities.shape == shape, (self.probabilities.shape, shape)
+        assert self.probabilities.dtype == np.float32
+        assert len(self.categories) == len(self.problems) == len(self.ids)
+        sums = self.probabilities.sum(axis=2)
+        assert np.allclose(sums, self.head_mask, atol=1e-4), (
+            "probabilities must sum to 1 over a head"
+        )
+        assert (self.probabilities[~self.value_mask] == 0).all(), "probability in padding"
+
+    @classmethod
+    def of(
+        cls, taxonomy: Taxonomy, products: Sequence[Product], probabilities: NDArray[np.float32]
+    ) -> "Predictions":
+        """Predictions for `products`; what belongs to a product with a problem is cleared.
+
+        An unknown category is such a problem.
+        """
+        categories = tuple(product.category for product in products)
+        known = category_codes(taxonomy, categories) >= 0
+        problems = tuple(
+            product.problem or ("" if is_known else f"unknown category {product.category!r}")
+            for product, is_known in zip(products, known, strict=True)
+        )
+        fine = np.array([not problem for problem in problems], dtype=bool)
+        return cls(
+            taxonomy=taxonomy,
+            ids=tuple(product.id for product in products),
+            categories=categories,
+            probabilities=np.where(fine[:, None, None], probabilities, np.float32(0)),
+            problems=problems,
+        )
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["Predictions"]) -> "Predictions":
+        """One after the other; at least one part, all with the same taxonomy."""
+        first = parts[0]
+        if any(part.taxonomy != first.taxonomy for part in parts):
+            raise PredictorMismatch("Predictions with different taxonomies cannot be joined.")
+        return cls(
+            taxonomy=first.taxonomy,
+            ids=tuple(each for part in parts for each in part.ids),
+            categories=tuple(each for part in parts for each in part.categories),
+            probabilities=np.concatenate([part.probabilities for part in parts]),
+            problems=tuple(each for part in parts for each in part.problems),
+        )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def category_codes(self) -> NDArray[np.int64]:
+        """Each product's category index (B); -1 where unknown."""
+        return category_codes(self.taxonomy, self.categories)
+
+    @cached_property
+    def readable(self) -> NDArray[np.bool_]:
+        """Which products have no problem (B)."""
+        return np.array([not problem for problem in self.problems], dtype=bool)
+
+    @cached_property
+    def value_mask(self) -> NDArray[np.bool_]:
+        """Which entries of `probabilities` are real (B, A, V)."""
+        mask = value_mask(self.taxonomy)[self.category_codes]
+        return mask & self.readable[:, None, None]
+
+    @cached_property
+    def head_mask(self) -> NDArray[np.bool_]:
+        """Which slots hold a prediction (B, A)."""
+        mask: NDArray[np.bool_] = self.value_mask.any(axis=2)
+        return mask
+
+    @cached_property
+    def top(self) -> NDArray[np.int64]:
+        """The most probable value's index (B, A); -1 where there is no prediction."""
+        return np.where(self.head_mask, self.probabilities.argmax(axis=2), -1)
+
+    @cached_property
+    def confidence(self) -> NDArray[np.float32]:
+        """The most probable value's probability, 0 to 1 (B, A)."""
+        confidence: NDArray[np.float32] = self.probabilities.max(axis=2, initial=0)
+        return confidence
+
+    def to_long(self) -> "pl.DataFrame":
+        """One row for each prediction: id, category, attribute, value, confidence."""
+        import polars as pl
+
+        rows, slots = np.nonzero(self.head_mask)
+        heads = head_slots(self.taxonomy)[self.category_codes[rows], slots]
+        names = np.array([head.attribute for head in self.taxonomy.heads], dtype=object)
+        return pl.DataFrame(
+            {
+                "id": pl.Series([self.ids[row] for row in rows], dtype=self._id_type()),
+                "category": pl.Series([self.categories[row] for row in rows], dtype=pl.String),
+                "attribute": pl.Series(names[heads].tolist(), dtype=pl.String),
+                "value": pl.Series(
+                    self._value_names()[heads, self.top[rows, slots]].tolist(), dtype=pl.String
+                ),
+                "confidence": pl.Series(self.confidence[rows, slots], dtype=pl.Float32),
+            }
+        )
+
+    def to_wide(self, *, fill: str = FILL, num_slots: int | None = None) -> "pl.DataFrame":
+        """The challenge's submission: id, Category, len, attr_1 ... attr_A.
+
+        `fill` stands where a category has no such attribute and where nothing was predicted.
+        """
+        import polars as pl
+
+        heads = head_slots(self.taxonomy)[self.category_codes]  # B A
+        values = self._value_names()[heads, self.top]
+        values = np.where(self.head_mask, values, fill)
+        lengths = np.where(self.category_codes >= 0, (heads >= 0).sum(axis=1), 0)
+        columns: dict[str, pl.Series] = {
+            "id": pl.Series(self.ids, dtype=self._id_type()),
+            "Category": pl.Series(self.categories, dtype=pl.String),
+            "len": pl.Series(lengths, dtype=pl.Int64),
+        }
+        for slot in range(num_slots or self.taxonomy.num_slots):
+            column = values[:, slot].tolist() if slot < values.shape[1] else [fill] * len(self)
+            columns[f"attr_{slot + 1}"] = pl.Series(column, dtype=pl.String)
+        return pl.DataFrame(columns)
+
+    def to_problems(self) -> "pl.DataFrame":
+        """One row for each product without predictions: id, category, problem."""
+        import polars as pl
+
+        rows = np.flatnonzero(~self.readable)
+        return pl.DataFrame(
+            {
+                "id": pl.Series([self.ids[row] for row in rows], dtype=self._id_type()),
+                "category": pl.Series([self.categories[row] for row in rows], dtype=pl.String),
+                "problem": pl.Series([self.problems[row] for row in rows], dtype=pl.String),
+            }
+        )
+
+    def _value_names(self) -> NDArray[np.object_]:
+        """Value texts by head and index (H, V); "" in padding."""
+        names = np.full((self.taxonomy.num_heads, self.taxonomy.num_values), "", dtype=object)
+        for index, head in enumerate(self.taxonomy.heads):
+            names[index, : len(head.values)] = head.values
+        return names
+
+    def _id_type(self) -> "type[pl.DataType]":
+        import polars as pl
+
+        return pl.Int64 if all(isinstance(each, int) for each in self.ids) else pl.String

@@ -1,0 +1,52 @@
+"""One product, and the form in which a predictor wants to see its photo.
+
+Shapes: S is the side in pixels of a square photo.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+Pixels = NDArray[np.uint8]
+ProductId = int | str
+Channels = tuple[float, float, float]
+
+
+class Preprocess(BaseModel):
+    """How a photo becomes a predictor's input: resized to a square, then normalised per channel.
+
+    `resize`: `shortest` scales the shorter side to `size_px` and crops the centre; `squash` ignores
+    the aspect ratio; `letterbox` scales the longer side and pads with white. `mean` and `std` are in
+    the range 0 to 1 and are applied by the model itself, so that pixels travel as `uint8`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size_px: Annotated[int, Field(ge=8, le=4096)]
+    mean: Channels
+    std: Channels
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+    resize: Literal["shortest", "squash", "letterbox"] = "shortest"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Product:
+    """One row of a catalogue.
+
+    `labels` holds only what is known: a missing label is absent. `pixels` is filled by the loader:
+    one `uint8` array (3, S, S) for each `Preprocess` asked for. A product whose photo could not be
+    read has a `problem` and no pixels.
+    """
+
+    id: ProductId
+    category: str
+    photos: tuple[Path, ...] = ()
+    text: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    pixels: Mapping[Preprocess, Pixels] = field(default_factory=dict)
+    problem: str = ""

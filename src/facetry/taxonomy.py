@@ -1,0 +1,284 @@
+"""What can be predicted: categories, their attributes, and the values each attribute may take.
+
+Order carries meaning: categories and attributes keep the order in which they were declared (a
+submission's columns depend on it), values are sorted. A head is one (category, attribute) pair;
+heads are numbered category by category, so that one category's heads are neighbours.
+"""
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+
+import yaml
+
+from facetry.errors import TaxonomyError, nearest
+
+NO_LABEL = frozenset({"", "nan", "dummy", "dummy_value", "nu"})
+"""Cell contents that mean "no label", after cleaning, in any letter case. `default` is a value."""
+
+_FORMAT = 1
+
+Declared = Mapping[str, Mapping[str, Iterable[str]]]
+"""category -> attribute -> values"""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """One (category, attribute) pair with its sorted values."""
+
+    category: str
+    attribute: str
+    values: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The head as people read it.
+
+        >>> Head("Sarees", "border", ("zari",)).name
+        'Sarees / border'
+        """
+        return f"{self.category} / {self.attribute}"
+
+
+@dataclass(frozen=True)
+class Taxonomy:
+    """All heads, category by category. Built with `Taxonomy.of`, from YAML or from JSON.
+
+    >>> taxonomy = Taxonomy.of({"Sarees": {"border": ["zari", "solid"], "transparency": ["yes", "no"]}})
+    >>> taxonomy.num_heads, taxonomy.attributes("Sarees")
+    (2, ('border', 'transparency'))
+    >>> taxonomy.head("Sarees", "border").values
+    ('solid', 'zari')
+    """
+
+    heads: tuple[Head, ...]
+
+    def __post_init__(self) -> None:
+        names = [(head.category, head.attribute) for head in self.heads]
+        if len(set(names)) < len(names):
+            raise TaxonomyError("A category lists the same attribute twice.")
+        switches = sum(
+            a.category != b.category for a, b in zip(self.heads, self.heads[1:], strict=False)
+        )
+        assert switches + bool(self.heads) == len({head.category for head in self.heads})
+
+    @classmethod
+    def of(cls, declared: Declared) -> "Taxonomy":
+        """Build from category -> attribute -> values; white space is cleaned, values are sorted.
+
+        Raises:
+            TaxonomyError: no category, a category without attributes, an empty name, or a value
+                that means "no label".
+        """
+        if not declared:
+            raise TaxonomyError(
+                "The taxonomy has no category.",
+                hint="Give at least one category with one attribute.",
+            )
+        heads: list[Head] = []
+        for category, attributes in declared.items():
+            if not attributes:
+                raise TaxonomyError(
+                    f"Category {category!r} has no attribute.",
+                    hint="Add one, or leave the category out.",
+                )
+            heads += [
+                _head(category, attribute, values) for attribute, values in attributes.items()
+            ]
+        return cls(tuple(heads))
+
+    @classmethod
+    def from_yaml(cls, text: str) -> "Taxonomy":
+        """Read the form a person writes: category, below it attribute, below it a list of values.
+
+        Raises:
+            TaxonomyError: text that is not YAML or not of that form.
+        """
+        try:
+            content = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise TaxonomyError(f"The taxonomy is not YAML: {error}") from error
+        return cls.of(_checked(content))
+
+    def to_yaml(self) -> str:
+        """Write the form that `from_yaml` reads."""
+        return yaml.safe_dump(self.declared(), sort_keys=False, allow_unicode=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Taxonomy":
+        """Read what `to_json` wrote.
+
+        Raises:
+            TaxonomyError: text of another form or of a newer version.
+        """
+        try:
+            content = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise TaxonomyError(f"The taxonomy is not JSON: {error}") from error
+        if not isinstance(content, dict) or content.get("format") != _FORMAT:
+            raise TaxonomyError(
+                f"The taxonomy is not of format {_FORMAT}.",
+                hint="Update Facetry, or write the taxonomy anew.",
+            )
+        return cls.of(_checked(content.get("categories")))
+
+    def to_json(self) -> str:
+        """Write everything, order included."""
+        return json.dumps(
+            {"format": _FORMAT, "categories": self.declared()}, ensure_ascii=False, indent=1
+        )
+
+    def declared(self) -> dict[str, dict[str, list[str]]]:
+        """The taxonomy as plain containers: category -> attribute -> values."""
+        return {
+            category: {head.attribute: list(head.values) for head in self.heads_of(category)}
+            for category in self.categories
+        }
+
+    @cached_property
+    def categories(self) -> tuple[str, ...]:
+        """Category names in declared order."""
+        return tuple(dict.fromkeys(head.category for head in self.heads))
+
+    @cached_property
+    def num_heads(self) -> int:
+        """How many (category, attribute) pairs there are."""
+        return len(self.heads)
+
+    @cached_property
+    def num_slots(self) -> int:
+        """The largest number of attributes that one category has."""
+        return max(len(indices) for indices in self._indices.values())
+
+    @cached_property
+    def num_values(self) -> int:
+        """The largest number of values that one head has."""
+        return max(len(head.values) for head in self.heads)
+
+    @cached_property
+    def _indices(self) -> dict[str, range]:
+        """category -> indices of its heads."""
+        indices: dict[str, range] = {}
+        for index, head in enumerate(self.heads):
+            first = indices[head.category].start if head.category in indices else index
+            indices[head.category] = range(first, index + 1)
+        return indices
+
+    def head_indices(self, category: str) -> range:
+        """Which heads belong to `category`.
+
+        Raises:
+            TaxonomyError: an unknown category.
+        """
+        try:
+            return self._indices[category]
+        except KeyError:
+            raise TaxonomyError(
+                f"Unknown category {category!r}.", hint=nearest(category, self.categories)
+            ) from None
+
+    def heads_of(self, category: str) -> tuple[Head, ...]:
+        """The heads of `category`, in attribute order."""
+        indices = self.head_indices(category)
+        return self.heads[indices.start : indices.stop]
+
+    def attributes(self, category: str) -> tuple[str, ...]:
+        """The attributes of `category`, in order."""
+        return tuple(head.attribute for head in self.heads_of(category))
+
+    def head(self, category: str, attribute: str) -> Head:
+        """One head.
+
+        Raises:
+            TaxonomyError: an unknown category or attribute.
+        """
+        for head in self.heads_of(category):
+            if head.attribute == attribute:
+                return head
+        hint = nearest(attribute, self.attributes(category))
+        raise TaxonomyError(f"Category {category!r} has no attribute {attribute!r}.", hint=hint)
+
+    def with_values(self, seen: Declared) -> "Taxonomy":
+        """The same heads with the values of `seen` added; attributes unknown here are passed over."""
+        return Taxonomy(
+            tuple(
+                _head(
+                    head.category,
+                    head.attribute,
+                    [*head.values, *seen.get(head.category, {}).get(head.attribute, ())],
+                )
+                for head in self.heads
+            )
+        )
+
+    def notes(self) -> list[str]:
+        """What a person may want to know; nothing is changed for it.
+
+        Heads with fewer than two values, and attribute names that look like two spellings of one.
+        """
+        few = [
+            f"{head.name} has {'one value' if head.values else 'no value'}: there is nothing to learn."
+            for head in self.heads
+            if len(head.values) < 2
+        ]
+        names = sorted({head.attribute for head in self.heads})
+        alike = [
+            f"Attributes {a!r} and {b!r} look like two spellings of one name; both are kept as they are."
+            for a, b in combinations(names, 2)
+            if difflib.SequenceMatcher(None, a, b).ratio() >= 0.85
+        ]
+        return few + alike
+
+
+def clean(text: str) -> str:
+    r"""`text` without stray white space; spelling and case stay.
+
+    >>> clean("same as  saree\n")
+    'same as saree'
+    """
+    return " ".join(text.split())
+
+
+def _head(category: str, attribute: str, values: Iterable[str]) -> Head:
+    cleaned = sorted({clean(value) for value in values})
+    if not clean(category) or not clean(attribute):
+        raise TaxonomyError(f"Empty name: category {category!r}, attribute {attribute!r}.")
+    fills = [value for value in cleaned if value.casefold() in NO_LABEL]
+    if fills:
+        raise TaxonomyError(
+            f"{category!r} / {attribute!r} lists {fills[0]!r}, which means 'no label'.",
+            hint="Leave it out of the values.",
+        )
+    return Head(clean(category), clean(attribute), tuple(cleaned))
+
+
+def _checked(content: object) -> dict[str, dict[str, list[str]]]:
+    """Parsed YAML or JSON as category -> attribute -> values, numbers and booleans refused."""
+    wanted = "Write: category, below it attributes, below each a list of values in quotes."
+    if not isinstance(content, dict):
+        raise TaxonomyError("The taxonomy is not a mapping.", hint=wanted)
+    for category, attributes in content.items():
+        if not isinstance(attributes, dict):
+            raise TaxonomyError(
+                f"Category {category!r} is not a mapping of attributes.", hint=wanted
+            )
+        for attribute, values in attributes.items():
+            _check_texts([category, attribute], wanted)
+            if not isinstance(values, list):
+                raise TaxonomyError(
+                    f"{category!r} / {attribute!r} is not a list of values.", hint=wanted
+                )
+            _check_texts(values, wanted)
+    return content
+
+
+def _check_texts(texts: Sequence[object], hint: str) -> None:
+    for text in texts:
+        if not isinstance(text, str):
+            raise TaxonomyError(
+                f"{text!r} is read as {type(text).__name__}, not as text.",
+                hint=f"Put it in quotes (YAML reads yes, no and numbers otherwise). {hint}",
+            )
