@@ -53,6 +53,7 @@ class PhotoProblem(StrEnum):
     NOT_AN_IMAGE = "not an image"
     FORMAT = "image format not allowed"
     TOO_LARGE = "too many pixels"
+    TOO_HEAVY = "file is too large"
     TRUNCATED = "file is truncated"
     UNREADABLE = "cannot be decoded"
 

@@ -5,7 +5,7 @@ of the head that has most. A slot past a category's attributes and a value past 
 padding.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
@@ -57,9 +57,7 @@ def head_slots(taxonomy: Taxonomy) -> NDArray[np.int64]:
 
 def value_mask(taxonomy: Taxonomy) -> NDArray[np.bool_]:
     """Which values are real, not padding, for each category's slot."""
-    counts = np.array(
-        [len(head.values) for head in taxonomy.heads] + [0]
-    )  # -1 finds the last: none
+    counts = np.array([len(head.values) for head in taxonomy.heads] + [0])  # -1 finds the last: none
     return np.arange(taxonomy.num_values) < counts[head_slots(taxonomy)][..., None]  # C A V
 
 
@@ -88,10 +86,10 @@ class Predictions:
         assert self.probabilities.shape == shape, (self.probabilities.shape, shape)
         assert self.probabilities.dtype == np.float32
         assert len(self.categories) == len(self.problems) == len(self.ids)
+        assert (self.category_codes[self.readable] >= 0).all(), "unknown category, yet no problem"
+        assert not (self.probabilities < 0).any(), "a probability is negative"
         sums = self.probabilities.sum(axis=2)
-        assert np.allclose(sums, self.head_mask, atol=1e-4), (
-            "probabilities must sum to 1 over a head"
-        )
+        assert np.allclose(sums, self.head_mask, atol=1e-4), "probabilities must sum to 1 over a head"
         assert (self.probabilities[~self.value_mask] == 0).all(), "probability in padding"
 
     @classmethod
@@ -153,8 +151,7 @@ class Predictions:
     @cached_property
     def head_mask(self) -> NDArray[np.bool_]:
         """Which slots hold a prediction (B, A)."""
-        mask: NDArray[np.bool_] = self.value_mask.any(axis=2)
-        return mask
+        return np.asarray(self.value_mask.any(axis=2))
 
     @cached_property
     def top(self) -> NDArray[np.int64]:
@@ -176,7 +173,7 @@ class Predictions:
         names = np.array([head.attribute for head in self.taxonomy.heads], dtype=object)
         return pl.DataFrame(
             {
-                "id": pl.Series([self.ids[row] for row in rows], dtype=self._id_type()),
+                "id": self._id_column(rows),
                 "category": pl.Series([self.categories[row] for row in rows], dtype=pl.String),
                 "attribute": pl.Series(names[heads].tolist(), dtype=pl.String),
                 "value": pl.Series(
@@ -198,7 +195,7 @@ class Predictions:
         values = np.where(self.head_mask, values, fill)
         lengths = np.where(self.category_codes >= 0, (heads >= 0).sum(axis=1), 0)
         columns: dict[str, pl.Series] = {
-            "id": pl.Series(self.ids, dtype=self._id_type()),
+            "id": self._id_column(range(len(self))),
             "Category": pl.Series(self.categories, dtype=pl.String),
             "len": pl.Series(lengths, dtype=pl.Int64),
         }
@@ -214,7 +211,7 @@ class Predictions:
         rows = np.flatnonzero(~self.readable)
         return pl.DataFrame(
             {
-                "id": pl.Series([self.ids[row] for row in rows], dtype=self._id_type()),
+                "id": self._id_column(rows),
                 "category": pl.Series([self.categories[row] for row in rows], dtype=pl.String),
                 "problem": pl.Series([self.problems[row] for row in rows], dtype=pl.String),
             }
@@ -227,7 +224,10 @@ class Predictions:
             names[index, : len(head.values)] = head.values
         return names
 
-    def _id_type(self) -> "type[pl.DataType]":
+    def _id_column(self, rows: Iterable[int]) -> "pl.Series":
+        """The ids of `rows`: whole numbers if all of them are, else text."""
         import polars as pl
 
-        return pl.Int64 if all(isinstance(each, int) for each in self.ids) else pl.String
+        if all(isinstance(each, int) for each in self.ids):
+            return pl.Series([self.ids[row] for row in rows], dtype=pl.Int64)
+        return pl.Series([str(self.ids[row]) for row in rows], dtype=pl.String)

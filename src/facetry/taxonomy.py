@@ -7,7 +7,8 @@ heads are numbered category by category, so that one category's heads are neighb
 
 import difflib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -47,9 +48,9 @@ class Head:
 class Taxonomy:
     """All heads, category by category. Built with `Taxonomy.of`, from YAML or from JSON.
 
-    >>> taxonomy = Taxonomy.of({"Sarees": {"border": ["zari", "solid"], "transparency": ["yes", "no"]}})
+    >>> taxonomy = Taxonomy.of({"Sarees": {"border": ["zari", "solid"], "pattern": ["woven"]}})
     >>> taxonomy.num_heads, taxonomy.attributes("Sarees")
-    (2, ('border', 'transparency'))
+    (2, ('border', 'pattern'))
     >>> taxonomy.head("Sarees", "border").values
     ('solid', 'zari')
     """
@@ -70,14 +71,15 @@ class Taxonomy:
         """Build from category -> attribute -> values; white space is cleaned, values are sorted.
 
         Raises:
-            TaxonomyError: no category, a category without attributes, an empty name, or a value
-                that means "no label".
+            TaxonomyError: no category, a category without attributes, an empty name, a name that
+                stands twice, or a value that means "no label".
         """
         if not declared:
             raise TaxonomyError(
                 "The taxonomy has no category.",
                 hint="Give at least one category with one attribute.",
             )
+        _refuse_repeated([clean(category) for category in declared])
         heads: list[Head] = []
         for category, attributes in declared.items():
             if not attributes:
@@ -85,9 +87,7 @@ class Taxonomy:
                     f"Category {category!r} has no attribute.",
                     hint="Add one, or leave the category out.",
                 )
-            heads += [
-                _head(category, attribute, values) for attribute, values in attributes.items()
-            ]
+            heads += [_head(category, attribute, values) for attribute, values in attributes.items()]
         return cls(tuple(heads))
 
     @classmethod
@@ -98,7 +98,7 @@ class Taxonomy:
             TaxonomyError: text that is not YAML or not of that form.
         """
         try:
-            content = yaml.safe_load(text)
+            content = _UniqueKeys(text).get_single_data()
         except yaml.YAMLError as error:
             raise TaxonomyError(f"The taxonomy is not YAML: {error}") from error
         return cls.of(_checked(content))
@@ -160,7 +160,7 @@ class Taxonomy:
 
     @cached_property
     def _indices(self) -> dict[str, range]:
-        """category -> indices of its heads."""
+        """Category -> indices of its heads."""
         indices: dict[str, range] = {}
         for index, head in enumerate(self.heads):
             first = indices[head.category].start if head.category in indices else index
@@ -202,7 +202,7 @@ class Taxonomy:
         raise TaxonomyError(f"Category {category!r} has no attribute {attribute!r}.", hint=hint)
 
     def with_values(self, seen: Declared) -> "Taxonomy":
-        """The same heads with the values of `seen` added; attributes unknown here are passed over."""
+        """The same heads with the values of `seen` added; what is unknown here is passed over."""
         return Taxonomy(
             tuple(
                 _head(
@@ -220,17 +220,20 @@ class Taxonomy:
         Heads with fewer than two values, and attribute names that look like two spellings of one.
         """
         few = [
-            f"{head.name} has {'one value' if head.values else 'no value'}: there is nothing to learn."
+            f"{head.name} has {'one' if head.values else 'no'} value: there is nothing to learn."
             for head in self.heads
             if len(head.values) < 2
         ]
+        return few + self.look_alikes()
+
+    def look_alikes(self) -> list[str]:
+        """Attribute names that look like two spellings of one, in words."""
         names = sorted({head.attribute for head in self.heads})
-        alike = [
-            f"Attributes {a!r} and {b!r} look like two spellings of one name; both are kept as they are."
+        return [
+            f"Attributes {a!r} and {b!r} look like two spellings of one name; both are kept."
             for a, b in combinations(names, 2)
             if difflib.SequenceMatcher(None, a, b).ratio() >= 0.85
         ]
-        return few + alike
 
 
 def clean(text: str) -> str:
@@ -240,6 +243,22 @@ def clean(text: str) -> str:
     'same as saree'
     """
     return " ".join(text.split())
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML that refuses a key standing twice, where plain YAML would drop all but the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
+        _refuse_repeated([str(key.value) for key, _ in node.value])
+        return super().construct_mapping(node, deep)
+
+
+def _refuse_repeated(names: Sequence[str]) -> None:
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise TaxonomyError(
+            f"The taxonomy names {repeated[0]!r} twice in one place.", hint="Join the two lists."
+        )
 
 
 def _head(category: str, attribute: str, values: Iterable[str]) -> Head:
@@ -262,9 +281,7 @@ def _checked(content: object) -> dict[str, dict[str, list[str]]]:
         raise TaxonomyError("The taxonomy is not a mapping.", hint=wanted)
     for category, attributes in content.items():
         if not isinstance(attributes, dict):
-            raise TaxonomyError(
-                f"Category {category!r} is not a mapping of attributes.", hint=wanted
-            )
+            raise TaxonomyError(f"Category {category!r} is not a mapping of attributes.", hint=wanted)
         for attribute, values in attributes.items():
             _check_texts([category, attribute], wanted)
             if not isinstance(values, list):

@@ -1,4 +1,4 @@
-"""The catalogue: products with what is known of them, as arrays for training and as products for all else.
+"""The catalogue: products with what is known of them, as arrays to train on or as products.
 
 Shapes: N products of the table, A slots (attributes of the category that has most).
 """
@@ -18,19 +18,21 @@ from facetry.catalogue.source import Source, find_source
 from facetry.catalogue.table import (
     Layout,
     collect,
+    collect_batches,
+    column_names,
     find_layout,
     place_labels,
     scan,
     tidy,
-    unreadable,
 )
 from facetry.catalogue.vocabulary import complete, read_taxonomy, seen_values
 from facetry.errors import CatalogueError
-from facetry.predictions import category_codes, head_slots
+from facetry.predictions import head_slots
 from facetry.product import Product
 from facetry.taxonomy import Taxonomy
 
 _GUESS_FROM = 20  # products looked at to guess how photos are named
+_NUM_HASHED = 100_000  # ids that are in memory as Python texts at one time
 
 
 def open_catalogue(
@@ -46,16 +48,23 @@ def open_catalogue(
         TaxonomyError: a malformed taxonomy file.
     """
     source = find_source(Path(path), images=Path(images) if images else None)
-    declared = taxonomy
-    if declared is None and source.taxonomy:
-        declared = read_taxonomy(source.taxonomy)
+    if taxonomy is not None:
+        return assemble(source, taxonomy, is_closed=True)
+    declared = read_taxonomy(source.taxonomy) if source.taxonomy else None
+    return assemble(source, declared, is_closed=False)
+
+
+def assemble(source: Source, taxonomy: Taxonomy | None, *, is_closed: bool) -> "Catalogue":
+    """The catalogue of a source; unless the taxonomy `is_closed`, the table's values complete it.
+
+    Raises:
+        CatalogueError: a table that cannot be read, or lacks a column.
+    """
     raw = scan(source.table)
-    names = [name for name in raw.collect_schema() if name != "row"]
-    layout = find_layout(names, source.columns, declared)
+    layout = find_layout(column_names(raw), source.columns, taxonomy)
     clean = tidy(raw, layout, source.table)
-    if taxonomy is None:
-        seen = seen_values(clean, layout, source.table)
-        taxonomy = complete(declared, seen, layout)
+    if taxonomy is None or not is_closed:
+        taxonomy = complete(taxonomy, seen_values(raw, layout, source.table), layout)
     return Catalogue(
         source=source,
         layout=layout,
@@ -91,13 +100,15 @@ class Catalogue:
     @cached_property
     def category_codes(self) -> NDArray[np.int64]:
         """Each product's category index (N); -1 for one that the taxonomy does not have."""
-        return category_codes(self.taxonomy, self.table["category"].fill_null("").to_list())
+        codes = {category: code for code, category in enumerate(self.taxonomy.categories)}
+        column = self.table["category"]
+        return column.replace_strict(codes, default=-1, return_dtype=pl.Int64).to_numpy()
 
     @cached_property
     def heads(self) -> NDArray[np.int64]:
         """The head behind each slot of each product (N, A); -1 where there is none."""
-        slots = head_slots(self.taxonomy)
-        return np.where(self.category_codes[:, None] >= 0, slots[self.category_codes], -1)
+        slots = np.pad(head_slots(self.taxonomy), ((0, 1), (0, 0)), constant_values=-1)
+        return slots[self.category_codes]  # -1, the unknown category, finds the last row: no head
 
     @cached_property
     def photos(self) -> PhotoFinder:
@@ -111,8 +122,9 @@ class Catalogue:
     @cached_property
     def fingerprint(self) -> str:
         """A hash of ids, categories and labels: tells whether two catalogues teach the same."""
-        digest = hashlib.sha256("\n".join(map(str, self.table["id"])).encode())
-        digest.update(self.taxonomy.to_json().encode())
+        digest = hashlib.sha256(self.taxonomy.to_json().encode())
+        for part in self.table.select(pl.col("id").cast(pl.String)).iter_slices(_NUM_HASHED):
+            digest.update("".join(f"{each}\n" for each in part["id"]).encode())
         digest.update(np.ascontiguousarray(self.labels).tobytes() + self.category_codes.tobytes())
         return digest.hexdigest()
 
@@ -121,18 +133,18 @@ class Catalogue:
         table = self.table if rows is None else self.table[np.asarray(rows, dtype=np.int64)]
         return self._products(table, coded=True)
 
+    def num_rows(self) -> int:
+        """How many products the table has, counted without holding it in memory."""
+        return int(collect(self.scan.select(pl.len()), self.source.table).item())
+
     def stream(self, num_rows: int) -> Iterator[list[Product]]:
         """All products, at most `num_rows` at a time, read from the table as they are asked for.
 
         Raises:
             CatalogueError: the table turns out to be unreadable further down.
         """
-        try:
-            for part in self.scan.collect_batches(chunk_size=num_rows, maintain_order=True):
-                for slice_ in part.iter_slices(num_rows):
-                    yield self._products(slice_, coded=False)
-        except pl.exceptions.PolarsError as error:
-            raise unreadable(self.source.table, error) from error
+        for part in collect_batches(self.scan, self.source.table, num_rows):
+            yield self._products(part, coded=False)
 
     def require_sound(self) -> None:
         """Refuse a table that cannot be worked with.
@@ -143,9 +155,13 @@ class Catalogue:
         ids = self.scan.select("row", "id")
         if collect(ids.head(1), self.source.table).is_empty():
             raise CatalogueError(
-                f"{self.source.table.name} has no rows.", hint="It needs a header and at least one product."
+                f"{self.source.table.name} has no rows.",
+                hint="It needs a header and at least one product.",
             )
-        doubled = collect(ids.filter(pl.col("id").is_duplicated() | pl.col("id").is_null()).head(5), self.source.table)
+        doubled = collect(
+            ids.filter(pl.col("id").is_duplicated() | pl.col("id").is_null()).head(5),
+            self.source.table,
+        )
         if doubled.height:
             row, each = doubled.row(0)
             what = f"The id {each!r} stands more than once" if each is not None else "There is no id"
@@ -157,7 +173,11 @@ class Catalogue:
     def _products(self, table: pl.DataFrame, *, coded: bool) -> list[Product]:
         columns = [f"label_{slot}" for slot in range(self.taxonomy.num_slots)]
         labels = zip(*(table[column].to_list() for column in columns), strict=True)
-        rows = zip(*(table[name].to_list() for name in ("id", "category", "photo", "text")), labels, strict=True)
+        rows = zip(
+            *(table[name].to_list() for name in ("id", "category", "photo", "text")),
+            labels,
+            strict=True,
+        )
         products = []
         for id_, category, photo, text, cells in rows:
             paths, problem = self.photos.find(id_, photo)

@@ -17,20 +17,26 @@ class PhotoFinder:
     folder: Path | None
     pattern: str = CHALLENGE_PATTERN
 
-    def find(self, product_id: ProductId, cell: str | None) -> tuple[tuple[Path, ...], str]:
+    def find(self, product_id: ProductId | None, cell: str | None) -> tuple[tuple[Path, ...], str]:
         """The paths of a product's photos, and a problem or "". Nothing on disk is looked at."""
         if self.folder is None:
             return (), PhotoProblem.NONE_GIVEN
         names = [name.strip() for name in (cell or "").split("|") if name.strip()]
-        names = names or self._named(product_id)
+        if not names and product_id is not None:
+            names = [self.name(product_id)]
         if not all(_stays_below(name) for name in names):
             return (), PhotoProblem.OUTSIDE
         return tuple(self.folder / name for name in names), "" if names else PhotoProblem.NONE_GIVEN
 
-    def _named(self, product_id: ProductId) -> list[str]:
+    def name(self, product_id: ProductId) -> str:
+        """The photo's name after the pattern.
+
+        Raises:
+            CatalogueError: a pattern for numbers and an id that is none.
+        """
         try:
-            return [self.pattern.format(id=product_id)]
-        except (ValueError, KeyError, IndexError) as error:
+            return self.pattern.format(id=product_id)
+        except (ValueError, LookupError, AttributeError, TypeError) as error:
             raise CatalogueError(
                 f"The photo pattern {self.pattern!r} does not fit the id {product_id!r}: {error}.",
                 hint="Use {id}, or {id:06d} for whole numbers padded to six digits.",
@@ -42,7 +48,8 @@ def guess_pattern(folder: Path | None, ids: list[ProductId]) -> str:
 
     def num_found(pattern: str) -> int:
         fits = [each for each in ids if "06d" not in pattern or isinstance(each, int)]
-        return sum((folder / pattern.format(id=each)).exists() for each in fits) if folder else 0
+        names = [pattern.format(id=each) for each in fits]
+        return sum(_is_file(folder / name) for name in names if _stays_below(name)) if folder else 0
 
     fallback = CHALLENGE_PATTERN if all(isinstance(each, int) for each in ids) else "{id}.jpg"
     best = max(_PATTERNS, key=num_found)
@@ -55,3 +62,10 @@ def _stays_below(name: str) -> bool:
         path.anchor or ".." in path.parts or "\0" in name
         for path in (PurePosixPath(name), PureWindowsPath(name))
     )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # an id too long for a file's name
+        return False

@@ -1,7 +1,7 @@
 """Where a catalogue lies: its table, its photo folder, its taxonomy, and which column holds what.
 
-Three ways to say it: a folder in the challenge's layout, a table file (what lies beside it is found),
-or a `catalogue.yaml` that names everything. The last holds the fields of `Source`:
+Three ways to say it: a folder in the challenge's layout, a table file (what lies beside it is
+found), or a `catalogue.yaml` that names everything. The last holds the fields of `Source`:
 
     table: products.parquet
     images: photos
@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 
 from facetry.errors import CatalogueError, nearest
+from facetry.product import ProductId
 
 CHALLENGE_PATTERN = "{id:06d}.jpg"
 """How the challenge names a product's photo."""
@@ -53,6 +55,21 @@ class Source(BaseModel):
     taxonomy: Path | None = None
     columns: Columns = Columns()
 
+    @field_validator("photo_pattern")
+    @classmethod
+    def _names_the_id(cls, pattern: str | None) -> str | None:
+        if pattern is not None and not (_differs(pattern, 1, 2) or _differs(pattern, "a", "b")):
+            raise ValueError(f"{pattern!r} does not say where the id stands, as in '{{id}}.jpg'")
+        return pattern
+
+
+def _differs(pattern: str, first: ProductId, second: ProductId) -> bool:
+    """Whether a pattern can be filled with such ids, and gives each its own name."""
+    try:
+        return pattern.format(id=first) != pattern.format(id=second)
+    except (ValueError, LookupError, AttributeError, TypeError):
+        return False
+
 
 def find_source(path: Path, *, images: Path | None = None) -> Source:
     """The source behind `path`: a challenge folder, a table file or a `catalogue.yaml`.
@@ -63,16 +80,17 @@ def find_source(path: Path, *, images: Path | None = None) -> Source:
     if path.is_dir():
         source = _folder_source(path)
     elif not path.exists():
-        hint = nearest(path.name, [each.name for each in path.parent.glob("*")])
+        siblings = [each.name for each in path.parent.glob("*")]
+        hint = nearest(path.name, siblings) if siblings else ""
         raise CatalogueError(f"There is no file or folder {str(path)!r}.", hint=hint)
     elif path.suffix in {".yaml", ".yml"}:
         source = read_source(path)
     else:
         source = _table_source(path)
     if images is not None:
-        if not images.is_dir():
-            raise CatalogueError(f"The photo folder {str(images)!r} does not exist.")
         source = source.model_copy(update={"images": images})
+    if source.images is not None and not source.images.is_dir():
+        raise CatalogueError(f"The photo folder {str(source.images)!r} does not exist.")
     return source
 
 
@@ -88,7 +106,8 @@ def read_source(path: Path) -> Source:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise CatalogueError(f"{path} is not YAML: {error}") from error
     except ValidationError as error:
-        raise CatalogueError(_first_fault(path, error)) from error
+        message = "\n".join(_fault(fault) for fault in error.errors())
+        raise CatalogueError(f"{path}: {message}") from error
     base = path.parent
     return source.model_copy(
         update={
@@ -99,10 +118,13 @@ def read_source(path: Path) -> Source:
     )
 
 
-def _first_fault(path: Path, error: ValidationError) -> str:
-    fault = error.errors()[0]
-    place = ".".join(str(part) for part in fault["loc"]) or "the top level"
-    return f"{path}: {place}: {fault['msg']}"
+def _fault(fault: ErrorDetails) -> str:
+    """One fault of a `catalogue.yaml`, where it stands, and for an unknown key the nearest one."""
+    *outer, key = fault["loc"] or ("the top level",)
+    if fault["type"] == "extra_forbidden":
+        known = Columns.model_fields if "columns" in outer else Source.model_fields
+        return f"unknown key {key!r}. {nearest(str(key), known)}"
+    return f"{'.'.join(map(str, [*outer, key]))}: {fault['msg']}"
 
 
 def _folder_source(folder: Path) -> Source:
@@ -113,7 +135,7 @@ def _folder_source(folder: Path) -> Source:
     if not table.exists():
         raise CatalogueError(
             f"{str(folder)!r} is not a catalogue: it has neither train.csv nor catalogue.yaml.",
-            hint="Name a table file, or write a catalogue.yaml that names table, images and columns.",
+            hint="Name a table file, or write a catalogue.yaml with table, images and columns.",
         )
     return _table_source(table)
 

@@ -4,41 +4,65 @@ The form: `row` (as a spreadsheet counts), `id`, `category`, `photo` (text or nu
 column per slot, `label_0` ... `label_{A-1}`, holding cleaned value texts with null for "no label".
 """
 
-import codecs
 import re
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
+from facetry.catalogue.malformed import first_fault, separator, wrong_encoding
 from facetry.catalogue.source import Columns
 from facetry.errors import CatalogueError, nearest
 from facetry.taxonomy import NO_LABEL, Taxonomy
 
 _SLOT = re.compile(r"attr_(\d+)")
 _INTEGER = r"^(0|-?[1-9]\d{0,17})$"
+_WHOLE_FLOAT = r"^(0|-?[1-9]\d{0,14})\.0$"
+# All white space that Python's str.split knows, but for the single space, which may stay.
+_STRAY_SPACE = r"[\s\x1c-\x1f]{2,}|[^\S ]|[\x1c-\x1f]"
+_FILL = f"^(?i:{'|'.join(sorted(NO_LABEL))})$"
+_NOTHING = pl.lit(None, pl.String)
+
+ROW_NUMBER = "(row)"
+"""A scanned table's column of row numbers; in brackets, lest the file has a column of that name."""
 
 
 def scan(table: Path) -> pl.LazyFrame:
-    """The table, lazily, with its row numbers; CSV cells stay text.
+    """The table as it is, lazily, with a column `ROW_NUMBER`; CSV cells stay text.
+
+    Blank lines of a CSV file are passed over, yet counted, so that row numbers stay right.
 
     Raises:
         CatalogueError: an empty file or one that is neither CSV nor Parquet.
     """
     if not table.is_file():
         raise CatalogueError(f"There is no table {str(table)!r}.")
-    if table.suffix.lower() in {".parquet", ".pq"}:
-        frame = pl.scan_parquet(table, row_index_name="row", row_index_offset=1)
+    if _is_parquet(table):
+        frame = pl.scan_parquet(table, row_index_name=ROW_NUMBER, row_index_offset=1)
     else:
+        message, hint = wrong_encoding(table)
+        if message:
+            raise CatalogueError(message, hint=hint)
         frame = pl.scan_csv(
             table,
-            separator=_separator(table),
+            separator=separator(table),
             infer_schema=False,
-            row_index_name="row",
+            row_index_name=ROW_NUMBER,
             row_index_offset=2,  # a spreadsheet's row 1 is the header
         )
-    return _guarded(frame, table)
+    frame = _guarded(frame, table)
+    return frame if _is_parquet(table) else _without_blank_lines(frame)
+
+
+def _without_blank_lines(frame: pl.LazyFrame) -> pl.LazyFrame:
+    cells = pl.col(column_names(frame))
+    return frame.filter(pl.any_horizontal(cells.is_not_null()))
+
+
+def column_names(raw: pl.LazyFrame) -> list[str]:
+    """What the columns of a scanned table are called in its file."""
+    return [name for name in raw.collect_schema() if name != ROW_NUMBER]
 
 
 def collect(frame: pl.LazyFrame, table: Path) -> pl.DataFrame:
@@ -53,17 +77,32 @@ def collect(frame: pl.LazyFrame, table: Path) -> pl.DataFrame:
         raise unreadable(table, error) from error
 
 
+def collect_batches(
+    frame: pl.LazyFrame, table: Path, num_rows: int
+) -> Generator[pl.DataFrame, None, None]:
+    """Run a query over `table`, at most `num_rows` rows at a time, in the table's order.
+
+    Raises:
+        CatalogueError: the file turns out to be unreadable further down.
+    """
+    try:
+        for part in frame.collect_batches(chunk_size=num_rows, maintain_order=True):
+            yield from part.iter_slices(num_rows)
+    except pl.exceptions.PolarsError as error:
+        raise unreadable(table, error) from error
+
+
 def unreadable(table: Path, error: Exception) -> CatalogueError:
     """What to say when reading `table` failed."""
-    place = "" if table.suffix.lower() in {".parquet", ".pq"} else _first_bad_byte(table)
-    if place:
-        return CatalogueError(
-            f"{table.name} is not UTF-8 text: {place}.",
-            hint="Save it as 'CSV UTF-8', or convert it: iconv -f latin1 -t utf-8 IN > OUT",
-        )
     if isinstance(error, pl.exceptions.NoDataError):
         return CatalogueError(f"{table.name} is empty.", hint="It needs a header and at least one row.")
-    return CatalogueError(f"{table.name} cannot be read: {str(error).splitlines()[0]}")
+    message, hint = ("", "") if _is_parquet(table) else first_fault(table)
+    first_line = next(iter(str(error).splitlines()), type(error).__name__)
+    return CatalogueError(message or f"{table.name} cannot be read: {first_line}", hint=hint)
+
+
+def _is_parquet(table: Path) -> bool:
+    return table.suffix.lower() in {".parquet", ".pq"}
 
 
 def _guarded(frame: pl.LazyFrame, table: Path) -> pl.LazyFrame:
@@ -72,25 +111,6 @@ def _guarded(frame: pl.LazyFrame, table: Path) -> pl.LazyFrame:
     except pl.exceptions.PolarsError as error:
         raise unreadable(table, error) from error
     return frame
-
-
-def _separator(table: Path) -> str:
-    """The delimiter that the header holds most often."""
-    with table.open("rb") as file:
-        header = file.readline(1 << 20)
-    return max(",;\t", key=lambda each: header.count(each.encode()))
-
-
-def _first_bad_byte(table: Path) -> str:
-    """Where a file stops being UTF-8; "" if it is."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    with table.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                decoder.decode(line)
-            except UnicodeDecodeError as error:
-                return f"line {number}, byte {error.start + 1} is 0x{error.object[error.start]:02x}"
-    return ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,114 +124,187 @@ class Layout:
     slots: tuple[str, ...] = ()
     attributes: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """All columns with labels, each once."""
+        columns = [*self.slots, *(column for _, column in self.attributes)]
+        return tuple(dict.fromkeys(column for column in columns if column))
+
+    def columns_of(self, taxonomy: Taxonomy, category: str) -> dict[str, str]:
+        """Attribute -> column for the attributes of `category` that the table has a column for."""
+        attributes = taxonomy.attributes(category)
+        by_attribute = dict(self.attributes) or dict(zip(attributes, self.slots, strict=False))
+        return {
+            attribute: by_attribute[attribute] for attribute in attributes if by_attribute.get(attribute)
+        }
+
 
 def find_layout(names: Sequence[str], columns: Columns, taxonomy: Taxonomy | None) -> Layout:
-    """Match the wanted columns with the table's, all missing ones reported at once.
+    """Match the wanted columns with the table's, in any letter case.
 
     Raises:
-        CatalogueError: a column that the table does not have, with the nearest name.
+        CatalogueError: columns that the table does not have, all at once, with the nearest names.
     """
-    folded = {name.casefold(): name for name in names}
-    asked = [columns.id, columns.category, columns.photo, columns.text, *(columns.attributes or {}).values()]
-    missing = [name for name in asked if name and name not in names and name.casefold() not in folded]
+    missing = missing_columns(names, columns)
     if missing:
-        hints = [f"{name!r}: {nearest(name, names)}" for name in missing]
-        raise CatalogueError(f"Missing columns: {', '.join(map(repr, missing))}.", hint="\n".join(hints))
-
-    def actual(name: str | None) -> str | None:
-        return None if name is None else name if name in names else folded[name.casefold()]
-
-    numbered = {int(match[1]): name for name in names if (match := _SLOT.fullmatch(name))}
-    slots = [numbered.get(number, "") for number in range(1, max(numbered, default=0) + 1)]
+        raise CatalogueError(
+            f"Missing columns: {', '.join(map(repr, missing))}.",
+            hint="\n".join(f"{name!r}: {hint}" for name, hint in missing.items()),
+        )
     attributes = _attribute_columns(names, columns, taxonomy)
     return Layout(
-        id=str(actual(columns.id)),
-        category=str(actual(columns.category)),
-        photo=actual(columns.photo),
-        text=actual(columns.text),
-        slots=() if attributes else tuple(slots),
+        id=_actual(columns.id, names) or columns.id,
+        category=_actual(columns.category, names) or columns.category,
+        photo=_actual(columns.photo, names),
+        text=_actual(columns.text, names),
+        slots=() if attributes else _slots(names),
         attributes=attributes,
     )
+
+
+def missing_columns(names: Sequence[str], columns: Columns) -> dict[str, str]:
+    """The wanted columns that a table with the columns `names` lacks, each with a hint."""
+    wanted = [columns.id, columns.category, columns.photo, columns.text]
+    wanted += (columns.attributes or {}).values()
+    return {
+        name: nearest(name, names)
+        for name in wanted
+        if name is not None and _actual(name, names) is None
+    }
+
+
+def _actual(wanted: str | None, names: Sequence[str]) -> str | None:
+    """The column called `wanted`, in that letter case if there is one; None if there is none."""
+    if wanted is None or wanted in names:
+        return wanted
+    return next((name for name in names if name.casefold() == wanted.casefold()), None)
+
+
+def _slots(names: Sequence[str]) -> tuple[str, ...]:
+    """The columns `attr_1`, `attr_2`, ... by number, "" for a number that is left out."""
+    numbered = {int(match[1]): name for name in names if (match := _SLOT.fullmatch(name))}
+    return tuple(numbered.get(number, "") for number in range(1, max(numbered, default=0) + 1))
 
 
 def _attribute_columns(
     names: Sequence[str], columns: Columns, taxonomy: Taxonomy | None
 ) -> tuple[tuple[str, str], ...]:
     """Attribute and column, where columns stand for attributes rather than for slots."""
+    slots = [name for name in _slots(names) if name]
     if columns.attributes:
-        return tuple(columns.attributes.items())
-    if taxonomy is None:  # nothing says what the slots mean: they are called as their columns
-        return tuple((name, name) for name in names if _SLOT.fullmatch(name))
-    attributes = dict.fromkeys(head.attribute for head in taxonomy.heads)
-    return tuple((name, name) for name in attributes if name in names)
+        wanted = columns.attributes
+    elif taxonomy is None:  # nothing says what the slots mean: they are called as their columns
+        wanted = {name: name for name in slots}
+    else:
+        wanted = {head.attribute: head.attribute for head in taxonomy.heads}
+        if slots and not wanted.keys() & set(slots):
+            return ()  # a column that happens to be called like an attribute changes nothing
+    found = {attribute: _actual(column, names) for attribute, column in wanted.items()}
+    return tuple((attribute, column) for attribute, column in found.items() if column)
 
 
-def tidy(frame: pl.LazyFrame, layout: Layout, table: Path) -> pl.LazyFrame:
+def tidy(raw: pl.LazyFrame, layout: Layout, table: Path, *, keep: Sequence[str] = ()) -> pl.LazyFrame:
     """The table with `row`, `id`, `category`, `photo`, `text`, and the label columns cleaned.
 
-    Label columns keep their names; `place_labels` brings them into slots.
+    Label columns are called `label_column` of what they were; `place_labels` brings them into
+    slots. The columns to `keep` besides stay as they are.
+
+    Raises:
+        CatalogueError: a column whose cells are lists or records where single values belong.
     """
-    labels = [name for name in layout.slots if name] + [column for _, column in layout.attributes]
-    return frame.select(
-        "row",
-        _id(frame, layout.id, table).alias("id"),
-        _cleaned(layout.category).alias("category"),
-        _photo(frame, layout.photo).alias("photo"),
-        _text(layout.text).alias("text"),
-        *(_label(column).alias(f"label {column}") for column in dict.fromkeys(labels)),
+    schema = raw.collect_schema()
+    _refuse_nested(schema, [layout.id, layout.category, *layout.labels, *keep])
+    photo = _photo(schema, layout.photo)
+    return raw.select(
+        pl.col(ROW_NUMBER).alias("row"),
+        _id(raw, layout.id, table).alias("id"),
+        clean_text(schema, layout.category).alias("category"),
+        photo.alias("photo"),
+        (clean_text(schema, layout.text) if layout.text else _NOTHING).alias("text"),
+        *(clean_label(schema, column).alias(label_column(column)) for column in layout.labels),
+        *keep,
     )
 
 
+def label_column(column: str) -> str:
+    """What the label column `column` is called in a tidy table."""
+    return f"label {column}"
+
+
 def place_labels(frame: pl.LazyFrame, layout: Layout, taxonomy: Taxonomy) -> pl.LazyFrame:
-    """Bring a tidy table's labels into slots: `label_k` is the k-th attribute of the row's category."""
-    by_attribute = dict(layout.attributes)
-
-    def slot(number: int) -> pl.Expr:
-        if layout.slots or not by_attribute:
-            column = layout.slots[number] if number < len(layout.slots) else ""
-            return pl.col(f"label {column}") if column else pl.lit(None, pl.String)
-        chosen = pl.lit(None, pl.String)
-        for category in taxonomy.categories:
-            attributes = taxonomy.attributes(category)
-            if number < len(attributes) and attributes[number] in by_attribute:
-                column = f"label {by_attribute[attributes[number]]}"
-                is_category = pl.col("category") == category
-                chosen = pl.when(is_category).then(pl.col(column)).otherwise(chosen)
-        return chosen
-
-    slots = [slot(number).alias(f"label_{number}") for number in range(taxonomy.num_slots)]
+    """Bring a tidy table's labels into slots: `label_k` belongs to the category's k-th attribute."""
+    slots = [
+        _slot(number, layout, taxonomy).alias(f"label_{number}") for number in range(taxonomy.num_slots)
+    ]
     return frame.select("row", "id", "category", "photo", "text", *slots)
 
 
-def _cleaned(column: str) -> pl.Expr:
-    text = pl.col(column).cast(pl.String).str.replace_all(r"\s+", " ").str.strip_chars(" ")
+def _slot(number: int, layout: Layout, taxonomy: Taxonomy) -> pl.Expr:
+    """One slot's labels; categories that keep them in the same column are handled together."""
+    categories_by_column: dict[str, list[str]] = {}
+    for category in taxonomy.categories:
+        columns = layout.columns_of(taxonomy, category)
+        for attribute in taxonomy.attributes(category)[number : number + 1]:
+            categories_by_column.setdefault(columns.get(attribute, ""), []).append(category)
+    if len(categories_by_column) == 1:  # the common case, and much the faster
+        (column,) = categories_by_column
+        return pl.col(label_column(column)) if column else _NOTHING
+    categories_by_column.pop("", None)
+    chosen = _NOTHING
+    for column, categories in categories_by_column.items():
+        has_it = pl.col("category").is_in(categories)
+        chosen = pl.when(has_it).then(pl.col(label_column(column))).otherwise(chosen)
+    return chosen
+
+
+def clean_text(schema: pl.Schema, column: str) -> pl.Expr:
+    """A column as text without stray white space, null where nothing is left."""
+    text = _as_text(schema, column).str.replace_all(_STRAY_SPACE, " ").str.strip_chars(" ")
     return pl.when(text == "").then(None).otherwise(text)
 
 
-def _label(column: str) -> pl.Expr:
-    text = _cleaned(column)
-    return pl.when(text.str.to_lowercase().is_in(sorted(NO_LABEL))).then(None).otherwise(text)
+def clean_label(schema: pl.Schema, column: str) -> pl.Expr:
+    """A column as value texts, null for every way to say "no label"."""
+    text = clean_text(schema, column)
+    return pl.when(text.str.contains(_FILL)).then(None).otherwise(text)
 
 
-def _text(column: str | None) -> pl.Expr:
-    return _cleaned(column) if column else pl.lit(None, pl.String)
+def _as_text(schema: pl.Schema, column: str) -> pl.Expr:
+    """A column as text; 3.0, which pandas makes of 3 beside a missing cell, as "3"."""
+    cells = pl.col(column)
+    if not schema[column].is_float():
+        return cells.cast(pl.String)
+    whole = cells.cast(pl.Int64, strict=False)
+    text = pl.when(cells == whole).then(whole.cast(pl.String)).otherwise(cells.cast(pl.String))
+    return pl.when(cells.is_nan()).then(None).otherwise(text)
 
 
-def _photo(frame: pl.LazyFrame, column: str | None) -> pl.Expr:
+def _photo(schema: pl.Schema, column: str | None) -> pl.Expr:
     if column is None:
-        return pl.lit(None, pl.String)
-    if isinstance(frame.collect_schema()[column], pl.List):
+        return _NOTHING
+    if isinstance(schema[column], pl.List):
         return pl.col(column).list.join("|")
-    return pl.col(column).cast(pl.String)
+    _refuse_nested(schema, [column])
+    return _as_text(schema, column)
 
 
-def _id(frame: pl.LazyFrame, column: str, table: Path) -> pl.Expr:
+def _id(raw: pl.LazyFrame, column: str, table: Path) -> pl.Expr:
     """Ids as integers where every one is written as a plain integer, else as the text they are."""
-    dtype = frame.collect_schema()[column]
-    if dtype.is_integer():
+    schema = raw.collect_schema()
+    if schema[column].is_integer() and schema[column] != pl.UInt64:
         return pl.col(column).cast(pl.Int64)
-    text = pl.col(column).cast(pl.String)
-    if dtype.is_float():  # what pandas makes of integers beside a missing one
-        text = text.str.strip_suffix(".0")
-    plain = collect(frame.select(text.str.contains(_INTEGER).all()), table).item()
-    return text.cast(pl.Int64) if plain else text
+    text = clean_text(schema, column)
+    plain, floats = (text.str.contains(each).all() for each in (_INTEGER, _WHOLE_FLOAT))
+    is_plain, is_floats = collect(raw.select(plain.alias("plain"), floats.alias("floats")), table).row(0)
+    if is_floats and not is_plain:  # a CSV by pandas, from integers beside a missing one
+        return text.str.strip_suffix(".0").cast(pl.Int64)
+    return text.cast(pl.Int64) if is_plain else text
+
+
+def _refuse_nested(schema: pl.Schema, columns: Sequence[str]) -> None:
+    nested = [column for column in columns if schema[column].is_nested()]
+    if nested:
+        raise CatalogueError(
+            f"Column {nested[0]!r} holds {schema[nested[0]]}, not single values.",
+            hint="Only the photo column may hold lists (of file names).",
+        )

@@ -1,12 +1,17 @@
 """A catalogue's taxonomy: declared in a file, completed by the values that the table holds."""
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
 
-from facetry.catalogue.table import Layout, collect
+from facetry.catalogue.table import Layout, clean_label, clean_text, collect
 from facetry.errors import CatalogueError, TaxonomyError
 from facetry.taxonomy import Taxonomy
+
+Seen = dict[str, dict[str, list[str]]]
+"""category -> label column -> the distinct values that it holds"""
 
 
 def read_taxonomy(path: Path) -> Taxonomy:
@@ -18,10 +23,14 @@ def read_taxonomy(path: Path) -> Taxonomy:
     """
     if not path.is_file():
         raise CatalogueError(f"There is no taxonomy file {str(path)!r}.")
-    if path.suffix == ".parquet":
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
         return _challenge_taxonomy(path)
-    text = path.read_text(encoding="utf-8")
-    return Taxonomy.from_json(text) if path.suffix == ".json" else Taxonomy.from_yaml(text)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise TaxonomyError(f"{path.name} is not UTF-8 text: {error}") from error
+    return Taxonomy.from_json(text) if suffix == ".json" else Taxonomy.from_yaml(text)
 
 
 def write_attribute_list(taxonomy: Taxonomy, path: Path) -> None:
@@ -36,56 +45,89 @@ def write_attribute_list(taxonomy: Taxonomy, path: Path) -> None:
     ).write_parquet(path)
 
 
-def seen_values(frame: pl.LazyFrame, layout: Layout, table: Path) -> dict[str, dict[str, list[str]]]:
-    """What a tidy table holds: category -> label column -> its distinct values."""
-    columns = [name for name in frame.collect_schema() if name.startswith("label ")]
-    grouped = frame.drop_nulls("category").group_by("category", maintain_order=True)
-    found = collect(grouped.agg(pl.col(columns).drop_nulls().unique()), table)
-    named = {f"label {column}": attribute for attribute, column in layout.attributes}
-    return {
-        row["category"]: {named.get(column, column.removeprefix("label ")): row[column] for column in columns}
-        for row in found.iter_rows(named=True)
-    }
+def seen_values(raw: pl.LazyFrame, layout: Layout, table: Path) -> Seen:
+    """What a scanned table holds.
+
+    Distinct cells are found before they are cleaned: cleaning every cell takes several times as
+    long and as much memory.
+    """
+    schema = raw.collect_schema()
+    seen: Seen = {}
+    for column in layout.labels:
+        cells = (
+            raw.select({layout.category, column})
+            .unique()
+            .select(
+                clean_text(schema, layout.category).alias("category"),
+                clean_label(schema, column).alias("value"),
+            )
+        )
+        for category, value in collect(cells.drop_nulls().unique(), table).iter_rows():
+            seen.setdefault(category, {}).setdefault(column, []).append(value)
+    return seen
 
 
-def complete(declared: Taxonomy | None, seen: dict[str, dict[str, list[str]]], layout: Layout) -> Taxonomy:
+def complete(declared: Taxonomy | None, seen: Seen, layout: Layout) -> Taxonomy:
     """The declared taxonomy with the table's values added, or one made from the table alone.
 
     Raises:
-        CatalogueError: nothing declared and a table whose attributes have no names.
+        CatalogueError: nothing declared and a table whose attributes have no names, or no labels.
     """
     if declared is None:
-        return Taxonomy.of(_own(seen, layout))
-    if not layout.slots:
-        return declared.with_values(seen)
-    by_attribute = {
-        category: {
-            attribute: seen[category].get(column, [])
-            for attribute, column in zip(declared.attributes(category), layout.slots, strict=False)
+        return _own(seen, layout)
+    return declared.with_values(
+        {
+            category: {
+                attribute: seen[category].get(column, [])
+                for attribute, column in layout.columns_of(declared, category).items()
+            }
+            for category in declared.categories
+            if category in seen
         }
-        for category in declared.categories
-        if category in seen
-    }
-    return declared.with_values(by_attribute)
+    )
 
 
-def _own(seen: dict[str, dict[str, list[str]]], layout: Layout) -> dict[str, dict[str, list[str]]]:
+def _own(seen: Seen, layout: Layout) -> Taxonomy:
+    """Categories by name, each with the attributes for which the table holds a value."""
     if not layout.attributes:
         raise CatalogueError(
             "The table names no attributes and there is no taxonomy.",
             hint="Write a catalogue.yaml with columns.attributes, or name a taxonomy file.",
         )
-    known = {
-        category: {attribute: values for attribute, values in columns.items() if values}
-        for category, columns in seen.items()
-    }
-    return {category: attributes for category, attributes in known.items() if attributes}
+    if not seen:
+        raise CatalogueError(
+            "The table holds no label and there is no taxonomy.",
+            hint="Name a taxonomy file that says which attributes and values there are.",
+        )
+    return Taxonomy.of(
+        {
+            category: {
+                attribute: columns[column]
+                for attribute, column in layout.attributes
+                if column in columns
+            }
+            for category, columns in sorted(seen.items())
+        }
+    )
 
 
 def _challenge_taxonomy(path: Path) -> Taxonomy:
-    frame = pl.read_parquet(path)
     wanted = ["Category", "Attribute_list"]
+    try:
+        frame = pl.read_parquet(path)
+    except pl.exceptions.PolarsError as error:
+        raise TaxonomyError(f"{path.name} is not a Parquet file: {error}") from error
     missing = [name for name in wanted if name not in frame.columns]
     if missing:
         raise TaxonomyError(f"{path.name} lacks the column {missing[0]!r}; it has {frame.columns}.")
-    return Taxonomy.of({row[0]: {name: () for name in row[1]} for row in frame.select(wanted).iter_rows()})
+    rows = [(category, names or ()) for category, names in frame.select(wanted).iter_rows()]
+    _refuse_repeated(path, [category for category, _ in rows])
+    for _, names in rows:
+        _refuse_repeated(path, names)
+    return Taxonomy.of({category: dict.fromkeys(names, ()) for category, names in rows})
+
+
+def _refuse_repeated(path: Path, names: Sequence[str]) -> None:
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise TaxonomyError(f"{path.name} names {repeated[0]!r} twice in one place.")

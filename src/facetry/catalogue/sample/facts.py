@@ -26,7 +26,8 @@ class HeadFacts:
     def shares(self) -> NDArray[np.float64]:
         """Each value's share of the known labels, in the order of `values`."""
         counts = np.asarray(self.counts, dtype=np.float64)
-        return counts / counts.sum()
+        shares: NDArray[np.float64] = counts / counts.sum()
+        return shares
 
     @property
     def missing_share(self) -> float:

@@ -1,0 +1,155 @@
+"""The heads of the challenge, forward and backward: one product at a time against category by category.
+
+    python -m benchmarks.heads [--quick] [--threads N]
+
+The baseline is how such code is usually written: a `dict` of `nn.Sequential`, a Python loop over the
+products of the batch and their attributes, the losses of known labels averaged.
+"""
+
+import argparse
+import functools
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from benchmarks.measure import alternate, ratio, show
+from facetry.catalogue.sample.facts import load_facts
+from facetry.models.config import HeadsConfig
+from facetry.models.heads import CategoryHeads, Heads, known_loss
+from facetry.taxonomy import Taxonomy
+
+BATCH_SIZE = 32
+FEATURE_SIZE = 1024
+CONFIG = HeadsConfig(dropout=0.0)
+"""The paper's heads, without dropout so that both sides compute the same numbers."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="fewer rounds")
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    taxonomy = challenge_taxonomy()
+    heads = Heads(taxonomy, FEATURE_SIZE, CONFIG)
+    networks = per_product_networks(heads)
+    batch = make_batch(taxonomy)
+    difference = _difference(heads, networks, batch)
+    times = alternate(
+        {
+            "per product": functools.partial(_step_per_product, networks, taxonomy, *batch),
+            "by category": functools.partial(_step, heads, *batch),
+        },
+        num_rounds=5 if options.quick else 30,
+        num_warmups=2,
+    )
+    speedup = ratio(times["per product"], times["by category"])
+    figures = {
+        "benchmark": "heads",
+        "num_heads": taxonomy.num_heads,
+        "batch_size": BATCH_SIZE,
+        "feature_size": FEATURE_SIZE,
+        "threads": options.threads,
+        **{name.replace(" ", "_"): each.as_dict() for name, each in times.items()},
+        "speedup": speedup,
+        "loss_difference": difference,
+    }
+    rows = [(name, *each.cells()) for name, each in times.items()]
+    rows.append(("times faster", f"{speedup['median']:.1f}", f"{speedup['min']:.1f} - {speedup['max']:.1f}"))
+    show("42 heads, batch of 32, forward and backward", ["", "median, ms", "range, ms"], rows, figures)
+
+
+def challenge_taxonomy() -> Taxonomy:
+    """The challenge's categories, attributes and values."""
+    return Taxonomy.of(
+        {
+            name: {head.attribute: head.values for head in facts.heads}
+            for name, facts in load_facts().items()
+        }
+    )
+
+
+def make_batch(taxonomy: Taxonomy) -> tuple[Tensor, Tensor, Tensor]:
+    """Features, categories in the challenge's proportions, and labels of which as many are missing."""
+    random = np.random.default_rng(0)
+    facts = list(load_facts().values())
+    num_rows = np.array([each.splits["train"].rows for each in facts], dtype=float)
+    categories = random.choice(len(facts), BATCH_SIZE, p=num_rows / num_rows.sum())
+    labels = np.full((BATCH_SIZE, taxonomy.num_slots), -1)
+    for row, category in enumerate(categories):
+        for slot, head in enumerate(facts[category].heads):
+            if random.random() >= head.missing_share:
+                labels[row, slot] = random.choice(len(head.values), p=head.shares)
+    features = torch.from_numpy(random.normal(size=(BATCH_SIZE, FEATURE_SIZE)).astype(np.float32))
+    return features.requires_grad_(), torch.from_numpy(categories), torch.from_numpy(labels)
+
+
+def per_product_networks(heads: Heads) -> nn.ModuleDict:
+    """One `nn.Sequential` for each head, with the same weights as `heads`."""
+    networks = nn.ModuleDict()
+    for category in heads.categories:
+        assert isinstance(category, CategoryHeads)
+        for index, head in enumerate(category.heads):
+            networks[f"{head.category}_{head.attribute}"] = _network(category, index)
+    return networks
+
+
+def _network(category: CategoryHeads, index: int) -> nn.Sequential:
+    num_values = len(category.heads[index].values)
+    network = nn.Sequential(
+        nn.Linear(FEATURE_SIZE, CONFIG.hidden_dim),
+        nn.LayerNorm(CONFIG.hidden_dim),
+        nn.ReLU(),
+        nn.Dropout(CONFIG.dropout),
+        nn.Linear(CONFIG.hidden_dim, num_values),
+    )
+    with torch.no_grad():
+        for place, stacked in ((0, category.hidden[0]), (1, category.norms[0])):
+            network[place].weight.copy_(stacked.weight[index])
+            network[place].bias.copy_(stacked.bias[index])
+        network[4].weight.copy_(category.output.weight[index, :num_values])
+        network[4].bias.copy_(category.output.bias[index, :num_values])
+    return network
+
+
+def _loss_per_product(
+    networks: nn.ModuleDict, taxonomy: Taxonomy, features: Tensor, categories: Tensor, labels: Tensor
+) -> Tensor:
+    losses = []
+    for row in range(len(features)):
+        category = taxonomy.categories[int(categories[row])]
+        for slot, attribute in enumerate(taxonomy.attributes(category)):
+            logits = networks[f"{category}_{attribute}"](features[row : row + 1])
+            if labels[row, slot] >= 0:
+                losses.append(functional.cross_entropy(logits, labels[row, slot : slot + 1]))
+    return torch.stack(losses).mean()
+
+
+def _step_per_product(
+    networks: nn.ModuleDict, taxonomy: Taxonomy, features: Tensor, categories: Tensor, labels: Tensor
+) -> float:
+    networks.zero_grad(set_to_none=True)
+    features.grad = None
+    loss = _loss_per_product(networks, taxonomy, features, categories, labels)
+    loss.backward()  # type: ignore[no-untyped-call]
+    return loss.item()
+
+
+def _step(heads: Heads, features: Tensor, categories: Tensor, labels: Tensor) -> float:
+    heads.zero_grad(set_to_none=True)
+    features.grad = None
+    loss = known_loss(heads(features, categories), labels)
+    loss.backward()  # type: ignore[no-untyped-call]
+    return loss.item()
+
+
+def _difference(heads: Heads, networks: nn.ModuleDict, batch: tuple[Tensor, Tensor, Tensor]) -> float:
+    return abs(_step(heads, *batch) - _step_per_product(networks, heads.taxonomy, *batch))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""Timing in alternation, and how figures are printed."""
+
+import gc
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """The seconds that one thing took, repetition by repetition."""
+
+    all_s: tuple[float, ...]
+
+    @property
+    def median_s(self) -> float:
+        """The middle one."""
+        return statistics.median(self.all_s)
+
+    def as_dict(self) -> dict[str, float]:
+        """Median, least and most, in milliseconds."""
+        spread = {"median_ms": self.median_s, "min_ms": min(self.all_s), "max_ms": max(self.all_s)}
+        return {name: round(1000 * each, 3) for name, each in spread.items()}
+
+    def cells(self) -> tuple[str, str]:
+        """Median and range, for a table."""
+        return f"{1000 * self.median_s:,.1f}", f"{1000 * min(self.all_s):,.1f} - {1000 * max(self.all_s):,.1f}"
+
+
+def alternate(
+    tasks: Mapping[str, Callable[[], object]], *, num_rounds: int, num_warmups: int = 1
+) -> dict[str, Times]:
+    """Time the tasks in turn, round by round: what slows the machine for a while slows all of them."""
+    seconds: dict[str, list[float]] = {name: [] for name in tasks}
+    for round_ in range(num_warmups + num_rounds):
+        for name, task in tasks.items():
+            spent = time_once(task)
+            if round_ >= num_warmups:
+                seconds[name].append(spent)
+    return {name: Times(tuple(each)) for name, each in seconds.items()}
+
+
+def time_once(task: Callable[[], object]) -> float:
+    """Seconds that one call takes, the garbage collector kept out of it."""
+    with _without_collector():
+        started = time.perf_counter()
+        task()
+        return time.perf_counter() - started
+
+
+def ratio(numerator: Times, denominator: Times) -> dict[str, float]:
+    """How many times longer the first takes, round by round, and in the fastest round of each.
+
+    The last is what a machine does that nobody else uses.
+    """
+    ratios = [a / b for a, b in zip(numerator.all_s, denominator.all_s, strict=True)]
+    fastest = min(numerator.all_s) / min(denominator.all_s)
+    spread = {
+        "median": statistics.median(ratios),
+        "min": min(ratios),
+        "max": max(ratios),
+        "of_fastest": fastest,
+    }
+    return {name: round(each, 4) for name, each in spread.items()}
+
+
+def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], figures: Mapping[str, Any]) -> None:
+    """Print a table and, as the last line, the figures as one JSON object."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if index else "left")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+    print(json.dumps(figures))
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    was_on = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

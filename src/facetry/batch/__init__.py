@@ -1,0 +1,1 @@
+"""Predictions over whole tables."""

@@ -1,0 +1,186 @@
+"""Recipes become predictors, and model folders become predictors again.
+
+A table at the end says what is done for each kind of recipe.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from facetry.catalogue.catalogue import Catalogue
+from facetry.catalogue.split import Split, make_split, read_split
+from facetry.ensemble import Ensemble
+from facetry.errors import ModelFolderError, TrainingError
+from facetry.evaluation.evaluate import evaluate
+from facetry.evaluation.metrics import Scores
+from facetry.evaluation.tables import scores_json
+from facetry.files import place_folder, write_text
+from facetry.modelcard import model_card
+from facetry.predictions import Predictor
+from facetry.progress import SILENT, Reporter
+from facetry.recipe import ClassifierRecipe, EnsembleRecipe, Recipe, dump_recipe, parse_recipe
+
+SPLIT = "split.parquet"
+JOB = "job.json"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Job:
+    """One predictor to build: what, from what, where. `folder` is the unfinished model folder."""
+
+    recipe: Recipe
+    catalogue: Catalogue
+    split: Split
+    folder: Path
+    reporter: Reporter
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What must be the same for the work to go on where it stopped."""
+        return {
+            "recipe": self.recipe.model_dump(mode="json"),
+            "catalogue": self.catalogue.fingerprint,
+            "split": hashlib.sha256(self.split.codes.tobytes()).hexdigest(),
+        }
+
+
+def train(
+    recipe: Recipe,
+    catalogue: Catalogue,
+    out: str | Path,
+    *,
+    split: str | Path | Split | None = None,
+    reporter: Reporter = SILENT,
+) -> Path:
+    """Build the predictor that `recipe` describes; returns its model folder, `out`.
+
+    Interrupted, the same call goes on where it stopped; finished, it does nothing.
+
+    Raises:
+        CatalogueError: a catalogue that cannot be worked with.
+        TrainingError: `out` holds something else, or training cannot go on.
+    """
+    out = Path(out)
+    catalogue.require_sound()
+    if isinstance(split, str | Path):
+        split = read_split(Path(split), catalogue)
+    if split is None:
+        split = make_split(catalogue, recipe.split, seed=recipe.seed)
+    folder = out.with_name(f"{out.name}.partial")
+    job = Job(recipe=recipe, catalogue=catalogue, split=split, folder=folder, reporter=reporter)
+    if out.exists():
+        _check_claim(out, job)
+        reporter.say(f"{out} is trained already.")
+        return out
+    _claim(job)
+    predictor = _BUILDERS[recipe.kind](job)
+    _write_results(job, predictor)
+    _finish(job, out)
+    return out
+
+
+def load(folder: str | Path) -> Predictor:
+    """The predictor in a model folder, checked against its checksums.
+
+    Raises:
+        ModelFolderError: no model folder, an incomplete, damaged or newer one.
+    """
+    from facetry.models import checkpoint
+
+    folder = Path(folder)
+    kind = checkpoint.open_folder(folder)
+    if kind not in _LOADERS:
+        raise ModelFolderError(
+            f"{folder} holds a predictor of the unknown kind {kind!r}.", hint="Update Facetry."
+        )
+    return _LOADERS[kind](folder)
+
+
+def _claim(job: Job) -> None:
+    """Start the unfinished folder, or check that it is this very job's."""
+    if job.folder.exists():
+        _check_claim(job.folder, job)
+    job.folder.mkdir(parents=True, exist_ok=True)
+    write_text(job.folder / JOB, json.dumps(job.identity, indent=1))
+    write_text(job.folder / "recipe.yaml", dump_recipe(job.recipe))
+    write_text(job.folder / "taxonomy.json", job.catalogue.taxonomy.to_json())
+    job.split.save(job.folder / SPLIT, job.catalogue)
+
+
+def _check_claim(folder: Path, job: Job) -> None:
+    try:
+        found: Any = json.loads((folder / JOB).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        found = {}
+    differing = [key for key, value in job.identity.items() if found.get(key) != value]
+    if differing:
+        raise TrainingError(
+            f"{folder} was made with another {' and '.join(differing)}.",
+            hint="Choose another --out, or delete that folder.",
+        )
+
+
+def _write_results(job: Job, predictor: Predictor) -> None:
+    """Score the held-out parts, and write metrics and model card."""
+    scores: dict[str, Scores] = {}
+    for part in ("validation", "test"):
+        rows = job.split.rows(part)
+        if len(rows):
+            products = job.catalogue.products(rows)
+            scores[part] = evaluate(predictor, products, reporter=job.reporter).scores
+    metrics = {part: scores_json(each) for part, each in scores.items()}
+    write_text(job.folder / "metrics.json", json.dumps(metrics, indent=1))
+    write_text(job.folder / "README.md", model_card(job.recipe, job.catalogue, job.split, scores))
+
+
+def _finish(job: Job, out: Path) -> None:
+    from facetry.models import checkpoint
+    from facetry.training.train import clear_state
+
+    clear_state(job.folder)
+    checkpoint.seal(job.folder)
+    place_folder(job.folder, out)
+
+
+def _build_classifier(job: Job) -> Predictor:
+    from facetry.training.train import train_classifier
+
+    assert isinstance(job.recipe, ClassifierRecipe)
+    return train_classifier(job.recipe, job.catalogue, job.split, job.folder, job.reporter)
+
+
+def _build_ensemble(job: Job) -> Predictor:
+    assert isinstance(job.recipe, EnsembleRecipe)
+    for name, recipe in job.recipe.members.items():
+        job.reporter.say(f"Member {name}")
+        out = job.folder / "members" / name
+        train(recipe, job.catalogue, out, split=job.split, reporter=job.reporter)
+    return _load_ensemble(job.folder)
+
+
+def _load_classifier(folder: Path) -> Predictor:
+    from facetry.models import checkpoint
+
+    return checkpoint.load_classifier(folder)
+
+
+def _load_ensemble(folder: Path) -> Predictor:
+    from facetry.models import checkpoint
+
+    recipe = parse_recipe(checkpoint.read_recipe(folder), origin=str(folder / "recipe.yaml"))
+    assert isinstance(recipe, EnsembleRecipe)
+    members = {name: load(folder / "members" / name) for name in recipe.members}
+    return Ensemble(members, recipe.weights or None)
+
+
+_BUILDERS: Mapping[str, Callable[[Job], Predictor]] = {
+    "classifier": _build_classifier,
+    "ensemble": _build_ensemble,
+}
+_LOADERS: Mapping[str, Callable[[Path], Predictor]] = {
+    "classifier": _load_classifier,
+    "ensemble": _load_ensemble,
+}

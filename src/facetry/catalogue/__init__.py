@@ -1,0 +1,1 @@
+"""Products in: tables, photo files, taxonomies, splits, checks."""

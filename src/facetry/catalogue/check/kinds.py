@@ -1,0 +1,125 @@
+"""What can be wrong with a catalogue: an explicit table, with how bad it is and what to do.
+
+Errors stop training and prediction; warnings lose rows or labels; notes are worth knowing.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from facetry.errors import PhotoProblem
+
+Severity = Literal["error", "warning", "note"]
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """One thing that can be wrong.
+
+    `what` and `advice` are filled with the columns `by`: findings that agree in them are one
+    problem.
+    """
+
+    name: str
+    severity: Severity
+    what: str
+    advice: str
+    by: tuple[str, ...] = ()
+
+
+MISSING_ID = Kind(
+    name="missing id",
+    severity="error",
+    what="There is no id.",
+    advice="Give every product an id, or delete the row.",
+)
+REPEATED_ID = Kind(
+    name="repeated id",
+    severity="error",
+    what="The id stands in another row too.",
+    advice="Ids must be unique: delete or rename the doubles.",
+)
+MISSING_CATEGORY = Kind(
+    name="missing category",
+    severity="warning",
+    what="There is no category, so there is nothing to predict.",
+    advice="Fill in the category.",
+)
+UNKNOWN_CATEGORY = Kind(
+    name="unknown category",
+    severity="warning",
+    what="{category!r} is not a category; its products are recorded, not predicted.",
+    advice="Correct it, or add it to the taxonomy.",
+    by=("category",),
+)
+UNKNOWN_VALUE = Kind(
+    name="unknown value",
+    severity="warning",
+    what="{value!r} is not a value of {category} / {attribute}; it counts as no label.",
+    advice="Correct it, or add it to the taxonomy.",
+    by=("category", "attribute", "value"),
+)
+FURTHER_VALUE = Kind(
+    name="further value",
+    severity="warning",
+    what="{value!r} is not listed for {category} / {attribute}; it is taken as one value more.",
+    advice="Correct it, or list it in the taxonomy file.",
+    by=("category", "attribute", "value"),
+)
+MISPLACED_LABEL = Kind(
+    name="misplaced label",
+    severity="warning",
+    what="{category} has no attribute in column {attribute!r}, yet there are labels; passed over.",
+    advice="Move the labels to their own columns, or empty the cells.",
+    by=("category", "attribute"),
+)
+WRONG_LENGTH = Kind(
+    name="wrong length",
+    severity="warning",
+    what="The column 'len' says {value!r} for {category}; the taxonomy is followed.",
+    advice="Check that labels and taxonomy belong together.",
+    by=("category", "value"),
+)
+
+_PHOTO_ADVICE = {
+    PhotoProblem.NONE_GIVEN: "Name the photo, or give the product an id.",
+    PhotoProblem.MISSING: "Check the photo folder and how its files are named.",
+    PhotoProblem.OUTSIDE: "Name photos relative to the photo folder, without '..'.",
+    PhotoProblem.EMPTY: "Copy or download the photo anew.",
+    PhotoProblem.NOT_AN_IMAGE: "Replace it with a photo.",
+    PhotoProblem.FORMAT: "Save it as JPEG, PNG or WEBP.",
+    PhotoProblem.TOO_LARGE: "Scale it down.",
+    PhotoProblem.TOO_HEAVY: "Save it smaller.",
+    PhotoProblem.TRUNCATED: "Copy or download the photo anew.",
+    PhotoProblem.UNREADABLE: "Open it in an image program and save it anew.",
+}
+
+
+def photo_kind(problem: str) -> Kind:
+    """The kind for a photo that cannot be used; some readers add the reason in brackets."""
+    known = PhotoProblem(problem.partition(" (")[0])
+    return _PHOTO_KINDS[known]
+
+
+_PHOTO_KINDS = {
+    problem: Kind(
+        name=f"photo: {problem.value}",
+        severity="warning",
+        what=f"Photo: {problem.value}.",
+        advice=advice,
+    )
+    for problem, advice in _PHOTO_ADVICE.items()
+}
+
+ROW_KINDS: tuple[Kind, ...] = (
+    MISSING_ID,
+    REPEATED_ID,
+    MISSING_CATEGORY,
+    UNKNOWN_CATEGORY,
+    UNKNOWN_VALUE,
+    FURTHER_VALUE,
+    MISPLACED_LABEL,
+    WRONG_LENGTH,
+    *_PHOTO_KINDS.values(),
+)
+"""Every kind that is found in rows, in the order in which reports show them."""

@@ -1,0 +1,101 @@
+"""Which photos cannot be used: by their names, by what lies on disk, or by opening every one."""
+
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+
+from facetry.catalogue.catalogue import Catalogue
+from facetry.catalogue.check.kinds import photo_kind
+from facetry.catalogue.check.rows import as_findings
+from facetry.catalogue.table import collect_batches
+from facetry.errors import PhotoProblem
+from facetry.product import Product
+from facetry.progress import SILENT, Reporter
+
+PhotoCheck = Literal["none", "exist", "open"]
+"""How closely photos are looked at: not at all, whether they are there, whether they open."""
+
+_NUM_ROWS = 4096  # products whose photos are looked at before findings are put away
+
+
+@dataclass(slots=True, kw_only=True)
+class PhotoFindings:
+    """What looking at every photo found."""
+
+    findings: list[pl.DataFrame] = field(default_factory=list)
+    num_usable: Counter[str] = field(default_factory=Counter)
+    """Products with a photo that can be used, by category."""
+
+
+def check_photos(
+    catalogue: Catalogue, how: PhotoCheck, *, num_rows: int, reporter: Reporter = SILENT
+) -> PhotoFindings:
+    """Look at every photo of every product, a few thousand products at a time.
+
+    Raises:
+        CatalogueError: a photo pattern that does not fit the ids.
+    """
+    found = PhotoFindings()
+    wanted = catalogue.scan.select("row", "id", "category", "photo")
+    with reporter.bar("Checking photos", num_rows) as advance:
+        for part in collect_batches(wanted, catalogue.source.table, _NUM_ROWS):
+            _look(part, catalogue, how, found)
+            advance(part.height)
+    return found
+
+
+def _look(part: pl.DataFrame, catalogue: Catalogue, how: PhotoCheck, found: PhotoFindings) -> None:
+    """Check the photos of a few products, one by one also where a product has several."""
+    single = []
+    rows = []
+    for row, id_, category, photo in part.iter_rows():
+        paths, problem = catalogue.photos.find(id_, photo)
+        product = Product(id=id_, category=category or "", photos=paths, problem=problem)
+        each = [replace(product, photos=(path,)) for path in paths] or [product]
+        single += each
+        rows += [row] * len(each)
+    usable: dict[int, str] = {}
+    bad: dict[str, list[tuple[int, str, str, str]]] = {}
+    for row, product in zip(rows, _opened(single, how), strict=True):
+        if product.problem:
+            name = _name(product, catalogue.source.images)
+            bad.setdefault(product.problem, []).append((row, str(product.id), product.category, name))
+        else:
+            usable[row] = product.category
+    found.num_usable.update(usable.values())
+    for problem, cells in bad.items():
+        frame = pl.DataFrame(cells, ["row", "id", "category", "value"], orient="row")
+        found.findings.append(as_findings(photo_kind(problem), frame))
+
+
+def _opened(products: Iterable[Product], how: PhotoCheck) -> Iterator[Product]:
+    """The products, with the problem of their photo if it has one."""
+    if how == "exist":
+        return map(_found, products)
+    from facetry.images import load
+
+    return load(products, (), num_workers=os.cpu_count() or 1)
+
+
+def _found(product: Product) -> Product:
+    """A product with its photo's problem, as far as the file system knows."""
+    if product.problem:
+        return product
+    try:
+        status = product.photos[0].stat()
+    except (OSError, ValueError):  # no such file, or a name that no file can have
+        return replace(product, problem=PhotoProblem.MISSING)
+    if not stat.S_ISREG(status.st_mode):
+        return replace(product, problem=PhotoProblem.MISSING)
+    return product if status.st_size else replace(product, problem=PhotoProblem.EMPTY)
+
+
+def _name(product: Product, folder: Path | None) -> str:
+    path = product.photos[0] if product.photos else Path()
+    return path.relative_to(folder).as_posix() if folder and product.photos else ""

@@ -1,0 +1,135 @@
+"""What a check hands back: problems for people to read, and every single finding as a table."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from facetry.catalogue.check.kinds import (
+    FURTHER_VALUE,
+    ROW_KINDS,
+    SEVERITIES,
+    UNKNOWN_CATEGORY,
+    UNKNOWN_VALUE,
+    WRONG_LENGTH,
+    Kind,
+    Severity,
+)
+from facetry.errors import nearest
+from facetry.taxonomy import Taxonomy
+
+FINDINGS = pl.Schema(
+    {
+        "severity": pl.Enum(SEVERITIES),
+        "problem": pl.Enum([kind.name for kind in ROW_KINDS]),
+        "row": pl.Int64(),
+        "id": pl.String(),
+        "category": pl.String(),
+        "attribute": pl.String(),
+        "value": pl.String(),
+    }
+)
+"""One row for each finding; `row` counts as a spreadsheet does, `value` is the cell or the photo."""
+
+_NUM_ROWS_SHOWN = 5
+_NUM_PROBLEMS_SHOWN = 10  # of one kind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """Something that is wrong, once or in many rows. `rows` are the first few of `count`."""
+
+    severity: Severity
+    kind: str
+    what: str
+    count: int = 1
+    rows: tuple[int, ...] = ()
+    advice: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """How large a catalogue is. A cell is one attribute of one product."""
+
+    num_products: int
+    num_categories: int
+    num_heads: int
+    num_known: int
+    num_cells: int
+
+    @property
+    def missing_share(self) -> float:
+        """The share of the cells that have no label, 0 to 1; 0 if there are no cells."""
+        return 1 - self.num_known / self.num_cells if self.num_cells else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CheckReport:
+    """Everything found, worst first. There is no `summary` of a table that cannot be read."""
+
+    problems: tuple[Problem, ...]
+    findings: pl.DataFrame
+    summary: Summary | None = None
+
+    def count(self, severity: Severity) -> int:
+        """How many problems are that bad."""
+        return sum(problem.severity == severity for problem in self.problems)
+
+
+def make_report(
+    problems: Sequence[Problem],
+    findings: Sequence[pl.DataFrame] = (),
+    *,
+    taxonomy: Taxonomy | None = None,
+    summary: Summary | None = None,
+) -> CheckReport:
+    """Put together what the single checks found; `taxonomy` is for suggestions."""
+    table = pl.concat([FINDINGS.to_frame(), *findings]).sort("severity", "problem", "row")
+    found = [*problems]
+    for kind in ROW_KINDS:
+        found += _problems_of(kind, table.filter(pl.col("problem") == kind.name), taxonomy)
+    found.sort(key=lambda problem: SEVERITIES.index(problem.severity))
+    return CheckReport(problems=tuple(found), findings=table, summary=summary)
+
+
+def _problems_of(kind: Kind, findings: pl.DataFrame, taxonomy: Taxonomy | None) -> Iterator[Problem]:
+    """One problem for each group of findings, the largest first; a long tail becomes one."""
+    groups = findings.group_by(kind.by or ["problem"]).agg(
+        pl.len().alias("count"), pl.col("row").head(_NUM_ROWS_SHOWN).alias("rows")
+    )
+    groups = groups.sort("count", *kind.by, descending=[True, *(False for _ in kind.by)])
+    for cells in groups.head(_NUM_PROBLEMS_SHOWN).iter_rows(named=True):
+        yield Problem(
+            severity=kind.severity,
+            kind=kind.name,
+            what=kind.what.format(**cells),
+            count=cells["count"],
+            rows=tuple(cells["rows"]),
+            advice=f"{_suggestion(kind, cells, taxonomy)} {kind.advice}".strip(),
+        )
+    rest = groups.slice(_NUM_PROBLEMS_SHOWN)
+    if rest.height:
+        yield Problem(
+            severity=kind.severity,
+            kind=kind.name,
+            what=f"... and {rest.height:,} more of this kind.",
+            count=sum(rest["count"]),
+            rows=tuple(sorted(row for rows in rest["rows"] for row in rows)[:_NUM_ROWS_SHOWN]),
+            advice="The table of findings has every one.",
+        )
+
+
+def _suggestion(kind: Kind, cells: Mapping[str, str], taxonomy: Taxonomy | None) -> str:
+    """What the taxonomy has instead: the nearest name, if any is near; "" where it says nothing."""
+    if taxonomy is None:
+        return ""
+    if kind is WRONG_LENGTH:
+        return f"The taxonomy has {len(taxonomy.heads_of(cells['category']))} attributes."
+    if kind is UNKNOWN_CATEGORY:
+        hint = nearest(cells["category"], taxonomy.categories)
+    elif kind in {UNKNOWN_VALUE, FURTHER_VALUE}:
+        known = taxonomy.head(cells["category"], cells["attribute"]).values
+        hint = nearest(cells["value"], {*known} - {cells["value"]})
+    else:
+        return ""
+    return hint if hint.startswith("Did you mean") else ""

@@ -1,0 +1,123 @@
+"""The check of a whole catalogue: structure first, then rows, then photos, then what is lacking."""
+
+from pathlib import Path
+
+import polars as pl
+
+from facetry.catalogue.catalogue import Catalogue, assemble
+from facetry.catalogue.check import coverage, kinds
+from facetry.catalogue.check.photos import PhotoCheck, PhotoFindings, check_photos
+from facetry.catalogue.check.report import CheckReport, Problem, Summary, make_report
+from facetry.catalogue.check.rows import Listed, RowCheck, Rules, find_repeated
+from facetry.catalogue.check.structure import Structure, look_at_structure
+from facetry.catalogue.table import collect, collect_batches, scan, tidy
+from facetry.progress import SILENT, Reporter
+from facetry.taxonomy import Taxonomy
+
+_NUM_ROWS = 200_000  # of the table in memory at one time
+
+
+def check_catalogue(
+    path: str | Path,
+    *,
+    images: str | Path | None = None,
+    taxonomy: Taxonomy | None = None,
+    photos: PhotoCheck = "exist",
+    reporter: Reporter = SILENT,
+) -> CheckReport:
+    """Find everything that is wrong with the catalogue at `path`; see `open_catalogue`.
+
+    Nothing is raised: what `open_catalogue` would refuse is an error in the report. With a
+    `taxonomy` given, values are held against it, unless it lists none at all. Memory grows with
+    the ids and the findings, not with the rest of the table.
+    """
+    structure = look_at_structure(Path(path), Path(images) if images else None, taxonomy)
+    if not structure.is_sound or structure.source is None:
+        return make_report(structure.problems)
+    is_closed = taxonomy is not None and any(head.values for head in taxonomy.heads)
+    source = structure.source
+    catalogue = structure.attempt(lambda: assemble(source, structure.taxonomy, is_closed=is_closed))
+    if catalogue is None:
+        return make_report(structure.problems)
+    rows = RowCheck(rules=_rules(catalogue, structure, is_closed=is_closed))
+    structure.attempt(lambda: _look_at_rows(catalogue, rows, reporter))
+    if not structure.is_sound:
+        return make_report(structure.problems, rows.findings, taxonomy=catalogue.taxonomy)
+    found = structure.attempt(lambda: _look_at_photos(catalogue, photos, rows, reporter))
+    problems = [*structure.problems, *_lacking(catalogue, rows, found, photos)]
+    findings = rows.findings + (found.findings if found else [])
+    summary = _summarise(catalogue.taxonomy, rows)
+    return make_report(problems, findings, taxonomy=catalogue.taxonomy, summary=summary)
+
+
+def _rules(catalogue: Catalogue, structure: Structure, *, is_closed: bool) -> Rules:
+    declared = structure.taxonomy
+    listed: Listed = {
+        (head.category, head.attribute): head.values
+        for head in (declared.heads if declared else ())
+        if head.values or is_closed
+    }
+    return Rules(
+        layout=catalogue.layout,
+        taxonomy=catalogue.taxonomy,
+        listed=listed,
+        off_list=kinds.UNKNOWN_VALUE if is_closed else kinds.FURTHER_VALUE,
+        length_column=next((name for name in structure.names if name.casefold() == "len"), None),
+    )
+
+
+def _look_at_rows(catalogue: Catalogue, rows: RowCheck, reporter: Reporter) -> None:
+    table, length_column = catalogue.source.table, rows.rules.length_column
+    keep = [length_column] if length_column else []
+    frame = tidy(scan(table), catalogue.layout, table, keep=keep)
+    ids = collect(frame.select("row", "id", pl.col("category").cast(pl.Categorical)), table)
+    with reporter.bar("Checking rows", ids.height) as advance:
+        rows.findings.append(find_repeated(ids))
+        for part in collect_batches(frame, table, _NUM_ROWS):
+            rows.look(part)
+            advance(part.height)
+
+
+def _look_at_photos(
+    catalogue: Catalogue, how: PhotoCheck, rows: RowCheck, reporter: Reporter
+) -> PhotoFindings | None:
+    """None where there is nothing to look at."""
+    if how == "none" or catalogue.source.images is None:
+        return None
+    return check_photos(catalogue, how, num_rows=rows.num_rows, reporter=reporter)
+
+
+def _lacking(
+    catalogue: Catalogue, rows: RowCheck, found: PhotoFindings | None, how: PhotoCheck
+) -> list[Problem]:
+    """What the catalogue lacks as a whole."""
+    taxonomy = catalogue.taxonomy
+    problems = [
+        *coverage.category_problems(taxonomy, rows),
+        *coverage.head_problems(taxonomy, rows),
+        *coverage.spelling_problems(taxonomy),
+    ]
+    if found:
+        problems += coverage.photo_problems(taxonomy, rows, found)
+    elif how != "none" and catalogue.source.images is None:
+        problems.append(
+            Problem(
+                severity="note",
+                kind="no photo folder",
+                what="There is no photo folder: photos were not checked.",
+                advice="Name it with --images, or as `images` in catalogue.yaml.",
+            )
+        )
+    return problems
+
+
+def _summarise(taxonomy: Taxonomy, rows: RowCheck) -> Summary:
+    return Summary(
+        num_products=rows.num_rows,
+        num_categories=len(taxonomy.categories),
+        num_heads=taxonomy.num_heads,
+        num_known=rows.num_labels.total(),
+        num_cells=sum(
+            len(taxonomy.heads_of(category)) * count for category, count in rows.num_products.items()
+        ),
+    )

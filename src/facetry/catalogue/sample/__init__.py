@@ -1,0 +1,6 @@
+"""The drawn catalogue: garments with the challenge's categories, labels, gaps and faults."""
+
+from facetry.catalogue.sample.config import FaultRates, SampleConfig, SampleSummary
+from facetry.catalogue.sample.write import draw_catalogue
+
+__all__ = ["FaultRates", "SampleConfig", "SampleSummary", "draw_catalogue"]

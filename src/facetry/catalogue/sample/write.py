@@ -1,0 +1,146 @@
+"""Writes a drawn catalogue in the challenge's form, whole or not at all."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+
+from facetry.catalogue.sample.config import SampleConfig, SampleSummary
+from facetry.catalogue.sample.facts import load_facts
+from facetry.catalogue.sample.labels import MISSING, Indices
+from facetry.catalogue.sample.plan import Block, Plan, plan_products
+from facetry.catalogue.sample.press import print_photos
+from facetry.errors import CatalogueError
+
+NUM_COLUMNS: Final = 10
+"""The table's label columns; a category with fewer attributes leaves the rest blank."""
+
+
+def draw_catalogue(
+    out: Path, config: SampleConfig, *, on_progress: Callable[[int], None] | None = None
+) -> SampleSummary:
+    """Draw a catalogue into `out`: tables, photos and, in `truth.*`, what is true of each.
+
+    `on_progress` is told how many more photos are done. The same configuration gives the same
+    bytes in every file, whatever the number of workers.
+
+    Raises:
+        CatalogueError: `out` exists and is not an empty folder.
+    """
+    plan = plan_products(config)
+    summary = _summarise(plan, config, out)
+    with _whole(out) as folder:
+        _write_tables(plan, folder)
+        _write_truth(plan, summary, config, folder)
+        print_photos(plan, folder, config, on_progress or (lambda _: None))
+    return summary
+
+
+@contextmanager
+def _whole(out: Path) -> Iterator[Path]:
+    """A folder beside `out` that becomes `out` at the end, or goes when something fails."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise CatalogueError(
+            f"{str(out)!r} exists and is not an empty folder.",
+            hint="Name a folder that does not exist yet, or delete this one.",
+        )
+    partial = out.parent / f".{out.name}.{os.getpid()}.partial"
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        partial.replace(out)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _write_tables(plan: Plan, folder: Path) -> None:
+    train = [_train_rows(block) for block in plan.split("train")]
+    pl.concat(train).write_csv(folder / "train.csv")
+    test = [_id_rows(block) for block in plan.split("test")]
+    pl.concat(test).write_csv(folder / "test.csv")
+    facts = sorted(load_facts().values(), key=lambda each: each.splits["train"].first_id)
+    pl.DataFrame(
+        {
+            "Category": [each.name for each in facts],
+            "No_of_attribute": [len(each.heads) for each in facts],
+            "Attribute_list": [list(each.attributes) for each in facts],
+        }
+    ).write_parquet(folder / "category_attributes.parquet")
+
+
+def _id_rows(block: Block) -> pl.DataFrame:
+    return pl.DataFrame({"id": block.ids}).with_columns(Category=pl.lit(block.facts.name))
+
+
+def _train_rows(block: Block) -> pl.DataFrame:
+    names = [f"attr_{place + 1}" for place in range(NUM_COLUMNS)]
+    labels = dict(zip(names, _name_values(block, block.labels), strict=False))
+    return _id_rows(block).with_columns(
+        pl.lit(len(block.facts.heads)).alias("len"),
+        *(labels.get(name, pl.lit(None, dtype=pl.String)).alias(name) for name in names),
+    )
+
+
+def _name_values(block: Block, places: Indices) -> list[pl.Series]:
+    """One column for each head: the values at these places, null where MISSING."""
+    columns = []
+    for head, column in zip(block.facts.heads, places.T, strict=True):
+        names = [None if place == MISSING else head.values[place] for place in column]
+        columns.append(pl.Series(head.attribute, names, dtype=pl.String))
+    return columns
+
+
+def _write_truth(plan: Plan, summary: SampleSummary, config: SampleConfig, folder: Path) -> None:
+    truth = pl.concat([_truth_rows(block) for block in plan.blocks], how="diagonal")
+    truth.write_parquet(folder / "truth.parquet")
+    about = {
+        "seed": config.seed,
+        "num_train": summary.num_train,
+        "num_test": summary.num_test,
+        "num_wrong_labels": summary.num_wrong_labels,
+        "num_conflicting": summary.num_conflicting,
+        "num_faults": dict(summary.num_faults),
+        "rates": config.rates.model_dump(),
+    }
+    (folder / "truth.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+
+
+def _truth_rows(block: Block) -> pl.DataFrame:
+    """Split, id, category, what was planted, and the true value of every attribute."""
+    duplicated = block.ids[block.originals] != block.ids
+    original_ids = [
+        int(block.ids[original]) if copied else None
+        for original, copied in zip(block.originals, duplicated, strict=True)
+    ]
+    wrong = [[block.facts.attributes[place] for place in row.nonzero()[0]] for row in block.wrong]
+    return pl.DataFrame(
+        [
+            pl.Series("split", [block.split] * len(block), dtype=pl.String),
+            pl.Series("id", block.ids),
+            pl.Series("category", [block.facts.name] * len(block), dtype=pl.String),
+            pl.Series("fault", [str(fault) for fault in block.faults], dtype=pl.String),
+            pl.Series("duplicate_of", original_ids, dtype=pl.Int64),
+            pl.Series("conflicting", block.conflicting),
+            pl.Series("wrong_labels", wrong, dtype=pl.List(pl.String)),
+            *_name_values(block, block.truth),
+        ]
+    )
+
+
+def _summarise(plan: Plan, config: SampleConfig, out: Path) -> SampleSummary:
+    return SampleSummary(
+        out=out,
+        num_train=sum(len(block) for block in plan.split("train")),
+        num_test=sum(len(block) for block in plan.split("test")),
+        num_wrong_labels=sum(
+            int(block.wrong[~block.conflicting].sum()) for block in plan.split("train")
+        ),
+        num_conflicting=sum(int(block.conflicting.sum()) for block in plan.blocks),
+        num_faults={fault: plan.count(fault) for fault in config.rates.files},
+    )

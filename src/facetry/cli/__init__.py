@@ -1,0 +1,1 @@
+"""The command line: `main` registers, one file holds one command."""

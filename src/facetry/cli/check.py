@@ -1,0 +1,88 @@
+"""`facetry check`: everything that is wrong with a catalogue, at once."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from facetry.catalogue.check import CheckReport, Problem
+
+
+def check(
+    catalogue: Annotated[
+        Path, typer.Argument(help="Folder in the challenge's layout, table, or catalogue.yaml.")
+    ],
+    images: Annotated[Path | None, typer.Option(help="Photo folder, if not beside the table.")] = None,
+    taxonomy: Annotated[
+        Path | None, typer.Option(help="Taxonomy file to hold the table's values against.")
+    ] = None,
+    photos: Annotated[
+        Literal["none", "exist", "open"],
+        typer.Option(help="Look at photos: not at all, whether they are there, or open each."),
+    ] = "open",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="CSV file for every single finding.")
+    ] = None,
+) -> None:
+    """Report everything that is wrong with a catalogue. Exit code 2 if there are errors."""
+    from facetry.catalogue.check import check_catalogue
+    from facetry.catalogue.vocabulary import read_taxonomy
+    from facetry.cli.console import make_console, make_reporter
+    from facetry.files import writing
+
+    report = check_catalogue(
+        catalogue,
+        images=images,
+        taxonomy=read_taxonomy(taxonomy) if taxonomy else None,
+        photos=photos,
+        reporter=make_reporter(),
+    )
+    console = make_console()
+    if report.problems:
+        console.print(_table(report.problems))
+    console.print(_summary(report), markup=False)
+    if out:
+        with writing(out) as draft:
+            report.findings.write_csv(draft)
+        console.print(f"{report.findings.height:,} findings written to {out}", markup=False)
+    if report.count("error"):
+        raise typer.Exit(2)
+
+
+def _table(problems: "tuple[Problem, ...]") -> "Table":
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    styles = {"error": "bold red", "warning": "yellow", "note": "dim"}
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("")
+    table.add_column("what", ratio=3)
+    table.add_column("how many", justify="right")
+    table.add_column("rows", ratio=1)
+    table.add_column("what to do", ratio=2)
+    for problem in problems:
+        more = ", ..." if 0 < len(problem.rows) < problem.count else ""
+        table.add_row(
+            Text(problem.severity, styles[problem.severity]),
+            Text(problem.what),
+            f"{problem.count:,}",
+            Text(", ".join(map(str, problem.rows)) + more),
+            Text(problem.advice),
+        )
+    return table
+
+
+def _summary(report: "CheckReport") -> str:
+    counts = [f"{each}s: {report.count(each)}" for each in ("error", "warning", "note")]
+    if report.summary is None:
+        return ", ".join(counts).capitalize()
+    summary = report.summary
+    return (
+        f"Products: {summary.num_products:,}, categories: {summary.num_categories}, "
+        f"heads: {summary.num_heads}, labels: {summary.num_known:,} of {summary.num_cells:,} "
+        f"({summary.missing_share:.1%} missing)\n{', '.join(counts).capitalize()}"
+    )

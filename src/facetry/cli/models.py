@@ -1,0 +1,21 @@
+"""`facetry models`: the backbones that are known, or what a model folder holds."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def models(
+    folder: Annotated[Path | None, typer.Argument(help="Model folder to describe.")] = None,
+) -> None:
+    """List the backbones with the licence of their weights, or describe a model folder."""
+    from facetry.cli.console import make_console
+    from facetry.cli.show import cards_table, show_folder
+
+    console = make_console()
+    if folder is None:
+        console.print(cards_table())
+        console.print("Any other: open_clip:NAME or timm:NAME.")
+    else:
+        show_folder(console, folder)

@@ -1,0 +1,60 @@
+"""What several commands print: backbone cards, a model folder, a model's scores."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+
+def cards_table() -> "Table":
+    """The backbones that are known by name."""
+    from rich import box
+    from rich.table import Table
+
+    from facetry.models.cards import CARDS
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in ("backbone", "library", "px", "features", "weights", "licence of the weights"):
+        table.add_column(column, justify="right" if column in {"px", "features"} else "left")
+    for card in CARDS.values():
+        table.add_row(
+            card.name,
+            card.library,
+            str(card.image_size_px),
+            str(card.feature_size),
+            card.tag or "-",
+            card.licence,
+        )
+    return table
+
+
+def show_folder(console: "Console", folder: Path) -> None:
+    """What a model folder holds: its recipe, its scores."""
+    from facetry.models.checkpoint import open_folder, read_recipe, read_taxonomy
+
+    kind = open_folder(folder)
+    taxonomy = read_taxonomy(folder)
+    recipe = read_recipe(folder)
+    parts = [recipe["backbone"]["name"]] if "backbone" in recipe else list(recipe.get("members", ()))
+    console.print(f"{folder}: {kind} of {', '.join(parts)}", markup=False)
+    console.print(f"{taxonomy.num_heads} heads: {', '.join(taxonomy.categories)}", markup=False)
+    show_metrics(console, folder)
+
+
+def show_metrics(console: "Console", folder: Path) -> None:
+    """The scores that training left, one line for each held-out part."""
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    for part, scores in metrics.items():
+        low, high = scores["interval"]
+        console.print(
+            f"{part:>10}: score {_figure(scores['total'])} "
+            f"(95% interval {_figure(low)} to {_figure(high)}; most frequent value "
+            f"{_figure(scores['baseline'])}; {scores['num_labels']:,} labels)"
+        )
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

@@ -1,0 +1,1 @@
+"""Scores, and the pages that show them."""

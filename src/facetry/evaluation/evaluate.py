@@ -1,0 +1,48 @@
+"""Runs a predictor over products with known labels and scores it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from facetry.evaluation.metrics import Scores, score_predictions
+from facetry.images import batched, load
+from facetry.predictions import Predictions, Predictor
+from facetry.product import Product
+from facetry.progress import SILENT, Reporter
+
+NUM_DECODERS = 2
+BATCH_SIZE = 64
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Evaluation:
+    """Scores with what they were made from, products and predictions in the same order."""
+
+    scores: Scores
+    predictions: Predictions
+    products: Sequence[Product]
+
+
+def predict_all(
+    predictor: Predictor,
+    products: Sequence[Product],
+    *,
+    reporter: Reporter = SILENT,
+    description: str = "Predicting",
+) -> Predictions:
+    """Decode and predict products that fit in memory as predictions; photos pass through."""
+    parts = []
+    with reporter.bar(description, len(products)) as advance:
+        loaded = load(products, predictor.preprocesses, num_workers=NUM_DECODERS)
+        for batch in batched(loaded, BATCH_SIZE):
+            parts.append(predictor.predict(batch))
+            advance(len(batch))
+    return Predictions.concatenate(parts or [predictor.predict([])])
+
+
+def evaluate(
+    predictor: Predictor, products: Sequence[Product], *, reporter: Reporter = SILENT
+) -> Evaluation:
+    """Score a predictor on the known labels of `products`."""
+    predictions = predict_all(predictor, products, reporter=reporter, description="Evaluating")
+    scores = score_predictions(predictions, products)
+    return Evaluation(scores=scores, predictions=predictions, products=products)

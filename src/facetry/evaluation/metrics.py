@@ -1,0 +1,242 @@
+"""The challenge's metric, on known labels only (paper section 8.1, formula 1).
+
+For each head: micro-F1 and macro-F1 over the head's values, and their harmonic mean. The total is
+the mean of the harmonic means over a category's heads, then over categories.
+
+Micro-F1 of a single-label classifier is its accuracy. Macro-F1 is the mean over the values that
+occur as a label or as a prediction, as scikit-learn has it. No answer is a wrong answer, and not a
+value of its own. Heads without a known label are left out.
+
+Shapes: N products, A slots, H heads, V values, R bootstrap resamples.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from math import nan
+from statistics import fmean
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facetry.predictions import Predictions, head_slots
+from facetry.product import Product
+from facetry.taxonomy import Taxonomy
+
+Codes = NDArray[np.integer]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadScore:
+    """One head's figures, each from 0 to 1, and the number of labels behind them."""
+
+    category: str
+    attribute: str
+    num_labels: int
+    micro_f1: float
+    macro_f1: float
+    harmonic: float
+    baseline: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CategoryScore:
+    """One category's figures: means over its heads that have labels, NaN where none has."""
+
+    category: str
+    num_heads: int
+    num_labels: int
+    score: float
+    baseline: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """The total with all that it is made of. `interval` is the bootstrap 95% interval of `total`.
+
+    `baseline` is the total of always answering each head's most frequent value. `categories` leaves
+    out those without a label.
+    """
+
+    total: float
+    baseline: float
+    interval: tuple[float, float]
+    num_labels: int
+    categories: dict[str, float]
+    heads: tuple[HeadScore, ...]
+
+    def by_category(self) -> tuple[CategoryScore, ...]:
+        """Every category's figures, in the taxonomy's order."""
+        groups = groupby(self.heads, key=lambda head: head.category)
+        return tuple(_category_score(category, tuple(heads)) for category, heads in groups)
+
+
+def _category_score(category: str, heads: Sequence[HeadScore]) -> CategoryScore:
+    scored = [head for head in heads if head.num_labels]
+    return CategoryScore(
+        category=category,
+        num_heads=len(heads),
+        num_labels=sum(head.num_labels for head in heads),
+        score=fmean(head.harmonic for head in scored) if scored else nan,
+        baseline=fmean(head.baseline for head in scored) if scored else nan,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """Known labels with what was predicted for them, flat: one entry for each known label (K)."""
+
+    taxonomy: Taxonomy
+    rows: NDArray[np.int64]
+    heads: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, taxonomy: Taxonomy, categories: Codes, labels: Codes, top: Codes) -> "Answers":
+        """Pick the known labels out of (N, A) arrays.
+
+        `top` is -1 where nothing was predicted: such a label counts as answered wrongly.
+        """
+        heads = np.where(categories[:, None] >= 0, head_slots(taxonomy)[categories], -1)
+        rows, slots = np.nonzero((labels >= 0) & (heads >= 0))
+        return cls(
+            taxonomy=taxonomy,
+            rows=rows,
+            heads=heads[rows, slots],
+            labels=labels[rows, slots].astype(np.int64),
+            predicted=top[rows, slots].astype(np.int64),
+        )
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """How often each label met each answer (H, V, V + 1); the last answer is "none"."""
+        return self._counts(np.ones(len(self.rows)))
+
+    def _counts(self, weights: NDArray[np.floating | np.integer]) -> NDArray[np.int64]:
+        shape = (self.taxonomy.num_heads, self.taxonomy.num_values, self.taxonomy.num_values + 1)
+        answers = np.where(self.predicted < 0, self.taxonomy.num_values, self.predicted)
+        cells = np.ravel_multi_index((self.heads, self.labels, answers), shape)
+        return np.bincount(cells, weights, minlength=np.prod(shape)).reshape(shape).astype(np.int64)
+
+    def resampled(self, num_resamples: int, seed: int) -> NDArray[np.float64]:
+        """The total on `num_resamples` draws of the labelled products with replacement (R)."""
+        rng = np.random.default_rng(seed)
+        labelled, rows = np.unique(self.rows, return_inverse=True)
+        num_rows = len(labelled)
+        totals = np.empty(num_resamples)
+        for index in range(num_resamples):
+            drawn = np.bincount(rng.integers(num_rows, size=num_rows), minlength=num_rows)
+            totals[index] = total(self.taxonomy, harmonic_means(self._counts(drawn[rows])))
+        return totals
+
+
+def f1_scores(counts: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Micro-F1 and macro-F1 from counts (..., V, V + 1); NaN where there is no label."""
+    hits = np.diagonal(counts, axis1=-2, axis2=-1)  # ... V
+    labelled = counts.sum(axis=-1)
+    answered = counts[..., :-1].sum(axis=-2)
+    occurs = labelled + answered > 0
+    known = labelled.sum(axis=-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        f1 = np.where(occurs, 2 * hits / (labelled + answered), 0)
+        micro = np.where(known > 0, hits.sum(axis=-1) / known, np.nan)
+        macro = np.where(known > 0, f1.sum(axis=-1) / occurs.sum(axis=-1), np.nan)
+    return micro, macro
+
+
+def harmonic_means(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The harmonic mean of micro- and macro-F1; 0 where both are 0, NaN where there is no label."""
+    micro, macro = f1_scores(counts)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(micro + macro == 0, 0.0, 2 * micro * macro / (micro + macro))
+
+
+def category_means(taxonomy: Taxonomy, per_head: NDArray[np.float64]) -> dict[str, float]:
+    """The mean over each category's heads (H), heads that are NaN left out."""
+    means = {}
+    for category in taxonomy.categories:
+        indices = taxonomy.head_indices(category)
+        values = per_head[indices.start : indices.stop]
+        if not np.isnan(values).all():
+            means[category] = float(np.nanmean(values))
+    return means
+
+
+def total(taxonomy: Taxonomy, per_head: NDArray[np.float64]) -> float:
+    """The challenge's score: mean over categories of the mean over heads; NaN without a label."""
+    means = category_means(taxonomy, per_head)
+    return float(np.mean(list(means.values()))) if means else float("nan")
+
+
+def majority_counts(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """What `counts` would be had every head answered its most frequent label."""
+    labelled = counts.sum(axis=-1)  # H V
+    answers = np.zeros_like(counts)
+    np.put_along_axis(
+        answers, labelled.argmax(axis=-1)[:, None, None], labelled[..., None], axis=-1
+    )
+    return answers
+
+
+def score(answers: Answers, *, num_resamples: int = 1000, seed: int = 0) -> Scores:
+    """Score answers by the challenge's metric, with baseline, counts and interval."""
+    counts = answers.counts
+    micro, macro = f1_scores(counts)
+    harmonic = harmonic_means(counts)
+    baseline = harmonic_means(majority_counts(counts))
+    totals = answers.resampled(num_resamples, seed) if len(answers.rows) else np.full(1, np.nan)
+    low, high = np.quantile(totals, [0.025, 0.975]) if num_resamples else (np.nan, np.nan)
+    known = counts.sum(axis=(1, 2))
+    heads = tuple(
+        HeadScore(
+            category=head.category,
+            attribute=head.attribute,
+            num_labels=int(known[index]),
+            micro_f1=float(micro[index]),
+            macro_f1=float(macro[index]),
+            harmonic=float(harmonic[index]),
+            baseline=float(baseline[index]),
+        )
+        for index, head in enumerate(answers.taxonomy.heads)
+    )
+    return Scores(
+        total=total(answers.taxonomy, harmonic),
+        baseline=total(answers.taxonomy, baseline),
+        interval=(float(low), float(high)),
+        num_labels=int(known.sum()),
+        categories=category_means(answers.taxonomy, harmonic),
+        heads=heads,
+    )
+
+
+def score_predictions(
+    predictions: Predictions, products: Sequence[Product], *, num_resamples: int = 1000
+) -> Scores:
+    """Score predictions against the labels of the same products, in the same order.
+
+    Products with a problem have no answer: their labels count as answered wrongly, so that a model
+    cannot gain by not reading photos.
+    """
+    labels = encode_labels(predictions.taxonomy, products)
+    answers = Answers.of(predictions.taxonomy, predictions.category_codes, labels, predictions.top)
+    return score(answers, num_resamples=num_resamples)
+
+
+def encode_labels(taxonomy: Taxonomy, products: Sequence[Product]) -> NDArray[np.int64]:
+    """Labels as indices into the head's values (N, A); -1 for none or an unknown one."""
+    codes = np.full((len(products), taxonomy.num_slots), -1)
+    places = {
+        (head.category, head.attribute): (
+            slot,
+            {value: code for code, value in enumerate(head.values)},
+        )
+        for category in taxonomy.categories
+        for slot, head in enumerate(taxonomy.heads_of(category))
+    }
+    for row, product in enumerate(products):
+        for attribute, value in product.labels.items():
+            slot, values = places.get((product.category, attribute), (0, {}))
+            if value in values:
+                codes[row, slot] = values[value]
+    return codes

@@ -1,0 +1,97 @@
+"""Scores for the terminal and for other programs."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from math import isfinite
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from facetry.evaluation.metrics import Scores
+
+
+def scores_table(scores: Scores, *, per_head: bool = False) -> Table:
+    """The scores by category, or by head, with the total below.
+
+    Beside every score stand the number of labels behind it and the baseline.
+    """
+    return _head_table(scores) if per_head else _category_table(scores)
+
+
+def _category_table(scores: Scores) -> Table:
+    table = _table(scores, ["Category"], ["Attributes", "Labels", "Score", "Baseline", "Gain"])
+    for each in scores.by_category():
+        counts = (f"{each.num_heads:,}", f"{each.num_labels:,}")
+        gain = _figure(each.score - each.baseline, "+.3f")
+        table.add_row(
+            Text(each.category), *counts, _figure(each.score), _figure(each.baseline), gain
+        )
+    table.add_section()
+    counts = (f"{len(scores.heads):,}", f"{scores.num_labels:,}")
+    gain = _figure(scores.total - scores.baseline, "+.3f")
+    table.add_row(
+        "Total", *counts, _figure(scores.total), _figure(scores.baseline), gain, style="bold"
+    )
+    return table
+
+
+def _head_table(scores: Scores) -> Table:
+    table = _table(
+        scores,
+        ["Category", "Attribute"],
+        ["Labels", "Micro-F1", "Macro-F1", "Score", "Baseline"],
+    )
+    category = ""
+    for head in scores.heads:
+        if head.category != category:
+            table.add_section()
+        figures = (head.micro_f1, head.macro_f1, head.harmonic, head.baseline)
+        table.add_row(
+            Text(head.category if head.category != category else ""),
+            Text(head.attribute),
+            f"{head.num_labels:,}",
+            *map(_figure, figures),
+        )
+        category = head.category
+    table.add_section()
+    total = (_figure(scores.total), _figure(scores.baseline))
+    table.add_row("Total", "", f"{scores.num_labels:,}", "", "", *total, style="bold")
+    return table
+
+
+def _table(scores: Scores, names: Sequence[str], figures: Sequence[str]) -> Table:
+    low, high = (_figure(bound) for bound in scores.interval)
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        caption=f"95% interval of the total: {low} to {high}. "
+        "Baseline: always the most frequent value.",
+        caption_justify="left",
+    )
+    for name in names:
+        table.add_column(name, overflow="fold")
+    for name in figures:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _figure(value: float, form: str = ".3f") -> str:
+    return format(value, form) if isfinite(value) else "-"
+
+
+def scores_json(scores: Scores) -> dict[str, Any]:
+    """The scores as plain containers that JSON can hold; NaN becomes None.
+
+    Keys: `total`, `baseline`, `interval`, `num_labels`, `categories` (name to score) and `heads`.
+    """
+    plain: dict[str, Any] = _without_nan(asdict(scores))
+    return plain
+
+
+def _without_nan(value: Any) -> Any:  # whatever JSON holds
+    if isinstance(value, dict):
+        return {key: _without_nan(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(each) for each in value]
+    return None if isinstance(value, float) and not isfinite(value) else value

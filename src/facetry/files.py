@@ -1,0 +1,78 @@
+"""Files and folders that are either wholly there or not at all."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """A file beside `path` to write to, which takes its place at the end; on failure it goes.
+
+    What stood at `path` before is intact until the new file is safely on disk.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    try:
+        yield draft
+        sync(draft)
+        draft.replace(path)
+        sync(path.parent)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole."""
+    with writing(path) as draft:
+        draft.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def writing_folder(folder: Path) -> Iterator[Path]:
+    """A folder beside `folder` to fill, which takes its place at the end; on failure it goes."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = folder.with_name(f".{folder.name}.{os.getpid()}.draft")
+    draft.mkdir()
+    try:
+        yield draft
+        place_folder(draft, folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def place_folder(draft: Path, folder: Path) -> None:
+    """Move a finished folder to its place; an older one there is replaced."""
+    for each in sorted(draft.rglob("*")):
+        sync(each)
+    if folder.exists():
+        old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+        folder.rename(old)
+        draft.rename(folder)
+        shutil.rmtree(old)
+    else:
+        draft.rename(folder)
+    sync(folder.parent)
+
+
+def sync(path: Path) -> None:
+    """Have the system put a file or a folder's entries on disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sha256(path: Path) -> str:
+    """A file's SHA-256, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def listing(folder: Path, wanted: Callable[[Path], bool]) -> list[Path]:
+    """The files below `folder` that are `wanted`, by name."""
+    return sorted(path for path in folder.rglob("*") if path.is_file() and wanted(path))

@@ -1,0 +1,19 @@
+"""Photos from files to a predictor's input: decoding, resizing, augmenting, loading."""
+
+from facetry.images.ahead import batched
+from facetry.images.augment import Augmentation, Augmenter
+from facetry.images.decode import decode, read_photo
+from facetry.images.loader import load
+from facetry.images.preprocess import preprocess
+from facetry.images.store import PhotoStore
+
+__all__ = [
+    "decode",
+    "read_photo",
+    "preprocess",
+    "Augmentation",
+    "Augmenter",
+    "load",
+    "batched",
+    "PhotoStore",
+]

@@ -1,0 +1,60 @@
+"""The one loader of photos: training, evaluation and prediction all read through it.
+
+Shapes: S is the side in pixels that a `Preprocess` asks for.
+"""
+
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import replace
+from functools import partial
+
+from facetry.errors import ImageError, PhotoProblem
+from facetry.images.ahead import map_ahead
+from facetry.images.decode import read_photo
+from facetry.images.preprocess import preprocess
+from facetry.product import Preprocess, Product
+
+
+def load(
+    products: Iterable[Product],
+    preprocesses: Sequence[Preprocess],
+    *,
+    num_workers: int,
+    prefetch: int = 64,
+) -> Generator[Product, None, None]:
+    """Yield the products in order, each with `pixels` (3, S, S) for every distinct `Preprocess`.
+
+    A photo is decoded once, whatever the number of preprocesses. A photo that cannot be used never
+    raises: its product comes with a `problem`, a value of `PhotoProblem`. A product that has a
+    problem already comes through untouched.
+
+    Args:
+        products: read at most `prefetch` products beyond the one yielded.
+        preprocesses: what the predictors ask for; none only finds the problems.
+        num_workers: threads that decode; 0 decodes in the caller's own.
+        prefetch: products in flight at once.
+    """
+    distinct = tuple(dict.fromkeys(preprocesses))
+    yield from map_ahead(
+        partial(load_one, preprocesses=distinct),
+        products,
+        num_workers=num_workers,
+        num_ahead=prefetch,
+    )
+
+
+def load_one(product: Product, preprocesses: Sequence[Preprocess]) -> Product:
+    """The product with the pixels of its first usable photo, or with its first photo's problem."""
+    if product.problem:
+        return product
+    problems: list[str] = []
+    for path in product.photos:
+        try:
+            photo = read_photo(path, jpeg_decoder="torchvision")
+            pixels = {spec: preprocess(photo, spec) for spec in preprocesses}
+        except ImageError as error:
+            problems.append(error.problem.value)
+        except Exception as error:  # noqa: BLE001 - a worker's boundary: recorded, and counted
+            problems.append(f"{PhotoProblem.UNREADABLE.value} ({type(error).__name__})")
+        else:
+            return replace(product, pixels=pixels)
+    return replace(product, problem=problems[0] if problems else PhotoProblem.NONE_GIVEN.value)

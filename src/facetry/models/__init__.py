@@ -1,0 +1,1 @@
+"""The classifier: backbones, heads, and the model folder."""

@@ -1,0 +1,159 @@
+"""The backbones that are known by name: a table of cards, each with the licence of its weights.
+
+Any other model of the two libraries is named `open_clip:NAME` or `timm:NAME`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
+
+from facetry.errors import BackboneError, nearest
+
+Library = Literal["open_clip", "timm"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackboneCard:
+    """One image encoder. `tag` names its pretrained weights at the library's hub; None: there are none.
+
+    `settings` are the library's own: for open_clip a model configuration in place of a known name,
+    for timm further arguments of the model.
+    """
+
+    name: str
+    library: Library
+    model: str
+    tag: str | None
+    feature_size: int
+    image_size_px: int
+    licence: str
+    note: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+_NANO_VIT = {
+    "embed_dim": 128,
+    "quick_gelu": True,
+    "vision_cfg": {
+        "image_size": 64,
+        "patch_size": 8,
+        "width": 128,
+        "layers": 4,
+        "head_width": 32,
+    },
+}
+_NANO_CONVNEXT = {"depths": (1, 1, 2, 1), "dims": (32, 64, 128, 192), "drop_path_rate": 0.0}
+
+_NO_WEIGHTS = "none: trained from scratch"
+
+_CARDS = (
+    BackboneCard(
+        name="ViT-B-32",
+        library="open_clip",
+        model="ViT-B-32",
+        tag="laion2b_s34b_b79k",
+        feature_size=512,
+        image_size_px=224,
+        licence="MIT",
+    ),
+    BackboneCard(
+        name="ViT-L-14",
+        library="open_clip",
+        model="ViT-L-14",
+        tag="laion2b_s32b_b82k",
+        feature_size=768,
+        image_size_px=224,
+        licence="MIT",
+    ),
+    BackboneCard(
+        name="ViT-H-14-quickgelu",
+        library="open_clip",
+        model="ViT-H-14-quickgelu",
+        tag="dfn5b",
+        feature_size=1024,
+        image_size_px=224,
+        licence="Apple ML Research Model (not open: research use only)",
+        note="the paper's first tower",
+    ),
+    BackboneCard(
+        name="convnext_xxlarge",
+        library="open_clip",
+        model="convnext_xxlarge",
+        tag="laion2b_s34b_b82k_augreg_soup",
+        feature_size=1024,
+        image_size_px=256,
+        licence="MIT",
+        note="the paper's second tower",
+    ),
+    BackboneCard(
+        name="coca_ViT-L-14",
+        library="open_clip",
+        model="coca_ViT-L-14",
+        tag="laion2b_s13b_b90k",
+        feature_size=768,
+        image_size_px=224,
+        licence="MIT",
+    ),
+    BackboneCard(
+        name="mobilenetv2_100",
+        library="timm",
+        model="mobilenetv2_100",
+        tag="ra_in1k",
+        feature_size=1280,
+        image_size_px=224,
+        licence="Apache-2.0",
+        note="runs on any CPU",
+    ),
+    BackboneCard(
+        name="nano_vit",
+        library="open_clip",
+        model="nano_vit",
+        tag=None,
+        feature_size=128,
+        image_size_px=64,
+        licence=_NO_WEIGHTS,
+        note="the first tower in miniature: demo and tests",
+        settings=_NANO_VIT,
+    ),
+    BackboneCard(
+        name="nano_convnext",
+        library="timm",
+        model="convnext_atto",
+        tag=None,
+        feature_size=192,
+        image_size_px=64,
+        licence=_NO_WEIGHTS,
+        note="the second tower in miniature: demo and tests",
+        settings=_NANO_CONVNEXT,
+    ),
+)
+
+CARDS: Mapping[str, BackboneCard] = MappingProxyType({card.name: card for card in _CARDS})
+
+
+def find_card(name: str) -> BackboneCard:
+    """The card called `name`, or one made on the spot for `open_clip:NAME` or `timm:NAME`.
+
+    Sizes of such a card are 0: the built model tells them.
+
+    Raises:
+        BackboneError: neither.
+    """
+    if name in CARDS:
+        return CARDS[name]
+    library, _, model = name.partition(":")
+    if not model or library not in {"open_clip", "timm"}:
+        raise BackboneError(
+            f"Unknown backbone {name!r}.",
+            hint=f"{nearest(name, CARDS)} Any other is named open_clip:NAME or timm:NAME.",
+        )
+    return BackboneCard(
+        name=name,
+        library="open_clip" if library == "open_clip" else "timm",
+        model=model,
+        tag=None,
+        feature_size=0,
+        image_size_px=0,
+        licence="see the weights' source",
+    )

@@ -1,0 +1,149 @@
+"""The model folder: what training writes and everything else reads.
+
+`weights.safetensors`, `taxonomy.json`, `recipe.yaml`, `preprocess.json`, `metrics.json`, `README.md`
+and, last, `checksums.json`. Loading needs nothing else: no network, no pickle, no pretrained weights.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from pydantic import BaseModel, ConfigDict
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from facetry.errors import ModelFolderError
+from facetry.files import listing, sha256, write_text
+from facetry.models.backbones import build_backbone
+from facetry.models.classifier import Classifier
+from facetry.models.config import BackboneConfig, HeadsConfig, ImageConfig
+from facetry.models.heads import Heads
+from facetry.product import Preprocess
+from facetry.taxonomy import Taxonomy
+
+FORMAT = 1
+CHECKSUMS = "checksums.json"
+WEIGHTS = "weights.safetensors"
+
+
+class _Parts(BaseModel):
+    """The part of a classifier's recipe that its architecture follows from."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    backbone: BackboneConfig
+    heads: HeadsConfig = HeadsConfig()
+
+
+def build_classifier(
+    taxonomy: Taxonomy, backbone: BackboneConfig, heads: HeadsConfig, image: ImageConfig
+) -> Classifier:
+    """A classifier with pretrained backbone and fresh heads.
+
+    Raises:
+        BackboneError: an unknown backbone, or weights that cannot be had or do not fit.
+    """
+    tower = build_backbone(backbone, image)
+    return Classifier(tower, Heads(taxonomy, tower.feature_size, heads))
+
+
+def save_classifier(folder: Path, classifier: Classifier) -> None:
+    """Write weights, taxonomy and preprocessing; `seal` closes the folder when all else is there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: each.contiguous() for name, each in classifier.state_dict().items()}
+    save_file(state, folder / WEIGHTS)
+    write_text(folder / "taxonomy.json", classifier.taxonomy.to_json())
+    preprocess = classifier.backbone.preprocess.model_dump_json(indent=1)
+    write_text(folder / "preprocess.json", preprocess)
+
+
+def load_classifier(folder: Path) -> Classifier:
+    """Load a classifier from an opened folder (see `open_folder`).
+
+    Raises:
+        ModelFolderError: a file is missing or does not fit the others.
+    """
+    try:
+        parts = _Parts.model_validate(read_recipe(folder))
+        taxonomy = read_taxonomy(folder)
+        text = (folder / "preprocess.json").read_text(encoding="utf-8")
+        preprocess = Preprocess.model_validate_json(text)
+        state = load_file(folder / WEIGHTS)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ModelFolderError(f"{folder} cannot be loaded: {error}") from error
+    image = ImageConfig.model_validate(preprocess.model_dump())
+    tower = build_backbone(parts.backbone, image, with_weights=False)
+    classifier = Classifier(tower, Heads(taxonomy, tower.feature_size, parts.heads))
+    try:
+        classifier.load_state_dict(state)
+    except RuntimeError as error:
+        raise ModelFolderError(f"{folder}: {WEIGHTS} does not fit recipe.yaml: {error}") from error
+    return classifier.eval()
+
+
+def seal(folder: Path) -> None:
+    """Write the checksums of all files, which makes the folder a model folder."""
+    own = listing(folder, lambda path: _is_own(folder, path))
+    sums = {path.relative_to(folder).as_posix(): sha256(path) for path in own}
+    write_text(folder / CHECKSUMS, json.dumps({"format": FORMAT, "files": sums}, indent=1))
+
+
+def open_folder(folder: Path) -> str:
+    """Check that `folder` is a whole model folder and return the kind of predictor in it.
+
+    Raises:
+        ModelFolderError: no such folder, one that was never finished, a damaged or missing file, or
+            one made by a newer version.
+    """
+    if not (folder / CHECKSUMS).is_file():
+        what = "has no checksums.json: it was never finished" if folder.is_dir() else "does not exist"
+        raise ModelFolderError(f"The model folder {str(folder)!r} {what}.")
+    try:
+        content = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
+        version, sums = int(content["format"]), dict(content["files"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelFolderError(f"{folder / CHECKSUMS} is damaged.") from error
+    if version > FORMAT:
+        raise ModelFolderError(
+            f"{folder} is of format {version}; this version reads up to {FORMAT}.",
+            hint="Update Facetry.",
+        )
+    for name, expected in sums.items():
+        _verify(folder / name, expected)
+    return str(read_recipe(folder).get("kind"))
+
+
+def read_recipe(folder: Path) -> Mapping[str, Any]:
+    """The resolved recipe, as plain containers."""
+    content = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
+    return content if isinstance(content, dict) else {}
+
+
+def read_taxonomy(folder: Path) -> Taxonomy:
+    """What the predictor in a model folder predicts."""
+    return Taxonomy.from_json((folder / "taxonomy.json").read_text(encoding="utf-8"))
+
+
+def _verify(path: Path, expected: str) -> None:
+    hint = "Copy the model folder again, or train it anew."
+    if not path.is_file():
+        raise ModelFolderError(f"{path} is missing.", hint=hint)
+    if sha256(path) != expected:
+        raise ModelFolderError(f"{path} is damaged: its checksum differs.", hint=hint)
+
+
+def _is_own(folder: Path, path: Path) -> bool:
+    """Whether a file belongs to this folder rather than to a member's, which has its own sums."""
+    inner = path.relative_to(folder).parts
+    return path.name != CHECKSUMS and inner[0] != "members"
+
+
+def save_weights(path: Path, module: torch.nn.Module) -> None:
+    """Write a module's weights to a file, whole or not at all."""
+    from facetry.files import writing
+
+    with writing(path) as draft:
+        save_file({name: each.contiguous() for name, each in module.state_dict().items()}, draft)

@@ -1,0 +1,47 @@
+"""What a recipe says of a classifier: its backbone, how photos are prepared for it, and its heads."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from facetry.product import Channels
+
+
+class BackboneConfig(BaseModel):
+    """Which image encoder, and where its weights come from.
+
+    `weights`: `hub` fetches the pretrained ones, `none` starts from scratch, anything else is a local
+    file. `tag` picks other pretrained weights than the card's. `options` go to the library: for timm
+    any argument of the model, for open_clip fields of its vision configuration. `frozen` embeds each
+    photo once and trains the heads alone.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    weights: str = "hub"
+    tag: str | None = None
+    frozen: bool = False
+    options: dict[str, Any] = {}
+
+
+class ImageConfig(BaseModel):
+    """Departures from the backbone's own numbers; None keeps its own. See `product.Preprocess`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size_px: Annotated[int, Field(ge=8, le=4096)] | None = None
+    mean: Channels | None = None
+    std: Channels | None = None
+    interpolation: Literal["bicubic", "bilinear"] | None = None
+    resize: Literal["shortest", "squash", "letterbox"] | None = None
+
+
+class HeadsConfig(BaseModel):
+    """The MLP of every head (paper, Tables 3 and 4). `hidden_dim` is the width of a hidden layer."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    hidden_dim: Annotated[int, Field(ge=1)] = 256
+    num_hidden_layers: Annotated[int, Field(ge=1, le=3)] = 1
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1

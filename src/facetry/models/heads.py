@@ -1,0 +1,164 @@
+"""One MLP per (category, attribute), computed category by category.
+
+The heads of one category share their inputs and have stacked parameters, so a mixed batch costs a few
+matrix products for each category in it. No product runs through another category's heads, and no
+Python loop runs over products.
+
+Shapes: B products, n products of one category, D features, h heads of one category, U hidden units,
+A slots, V values.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from facetry.models.config import HeadsConfig
+from facetry.taxonomy import Head, Taxonomy
+
+
+class StackedLinear(nn.Module):
+    """Linear layers of one size, one for each of h heads; initialised as `nn.Linear` is."""
+
+    def __init__(self, num_heads: int, num_inputs: int, num_outputs: int) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(num_inputs)
+        self.weight = nn.Parameter(torch.empty(num_heads, num_outputs, num_inputs))
+        self.bias = nn.Parameter(torch.empty(num_heads, num_outputs))
+        for parameter in (self.weight, self.bias):
+            nn.init.uniform_(parameter, -bound, bound)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Each head on the same inputs (n, D), one product in all, or on its own (n, h, U)."""
+        if inputs.dim() == 2:
+            outputs = functional.linear(inputs, self.weight.flatten(0, 1), self.bias.flatten())
+            return outputs.view(len(inputs), *self.bias.shape)
+        stacked = inputs.transpose(0, 1)  # h n U
+        outputs = torch.baddbmm(self.bias[:, None], stacked, self.weight.mT)
+        return outputs.transpose(0, 1)
+
+
+class StackedNorm(nn.Module):
+    """Layer norms, one for each of h heads."""
+
+    def __init__(self, num_heads: int, size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(num_heads, size))
+        self.bias = nn.Parameter(torch.zeros(num_heads, size))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Normalise the last dimension of (n, h, U)."""
+        normal = functional.layer_norm(inputs, inputs.shape[-1:])
+        return torch.addcmul(self.bias, normal, self.weight)
+
+
+class CategoryHeads(nn.Module):
+    """All heads of one category: per hidden layer Linear, LayerNorm, ReLU, Dropout, then Linear."""
+
+    value_mask: Tensor
+
+    def __init__(self, heads: tuple[Head, ...], feature_size: int, config: HeadsConfig) -> None:
+        super().__init__()
+        self.heads = heads
+        self.dropout = config.dropout
+        sizes = [feature_size] + [config.hidden_dim] * config.num_hidden_layers
+        self.hidden = nn.ModuleList(
+            StackedLinear(len(heads), size, config.hidden_dim) for size in sizes[:-1]
+        )
+        self.norms = nn.ModuleList(StackedNorm(len(heads), config.hidden_dim) for _ in self.hidden)
+        num_values = torch.tensor([len(head.values) for head in heads])
+        most = max(1, int(num_values.max()))
+        self.output = StackedLinear(len(heads), config.hidden_dim, most)
+        mask = torch.arange(most) < num_values[:, None]  # h V
+        self.register_buffer("value_mask", mask, persistent=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits (n, h, V) of features (n, D); -inf in padding."""
+        hidden = features
+        for layer, norm in zip(self.hidden, self.norms, strict=True):
+            hidden = functional.relu(norm(layer(hidden)))
+            hidden = functional.dropout(hidden, self.dropout, self.training)
+        logits: Tensor = self.output(hidden)
+        return logits.masked_fill(~self.value_mask, -math.inf)
+
+    def copy_shared(self, other: "CategoryHeads") -> None:
+        """Take over the weights of the heads and values that `other` has too."""
+        theirs = {head.attribute: index for index, head in enumerate(other.heads)}
+        for index, head in enumerate(self.heads):
+            if head.attribute in theirs:
+                self._copy_head(index, other, theirs[head.attribute])
+
+    def _copy_head(self, index: int, other: "CategoryHeads", other_index: int) -> None:
+        layers = zip([*self.hidden, *self.norms], [*other.hidden, *other.norms], strict=True)
+        for layer, other_layer in layers:
+            layer.weight[index] = other_layer.weight[other_index]
+            layer.bias[index] = other_layer.bias[other_index]
+        other_values = other.heads[other_index].values
+        for place, value in enumerate(self.heads[index].values):
+            if value in other_values:
+                other_place = other_values.index(value)
+                self.output.weight[index, place] = other.output.weight[other_index, other_place]
+                self.output.bias[index, place] = other.output.bias[other_index, other_place]
+
+
+class Heads(nn.Module):
+    """All heads of a taxonomy."""
+
+    def __init__(self, taxonomy: Taxonomy, feature_size: int, config: HeadsConfig) -> None:
+        super().__init__()
+        self.taxonomy = taxonomy
+        self.feature_size = feature_size
+        self.config = config
+        self.categories = nn.ModuleList(
+            CategoryHeads(taxonomy.heads_of(category), feature_size, config)
+            for category in taxonomy.categories
+        )
+
+    def forward(self, features: Tensor, categories: Tensor) -> Tensor:
+        """Logits (B, A, V) of features (B, D); -inf in padding and for an unknown category (-1).
+
+        `categories` (B) holds category indices and is best left on the CPU, where it is grouped.
+        """
+        num_slots, num_values = self.taxonomy.num_slots, self.taxonomy.num_values
+        logits = features.new_full((len(features), num_slots, num_values), -math.inf)
+        for code in categories.unique().tolist():
+            if code >= 0:
+                rows = (categories == code).nonzero()[:, 0].to(features.device)
+                own = self.categories[code](features[rows])  # n h V
+                padding = (0, num_values - own.shape[2], 0, num_slots - own.shape[1])
+                logits[rows] = functional.pad(own, padding, value=-math.inf).to(logits.dtype)
+        return logits
+
+    def probabilities(self, features: Tensor, categories: Tensor) -> Tensor:
+        """Probabilities (B, A, V), 0 in padding."""
+        return probabilities(self(features, categories))
+
+    @torch.no_grad()
+    def adapted(self, taxonomy: Taxonomy) -> "Heads":
+        """Heads for another taxonomy: those it shares keep their weights, value by value."""
+        new = Heads(taxonomy, self.feature_size, self.config)
+        mine = dict(zip(self.taxonomy.categories, self.categories, strict=True))
+        for category, heads in zip(taxonomy.categories, new.categories, strict=True):
+            old = mine.get(category)
+            if isinstance(heads, CategoryHeads) and isinstance(old, CategoryHeads):
+                heads.copy_shared(old)
+        return new
+
+
+def probabilities(logits: Tensor) -> Tensor:
+    """Softmax over the last dimension; 0 where a logit is -inf, also where all of them are."""
+    padding = logits.isneginf()
+    safe = logits.float().masked_fill(padding.all(dim=-1, keepdim=True), 0)
+    return safe.softmax(dim=-1).masked_fill(padding, 0)
+
+
+def known_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy averaged over known labels (paper, section 6.3); `labels` (B, A), -1 unknown.
+
+    A batch without a known label has a loss of 0 and no gradient.
+    """
+    known = labels >= 0
+    if not known.any():
+        return logits.nan_to_num(neginf=0.0).sum() * 0
+    return functional.cross_entropy(logits[known].float(), labels[known])

@@ -1,0 +1,193 @@
+"""The recipe: one YAML file that fully describes how to build a predictor.
+
+    kind: classifier
+    backbone: {name: nano_vit, weights: none}
+    training: {epochs: 12}
+
+Whatever is left out has a default; an unknown key is an error that names the nearest known one.
+Relative paths in a recipe count from the recipe's folder.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from facetry.catalogue.split import SplitConfig
+from facetry.errors import RecipeError, nearest
+from facetry.images.augment import Augmentation
+from facetry.models.config import BackboneConfig, HeadsConfig, ImageConfig
+from facetry.training.config import TrainingConfig
+
+
+class ClassifierRecipe(BaseModel):
+    """A backbone with one MLP head per (category, attribute), trained."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["classifier"] = "classifier"
+    seed: int = 0
+    backbone: BackboneConfig
+    image: ImageConfig = ImageConfig()
+    heads: HeadsConfig = HeadsConfig()
+    augment: Augmentation = Augmentation()
+    training: TrainingConfig = TrainingConfig()
+    split: SplitConfig = SplitConfig()
+
+    def with_seed(self, seed: int) -> "ClassifierRecipe":
+        """The same recipe with another seed."""
+        return self.model_copy(update={"seed": seed})
+
+
+class EnsembleRecipe(BaseModel):
+    """Members built one by one, then averaged with fixed weights (paper, section 5.2).
+
+    `members` maps a name to its recipe. `weights` are per member, equal if left out. The members are
+    split as the ensemble says, so that all of them hold the same products out.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["ensemble"]
+    seed: int = 0
+    members: Annotated[dict[str, "Member"], Field(min_length=1)]
+    weights: dict[str, Annotated[float, Field(ge=0)]] = {}
+    split: SplitConfig = SplitConfig()
+
+    @model_validator(mode="after")
+    def _weights_fit(self) -> "EnsembleRecipe":
+        if self.weights and set(self.weights) != set(self.members):
+            raise ValueError(f"weights must name each member once: {', '.join(self.members)}")
+        if self.weights and not sum(self.weights.values()):
+            raise ValueError("weights must not all be 0")
+        return self
+
+    def with_seed(self, seed: int) -> "EnsembleRecipe":
+        """The same recipe with another seed, its members' too."""
+        members = {name: member.with_seed(seed) for name, member in self.members.items()}
+        return self.model_copy(update={"seed": seed, "members": members})
+
+
+Recipe = ClassifierRecipe | EnsembleRecipe
+Member = Annotated[Recipe, Field(discriminator="kind")]
+
+_ADAPTER: TypeAdapter[Recipe] = TypeAdapter(Member)
+
+
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe; `overrides` are texts such as `training.epochs=3`.
+
+    Raises:
+        RecipeError: no such file, not YAML, an unknown key, or a value that is not allowed.
+    """
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"The recipe {str(path)!r} cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise RecipeError(f"The recipe {str(path)!r} is not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise RecipeError(f"The recipe {str(path)!r} is not a mapping of keys to values.")
+    content = _with_paths(content, path.parent)
+    for override in overrides:  # after the paths: a file named here counts from the working folder
+        override_key(content, override)
+    return parse_recipe(content, origin=str(path))
+
+
+def parse_recipe(content: Mapping[str, Any], *, origin: str = "recipe") -> Recipe:
+    """Validate a recipe given as plain containers.
+
+    Raises:
+        RecipeError: says the key, what was got and what is allowed.
+    """
+    try:
+        return _ADAPTER.validate_python(_with_kind(content))
+    except ValidationError as error:
+        faults = [_describe(fault) for fault in error.errors()]
+        hint = "\n".join(dict.fromkeys(hint for _, hint in faults if hint))
+        raise RecipeError("\n".join(f"{origin}: {what}" for what, _ in faults), hint=hint) from error
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """The recipe with every key written out, as YAML."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def override_key(content: dict[str, Any], override: str) -> None:
+    """Set one key of a recipe in place, given as `training.epochs=3`; the value is read as YAML.
+
+    Raises:
+        RecipeError: text without `=`, a value that is not YAML, or a path through a plain value.
+    """
+    path, equals, text = override.partition("=")
+    if not equals or not path.strip():
+        raise RecipeError(f"Cannot read {override!r}.", hint="Write KEY=VALUE, as in training.epochs=3")
+    *parents, last = path.strip().split(".")
+    inner = content
+    for parent in parents:
+        inner = inner.setdefault(parent, {})
+        if not isinstance(inner, dict):
+            raise RecipeError(f"{path.strip()!r} leads through {parent!r}, which holds a plain value.")
+    try:
+        inner[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"The value of {override!r} is not YAML.") from error
+
+
+def _describe(fault: Mapping[str, Any]) -> tuple[str, str]:
+    """What is wrong at which key, and a hint for a key that is not known."""
+    place = [str(part) for part in fault["loc"] if part not in {"classifier", "ensemble"}]
+    name = ".".join(place)
+    if fault["type"] == "extra_forbidden":
+        return f"unknown key {name!r}.", nearest(place[-1], _known_keys(place[:-1]))
+    if fault["type"] == "missing":
+        return f"the key {name!r} is missing.", ""
+    if fault["type"] == "union_tag_invalid":
+        return f"unknown kind {fault['ctx']['tag']!r}.", "Known: classifier, ensemble."
+    return f"{name}: {fault['msg']}, got {fault['input']!r}.", ""
+
+
+def _known_keys(place: Sequence[str]) -> list[str]:
+    """The keys that the part of a recipe at `place` may have."""
+    if len(place) >= 2 and place[0] == "members":
+        place = place[2:]
+    models: list[type[BaseModel]] = [ClassifierRecipe, EnsembleRecipe]
+    if place:
+        annotation = ClassifierRecipe.model_fields[place[0]].annotation
+        models = (
+            [annotation] if isinstance(annotation, type) and issubclass(annotation, BaseModel) else []
+        )
+    return [key for model in models for key in model.model_fields]
+
+
+def _with_kind(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe is a classifier's where it does not say otherwise."""
+    result = {"kind": "classifier", **content}
+    if isinstance(members := result.get("members"), dict):
+        result["members"] = {
+            name: _with_kind(each) if isinstance(each, dict) else each for name, each in members.items()
+        }
+    return result
+
+
+def _with_paths(content: dict[str, Any], base: Path) -> dict[str, Any]:
+    """The recipe with weight files found from the recipe's folder."""
+    if isinstance(content.get("members"), dict):
+        members = {
+            name: _with_paths(each, base)
+            for name, each in content["members"].items()
+            if isinstance(each, dict)
+        }
+        return {**content, "members": {**content["members"], **members}}
+    backbone = content.get("backbone")
+    if (
+        isinstance(backbone, dict)
+        and isinstance(weights := backbone.get("weights"), str)
+        and weights not in {"hub", "none"}
+    ):
+        found = base / Path(weights).expanduser()
+        return {**content, "backbone": {**backbone, "weights": str(found)}}
+    return content

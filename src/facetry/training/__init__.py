@@ -1,0 +1,1 @@
+"""Fits a classifier to a catalogue."""

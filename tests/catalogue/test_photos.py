@@ -1,0 +1,86 @@
+"""Which files hold a product's photos."""
+
+from pathlib import Path
+
+import pytest
+
+from facetry.catalogue.photos import PhotoFinder, guess_pattern
+from facetry.errors import CatalogueError, PhotoProblem
+
+ROOT = Path("/photos")
+
+
+@pytest.mark.parametrize(
+    ("id_", "cell", "pattern", "names"),
+    [
+        (12, None, "{id:06d}.jpg", ["000012.jpg"]),
+        ("000123", None, "{id}.jpg", ["000123.jpg"]),
+        (1, "a.jpg", "{id}.jpg", ["a.jpg"]),
+        (1, " a.jpg | sub/b c.png |", "{id}.jpg", ["a.jpg", "sub/b c.png"]),
+        (1, "  ", "{id}.jpg", ["1.jpg"]),
+        ("größe½", None, "{id}.jpg", ["größe½.jpg"]),
+        (1, "..jpg", "{id}.jpg", ["..jpg"]),
+        (1, "a..b/c.jpg", "{id}.jpg", ["a..b/c.jpg"]),
+    ],
+)
+def test_photos_are_named_by_cell_or_by_pattern(
+    id_: int | str, cell: str | None, pattern: str, names: list[str]
+) -> None:
+    paths, problem = PhotoFinder(ROOT, pattern).find(id_, cell)
+    assert (list(paths), problem) == ([ROOT / name for name in names], "")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../secret.jpg",
+        "a/../../secret.jpg",
+        "..",
+        "..\\secret.jpg",
+        "a\\..\\..\\secret.jpg",
+        "/etc/passwd",
+        "\\\\server\\share\\a.jpg",
+        "\\a.jpg",
+        "C:\\a.jpg",
+        "c:a.jpg",
+        "a\0.jpg",
+        "fine.jpg|../secret.jpg",
+    ],
+)
+def test_no_name_leads_out_of_the_folder(name: str) -> None:
+    assert PhotoFinder(ROOT).find(1, name) == ((), PhotoProblem.OUTSIDE)
+
+
+def test_no_id_leads_out_of_the_folder() -> None:
+    assert PhotoFinder(ROOT, "{id}.jpg").find("../1", None) == ((), PhotoProblem.OUTSIDE)
+
+
+@pytest.mark.parametrize(("folder", "id_"), [(None, 1), (ROOT, None)])
+def test_without_folder_or_id_there_is_no_photo(folder: Path | None, id_: int | None) -> None:
+    assert PhotoFinder(folder).find(id_, None) == ((), PhotoProblem.NONE_GIVEN)
+
+
+@pytest.mark.parametrize("pattern", ["{id:06d}.jpg", "{id.name}.jpg", "{sku}.jpg", "{}.jpg"])
+def test_a_pattern_that_does_not_fit_the_id_is_refused(pattern: str) -> None:
+    with pytest.raises(CatalogueError, match="does not fit the id 'SKU-1'"):
+        PhotoFinder(ROOT, pattern).find("SKU-1", None)
+
+
+@pytest.mark.parametrize(
+    ("ids", "files", "pattern"),
+    [
+        ([1, 2], ["000001.jpg"], "{id:06d}.jpg"),
+        ([1, 2], ["2.png"], "{id}.png"),
+        (["a", "b"], ["b.webp"], "{id}.webp"),
+        ([1, 2], [], "{id:06d}.jpg"),
+        (["a"], [], "{id}.jpg"),
+        (["../a", "x" * 300, "b\0"], [], "{id}.jpg"),
+        ([], [], "{id:06d}.jpg"),
+    ],
+)
+def test_the_pattern_is_guessed_from_what_is_there(
+    tmp_path: Path, ids: list[int | str], files: list[str], pattern: str
+) -> None:
+    for name in files:
+        (tmp_path / name).touch()
+    assert guess_pattern(tmp_path, ids) == pattern

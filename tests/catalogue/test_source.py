@@ -1,0 +1,101 @@
+"""Where a catalogue lies, and which column holds what."""
+
+from pathlib import Path
+
+import pytest
+
+from facetry.catalogue.source import find_source, read_source
+from facetry.errors import CatalogueError
+
+
+@pytest.fixture
+def challenge(tmp_path: Path) -> Path:
+    for name in ("train.csv", "test.csv", "category_attributes.parquet"):
+        (tmp_path / name).touch()
+    for name in ("train_images", "test_images"):
+        (tmp_path / name).mkdir()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "images"),
+    [
+        ("", "train.csv", "train_images"),
+        ("train.csv", "train.csv", "train_images"),
+        ("test.csv", "test.csv", "test_images"),
+    ],
+)
+def test_what_lies_beside_a_table_is_found(challenge: Path, name: str, table: str, images: str) -> None:
+    source = find_source(challenge / name)
+    assert source.table == challenge / table
+    assert source.images == challenge / images
+    assert source.taxonomy == challenge / "category_attributes.parquet"
+
+
+def test_the_photo_folder_can_be_named(challenge: Path) -> None:
+    source = find_source(challenge, images=challenge / "test_images")
+    assert source.images == challenge / "test_images"
+
+
+def test_a_described_catalogue_names_everything_relative_to_its_file(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    described = tmp_path / "catalogue.yaml"
+    described.write_text(
+        "table: data/products.parquet\nimages: photos\ntaxonomy: taxonomy.yaml\n"
+        "photo_pattern: '{id:06d}.png'\n"
+        "columns: {id: sku, category: type, photo: image, attributes: {color: colour}}\n"
+    )
+    for source in (find_source(described), find_source(tmp_path)):
+        assert source.table == tmp_path / "data" / "products.parquet"
+        assert source.images == tmp_path / "photos"
+        assert source.taxonomy == tmp_path / "taxonomy.yaml"
+        assert source.columns.id == "sku"
+        assert source.columns.attributes == {"color": "colour"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("table: a.csv\nimage: photos", "unknown key 'image'. Did you mean 'images'?"),
+        ("table: a.csv\ncolumns: {catgory: type}", "'catgory'. Did you mean 'category'?"),
+        ("table: a.csv\ncolumn: {}\nimagse: x", "Did you mean 'columns'?"),
+        ("table: a.csv\ncolumn: {}\nimagse: x", "Did you mean 'images'?"),
+        ("images: photos", "table: Field required"),
+        ("", "the top level"),
+        ("table: [", "not YAML"),
+        ("table: a.csv\nphoto_pattern: photo.jpg", "does not say where the id stands"),
+        ("table: a.csv\nphoto_pattern: '{sku}.jpg'", "does not say where the id stands"),
+        ("table: a.csv\nphoto_pattern: '{id.name}.jpg'", "does not say where the id stands"),
+    ],
+)
+def test_a_faulty_description_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    described = tmp_path / "catalogue.yaml"
+    described.write_text(text)
+    with pytest.raises(CatalogueError) as refusal:
+        read_source(described)
+    assert said in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("trian.csv", "Did you mean 'train.csv'?"),
+        ("nowhere/train.csv", "There is no file or folder"),
+        ("train_images", "neither train.csv nor catalogue.yaml"),
+        ("products.xlsx", "is not a table that can be read"),
+    ],
+)
+def test_what_is_no_catalogue_is_refused(challenge: Path, name: str, said: str) -> None:
+    (challenge / "products.xlsx").touch()
+    with pytest.raises(CatalogueError) as refusal:
+        find_source(challenge / name)
+    assert said in str(refusal.value)
+
+
+def test_a_photo_folder_that_is_not_there_is_refused(challenge: Path) -> None:
+    described = challenge / "catalogue.yaml"
+    described.write_text("table: train.csv\nimages: fotos")
+    with pytest.raises(CatalogueError, match=r"photo folder .*fotos"):
+        find_source(described)
+    with pytest.raises(CatalogueError, match="photo folder"):
+        find_source(challenge / "train.csv", images=challenge / "none")

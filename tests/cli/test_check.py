@@ -1,0 +1,74 @@
+"""`facetry check` as a person sees it."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from facetry.cli.check import check
+
+app = typer.Typer()
+app.command()(check)
+
+TABLE = "id,Category,color\n1,Shirts,red\n2,Shirts,blue\n"
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "100"})
+    return result.exit_code, result.stdout
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "taxonomy.yaml").write_text("Shirts: {color: [red, blue]}\n")
+    (tmp_path / "train.csv").write_text(TABLE)
+    return tmp_path
+
+
+def test_a_sound_catalogue_ends_with_0_and_its_size(folder: Path) -> None:
+    code, shown = run(str(folder))
+    assert code == 0
+    assert "Products: 2, categories: 1, heads: 1, labels: 2 of 2 (0.0% missing)" in shown
+    assert "Errors: 0, warnings: 0, notes: 1" in shown
+
+
+def test_problems_stand_in_a_table_that_fits_100_columns(folder: Path) -> None:
+    (folder / "train.csv").write_text(TABLE + "2,[Shrits],red\n4,Shirts,rde\n5,Shirts,red\n")
+    code, shown = run(str(folder), "--out", str(folder / "problems.csv"))
+    assert code == 2
+    assert "'[Shrits]'" in shown.replace("\n", " ")
+    assert max(map(len, shown.splitlines()[:-1])) <= 100
+    findings = pl.read_csv(folder / "problems.csv")
+    assert findings["problem"].to_list() == [
+        "repeated id",
+        "repeated id",
+        "unknown category",
+        "further value",
+    ]
+    assert findings["row"].to_list() == [3, 4, 4, 5]
+
+
+def test_warnings_alone_end_with_0(folder: Path) -> None:
+    (folder / "train.csv").write_text(TABLE + "4,Shirts,rde\n")
+    code, shown = run(str(folder), "--taxonomy", str(folder / "taxonomy.yaml"))
+    assert code == 0
+    assert "counts as no label" in " ".join(shown.split())
+    assert "Errors: 0, warnings: 1" in shown
+
+
+@pytest.mark.parametrize("arguments", [("none.csv",), ("taxonomy.yaml",)])
+def test_what_is_no_catalogue_ends_with_2(folder: Path, arguments: tuple[str, ...]) -> None:
+    code, shown = run(*(str(folder / each) for each in arguments))
+    assert code == 2
+    assert "Errors: 1" in shown
+
+
+def test_photos_are_looked_at_as_asked(folder: Path) -> None:
+    (folder / "photos").mkdir()
+    (folder / "photos" / "1.jpg").write_text("no photo")
+    (folder / "photos" / "2.jpg").write_text("no photo")
+    for how, code in (("none", 0), ("exist", 0), ("open", 2)):
+        images = ("--images", str(folder / "photos"))
+        assert run(str(folder), *images, "--photos", how)[0] == code

@@ -1,0 +1,341 @@
+"""The report is one file that stands alone, shows what it is given, and is the same every time."""
+
+import base64
+import dataclasses
+import io
+import re
+from html.parser import HTMLParser
+from math import nan
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facetry.evaluation.charts import category_bars, training_curves
+from facetry.evaluation.gallery import THUMBNAIL_PX, choose_cards, thumbnail
+from facetry.evaluation.metrics import CategoryScore, score_predictions
+from facetry.evaluation.report import ModelSummary, ReportContent, model_axis, write_report
+from facetry.predictions import Predictions, category_codes, value_mask
+from facetry.product import Product
+from facetry.taxonomy import Taxonomy
+
+TAXONOMY = Taxonomy.of(
+    {
+        "Women Tops & Tunics": {"<b>bold</b>": ["a & b", '<script>alert("x")</script>', "c"]},
+        "साड़ी": {"border_width": ["small", "wide"], "cost $ in $": ["high", "low"], "empty": []},
+        "Never Seen": {"color": ["red", "blue"]},
+    }
+)
+HISTORY = [
+    {"epoch": 1, "loss": 2.0, "score": nan, "seconds": 3.0},
+    {"epoch": 2, "loss": 1.0, "score": 0.5},
+    {"epoch": 3, "loss": 0.5, "score": 0.6},
+]
+
+
+class Page(HTMLParser):
+    """A page's elements as (tag, attributes), its text, and whether its tags are paired."""
+
+    VOID = frozenset({"meta", "img", "wbr", "path", "use"})
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.open: list[str] = []
+        self.feed(source)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if not self.open or self.open[-1] not in {"style", "script"}:
+            self.text += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    @property
+    def cards(self) -> int:
+        return sum(each.get("class") == "card" for each in self.all("li"))
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    for index in range(12):
+        Image.new("RGB", (300, 400), (20 * index, 90, 120)).save(folder / f"{index}.jpg")
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more")
+    return folder
+
+
+def make_products(photos: Path, num: int = 12) -> list[Product]:
+    products = []
+    for index in range(num):
+        labels = {"<b>bold</b>": ("a & b", "c")[index % 2]}
+        if index % 3 == 0:
+            labels = {"border_width": "wide", "cost $ in $": "low"}
+        category = TAXONOMY.categories[int(index % 3 == 0)]
+        path = photos / f"{index}.jpg"
+        products.append(Product(id=index, category=category, photos=(path,), labels=labels))
+    return products
+
+
+def predict(products: list[Product], seed: int = 0) -> Predictions:
+    codes = category_codes(TAXONOMY, [product.category for product in products])
+    weights = (
+        np.random.default_rng(seed).random((len(products), 3, 3)) * value_mask(TAXONOMY)[codes]
+    )
+    sums = weights.sum(axis=2, keepdims=True)
+    shares = np.divide(weights, sums, out=np.zeros_like(weights), where=sums > 0)
+    return Predictions.of(TAXONOMY, products, shares.astype(np.float32))
+
+
+def make_content(products: list[Product], **changes: object) -> ReportContent:
+    predictions = predict(products)
+    content = ReportContent(
+        title="Borders & <i>more</i>",
+        scores=score_predictions(predictions, products, num_resamples=20),
+        predictions=predictions,
+        products=products,
+        facts={"Command": "facetry evaluate <model> && echo 'done'"},
+    )
+    return dataclasses.replace(content, **changes)  # type: ignore[arg-type]
+
+
+def write(folder: Path, content: ReportContent) -> tuple[str, Page]:
+    path = folder / "new" / "report.html"
+    write_report(path, content)
+    source = path.read_text(encoding="utf-8")
+    return source, Page(source)
+
+
+@pytest.fixture
+def content(photos: Path) -> ReportContent:
+    plain = make_content(make_products(photos))
+    models = [
+        ModelSummary(name="ViT & co", scores=plain.scores, history=HISTORY),
+        ModelSummary(name="_$hidden$", scores=plain.scores, history=HISTORY[:1]),
+        ModelSummary(name="Both", scores=plain.scores),
+    ]
+    return dataclasses.replace(plain, models=models)
+
+
+def test_stands_alone(tmp_path: Path, content: ReportContent) -> None:
+    source, page = write(tmp_path, content)
+    without_photos = re.sub(r'src="data:[^"]*"', "", source)
+    addresses = set(re.findall(r"""(?:https?:)?//[\w.]+[^\s"'<]*""", without_photos))
+    assert addresses <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+    assert not page.all("link")
+    assert all("src" not in script for script in page.all("script"))
+    assert all(
+        (image["src"] or "").startswith("data:image/jpeg;base64,") for image in page.all("img")
+    )
+    assert "@import" not in source
+    assert not re.search(r"url\((?!#)", source)
+
+
+def test_same_content_same_bytes(tmp_path: Path, content: ReportContent) -> None:
+    first, _ = write(tmp_path, content)
+    second, _ = write(tmp_path, content)
+    assert first == second
+
+
+def test_markup_in_names_is_shown_not_obeyed(tmp_path: Path, content: ReportContent) -> None:
+    source, page = write(tmp_path, content)
+    assert "alert(" not in re.sub(r"&lt;script&gt;alert\(", "", source)
+    assert len(page.all("script")) == 1
+    assert "<i>more" not in source
+    assert "<b>bold" not in source
+    for name in [
+        content.title,
+        "Women Tops & Tunics",
+        "<b>bold</b>",
+        "a & b",
+        "साड़ी",
+        "ViT & co",
+        "_$hidden$",
+        content.facts["Command"],
+    ]:
+        assert name in page.text
+
+
+def test_shows_figures_and_charts(tmp_path: Path, content: ReportContent) -> None:
+    _, page = write(tmp_path, content)
+    scores = content.scores
+    head = next(head for head in scores.heads if head.attribute == "border_width")
+    for figure in (scores.total, scores.baseline, *scores.interval, head.macro_f1, head.harmonic):
+        assert f"{figure:.3f}" in page.text
+    charts = page.all("svg")
+    assert len(charts) == 3
+    names = {each.get("id") for _, each in page.elements}
+    for chart in charts:
+        assert chart["role"] == "img"
+        assert set((chart["aria-labelledby"] or "").split()) <= names
+
+
+def test_element_names_are_unique(tmp_path: Path, content: ReportContent) -> None:
+    _, page = write(tmp_path, content)
+    names = [each["id"] for _, each in page.elements if "id" in each]
+    assert len(names) == len(set(names))
+    for link in page.all("a"):
+        assert (link["href"] or "").removeprefix("#") in names
+
+
+def test_photos_are_small_and_marked_by_sign(tmp_path: Path, content: ReportContent) -> None:
+    _, page = write(tmp_path, content)
+    assert page.cards == len(page.all("img")) > 3
+    for image in page.all("img"):
+        data = base64.b64decode((image["src"] or "").split(",")[1])
+        with Image.open(io.BytesIO(data)) as shown:
+            assert shown.format == "JPEG"
+            assert shown.size == (160, 213)
+        assert image["alt"]
+    assert "✓" in page.text
+    assert "✗" in page.text
+    assert "label: " in page.text
+
+
+def test_no_models(tmp_path: Path, photos: Path) -> None:
+    _, page = write(tmp_path, make_content(make_products(photos)))
+    assert len(page.all("svg")) == 1
+    assert "Training" not in page.text
+
+
+@pytest.mark.parametrize("num_products", [0, 5])
+def test_no_readable_product(tmp_path: Path, photos: Path, num_products: int) -> None:
+    products = [
+        dataclasses.replace(each, problem=f"not an <image> {each.id % 2}")
+        for each in make_products(photos, num_products)
+    ]
+    _, page = write(tmp_path, make_content(products))
+    assert page.cards == 0
+    if num_products:
+        assert "5 of 5 products have no prediction" in page.text
+        assert "not an <image> 0" in page.text
+    else:
+        assert "Every product was read." in page.text
+
+
+def test_long_lists_of_unread_products_are_cut(tmp_path: Path) -> None:
+    product = Product(id="x", category="Never Seen", problem="file not found")
+    products = [dataclasses.replace(product, id=f"id-{index}") for index in range(300)]
+    _, page = write(tmp_path, make_content(products))
+    assert "id-199" in page.text
+    assert "id-200" not in page.text
+    assert "And 100 more" in page.text
+
+
+def test_broken_photos_are_passed_over(tmp_path: Path, photos: Path) -> None:
+    products = make_products(photos)
+    broken = [dataclasses.replace(each, photos=(photos / "broken.jpg",)) for each in products[:9]]
+    missing = dataclasses.replace(products[9], photos=(photos / "gone.jpg",))
+    bare = dataclasses.replace(products[10], photos=())
+    _, page = write(tmp_path, make_content([*broken, missing, bare, products[11]]))
+    assert page.cards == 1
+    assert page.all("img")[0]["alt"] == "Photo of product 11"
+
+
+def test_products_without_labels(tmp_path: Path, photos: Path) -> None:
+    products = [dataclasses.replace(each, labels={}) for each in make_products(photos)]
+    _, page = write(tmp_path, make_content(products))
+    assert "no labels" in page.text
+    assert "–" in page.text  # noqa: RUF001  # the dash for nothing
+    assert "nan" not in page.text
+
+
+def test_no_resamples(tmp_path: Path, photos: Path) -> None:
+    products = make_products(photos)
+    scores = score_predictions(predict(products), products, num_resamples=0)
+    models = [ModelSummary(name="one", scores=scores, history=HISTORY)]
+    _, page = write(tmp_path, make_content(products, scores=scores, models=models))
+    assert "nan" not in page.text
+
+
+def test_gallery_chooses_the_surest() -> None:
+    taxonomy = Taxonomy.of({"Socks": {"color": ["blue", "red"], "height": ["low", "tall"]}})
+    labels = [{"color": "red"}] * 4 + [{"color": "blue"}] * 4 + [{}]
+    products = [
+        Product(id=index, category="Socks", labels=each) for index, each in enumerate(labels)
+    ]
+    red = np.array([0.6, 0.9, 0.8, 0.7, 0.6, 0.9, 0.8, 0.7, 1.0], np.float32)
+    probabilities = np.stack([1 - red, red], axis=1)[:, None].repeat(2, axis=1)
+    predictions = Predictions.of(taxonomy, products, probabilities)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("facetry.evaluation.gallery.thumbnail", lambda _: "data:,")
+        (group,) = choose_cards(predictions, products)
+    assert [card.id for card in group.right] == [1, 2, 3, 0]
+    assert [card.id for card in group.wrong] == [5, 6, 7, 4]
+    color, height = group.wrong[0].answers
+    assert (color.verdict, color.value, color.label) == ("wrong", "red", "blue")
+    assert (height.verdict, height.label) == ("unlabelled", None)
+    assert color.confidence == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize(
+    ("mode", "size", "expected"),
+    [
+        ("RGB", (1000, 500), (160, 80)),
+        ("RGBA", (100, 3000), (7, 214)),
+        ("P", (40, 30), (40, 30)),
+        ("L", (400, 400), (160, 160)),
+    ],
+)
+def test_thumbnail(
+    tmp_path: Path, mode: str, size: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    Image.new(mode, size).save(tmp_path / "photo.png")
+    product = Product(
+        id=1, category="Socks", photos=(tmp_path / "gone.png", tmp_path / "photo.png")
+    )
+    data = thumbnail(product)
+    assert data is not None
+    with Image.open(io.BytesIO(base64.b64decode(data.split(",")[1]))) as shown:
+        assert shown.size == expected
+    assert expected[0] <= THUMBNAIL_PX[0]
+    assert expected[1] <= THUMBNAIL_PX[1]
+
+
+def test_charts_take_the_pages_colours() -> None:
+    figures = CategoryScore(category="A > B", num_heads=1, num_labels=9, score=0.8, baseline=0.3)
+    blank = CategoryScore(category="C", num_heads=1, num_labels=0, score=nan, baseline=nan)
+    bars = category_bars([figures, blank]).svg
+    (loss, scores) = training_curves([("one", HISTORY), ("none", [])])
+    for svg in (bars, loss.svg, scores.svg):
+        assert "var(--ink)" in svg or "var(--series-0)" in svg
+        assert not re.search(r"#0\d{5}", svg)
+        assert svg.startswith("<svg")
+        assert "<style" not in svg
+    assert "A &gt; B 0.800, baseline 0.300" in bars
+    assert "one goes from 0.500 to 0.600, 2 points" in scores.svg
+
+
+def test_charts_of_nothing() -> None:
+    assert training_curves([]) == []
+    assert training_curves([("one", [{"epoch": 1, "seconds": 2.0}])]) == []
+    assert len(training_curves([("one", [{"epoch": 1, "loss": 2.0}])])) == 1
+
+
+def test_model_axis(photos: Path) -> None:
+    scores = make_content(make_products(photos)).scores
+
+    def model(total: float, low: float, high: float) -> ModelSummary:
+        changed = dataclasses.replace(scores, total=total, interval=(low, high))
+        return ModelSummary(name="one", scores=changed)
+
+    assert model_axis([]) == (0.0, 1.0)
+    assert model_axis([model(nan, nan, nan)]) == (0.0, 1.0)
+    assert model_axis([model(0.8, 0.79, 0.81), model(0.7, nan, nan)]) == pytest.approx((0.7, 0.85))
+    assert model_axis([model(0.5, 0.5, 0.5)]) == pytest.approx((0.5, 0.55))

@@ -1,0 +1,149 @@
+"""The one loader: order, problems, memory, and stopping early."""
+
+import threading
+import time
+import weakref
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from facetry.errors import PhotoProblem
+from facetry.images import batched, load, loader, preprocess, read_photo
+from facetry.images.ahead import map_ahead
+from facetry.product import Preprocess, Product
+
+WORKERS = [0, 1, 4]
+
+
+def names_of_workers() -> list[str]:
+    return [each.name for each in threading.enumerate() if each.name.startswith("facetry-photos")]
+
+
+@pytest.mark.parametrize("num_workers", WORKERS)
+@pytest.mark.parametrize("prefetch", [0, 1, 3, 100])
+def test_in_order_with_the_pixels_asked_for(products, spec, num_workers, prefetch):
+    other = spec.model_copy(update={"size_px": 16, "resize": "letterbox"})
+    loaded = list(load(products, [spec, other, spec], num_workers=num_workers, prefetch=prefetch))
+    assert [product.id for product in loaded] == list(range(12))
+    for before, product in zip(products, loaded, strict=True):
+        photo = read_photo(product.photos[0], jpeg_decoder="torchvision")
+        assert set(product.pixels) == {spec, other}
+        np.testing.assert_array_equal(product.pixels[spec], preprocess(photo, spec))
+        np.testing.assert_array_equal(product.pixels[other], preprocess(photo, other))
+        assert not before.pixels
+
+
+def test_a_photo_is_decoded_once(products, spec, monkeypatch):
+    read = []
+    monkeypatch.setattr(
+        loader, "read_photo", lambda path, **how: read.append(path) or read_photo(path, **how)
+    )
+    other = spec.model_copy(update={"size_px": 16})
+    list(load(products, [spec, other], num_workers=2))
+    assert sorted(read) == sorted(product.photos[0] for product in products)
+
+
+@pytest.mark.parametrize("num_workers", WORKERS)
+def test_problems_are_records(products, spec, tmp_path, num_workers):
+    broken, missing = tmp_path / "broken.jpg", tmp_path / "missing.jpg"
+    broken.write_bytes(products[0].photos[0].read_bytes()[:900])
+    good = products[0]
+    rows = [
+        (replace(good, photos=()), PhotoProblem.NONE_GIVEN),
+        (replace(good, photos=(missing,)), PhotoProblem.MISSING),
+        (replace(good, photos=(broken,)), PhotoProblem.TRUNCATED),
+        (replace(good, photos=(broken, missing)), PhotoProblem.TRUNCATED),
+        (replace(good, photos=(missing, broken, *good.photos)), ""),
+        (replace(good, problem=PhotoProblem.OUTSIDE.value), PhotoProblem.OUTSIDE),
+    ]
+    loaded = list(load([row[0] for row in rows], [spec], num_workers=num_workers))
+    assert [product.problem for product in loaded] == [row[1] for row in rows]
+    assert [bool(product.pixels) for product in loaded] == [not row[1] for row in rows]
+    assert loaded[-1] is rows[-1][0]
+
+
+def test_the_unexpected_is_recorded_with_its_name(products, spec, monkeypatch):
+    def fail(*_):
+        raise IndexError
+
+    monkeypatch.setattr(loader, "preprocess", fail)
+    (product,) = load(products[:1], [spec], num_workers=1)
+    assert product.problem == "cannot be decoded (IndexError)"
+
+
+@pytest.mark.parametrize("num_workers", WORKERS)
+def test_without_a_preprocess_only_problems_are_found(products, num_workers):
+    missing = replace(products[0], photos=(products[0].photos[0].with_name("none"),))
+    loaded = list(load([*products, missing], [], num_workers=num_workers))
+    assert [bool(product.problem) for product in loaded] == [False] * 12 + [True]
+    assert not any(product.pixels for product in loaded)
+
+
+def test_no_products(spec):
+    assert list(load([], [spec], num_workers=2)) == []
+
+
+def test_reads_no_further_than_asked(products, spec):
+    taken = []
+    stream = (taken.append(product.id) or product for product in products * 10)
+    loading = load(stream, [spec], num_workers=2, prefetch=5)
+    for num_yielded in range(1, 21):
+        next(loading)
+        assert len(taken) <= num_yielded + 5
+    loading.close()
+    assert len(taken) <= 26
+
+
+def test_what_was_yielded_is_not_held(products, spec):
+    loading = load(products, [spec], num_workers=2, prefetch=2)
+    pixels = weakref.ref(next(loading).pixels[spec])
+    next(loading)
+    deadline = time.monotonic() + 5
+    while pixels() is not None and time.monotonic() < deadline:
+        time.sleep(0.01)  # a worker drops its last reference a moment after it is done
+    assert pixels() is None
+
+
+@pytest.mark.parametrize("stop", [GeneratorExit, KeyboardInterrupt, RuntimeError])
+def test_stopping_early_leaves_no_threads(products, spec, stop):
+    loading = load(products * 5, [spec], num_workers=3, prefetch=8)
+    next(loading)
+    assert names_of_workers()
+    with pytest.raises(stop):
+        loading.throw(stop)
+    assert not names_of_workers()
+
+
+def test_a_stream_that_fails_fails_the_loading(products, spec):
+    def stream():
+        yield products[0]
+        raise LookupError("the table ends here")
+
+    with pytest.raises(LookupError, match="the table ends here"):
+        list(load(stream(), [spec], num_workers=2))
+    assert not names_of_workers()
+
+
+def test_map_ahead_raises_in_order():
+    results = map_ahead(lambda item: 1 // item, [1, 1, 0, 1], num_workers=2, num_ahead=4)
+    assert [next(results), next(results)] == [1, 1]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+    assert not names_of_workers()
+
+
+@pytest.mark.parametrize(
+    ("num_items", "size", "sizes"), [(0, 3, []), (2, 3, [2]), (3, 3, [3]), (7, 3, [3, 3, 1])]
+)
+def test_batched(num_items, size, sizes):
+    batches = list(batched(range(num_items), size))
+    assert [len(batch) for batch in batches] == sizes
+    assert [item for batch in batches for item in batch] == list(range(num_items))
+
+
+def test_equal_preprocesses_are_one(products):
+    specs = [Preprocess(size_px=16, mean=(0, 0, 0), std=(1, 1, 1)) for _ in range(2)]
+    (product,) = load(products[:1], specs, num_workers=0)
+    assert isinstance(product, Product)
+    assert len(product.pixels) == 1

@@ -1,0 +1,86 @@
+"""The photos of a training set, in memory and beyond it: the same pixels either way."""
+
+import itertools
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from facetry.errors import ImageError
+from facetry.images import PhotoStore, load
+
+BUDGETS = pytest.mark.parametrize("budget_bytes", [2**30, 0], ids=["in memory", "on demand"])
+ORDER = [np.array([3, 1, 4]), np.array([0]), np.array([11, 5, 4, 4]), np.array([], dtype=int)]
+
+
+@BUDGETS
+@pytest.mark.parametrize("num_workers", [0, 3])
+def test_batches(products, spec, budget_bytes, num_workers):
+    store = PhotoStore(products, spec, num_workers=num_workers, budget_bytes=budget_bytes)
+    assert store.in_memory == bool(budget_bytes)
+    assert store.problems == {}
+    np.testing.assert_array_equal(store.readable, np.arange(12))
+    pixels = np.stack([each.pixels[spec] for each in load(products, [spec], num_workers=0)])
+    order = ORDER[:3]
+    for prefetch in (1, 2, 9):
+        made = list(store.batches(order, prefetch=prefetch))
+        for indices, batch in zip(order, made, strict=True):
+            np.testing.assert_array_equal(batch, pixels[indices])
+            np.testing.assert_array_equal(store.batch(indices), pixels[indices])
+
+
+@BUDGETS
+def test_an_empty_batch_and_an_empty_order(products, spec, budget_bytes):
+    store = PhotoStore(products, spec, num_workers=1, budget_bytes=budget_bytes)
+    assert store.batch(np.array([], dtype=int)).shape == (0, 3, 32, 32)
+    assert list(store.batches([])) == []
+    assert [len(batch) for batch in store.batches(ORDER)] == [3, 1, 4, 0]
+
+
+@BUDGETS
+def test_problems_are_known_at_the_start(products, spec, budget_bytes):
+    products[2] = replace(products[2], photos=())
+    products[5].photos[0].write_bytes(b"text")
+    told: list[int] = []
+    store = PhotoStore(
+        products, spec, num_workers=2, budget_bytes=budget_bytes, on_progress=told.append
+    )
+    assert told == list(range(1, 13))
+    assert store.problems == {2: "no photo given", 5: "not an image"}
+    assert store.readable.tolist() == [0, 1, 3, 4, 6, 7, 8, 9, 10, 11]
+    with pytest.raises(AssertionError):
+        store.batch(np.array([1, 2]))
+
+
+def test_the_budget_is_the_size_of_the_array(products, spec):
+    needed = 12 * 3 * 32 * 32
+    for budget_bytes, fits in ((needed, True), (needed - 1, False)):
+        store = PhotoStore(products, spec, num_workers=0, budget_bytes=budget_bytes)
+        assert store.in_memory == fits
+
+
+def test_a_photo_that_vanishes_is_an_error(products, spec):
+    store = PhotoStore(products, spec, num_workers=2, budget_bytes=0)
+    products[3].photos[0].unlink()
+    with pytest.raises(ImageError, match="product 3 was readable before: file not found"):
+        store.batch(np.array([1, 3]))
+
+
+@BUDGETS
+def test_stopping_early_leaves_no_threads(products, spec, budget_bytes):
+    store = PhotoStore(products, spec, num_workers=2, budget_bytes=budget_bytes)
+    batches = store.batches(ORDER * 5)
+    next(batches)
+    batches.close()
+    names = [thread.name for thread in threading.enumerate()]
+    assert not any(name.startswith("facetry-photos") for name in names)
+
+
+@BUDGETS
+def test_a_batch_may_be_changed(products, spec, budget_bytes):
+    store = PhotoStore(products, spec, num_workers=1, budget_bytes=budget_bytes)
+    first, again = itertools.tee([np.array([1, 2])])
+    changed = next(store.batches(list(first)))
+    changed[:] = 0
+    assert next(store.batches(list(again))).any()

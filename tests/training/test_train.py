@@ -1,0 +1,233 @@
+"""Training: it learns, it repeats itself, it goes on where it stopped, it fails without losing work."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from facetry.build import load, train
+from facetry.catalogue.catalogue import Catalogue, open_catalogue
+from facetry.catalogue.split import Split
+from facetry.errors import NonFiniteLoss, TrainingError
+from facetry.files import sha256
+from facetry.models.classifier import Classifier
+from facetry.progress import SILENT
+from facetry.recipe import ClassifierRecipe, dump_recipe
+from facetry.training import fit as fit_module
+from facetry.training.data import epoch_order, in_batches, read_examples
+from facetry.training.state import STATE
+
+MakeRecipe = Callable[..., ClassifierRecipe]
+WEIGHTS = "weights.safetensors"
+SCHEDULE = {"batch_size": 16, "backbone_lr": 1e-3, "heads_lr": 1e-3}
+
+
+class StopAfter:
+    """A reporter that presses Ctrl-C after some products of training."""
+
+    def __init__(self, num_products: int) -> None:
+        self.left = num_products
+
+    def say(self, text: str) -> None:
+        pass
+
+    def bar(self, description: str, total: int | None) -> "StopAfter":  # noqa: ARG002
+        self.is_training = description == "Training"
+        return self
+
+    def __enter__(self) -> Callable[[int], None]:
+        return self.advance
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def advance(self, count: int) -> None:
+        self.left -= count if self.is_training else 0
+        if self.left < 0:
+            raise KeyboardInterrupt
+
+
+def test_the_loss_falls(tiny_model: Path) -> None:
+    log = [json.loads(line) for line in (tiny_model / "training" / "log.jsonl").read_text().splitlines()]
+    losses = [row["loss"] for row in log]
+    assert [row["epoch"] for row in log] == [1, 2, 3]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_it_fits_what_it_sees(catalogue: Catalogue, make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    recipe = make_recipe(
+        training={**SCHEDULE, "epochs": 40, "milestones": []},
+        augment={"crop": 0, "flip": 0},
+        heads={"hidden_dim": 32, "dropout": 0.0},
+    )
+    codes = np.zeros(len(catalogue), dtype=np.int8)
+    out = train(recipe, catalogue, tmp_path / "model", split=Split(codes))
+    last = json.loads((out / "training" / "log.jsonl").read_text().splitlines()[-1])
+    assert last["loss"] < 0.2
+
+
+def test_the_same_recipe_gives_the_same_files(
+    catalogue: Catalogue, tiny_model: Path, tiny_recipe: ClassifierRecipe, tmp_path: Path
+) -> None:
+    again = train(tiny_recipe, catalogue, tmp_path / "again")
+    names = [path.relative_to(tiny_model) for path in tiny_model.rglob("*") if path.is_file()]
+    timed = {Path("training/log.csv"), Path("training/log.jsonl"), Path("checksums.json")}
+    for name in set(names) - timed:
+        assert sha256(again / name) == sha256(tiny_model / name), name
+
+
+def test_another_seed_gives_another_model(
+    catalogue: Catalogue, tiny_model: Path, tiny_recipe: ClassifierRecipe, tmp_path: Path
+) -> None:
+    other = train(tiny_recipe.with_seed(1), catalogue, tmp_path / "other")
+    assert sha256(other / WEIGHTS) != sha256(tiny_model / WEIGHTS)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("stops", [[10], [45], [60, 30]], ids=str)
+def test_interrupted_it_goes_on_to_the_same_weights(
+    catalogue: Catalogue, make_recipe: MakeRecipe, tmp_path: Path, stops: list[int], frozen: bool
+) -> None:
+    recipe = make_recipe(backbone={"name": "nano_convnext", "weights": "none", "frozen": frozen})
+    unbroken = train(recipe, catalogue, tmp_path / "unbroken")
+    for num_products in stops:
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, catalogue, tmp_path / "broken", reporter=StopAfter(num_products))
+        assert not (tmp_path / "broken").exists()
+    broken = train(recipe, catalogue, tmp_path / "broken")
+    expected, got = load_file(unbroken / WEIGHTS), load_file(broken / WEIGHTS)
+    assert all(torch.equal(expected[name], got[name]) for name in expected)
+    assert not (broken / "training" / STATE).exists()
+    assert not (tmp_path / "broken.partial").exists()
+
+
+@pytest.mark.slow
+def test_killed_it_goes_on_to_the_same_weights(
+    drawn: Path, make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    recipe = make_recipe(training={**SCHEDULE, "epochs": 30})
+    (tmp_path / "recipe.yaml").write_text(dump_recipe(recipe))
+    code = (
+        "import torch; torch.set_num_threads(2); from facetry.build import train;"
+        "from facetry.catalogue.catalogue import open_catalogue; from facetry.recipe import load_recipe;"
+        f"train(load_recipe('recipe.yaml'), open_catalogue({str(drawn)!r}), 'killed')"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path)
+    state = tmp_path / "killed.partial" / "training" / STATE
+    while not state.exists() and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    catalogue = open_catalogue(drawn)
+    killed = train(recipe, catalogue, tmp_path / "killed")
+    unbroken = train(recipe, catalogue, tmp_path / "unbroken")
+    assert sha256(killed / WEIGHTS) == sha256(unbroken / WEIGHTS)
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(
+    catalogue: Catalogue, make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    good = make_recipe(training={**SCHEDULE, "epochs": 3})
+    with pytest.raises(KeyboardInterrupt):
+        train(good, catalogue, tmp_path / "model", reporter=StopAfter(80))
+    state = tmp_path / "model.partial" / "training" / STATE
+    content = torch.load(state, weights_only=True)
+    content["model"]["backbone.tower.head.norm.weight"].fill_(torch.nan)
+    torch.save(content, state)
+    before = sha256(state)
+    with pytest.raises(NonFiniteLoss, match=r"loss is nan at epoch \d, step 1 \(products \d"):
+        train(good, catalogue, tmp_path / "model")
+    assert sha256(state) == before
+
+
+def test_a_damaged_checkpoint_is_named(
+    catalogue: Catalogue, tiny_recipe: ClassifierRecipe, tmp_path: Path
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny_recipe, catalogue, tmp_path / "model", reporter=StopAfter(80))
+    (tmp_path / "model.partial" / "training" / STATE).write_bytes(b"rubbish")
+    with pytest.raises(TrainingError, match=STATE):
+        train(tiny_recipe, catalogue, tmp_path / "model")
+
+
+def test_nothing_to_train_on(drawn: Path, make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    without_photos = open_catalogue(drawn, images=tmp_path)
+    with pytest.raises(TrainingError, match="file not found"):
+        train(make_recipe(), without_photos, tmp_path / "model")
+
+
+def test_best_weights_are_kept(catalogue: Catalogue, make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    recipe = make_recipe(training={**SCHEDULE, "epochs": 6, "milestones": []})
+    out = train(recipe, catalogue, tmp_path / "model")
+    log = [json.loads(line) for line in (out / "training" / "log.jsonl").read_text().splitlines()]
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["validation"]["total"] == pytest.approx(max(row["score"] for row in log), abs=0.02)
+
+
+def test_frozen_backbone_stays_as_it_was(
+    catalogue: Catalogue, make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    def tower(epochs: int) -> dict[str, torch.Tensor]:
+        recipe = make_recipe(
+            backbone={"name": "nano_convnext", "weights": "none", "frozen": True},
+            training={**SCHEDULE, "epochs": epochs},
+        )
+        model = load(train(recipe, catalogue, tmp_path / str(epochs)))
+        assert isinstance(model, Classifier)
+        return model.backbone.state_dict()
+
+    short, long = tower(1), tower(4)
+    assert all(torch.equal(short[name], long[name]) for name in short)
+
+
+def test_only_readable_and_labelled_products_are_examples(catalogue: Catalogue) -> None:
+    codes = np.zeros(len(catalogue), dtype=np.int8)
+    codes[::3] = 1
+    spec = build_spec()
+    examples = read_examples(catalogue, Split(codes), spec, SILENT)
+    rows = np.concatenate([examples.train, examples.validation])
+    assert len(rows) + len(examples.store.problems) == len(examples.ids)
+    assert (examples.labels[torch.from_numpy(rows)] >= 0).any(dim=1).all()
+    by_id = dict(zip(catalogue.table["id"], codes, strict=True))
+    assert {by_id[examples.ids[row]] for row in examples.train} == {0}
+    assert {by_id[examples.ids[row]] for row in examples.validation} == {1}
+
+
+def build_spec():
+    from facetry.product import Preprocess
+
+    return Preprocess(size_px=64, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+
+
+def test_an_epochs_order_is_a_permutation_of_its_own() -> None:
+    rows = np.arange(100)
+    first, second = (epoch_order(rows, seed=3, epoch=epoch) for epoch in (0, 1))
+    assert sorted(first) == sorted(second) == list(rows)
+    assert not np.array_equal(first, second)
+    assert np.array_equal(first, epoch_order(rows, seed=3, epoch=0))
+    assert not np.array_equal(first, epoch_order(rows, seed=4, epoch=0))
+
+
+def test_the_last_batch_may_be_smaller() -> None:
+    assert [len(batch) for batch in in_batches(np.arange(10), 4)] == [4, 4, 2]
+
+
+def test_mixed_precision_trains(catalogue: Catalogue, make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    recipe = make_recipe(training={**SCHEDULE, "epochs": 2, "precision": "bf16"})
+    out = train(recipe, catalogue, tmp_path / "model")
+    log = [json.loads(line) for line in (out / "training" / "log.jsonl").read_text().splitlines()]
+    assert log[1]["loss"] < log[0]["loss"]
+
+
+def test_the_loop_fits_on_a_screen() -> None:
+    import inspect
+
+    assert len(inspect.getsource(fit_module.fit).splitlines()) <= 60
