@@ -153,9 +153,7 @@ def test_concatenate(predictions: Predictions) -> None:
 
 def test_concatenate_refuses_another_taxonomy(predictions: Predictions) -> None:
     other = Taxonomy.of({"Sarees": {"border": ["a"]}})
-    alone = Predictions.of(
-        other, [Product(id=1, category="Sarees")], np.ones((1, 1, 1), np.float32)
-    )
+    alone = Predictions.of(other, [Product(id=1, category="Sarees")], np.ones((1, 1, 1), np.float32))
     with pytest.raises(PredictorMismatch, match="different taxonomies"):
         Predictions.concatenate([predictions, alone])
 

@@ -12,9 +12,7 @@ from facetry.taxonomy import NO_LABEL, Head, Taxonomy, clean
 
 ODD = Taxonomy.of(
     {
-        "Women Tops & Tunics": {
-            "print_or_pattern_type": ["a.b", "a_b", "a-b", "1", "1e3", "12:30"]
-        },
+        "Women Tops & Tunics": {"print_or_pattern_type": ["a.b", "a_b", "a-b", "1", "1e3", "12:30"]},
         "Sarees.silk_": {"yes": ["no", "yes", "on", "null", "~", "true"], "x": ["#", "- a"]},
         "साड़ी": {"रंग": ["लाल", "नीला"], "colour: of [it]": ["{a}", "'b'", '"', "a, b", "é", "👗"]},
         "Men Tshirts": {"none": [], "one": ["only"]},
@@ -31,9 +29,7 @@ names = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_si
 
 
 @pytest.mark.parametrize(("write", "read"), FORMS)
-def test_odd_names_survive(
-    write: Callable[[Taxonomy], str], read: Callable[[str], Taxonomy]
-) -> None:
+def test_odd_names_survive(write: Callable[[Taxonomy], str], read: Callable[[str], Taxonomy]) -> None:
     assert read(write(ODD)) == ODD
     assert write(read(write(ODD))) == write(ODD)
 

@@ -1,1 +1,40 @@
-"""Facetry reads a product photo and its category and fills in the product's attributes."""
+"""Facetry reads a product photo and its category and fills in the product's attributes.
+
+The names below are the Python interface; each is imported from its module when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from facetry.build import load, train
+    from facetry.catalogue.catalogue import open_catalogue
+    from facetry.catalogue.split import read_split
+    from facetry.evaluation.evaluate import evaluate, predict
+    from facetry.recipe import load_recipe
+
+__all__ = [
+    "open_catalogue",
+    "load_recipe",
+    "train",
+    "load",
+    "read_split",
+    "evaluate",
+    "predict",
+]
+
+_MODULES = {
+    "open_catalogue": "facetry.catalogue.catalogue",
+    "load_recipe": "facetry.recipe",
+    "train": "facetry.build",
+    "load": "facetry.build",
+    "read_split": "facetry.catalogue.split",
+    "evaluate": "facetry.evaluation.evaluate",
+    "predict": "facetry.evaluation.evaluate",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for
+    if name not in _MODULES:
+        raise AttributeError(f"module 'facetry' has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)

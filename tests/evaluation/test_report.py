@@ -95,9 +95,7 @@ def make_products(photos: Path, num: int = 12) -> list[Product]:
 
 def predict(products: list[Product], seed: int = 0) -> Predictions:
     codes = category_codes(TAXONOMY, [product.category for product in products])
-    weights = (
-        np.random.default_rng(seed).random((len(products), 3, 3)) * value_mask(TAXONOMY)[codes]
-    )
+    weights = np.random.default_rng(seed).random((len(products), 3, 3)) * value_mask(TAXONOMY)[codes]
     sums = weights.sum(axis=2, keepdims=True)
     shares = np.divide(weights, sums, out=np.zeros_like(weights), where=sums > 0)
     return Predictions.of(TAXONOMY, products, shares.astype(np.float32))
@@ -140,9 +138,7 @@ def test_stands_alone(tmp_path: Path, content: ReportContent) -> None:
     assert addresses <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
     assert not page.all("link")
     assert all("src" not in script for script in page.all("script"))
-    assert all(
-        (image["src"] or "").startswith("data:image/jpeg;base64,") for image in page.all("img")
-    )
+    assert all((image["src"] or "").startswith("data:image/jpeg;base64,") for image in page.all("img"))
     assert "@import" not in source
     assert not re.search(r"url\((?!#)", source)
 
@@ -267,9 +263,7 @@ def test_no_resamples(tmp_path: Path, photos: Path) -> None:
 def test_gallery_chooses_the_surest() -> None:
     taxonomy = Taxonomy.of({"Socks": {"color": ["blue", "red"], "height": ["low", "tall"]}})
     labels = [{"color": "red"}] * 4 + [{"color": "blue"}] * 4 + [{}]
-    products = [
-        Product(id=index, category="Socks", labels=each) for index, each in enumerate(labels)
-    ]
+    products = [Product(id=index, category="Socks", labels=each) for index, each in enumerate(labels)]
     red = np.array([0.6, 0.9, 0.8, 0.7, 0.6, 0.9, 0.8, 0.7, 1.0], np.float32)
     probabilities = np.stack([1 - red, red], axis=1)[:, None].repeat(2, axis=1)
     predictions = Predictions.of(taxonomy, products, probabilities)
@@ -293,13 +287,9 @@ def test_gallery_chooses_the_surest() -> None:
         ("L", (400, 400), (160, 160)),
     ],
 )
-def test_thumbnail(
-    tmp_path: Path, mode: str, size: tuple[int, int], expected: tuple[int, int]
-) -> None:
+def test_thumbnail(tmp_path: Path, mode: str, size: tuple[int, int], expected: tuple[int, int]) -> None:
     Image.new(mode, size).save(tmp_path / "photo.png")
-    product = Product(
-        id=1, category="Socks", photos=(tmp_path / "gone.png", tmp_path / "photo.png")
-    )
+    product = Product(id=1, category="Socks", photos=(tmp_path / "gone.png", tmp_path / "photo.png"))
     data = thumbnail(product)
     assert data is not None
     with Image.open(io.BytesIO(base64.b64decode(data.split(",")[1]))) as shown:

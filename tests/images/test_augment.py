@@ -67,9 +67,7 @@ def test_crop_is_a_window_of_the_mirrored_photo(share):
     photos, margin = batch_of(40), round(share * SIDE)
     draws = np.random.default_rng(5).random((40, 8))
     cropped = crop_at_random(photos, draws, share=share).numpy()
-    widened = np.pad(
-        photos.numpy(), [(0, 0), (0, 0), (margin, margin), (margin, margin)], "reflect"
-    )
+    widened = np.pad(photos.numpy(), [(0, 0), (0, 0), (margin, margin), (margin, margin)], "reflect")
     for position, (row, column) in enumerate((draws[:, :2] * (2 * margin + 1)).astype(int)):
         window = widened[position, :, row : row + SIDE, column : column + SIDE]
         np.testing.assert_array_equal(cropped[position], window)

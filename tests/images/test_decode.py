@@ -36,9 +36,7 @@ def encoded(image: Image.Image, image_format: str, **options: object) -> bytes:
 def png(width: int, height: int, *, bit_depth: int, colour: int, rows: bytes, extra=b"") -> bytes:
     header = struct.pack(">IIBBBBB", width, height, bit_depth, colour, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
-    body = b"".join(
-        chunk(kind, data) + (extra if kind == b"IHDR" else b"") for kind, data in chunks
-    )
+    body = b"".join(chunk(kind, data) + (extra if kind == b"IHDR" else b"") for kind, data in chunks)
     return b"\x89PNG\r\n\x1a\n" + body
 
 
@@ -89,9 +87,7 @@ def linear_grey_profile() -> bytes:
 
 def table(names: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> pytest.MarkDecorator:
     """Run a test on every row; a row's first entry is its name."""
-    return pytest.mark.parametrize(
-        names, [row[1:] for row in rows], ids=[str(row[0]) for row in rows]
-    )
+    return pytest.mark.parametrize(names, [row[1:] for row in rows], ids=[str(row[0]) for row in rows])
 
 
 def exif(orientation: int) -> Image.Exif:
@@ -277,9 +273,7 @@ def test_grey_profile_is_brought_to_srgb():
     assert abs(int(decode(data)[0, 0, 0]) - 188) <= 2
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"progressive": True}, {"subsampling": 0}, {"quality": 30}]
-)
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}, {"quality": 30}])
 def test_both_jpeg_decoders_give_the_same_pixels(draw, options):
     data = encoded(draw(123, 77), "JPEG", **options)
     plain, fast = (decode(data, jpeg_decoder=decoder).astype(int) for decoder in DECODERS)
@@ -399,9 +393,7 @@ SMALL = {
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-@given(
-    changes=st.lists(st.tuples(st.floats(0, 0.9999), st.integers(0, 255)), min_size=1, max_size=4)
-)
+@given(changes=st.lists(st.tuples(st.floats(0, 0.9999), st.integers(0, 255)), min_size=1, max_size=4))
 def test_flipped_bytes_give_pixels_or_an_image_error(capfd, image_format, changes):
     data = bytearray(SMALL[image_format])
     for place, byte in changes:
@@ -441,9 +433,7 @@ def shape_or_problem(data: bytes) -> object:
 
 
 def test_threads_give_what_one_thread_gives(draw):
-    files = [
-        encoded(draw(50 + each, 60), "JPEG", icc_profile=swapped_profile()) for each in range(24)
-    ]
+    files = [encoded(draw(50 + each, 60), "JPEG", icc_profile=swapped_profile()) for each in range(24)]
     expected = [decode(data) for data in files]
     with ThreadPoolExecutor(8) as pool:
         for one, other in zip(expected, pool.map(decode, files), strict=True):

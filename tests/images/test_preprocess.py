@@ -60,9 +60,7 @@ def test_letterbox_shows_the_whole_photo_on_white(draw, size):
 
 
 @pytest.mark.parametrize("resize", ["shortest", "squash", "letterbox"])
-@pytest.mark.parametrize(
-    "size", [(1, 1), (1, 2000), (2000, 1), (2, 2001), (7, 5), (64, 64), (900, 64)]
-)
+@pytest.mark.parametrize("size", [(1, 1), (1, 2000), (2000, 1), (2, 2001), (7, 5), (64, 64), (900, 64)])
 def test_any_shape_gives_a_square_of_its_own(draw, resize, size):
     pixels = np.array(draw(*size))
     before = pixels.copy()
@@ -88,9 +86,7 @@ def test_a_very_long_photo_keeps_its_centre(draw, size):
 def test_a_photo_that_may_not_be_written_to(draw):
     pixels = np.asarray(draw(50, 40))
     assert not pixels.flags.writeable
-    np.testing.assert_array_equal(
-        preprocess(pixels, spec_of()), preprocess(pixels.copy(), spec_of())
-    )
+    np.testing.assert_array_equal(preprocess(pixels, spec_of()), preprocess(pixels.copy(), spec_of()))
 
 
 def test_training_and_evaluation_are_two_transforms(draw):

@@ -43,9 +43,7 @@ def test_problems_are_known_at_the_start(products, spec, budget_bytes):
     products[2] = replace(products[2], photos=())
     products[5].photos[0].write_bytes(b"text")
     told: list[int] = []
-    store = PhotoStore(
-        products, spec, num_workers=2, budget_bytes=budget_bytes, on_progress=told.append
-    )
+    store = PhotoStore(products, spec, num_workers=2, budget_bytes=budget_bytes, on_progress=told.append)
     assert told == list(range(1, 13))
     assert store.problems == {2: "no photo given", 5: "not an image"}
     assert store.readable.tolist() == [0, 1, 3, 4, 6, 7, 8, 9, 10, 11]

@@ -67,7 +67,12 @@ def test_rates_scale_from_where_they_began(classifier: Classifier) -> None:
 
 @pytest.mark.parametrize(
     ("precision", "dtype"),
-    [("auto", torch.float32), ("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)],
+    [
+        ("auto", torch.float32),
+        ("fp32", torch.float32),
+        ("bf16", torch.bfloat16),
+        ("fp16", torch.float16),
+    ],
 )
 def test_precision_on_the_cpu(precision: str, dtype: torch.dtype) -> None:
     assert compute_dtype(precision, torch.device("cpu")) == dtype

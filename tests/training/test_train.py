@@ -64,7 +64,7 @@ def test_the_loss_falls(tiny_model: Path) -> None:
 
 def test_it_fits_what_it_sees(catalogue: Catalogue, make_recipe: MakeRecipe, tmp_path: Path) -> None:
     recipe = make_recipe(
-        training={**SCHEDULE, "epochs": 40, "milestones": []},
+        training={**SCHEDULE, "epochs": 25, "milestones": []},
         augment={"crop": 0, "flip": 0},
         heads={"hidden_dim": 32, "dropout": 0.0},
     )

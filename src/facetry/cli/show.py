@@ -18,7 +18,8 @@ def cards_table() -> "Table":
 
     table = Table(box=box.SIMPLE_HEAD)
     for column in ("backbone", "library", "px", "features", "weights", "licence of the weights"):
-        table.add_column(column, justify="right" if column in {"px", "features"} else "left")
+        side = "right" if column in {"px", "features"} else "left"
+        table.add_column(column, justify=side, overflow="fold")
     for card in CARDS.values():
         table.add_row(
             card.name,

@@ -22,7 +22,7 @@ class Evaluation:
     products: Sequence[Product]
 
 
-def predict_all(
+def predict(
     predictor: Predictor,
     products: Sequence[Product],
     *,
@@ -43,6 +43,6 @@ def evaluate(
     predictor: Predictor, products: Sequence[Product], *, reporter: Reporter = SILENT
 ) -> Evaluation:
     """Score a predictor on the known labels of `products`."""
-    predictions = predict_all(predictor, products, reporter=reporter, description="Evaluating")
+    predictions = predict(predictor, products, reporter=reporter, description="Evaluating")
     scores = score_predictions(predictions, products)
     return Evaluation(scores=scores, predictions=predictions, products=products)

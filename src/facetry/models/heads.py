@@ -143,13 +143,13 @@ class Heads(nn.Module):
             old = mine.get(category)
             if isinstance(heads, CategoryHeads) and isinstance(old, CategoryHeads):
                 heads.copy_shared(old)
-        return new
+        return new.to(next(self.parameters())).train(self.training)
 
 
 def probabilities(logits: Tensor) -> Tensor:
     """Softmax over the last dimension; 0 where a logit is -inf, also where all of them are."""
     padding = logits.isneginf()
-    safe = logits.float().masked_fill(padding.all(dim=-1, keepdim=True), 0)
+    safe = _precise(logits).masked_fill(padding.all(dim=-1, keepdim=True), 0)
     return safe.softmax(dim=-1).masked_fill(padding, 0)
 
 
@@ -161,4 +161,9 @@ def known_loss(logits: Tensor, labels: Tensor) -> Tensor:
     known = labels >= 0
     if not known.any():
         return logits.nan_to_num(neginf=0.0).sum() * 0
-    return functional.cross_entropy(logits[known].float(), labels[known])
+    return functional.cross_entropy(_precise(logits[known]), labels[known])
+
+
+def _precise(logits: Tensor) -> Tensor:
+    """Half precision as single precision; the rest as it is."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -1,0 +1,145 @@
+"""Predicting a table: three files, nobody forgotten, nothing guessed."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from facetry.batch import local
+from facetry.batch.local import predict_table
+from facetry.catalogue.catalogue import open_catalogue
+from facetry.errors import CatalogueError
+from facetry.evaluation.evaluate import predict
+from facetry.predictions import Predictions, Predictor, value_mask
+from facetry.product import Preprocess, Product
+from facetry.taxonomy import Taxonomy
+
+TAXONOMY = Taxonomy.of(
+    {
+        "Sarees": {"border": ["zari", "temple"], "color": ["red", "blue", "green"]},
+        "Men Tshirts": {"neck": ["polo", "round"]},
+    }
+)
+
+
+class Uniform:
+    """A predictor that is as unsure as can be."""
+
+    taxonomy = TAXONOMY
+    preprocesses = (Preprocess(size_px=8, mean=(0, 0, 0), std=(1, 1, 1)),)
+
+    def predict(self, products: Sequence[Product]) -> Predictions:
+        codes = [
+            TAXONOMY.categories.index(each.category) if each.category in TAXONOMY.categories else 0
+            for each in products
+        ]
+        mask = value_mask(TAXONOMY)[codes]
+        counts = mask.sum(axis=2, keepdims=True)
+        return Predictions.of(TAXONOMY, products, (mask / np.maximum(counts, 1)).astype(np.float32))
+
+
+@pytest.fixture
+def folder(drawn: Path, tmp_path: Path) -> Path:
+    """Four products: fine, unknown category, no photo, text for a photo."""
+    (tmp_path / "photos").mkdir()
+    photos = sorted((drawn / "train_images").iterdir(), key=lambda path: -path.stat().st_size)
+    for name in ("007", "008", "010"):
+        (tmp_path / "photos" / f"{name}.jpg").write_bytes(photos[0].read_bytes())
+    (tmp_path / "photos" / "010.jpg").write_text("not a photo")
+    rows = ["id,Category", "007,Sarees", "008,Sandals", "009,Sarees", "010,Men Tshirts", ""]
+    (tmp_path / "table.csv").write_text("\n".join(rows))
+    return tmp_path
+
+
+def run(folder: Path, **options: str) -> local.BatchSummary:
+    catalogue = open_catalogue(folder / "table.csv", images=folder / "photos", taxonomy=TAXONOMY)
+    return predict_table(Uniform(), catalogue, folder / "out", **options)  # type: ignore[arg-type]
+
+
+def test_problems_are_listed_and_never_guessed(folder: Path) -> None:
+    summary = run(folder)
+    assert summary.num_products == 4
+    problems = pl.read_csv(folder / "out" / "problems.csv", infer_schema=False)
+    assert problems.rows() == [
+        ("008", "Sandals", "unknown category 'Sandals'"),
+        ("009", "Sarees", "file not found"),
+        ("010", "Men Tshirts", "not an image"),
+    ]
+    assert summary.problems.total() == 3
+    long = pl.read_parquet(folder / "out" / "predictions.parquet")
+    assert long.columns == ["id", "category", "attribute", "value", "confidence"]
+    assert long.rows() == [
+        ("007", "Sarees", "border", "temple", 0.5),
+        ("007", "Sarees", "color", "blue", pytest.approx(1 / 3)),
+    ]
+
+
+def test_submission_has_every_row_in_order(folder: Path) -> None:
+    run(folder, fill="nu")
+    text = (folder / "out" / "submission.csv").read_text()
+    assert text.splitlines() == [
+        "id,Category,len,attr_1,attr_2",
+        "007,Sarees,2,temple,blue",
+        "008,Sandals,0,nu,nu",
+        "009,Sarees,2,nu,nu",
+        "010,Men Tshirts,1,nu,nu",
+    ]
+
+
+def test_csv_on_request(folder: Path) -> None:
+    run(folder, table_format="csv")
+    assert (folder / "out" / "predictions.csv").read_text().count("\n") == 3
+    assert not (folder / "out" / "predictions.parquet").exists()
+
+
+def test_nothing_is_left_of_a_run_that_fails(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: Uniform, products: Sequence[Product]) -> Predictions:  # noqa: ARG001
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Uniform, "predict", fail)
+    with pytest.raises(KeyboardInterrupt):
+        run(folder)
+    assert list((folder / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "rows", [["id,Category"], ["id,Category", "7,Sarees", "7,Sarees"], ["id,Category", ",Sarees"]]
+)
+def test_tables_that_cannot_be_worked_with(folder: Path, rows: list[str]) -> None:
+    (folder / "table.csv").write_text("\n".join([*rows, ""]))
+    with pytest.raises(CatalogueError):
+        run(folder)
+
+
+def test_the_challenges_form_exactly(
+    drawn: Path, tiny_predictor: Predictor, shared_data: Path, tmp_path: Path
+) -> None:
+    catalogue = open_catalogue(drawn / "test.csv", taxonomy=tiny_predictor.taxonomy)
+    predict_table(tiny_predictor, catalogue, tmp_path)
+    ours = pl.read_csv(tmp_path / "submission.csv", infer_schema=False)
+    theirs = pl.read_csv(shared_data / "meesho" / "sample_submission.csv", infer_schema=False)
+    assert ours.columns == theirs.columns
+    assert ours["id"].to_list() == [str(each) for each in catalogue.table["id"]]
+    lengths = {
+        "Men Tshirts": "5",
+        "Sarees": "10",
+        "Kurtis": "9",
+        "Women Tshirts": "8",
+        "Women Tops & Tunics": "10",
+    }
+    assert ours["len"].to_list() == [lengths[category] for category in ours["Category"]]
+
+
+def test_in_parts_as_at_once(
+    drawn: Path, tiny_predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalogue = open_catalogue(drawn / "test.csv", taxonomy=tiny_predictor.taxonomy)
+    monkeypatch.setattr(local, "ROWS_AT_ONCE", 7)
+    monkeypatch.setattr("facetry.batch.outputs.ROW_GROUP", 5)
+    predict_table(tiny_predictor, catalogue, tmp_path)
+    expected = predict(tiny_predictor, catalogue.products()).to_long()
+    got = pl.read_parquet(tmp_path / "predictions.parquet")
+    assert got.drop("confidence").equals(expected.drop("confidence"))
+    np.testing.assert_allclose(got["confidence"], expected["confidence"], atol=1e-5)

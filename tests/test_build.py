@@ -1,0 +1,154 @@
+"""Recipes become model folders, and model folders predictors."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from facetry.build import SPLIT, load, train
+from facetry.catalogue.catalogue import Catalogue, open_catalogue
+from facetry.catalogue.split import Split
+from facetry.ensemble import Ensemble
+from facetry.errors import CatalogueError, ModelFolderError, TrainingError
+from facetry.evaluation.evaluate import evaluate, predict
+from facetry.predictions import Predictor
+from facetry.recipe import ClassifierRecipe, parse_recipe
+
+MakeRecipe = Callable[..., ClassifierRecipe]
+
+
+class Lines:
+    """A reporter that keeps what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    def bar(self, description: str, total: int | None) -> "Lines":
+        self.said.append(f"{description} {total}")
+        return self
+
+    def __enter__(self) -> Callable[[int], None]:
+        return lambda _: None
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def test_a_model_folder_is_whole(tiny_model: Path) -> None:
+    names = {path.relative_to(tiny_model).as_posix() for path in tiny_model.rglob("*") if path.is_file()}
+    assert names == {
+        "weights.safetensors",
+        "taxonomy.json",
+        "recipe.yaml",
+        "preprocess.json",
+        "metrics.json",
+        "README.md",
+        "split.parquet",
+        "job.json",
+        "checksums.json",
+        "training/log.csv",
+        "training/log.jsonl",
+    }
+
+
+def test_the_model_card_tells_scores_and_licences(tiny_model: Path) -> None:
+    card = (tiny_model / "README.md").read_text()
+    assert "none: trained from scratch" in card
+    assert card.count("\n| Sarees | ") == 2 * 10
+    assert "Score " in card
+
+
+def test_metrics_are_those_of_the_loaded_model(
+    tiny_model: Path, tiny_predictor: Predictor, catalogue: Catalogue
+) -> None:
+    from facetry.catalogue.split import read_split
+
+    metrics = json.loads((tiny_model / "metrics.json").read_text())
+    rows = read_split(tiny_model / SPLIT, catalogue).rows("test")
+    scores = evaluate(tiny_predictor, catalogue.products(rows)).scores
+    assert metrics["test"]["total"] == scores.total
+
+
+def test_done_already(tiny_model: Path, tiny_recipe: ClassifierRecipe, catalogue: Catalogue) -> None:
+    reporter = Lines()
+    assert train(tiny_recipe, catalogue, tiny_model, reporter=reporter) == tiny_model
+    assert reporter.said == [f"{tiny_model} is trained already."]
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [("recipe", "recipe"), ("split", "split"), ("catalogue", "catalogue")],
+)
+def test_other_work_is_not_overwritten(
+    tiny_model: Path, tiny_recipe: ClassifierRecipe, drawn: Path, tmp_path: Path, change: str, what: str
+) -> None:
+    catalogue = open_catalogue(drawn)
+    recipe, split = tiny_recipe, None
+    if change == "recipe":
+        recipe = tiny_recipe.with_seed(5)
+        codes = pl.read_parquet(tiny_model / SPLIT)["part"]
+        split = Split(
+            codes.replace_strict({"train": 0, "validation": 1, "test": 2}).cast(pl.Int8).to_numpy()
+        )
+    if change == "split":
+        split = Split(np.zeros(len(catalogue), dtype=np.int8))
+    if change == "catalogue":
+        table = pl.read_csv(drawn / "train.csv").with_columns(attr_1=pl.lit("default"))
+        table.write_csv(tmp_path / "train.csv")
+        (tmp_path / "category_attributes.parquet").write_bytes(
+            (drawn / "category_attributes.parquet").read_bytes()
+        )
+        catalogue = open_catalogue(tmp_path, images=drawn / "train_images")
+    with pytest.raises(TrainingError, match=f"another {what}"):
+        train(recipe, catalogue, tiny_model, split=split)
+
+
+def test_a_catalogue_with_an_id_twice_is_refused(
+    drawn: Path, tiny_recipe: ClassifierRecipe, tmp_path: Path
+) -> None:
+    table = pl.read_csv(drawn / "train.csv")
+    pl.concat([table, table.head(1)]).write_csv(tmp_path / "train.csv")
+    (tmp_path / "taxonomy.yaml").write_text(open_catalogue(drawn).taxonomy.to_yaml())
+    with pytest.raises(CatalogueError, match="more than once"):
+        train(tiny_recipe, open_catalogue(tmp_path), tmp_path / "model")
+
+
+def test_an_ensemble_is_trained_saved_and_loaded(
+    catalogue: Catalogue, make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    member = make_recipe(training={"epochs": 1, "batch_size": 16}).model_dump(mode="json")
+    vit = {**member, "backbone": {"name": "nano_vit", "weights": "none"}}
+    recipe = parse_recipe(
+        {
+            "kind": "ensemble",
+            "members": {"a": member, "b": vit},
+            "weights": {"a": 3, "b": 1},
+            "split": {"validation": 0.2, "test": 0.2},
+        }
+    )
+    model = load(train(recipe, catalogue, tmp_path / "model"))
+    assert isinstance(model, Ensemble)
+    assert model.weights == {"a": 0.75, "b": 0.25}
+    products = catalogue.products(np.arange(12))
+    parts = [predict(load(tmp_path / "model" / "members" / name), products) for name in "ab"]
+    expected = 0.75 * parts[0].probabilities + 0.25 * parts[1].probabilities
+    np.testing.assert_allclose(predict(model, products).probabilities, expected, atol=1e-6)
+    splits = {
+        (tmp_path / "model" / place / SPLIT).read_bytes() for place in (".", "members/a", "members/b")
+    }
+    assert len(splits) == 1
+
+
+def test_what_is_no_model_folder(tmp_path: Path, tiny_model: Path) -> None:
+    with pytest.raises(ModelFolderError, match="does not exist"):
+        load(tmp_path / "none")
+    (tmp_path / "half").mkdir()
+    with pytest.raises(ModelFolderError, match="never finished"):
+        load(tmp_path / "half")
+    assert load(tiny_model).taxonomy.num_heads == 42

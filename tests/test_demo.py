@@ -1,0 +1,42 @@
+"""The demo leaves what it promises, twice the same."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+from rich.console import Console
+
+from facetry import demo
+from facetry.files import sha256
+from facetry.progress import SILENT
+from facetry.recipe import dump_recipe, load_recipe, parse_recipe
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The demo's own recipe with one epoch."""
+    content = load_recipe(demo.RECIPE).model_dump(mode="json")
+    for member in content["members"].values():
+        member["training"] |= {"epochs": 1, "milestones": []}
+    recipe = tmp_path / "demo.yaml"
+    recipe.write_text(dump_recipe(parse_recipe(content)))
+    monkeypatch.setattr(demo, "RECIPE", recipe)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick")
+def test_it_leaves_everything_and_repeats_itself(tmp_path: Path) -> None:
+    config = demo.DemoConfig(num_products=80, seed=3)
+    console = Console(width=100, record=True)
+    for name in ("one", "two"):
+        demo.run_demo(tmp_path / name, config, console, SILENT)
+    one = tmp_path / "one"
+    for name in ("model", "submission.csv", "predictions.parquet", "problems.csv", "report.html"):
+        assert (one / name).exists()
+    for name in ("submission.csv", "predictions.parquet"):
+        assert sha256(one / name) == sha256(tmp_path / "two" / name)
+    wanted = pl.read_csv(one / "catalogue" / "test.csv")
+    assert pl.read_csv(one / "submission.csv").select("id", "Category").equals(wanted)
+    text = console.export_text()
+    assert "ensemble: score" in text
+    assert text.count("facetry predict") == 2
