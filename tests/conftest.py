@@ -4,7 +4,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-os.environ["HF_HUB_OFFLINE"] = "1"  # before any library reads it: no test may wait for a hub
+# Before any library reads them: no test may wait for a hub, or spin while another process works.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest
 

@@ -1,12 +1,18 @@
 """A small taxonomy with all that is odd in one, and batches over it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from facetry.models.checkpoint import build_classifier
+from facetry.models.classifier import Classifier
+from facetry.models.config import BackboneConfig, HeadsConfig, ImageConfig
 from facetry.models.heads import Heads
+from facetry.product import Product
 from facetry.taxonomy import Taxonomy
 
 NUM_FEATURES = 12
@@ -62,3 +68,32 @@ def randomise(heads: Heads) -> None:
     with torch.no_grad():
         for parameter in heads.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
+
+
+SMALL_VIT = BackboneConfig(
+    name="nano_vit", weights="none", options={"layers": 1, "width": 32, "head_width": 16}
+)
+
+
+def make_classifier(*, seed: int = 0) -> Classifier:
+    """A tiny classifier over the odd taxonomy, photos at 16 px."""
+    torch.manual_seed(seed)
+    image = ImageConfig(size_px=16)
+    classifier = build_classifier(ODD, SMALL_VIT, HeadsConfig(hidden_dim=8), image)
+    randomise(classifier.heads)
+    return classifier
+
+
+def with_pixels(classifier: Classifier, products: Sequence[Product]) -> list[Product]:
+    """The products with photos of noise, each its own."""
+    (form,) = classifier.preprocesses
+    shape = (3, form.size_px, form.size_px)
+    return [
+        Product(
+            id=each.id,
+            category=each.category,
+            problem=each.problem,
+            pixels={form: np.random.default_rng(row).integers(0, 256, shape, dtype=np.uint8)},
+        )
+        for row, each in enumerate(products)
+    ]

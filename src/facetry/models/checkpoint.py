@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from facetry.errors import ModelFolderError
-from facetry.files import listing, sha256, write_text
+from facetry.files import listing, sha256, write_text, writing
 from facetry.models.backbones import build_backbone
 from facetry.models.classifier import Classifier
 from facetry.models.config import BackboneConfig, HeadsConfig, ImageConfig
@@ -27,6 +27,9 @@ from facetry.taxonomy import Taxonomy
 FORMAT = 1
 CHECKSUMS = "checksums.json"
 WEIGHTS = "weights.safetensors"
+RECIPE = "recipe.yaml"
+
+_AGAIN = "Copy the model folder again, or train it anew."
 
 
 class _Parts(BaseModel):
@@ -53,11 +56,16 @@ def build_classifier(
 def save_classifier(folder: Path, classifier: Classifier) -> None:
     """Write weights, taxonomy and preprocessing; `seal` closes the folder when all else is there."""
     folder.mkdir(parents=True, exist_ok=True)
-    state = {name: each.contiguous() for name, each in classifier.state_dict().items()}
-    save_file(state, folder / WEIGHTS)
+    save_weights(folder / WEIGHTS, classifier)
     write_text(folder / "taxonomy.json", classifier.taxonomy.to_json())
     preprocess = classifier.backbone.preprocess.model_dump_json(indent=1)
     write_text(folder / "preprocess.json", preprocess)
+
+
+def save_weights(path: Path, module: torch.nn.Module) -> None:
+    """Write a module's weights to a file, whole or not at all."""
+    with writing(path) as draft:
+        save_file({name: each.contiguous() for name, each in module.state_dict().items()}, draft)
 
 
 def load_classifier(folder: Path) -> Classifier:
@@ -80,7 +88,7 @@ def load_classifier(folder: Path) -> Classifier:
     try:
         classifier.load_state_dict(state)
     except RuntimeError as error:
-        raise ModelFolderError(f"{folder}: {WEIGHTS} does not fit recipe.yaml: {error}") from error
+        raise ModelFolderError(f"{folder}: {WEIGHTS} does not fit {RECIPE}: {error}") from error
     return classifier.eval()
 
 
@@ -105,20 +113,22 @@ def open_folder(folder: Path) -> str:
         content = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
         version, sums = int(content["format"]), dict(content["files"])
     except (ValueError, KeyError, TypeError) as error:
-        raise ModelFolderError(f"{folder / CHECKSUMS} is damaged.") from error
+        raise ModelFolderError(f"{folder / CHECKSUMS} is damaged.", hint=_AGAIN) from error
+    if version < 1:
+        raise ModelFolderError(f"{folder / CHECKSUMS} is damaged.", hint=_AGAIN)
     if version > FORMAT:
         raise ModelFolderError(
             f"{folder} is of format {version}; this version reads up to {FORMAT}.",
             hint="Update Facetry.",
         )
-    for name, expected in sums.items():
+    for name, expected in {RECIPE: "", **sums}.items():
         _verify(folder / name, expected)
     return str(read_recipe(folder).get("kind"))
 
 
 def read_recipe(folder: Path) -> Mapping[str, Any]:
     """The resolved recipe, as plain containers."""
-    content = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
+    content = yaml.safe_load((folder / RECIPE).read_text(encoding="utf-8"))
     return content if isinstance(content, dict) else {}
 
 
@@ -128,22 +138,15 @@ def read_taxonomy(folder: Path) -> Taxonomy:
 
 
 def _verify(path: Path, expected: str) -> None:
-    hint = "Copy the model folder again, or train it anew."
     if not path.is_file():
-        raise ModelFolderError(f"{path} is missing.", hint=hint)
+        raise ModelFolderError(f"{path} is missing; {CHECKSUMS} lists it.", hint=_AGAIN)
     if sha256(path) != expected:
-        raise ModelFolderError(f"{path} is damaged: its checksum differs.", hint=hint)
+        raise ModelFolderError(
+            f"{path} is damaged: its checksum is not that in {CHECKSUMS}.", hint=_AGAIN
+        )
 
 
 def _is_own(folder: Path, path: Path) -> bool:
     """Whether a file belongs to this folder rather than to a member's, which has its own sums."""
     inner = path.relative_to(folder).parts
     return path.name != CHECKSUMS and inner[0] != "members"
-
-
-def save_weights(path: Path, module: torch.nn.Module) -> None:
-    """Write a module's weights to a file, whole or not at all."""
-    from facetry.files import writing
-
-    with writing(path) as draft:
-        save_file({name: each.contiguous() for name, each in module.state_dict().items()}, draft)
