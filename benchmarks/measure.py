@@ -12,14 +12,26 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """The seconds that one thing took, repetition by repetition."""
+    """The seconds that one thing took, repetition by repetition: on the wall, and of all cores."""
 
     all_s: tuple[float, ...]
+    cpu_s: tuple[float, ...]
 
     @property
     def median_s(self) -> float:
         """The middle one."""
         return statistics.median(self.all_s)
+
+    def divided(self, count: int) -> "Times":
+        """The seconds of each of `count` like parts."""
+        return Times(
+            tuple(each / count for each in self.all_s), tuple(each / count for each in self.cpu_s)
+        )
+
+    @property
+    def cpu(self) -> "Times":
+        """Cores' seconds in place of the wall's: they hardly depend on who else uses the machine."""
+        return Times(self.cpu_s, self.cpu_s)
 
     def as_dict(self) -> dict[str, float]:
         """Median, least and most, in milliseconds."""
@@ -28,28 +40,31 @@ class Times:
 
     def cells(self) -> tuple[str, str]:
         """Median and range, for a table."""
-        return f"{1000 * self.median_s:,.1f}", f"{1000 * min(self.all_s):,.1f} - {1000 * max(self.all_s):,.1f}"
+        return (
+            f"{1000 * self.median_s:,.1f}",
+            f"{1000 * min(self.all_s):,.1f} - {1000 * max(self.all_s):,.1f}",
+        )
 
 
 def alternate(
     tasks: Mapping[str, Callable[[], object]], *, num_rounds: int, num_warmups: int = 1
 ) -> dict[str, Times]:
     """Time the tasks in turn, round by round: what slows the machine for a while slows all of them."""
-    seconds: dict[str, list[float]] = {name: [] for name in tasks}
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in tasks}
     for round_ in range(num_warmups + num_rounds):
         for name, task in tasks.items():
             spent = time_once(task)
             if round_ >= num_warmups:
                 seconds[name].append(spent)
-    return {name: Times(tuple(each)) for name, each in seconds.items()}
+    return {name: Times(*zip(*each, strict=True)) for name, each in seconds.items()}
 
 
-def time_once(task: Callable[[], object]) -> float:
-    """Seconds that one call takes, the garbage collector kept out of it."""
+def time_once(task: Callable[[], object]) -> tuple[float, float]:
+    """Seconds that one call takes, on the wall and of all cores, without the garbage collector."""
     with _without_collector():
-        started = time.perf_counter()
+        started, cpu_started = time.perf_counter(), time.process_time()
         task()
-        return time.perf_counter() - started
+        return time.perf_counter() - started, time.process_time() - cpu_started
 
 
 def ratio(numerator: Times, denominator: Times) -> dict[str, float]:
@@ -68,7 +83,21 @@ def ratio(numerator: Times, denominator: Times) -> dict[str, float]:
     return {name: round(each, 4) for name, each in spread.items()}
 
 
-def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], figures: Mapping[str, Any]) -> None:
+def share_outside(inner: Times, whole: Times) -> dict[str, float]:
+    """The share of the whole that is not the inner part, 0 to 1; see `ratio`."""
+    inside = ratio(inner, whole)
+    ends = {"median": "median", "min": "max", "max": "min", "of_fastest": "of_fastest"}
+    return {name: round(1 - inside[end], 4) for name, end in ends.items()}
+
+
+def percent_cells(name: str, share: Mapping[str, float]) -> tuple[str, str, str]:
+    """A share's name, median and range, for a table."""
+    return name, f"{100 * share['median']:.1f}", f"{100 * share['min']:.1f} - {100 * share['max']:.1f}"
+
+
+def show(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], figures: Mapping[str, Any]
+) -> None:
     """Print a table and, as the last line, the figures as one JSON object."""
     from rich.console import Console
     from rich.table import Table

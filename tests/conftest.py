@@ -14,7 +14,7 @@ from facetry.build import load, train
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.catalogue.sample import SampleConfig, draw_catalogue
 from facetry.predictions import Predictor
-from facetry.recipe import ClassifierRecipe, Recipe, parse_recipe
+from facetry.recipe import ClassifierRecipe, Recipe, dump_recipe, load_recipe, parse_recipe
 
 PROJECT = Path(__file__).parent.parent
 
@@ -93,3 +93,14 @@ def tiny_model(drawn: Path, tiny_recipe: Recipe, tmp_path_factory: pytest.TempPa
 def tiny_predictor(tiny_model: Path) -> Predictor:
     """The predictor in the tiny model's folder."""
     return load(tiny_model)
+
+
+@pytest.fixture(scope="session")
+def quick_demo_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's own recipe with one epoch."""
+    content = load_recipe(PROJECT / "recipes" / "demo.yaml").model_dump(mode="json")
+    for member in content["members"].values():
+        member["training"] |= {"epochs": 1, "milestones": []}
+    recipe = tmp_path_factory.mktemp("recipe") / "demo.yaml"
+    recipe.write_text(dump_recipe(parse_recipe(content)))
+    return recipe

@@ -109,6 +109,14 @@ def test_other_work_is_not_overwritten(
         train(recipe, catalogue, tiny_model, split=split)
 
 
+def test_a_folder_of_something_else_is_left_alone(
+    catalogue: Catalogue, tiny_recipe: ClassifierRecipe, tmp_path: Path
+) -> None:
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(TrainingError, match="was not made by training"):
+        train(tiny_recipe, catalogue, tmp_path / "photos")
+
+
 def test_a_catalogue_with_an_id_twice_is_refused(
     drawn: Path, tiny_recipe: ClassifierRecipe, tmp_path: Path
 ) -> None:

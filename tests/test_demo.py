@@ -9,23 +9,13 @@ from rich.console import Console
 from facetry import demo
 from facetry.files import sha256
 from facetry.progress import SILENT
-from facetry.recipe import dump_recipe, load_recipe, parse_recipe
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The demo's own recipe with one epoch."""
-    content = load_recipe(demo.RECIPE).model_dump(mode="json")
-    for member in content["members"].values():
-        member["training"] |= {"epochs": 1, "milestones": []}
-    recipe = tmp_path / "demo.yaml"
-    recipe.write_text(dump_recipe(parse_recipe(content)))
-    monkeypatch.setattr(demo, "RECIPE", recipe)
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("quick")
-def test_it_leaves_everything_and_repeats_itself(tmp_path: Path) -> None:
+def test_it_leaves_everything_and_repeats_itself(
+    tmp_path: Path, quick_demo_recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "RECIPE", quick_demo_recipe)
     config = demo.DemoConfig(num_products=80, seed=3)
     console = Console(width=100, record=True)
     for name in ("one", "two"):

@@ -36,9 +36,7 @@ PRODUCTS = [
 class Fake:
     """Predicts random numbers of its own, and remembers the shapes of the pixels it was shown."""
 
-    def __init__(
-        self, seed: int, *, form: Preprocess = SMALL, taxonomy: Taxonomy = TAXONOMY
-    ) -> None:
+    def __init__(self, seed: int, *, form: Preprocess = SMALL, taxonomy: Taxonomy = TAXONOMY) -> None:
         self.seed = seed
         self.taxonomy = taxonomy
         self.preprocesses = (form,)
@@ -143,9 +141,7 @@ def test_each_member_gets_pixels_in_its_own_size_from_one_decode(tmp_path: Path)
         ({"Tops": {"neck": ["v"]}}, "the number of heads"),
     ],
 )
-def test_members_of_different_taxonomies(
-    change: dict[str, dict[str, list[str]]], named: str
-) -> None:
+def test_members_of_different_taxonomies(change: dict[str, dict[str, list[str]]], named: str) -> None:
     other = Taxonomy.of({**TAXONOMY.declared(), **change})
     with pytest.raises(PredictorMismatch, match="'a' and 'b'") as caught:
         Ensemble({"a": Fake(0), "b": Fake(1, taxonomy=other)})

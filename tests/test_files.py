@@ -17,6 +17,11 @@ class Interrupted(BaseException):
     """As Ctrl-C is no `Exception`."""
 
 
+def names(folder: Path) -> list[str]:
+    """What is in a folder, hidden files too."""
+    return sorted(path.name for path in folder.iterdir())
+
+
 def fail_writing(path: Path, error: BaseException) -> None:
     with writing(path) as draft:
         draft.write_text("half of it")
@@ -30,13 +35,13 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, error: BaseException
     with pytest.raises(type(error)):
         fail_writing(path, error)
     assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["table.csv"]
+    assert names(tmp_path) == ["table.csv"]
 
 
 def test_a_failed_write_leaves_nothing_where_nothing_was(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no"):
         fail_writing(tmp_path / "new" / "table.csv", ValueError("no"))
-    assert not os.listdir(tmp_path / "new")
+    assert not names(tmp_path / "new")
 
 
 def test_the_old_file_is_there_until_the_new_one_is_whole(tmp_path: Path) -> None:
@@ -47,7 +52,7 @@ def test_the_old_file_is_there_until_the_new_one_is_whole(tmp_path: Path) -> Non
         assert path.read_text() == "old"
         assert draft.parent == path.parent, "another file system could not be renamed from"
     assert path.read_text() == "new"
-    assert os.listdir(path.parent) == ["table.csv"]
+    assert names(path.parent) == ["table.csv"]
 
 
 def test_a_draft_that_was_never_written(tmp_path: Path) -> None:
@@ -64,8 +69,8 @@ def test_a_folder_takes_its_place_whole(tmp_path: Path) -> None:
         with writing_folder(folder) as draft:
             (draft / "inner").mkdir()
             (draft / "inner" / content).write_text(content)
-        assert os.listdir(folder / "inner") == [content]
-    assert os.listdir(tmp_path) == ["model"]
+        assert names(folder / "inner") == [content]
+    assert names(tmp_path) == ["model"]
 
 
 def test_a_failed_folder_leaves_the_old_one(tmp_path: Path) -> None:
@@ -80,8 +85,8 @@ def test_a_failed_folder_leaves_the_old_one(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match="no"):
         fail()
-    assert os.listdir(folder) == ["old"]
-    assert os.listdir(tmp_path) == ["model"]
+    assert names(folder) == ["old"]
+    assert names(tmp_path) == ["model"]
 
 
 def test_a_finished_folder_is_moved(tmp_path: Path) -> None:
@@ -109,11 +114,11 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=256k", "facetry-test", str(folder)]
     try:
-        subprocess.run(command, check=True, capture_output=True)  # noqa: S603
+        subprocess.run(command, check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError) as error:
         pytest.skip(f"may not mount a small disk: {error}")
     yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)  # noqa: S603, S607
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)  # noqa: S607
 
 
 def make_state(num_weights: int) -> TrainingState:
@@ -138,7 +143,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(small_disk: Path) -> None:
         state.save(small_disk)
     assert "one before is intact" in caught.value.hint
     assert (small_disk / STATE).read_bytes() == before
-    assert sorted(os.listdir(small_disk)) == ["filler", STATE], "no draft is left"
+    assert names(small_disk) == ["filler", STATE], "no draft is left"
     again = make_state(1000)
     assert again.restore(small_disk)
     assert again.epoch == 3
@@ -158,4 +163,4 @@ def test_a_text_on_a_full_disk(small_disk: Path, num_free: int) -> None:
     with pytest.raises(OSError, match="No space left"):
         write_text(small_disk / "log.csv", "new" * 10_000)
     assert (small_disk / "log.csv").read_text() == "old"
-    assert sorted(os.listdir(small_disk)) == ["filler", "log.csv"]
+    assert names(small_disk) == ["filler", "log.csv"]

@@ -101,9 +101,8 @@ def load(folder: str | Path) -> Predictor:
 
 def _claim(job: Job) -> None:
     """Start the unfinished folder, or check that it is this very job's."""
-    if job.folder.exists():
+    if (job.folder / JOB).exists():
         _check_claim(job.folder, job)
-    job.folder.mkdir(parents=True, exist_ok=True)
     write_text(job.folder / JOB, json.dumps(job.identity, indent=1))
     write_text(job.folder / "recipe.yaml", dump_recipe(job.recipe))
     write_text(job.folder / "taxonomy.json", job.catalogue.taxonomy.to_json())
@@ -111,16 +110,14 @@ def _claim(job: Job) -> None:
 
 
 def _check_claim(folder: Path, job: Job) -> None:
+    hint = "Choose another --out, or delete that folder."
     try:
         found: Any = json.loads((folder / JOB).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        found = {}
+        raise TrainingError(f"{folder} exists and was not made by training.", hint=hint) from None
     differing = [key for key, value in job.identity.items() if found.get(key) != value]
     if differing:
-        raise TrainingError(
-            f"{folder} was made with another {' and '.join(differing)}.",
-            hint="Choose another --out, or delete that folder.",
-        )
+        raise TrainingError(f"{folder} was made with another {' and '.join(differing)}.", hint=hint)
 
 
 def _write_results(job: Job, predictor: Predictor) -> None:

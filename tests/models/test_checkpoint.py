@@ -46,7 +46,11 @@ def write_ensemble(folder: Path) -> Path:
     for seed, name in enumerate(("one", "two")):
         write_folder(folder / "members" / name, make_classifier(seed=seed))
     member = {"kind": "classifier", "backbone": SMALL_VIT.model_dump(), "heads": {"hidden_dim": 8}}
-    recipe = {"kind": "ensemble", "members": {"one": member, "two": member}, "weights": {"one": 3, "two": 1}}
+    recipe = {
+        "kind": "ensemble",
+        "members": {"one": member, "two": member},
+        "weights": {"one": 3, "two": 1},
+    }
     write_text(folder / "recipe.yaml", yaml.safe_dump(recipe))
     write_text(folder / "taxonomy.json", ODD.to_json())
     seal(folder)

@@ -35,7 +35,7 @@ class Backbone(nn.Module):
     def __init__(self, tower: nn.Module, preprocess: Preprocess, feature_size: int) -> None:
         super().__init__()
         # Convolutions run up to 1.5 times faster with channels last; a ViT does not care.
-        self.tower = tower.to(memory_format=torch.channels_last)
+        self.tower = tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.preprocess = preprocess
         self.feature_size = feature_size
         for name in ("mean", "std"):
