@@ -2,6 +2,9 @@
 
     python -m benchmarks.heads [--quick] [--threads N]
 
+Threads wait as torch has it; the command line sets OMP_WAIT_POLICY=PASSIVE, which on two cores makes
+the baseline faster: it spends much of its time waiting at the end of small operations.
+
 The baseline is how such code is usually written: a `dict` of `nn.Sequential`, a Python loop over the
 products of the batch and their attributes, the losses of known labels averaged.
 """

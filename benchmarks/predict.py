@@ -8,18 +8,21 @@ the backbone alone on the same pixels in the same batches with the same threads.
 
 import argparse
 import functools
+import os
 import tempfile
 from pathlib import Path
 
 import numpy as np
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does, before torch is there
 import torch
 
 from benchmarks.challenge import challenge_taxonomy
 from benchmarks.measure import Times, alternate, percent_cells, share_outside, show
 from benchmarks.photos import write_catalogue
-from facetry.batch.local import BATCH_SIZE, predict_table
+from facetry.batch.local import predict_table
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
-from facetry.images import batched, load
+from facetry.images import load_batches
 from facetry.models.backbones import Backbone
 from facetry.models.checkpoint import build_classifier
 from facetry.models.classifier import Classifier
@@ -54,10 +57,9 @@ def main(arguments: list[str] | None = None) -> None:
 def _batches(catalogue: Catalogue, classifier: Classifier) -> list[torch.Tensor]:
     """The pixels that `predict_table` shows the classifier."""
     (form,) = classifier.preprocesses
-    loaded = load(catalogue.products(), [form], num_workers=2)
     return [
         torch.from_numpy(np.stack([each.pixels[form] for each in batch]))
-        for batch in batched(loaded, BATCH_SIZE)
+        for batch in load_batches(catalogue.products(), [form])
     ]
 
 

@@ -9,23 +9,26 @@ backward, on the same photos in the same mode with the same threads.
 
 import argparse
 import functools
+import os
 import tempfile
 from pathlib import Path
 
 import numpy as np
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does, before torch is there
 import torch
 
 from benchmarks.challenge import challenge_taxonomy, draw_labels
 from benchmarks.measure import Times, alternate, percent_cells, share_outside, show
 from benchmarks.photos import write_catalogue
 from facetry.catalogue.catalogue import open_catalogue
-from facetry.images import Augmentation, Augmenter, PhotoStore
+from facetry.images import NUM_DECODERS, Augmentation, Augmenter, PhotoStore
 from facetry.models.backbones import Backbone
 from facetry.models.checkpoint import build_classifier
 from facetry.models.classifier import Classifier
 from facetry.models.config import BackboneConfig, HeadsConfig, ImageConfig
 from facetry.training.config import TrainingConfig
-from facetry.training.data import NUM_DECODERS, Examples, PhotoInputs, Rows, in_batches
+from facetry.training.data import Examples, PhotoInputs, Rows, in_batches
 from facetry.training.fit import Run, load, take_step
 from facetry.training.optimiser import build_optimiser
 from facetry.training.state import TrainingState

@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from facetry import demo
+from facetry.errors import CatalogueError
 from facetry.files import sha256
 from facetry.progress import SILENT
 
@@ -30,3 +31,9 @@ def test_it_leaves_everything_and_repeats_itself(
     text = console.export_text()
     assert "ensemble: score" in text
     assert text.count("facetry predict") == 2
+
+
+def test_it_refuses_another_drawn_catalogue(drawn: Path, tmp_path: Path) -> None:
+    (tmp_path / "catalogue").symlink_to(drawn)
+    with pytest.raises(CatalogueError, match="holds another drawn catalogue: num_products 90, not 80"):
+        demo.run_demo(tmp_path, demo.DemoConfig(num_products=80, seed=1), Console(quiet=True), SILENT)

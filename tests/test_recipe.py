@@ -100,8 +100,8 @@ def test_what_is_left_out_is_as_in_the_paper() -> None:
             "Did you mean 'dropout'?",
         ),
         (
-            {**TWO, "members": {"ensemble": {**NANO, "heads": {"droput": 0}}}},
-            "members.ensemble.heads.droput",
+            {**TWO, "members": {"classifier": {**NANO, "heads": {"droput": 0}}}},
+            "members.classifier.heads.droput",
             "Did you mean 'dropout'?",
         ),
     ],
@@ -256,6 +256,18 @@ def test_weights_of_an_ensemble(weights: Mapping[str, float], message: str) -> N
     with pytest.raises(RecipeError) as caught:
         parse_recipe({**TWO, "weights": weights})
     assert message in caught.value.message
+
+
+@pytest.mark.parametrize("name", ["ensemble", "../a", "a/b", "", ".hidden", "a b"])
+def test_names_that_members_may_not_have(name: str) -> None:
+    with pytest.raises(RecipeError, match="a member's name"):
+        parse_recipe({**TWO, "members": {name: NANO, "b": NANO}})
+
+
+def test_members_take_the_seed_of_the_ensemble() -> None:
+    members = {"a": NANO, "b": {**NANO, "seed": 3}}
+    recipe = as_ensemble(parse_recipe({**TWO, "members": members, "seed": 5}))
+    assert [member.seed for member in recipe.members.values()] == [5, 3]
 
 
 def test_a_seed_goes_to_every_member() -> None:

@@ -177,19 +177,14 @@ def test_with_values() -> None:
 
 
 @pytest.mark.parametrize(
-    ("declared", "notes"),
+    ("names", "sentences"),
     [
-        ({"A": {"a": ["x", "y"]}}, []),
-        ({"A": {"a": []}}, ["A / a has no value"]),
-        ({"A": {"a": ["x"]}}, ["A / a has one value"]),
+        (["color", "fit"], []),
         (
-            {"A": {"occasion": ["x", "y"]}, "B": {"ocassion": ["x", "y"]}},
-            ["Attributes 'ocassion' and 'occasion' look like two spellings"],
+            ["occasion", "ocassion"],
+            ["Attributes 'ocassion' and 'occasion' look like two spellings of one name; both are kept."],
         ),
     ],
 )
-def test_notes(declared: dict[str, dict[str, list[str]]], notes: list[str]) -> None:
-    found = Taxonomy.of(declared).notes()
-    assert len(found) == len(notes)
-    for note, start in zip(found, notes, strict=True):
-        assert note.startswith(start)
+def test_look_alikes(names: list[str], sentences: list[str]) -> None:
+    assert Taxonomy.of({"A": dict.fromkeys(names, ())}).look_alikes() == sentences

@@ -17,7 +17,7 @@ from facetry.errors import ModelFolderError, TrainingError
 from facetry.evaluation.evaluate import evaluate
 from facetry.evaluation.metrics import Scores
 from facetry.evaluation.tables import scores_json
-from facetry.files import place_folder, write_text
+from facetry.files import holding, place_folder, remove_drafts, write_text
 from facetry.modelcard import model_card
 from facetry.predictions import Predictor
 from facetry.progress import SILENT, Reporter
@@ -40,9 +40,11 @@ class Job:
     @property
     def identity(self) -> dict[str, Any]:
         """What must be the same for the work to go on where it stopped."""
+        source = self.catalogue.source
         return {
             "recipe": self.recipe.model_dump(mode="json"),
             "catalogue": self.catalogue.fingerprint,
+            "photos": f"{_resolved(source.images)} {source.photo_pattern} {source.columns.photo}",
             "split": hashlib.sha256(self.split.codes.tobytes()).hexdigest(),
         }
 
@@ -65,20 +67,26 @@ def train(
     """
     out = Path(out)
     catalogue.require_sound()
+    catalogue.require_photos()
     if isinstance(split, str | Path):
         split = read_split(Path(split), catalogue)
     if split is None:
         split = make_split(catalogue, recipe.split, seed=recipe.seed)
+    if num_partless := int((split.codes < 0).sum()):
+        reporter.say(f"{num_partless:,} of {len(catalogue):,} products have no part in the split.")
     folder = out.with_name(f"{out.name}.partial")
     job = Job(recipe=recipe, catalogue=catalogue, split=split, folder=folder, reporter=reporter)
     if out.exists():
         _check_claim(out, job)
         reporter.say(f"{out} is trained already.")
         return out
-    _claim(job)
-    predictor = _BUILDERS[recipe.kind](job)
-    _write_results(job, predictor)
-    _finish(job, out)
+    with holding(folder) as is_ours:
+        if not is_ours:
+            raise TrainingError(f"{folder} is being written by another process.", hint="Wait for it.")
+        _claim(job)
+        predictor = _BUILDERS[recipe.kind](job)
+        _write_results(job, predictor)
+        _finish(job, out)
     return out
 
 
@@ -99,14 +107,28 @@ def load(folder: str | Path) -> Predictor:
     return _LOADERS[kind](folder)
 
 
+def _resolved(folder: Path | None) -> Path | None:
+    return folder.resolve() if folder else None
+
+
 def _claim(job: Job) -> None:
-    """Start the unfinished folder, or check that it is this very job's."""
-    if (job.folder / JOB).exists():
+    """Start the unfinished folder, or check that it is this very job's if work was done in it."""
+    remove_drafts(job.folder)
+    if (job.folder / JOB).exists() and _has_work(job.folder):
         _check_claim(job.folder, job)
     write_text(job.folder / JOB, json.dumps(job.identity, indent=1))
     write_text(job.folder / "recipe.yaml", dump_recipe(job.recipe))
     write_text(job.folder / "taxonomy.json", job.catalogue.taxonomy.to_json())
     job.split.save(job.folder / SPLIT, job.catalogue)
+
+
+def _has_work(folder: Path) -> bool:
+    from facetry.training.train import UNFINISHED
+
+    return (
+        any((folder / "training" / name).exists() for name in UNFINISHED)
+        or (folder / "members").exists()
+    )
 
 
 def _check_claim(folder: Path, job: Job) -> None:
@@ -135,11 +157,12 @@ def _write_results(job: Job, predictor: Predictor) -> None:
 
 def _finish(job: Job, out: Path) -> None:
     from facetry.models import checkpoint
-    from facetry.training.train import clear_state
+    from facetry.training.train import UNFINISHED
 
-    clear_state(job.folder)
     checkpoint.seal(job.folder)
     place_folder(job.folder, out)
+    for name in UNFINISHED:  # only now: until here a kill loses nothing
+        (out / "training" / name).unlink(missing_ok=True)
 
 
 def _build_classifier(job: Job) -> Predictor:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from facetry.batch.local import predict_table
 from facetry.build import SPLIT, load, train
 from facetry.catalogue.catalogue import open_catalogue
-from facetry.catalogue.sample import SampleConfig, draw_catalogue
+from facetry.catalogue.sample import SampleConfig, draw_catalogue, require_drawn
 from facetry.catalogue.split import read_split
 from facetry.evaluation.tables import scores_table
 from facetry.predictions import Predictor
@@ -39,7 +39,9 @@ def run_demo(out: Path, config: DemoConfig, console: "Console", reporter: Report
     """
     drawn, model = out / "catalogue", out / "model"
     sample = SampleConfig(num_products=config.num_products, seed=config.seed, size_px=PHOTO_SIZE_PX)
-    if not drawn.exists():
+    if drawn.exists():
+        require_drawn(drawn, sample)
+    else:
         with reporter.bar("Drawing photos", config.num_products) as advance:
             draw_catalogue(drawn, sample, on_progress=advance)
     recipe = load_recipe(RECIPE).with_seed(config.seed)

@@ -3,6 +3,7 @@
 Shapes: B products, M members, A slots, V values.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
@@ -34,7 +35,8 @@ class Ensemble:
             _check_same(first, members[first].taxonomy, name, members[name].taxonomy)
         shares = dict(weights) if weights else dict.fromkeys(members, 1.0)
         total = sum(shares.values())
-        if set(shares) != set(members) or min(shares.values()) < 0 or total <= 0:
+        is_fit = set(shares) == set(members) and min(shares.values()) >= 0
+        if not is_fit or not 0 < total < math.inf:
             raise PredictorMismatch(
                 f"The weights {shares} do not fit the members {', '.join(members)}.",
                 hint="Give each member one weight of 0 or more, not all 0.",

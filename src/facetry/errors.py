@@ -9,9 +9,8 @@ FacetryError                 every error a user can cause or meet
 │   └── WeightsUnavailable   weights that could not be fetched
 ├── ModelFolderError         a model folder that is missing, incomplete, damaged or too new
 ├── PredictorMismatch        predictors that cannot work together
-├── TrainingError            training that cannot go on
-│   └── NonFiniteLoss        the loss became NaN or infinite
-└── MissingExtra             an optional package that is not installed
+└── TrainingError            training that cannot go on
+    └── NonFiniteLoss        the loss became NaN or infinite
 """
 
 import difflib
@@ -46,6 +45,7 @@ class RecipeError(FacetryError):
 class PhotoProblem(StrEnum):
     """Why a photo could not be used; the value is what reports and tables show."""
 
+    NO_FOLDER = "no photo folder"
     NONE_GIVEN = "no photo given"
     MISSING = "file not found"
     OUTSIDE = "path leaves the image folder"
@@ -88,15 +88,6 @@ class TrainingError(FacetryError):
 
 class NonFiniteLoss(TrainingError):
     """The loss became NaN or infinite; the last good checkpoint is kept."""
-
-
-class MissingExtra(FacetryError):
-    """An optional package that is not installed."""
-
-    def __init__(self, package: str, extra: str) -> None:
-        super().__init__(
-            f"{package} is not installed.", hint=f"Install it with: pip install 'facetry[{extra}]'"
-        )
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -1,11 +1,15 @@
 """Files and folders that are either wholly there or not at all."""
 
+import fcntl
 import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_UMASK = os.umask(0)
+os.umask(_UMASK)
 
 
 @contextmanager
@@ -18,11 +22,34 @@ def writing(path: Path) -> Iterator[Path]:
     draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
     try:
         yield draft
+        draft.chmod(0o666 & ~_UMASK)  # some writers make their files private
         sync(draft)
         draft.replace(path)
         sync(path.parent)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def remove_drafts(folder: Path) -> None:
+    """Remove what a process that was killed while writing left in `folder` and below."""
+    for draft in folder.rglob(".*.draft"):
+        draft.unlink()
+
+
+@contextmanager
+def holding(folder: Path) -> Iterator[bool]:
+    """Hold `folder` for this process; gives False where another process holds it already."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(handle)
 
 
 def write_text(path: Path, text: str) -> None:

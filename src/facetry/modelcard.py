@@ -51,8 +51,8 @@ def _licence_rows(recipe: Recipe) -> list[str]:
 def _score_lines(scores: Scores) -> list[str]:
     low, high = scores.interval
     return [
-        f"Score {scores.total:.4f} (95% interval {low:.4f} to {high:.4f}), {scores.num_labels:,} labels.",
-        f"Always answering the most frequent value scores {scores.baseline:.4f}.",
+        f"Score {scores.total:.4f} (95% interval {low:.4f} to {high:.4f}), {scores.num_labels:,} labels",
+        f"(always answering the most frequent value scores {scores.baseline:.4f}).",
         "",
         "| category | attribute | labels | micro-F1 | macro-F1 | harmonic mean | most frequent value |",
         "|---|---|--:|--:|--:|--:|--:|",
@@ -62,5 +62,6 @@ def _score_lines(scores: Scores) -> list[str]:
 
 def _head_row(head: HeadScore) -> str:
     figures = (head.micro_f1, head.macro_f1, head.harmonic, head.baseline)
-    cells = [head.category, head.attribute, f"{head.num_labels:,}", *(f"{each:.3f}" for each in figures)]
+    texts = [f"{each:.3f}" for each in figures]
+    cells = [head.category, head.attribute, f"{head.num_labels:,}", *texts]
     return f"| {' | '.join(cells)} |"

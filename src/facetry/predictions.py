@@ -63,7 +63,7 @@ def value_mask(taxonomy: Taxonomy) -> NDArray[np.bool_]:
 
 def category_codes(taxonomy: Taxonomy, categories: Sequence[str]) -> NDArray[np.int64]:
     """Each category's index; -1 for one that the taxonomy does not have."""
-    known = {category: index for index, category in enumerate(taxonomy.categories)}
+    known = taxonomy.category_indices
     return np.array([known.get(category, -1) for category in categories], dtype=np.int64)  # B
 
 

@@ -8,6 +8,7 @@ Whatever is left out has a default; an unknown key is an error that names the ne
 Relative paths in a recipe count from the recipe's folder.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,11 +16,13 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from facetry.catalogue.split import SplitConfig
+from facetry.catalogue.split import Seed, SplitConfig
 from facetry.errors import RecipeError, nearest
 from facetry.images.augment import Augmentation
 from facetry.models.config import BackboneConfig, HeadsConfig, ImageConfig
 from facetry.training.config import TrainingConfig
+
+_MEMBER_NAME = re.compile(r"\w[\w.-]*")
 
 
 class ClassifierRecipe(BaseModel):
@@ -28,7 +31,7 @@ class ClassifierRecipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["classifier"] = "classifier"
-    seed: int = 0
+    seed: Seed = 0
     backbone: BackboneConfig
     image: ImageConfig = ImageConfig()
     heads: HeadsConfig = HeadsConfig()
@@ -51,9 +54,9 @@ class EnsembleRecipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["ensemble"]
-    seed: int = 0
+    seed: Seed = 0
     members: Annotated[dict[str, "Member"], Field(min_length=1)]
-    weights: dict[str, Annotated[float, Field(ge=0)]] = {}
+    weights: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = {}
     split: SplitConfig = SplitConfig()
 
     @model_validator(mode="after")
@@ -62,6 +65,9 @@ class EnsembleRecipe(BaseModel):
             raise ValueError(f"weights must name each member once: {', '.join(self.members)}")
         if self.weights and not sum(self.weights.values()):
             raise ValueError("weights must not all be 0")
+        wrong = [name for name in self.members if not _MEMBER_NAME.fullmatch(name)]
+        if wrong or "ensemble" in self.members:
+            raise ValueError("a member's name is of letters, digits, - _ . and not 'ensemble'")
         return self
 
     def with_seed(self, seed: int) -> "EnsembleRecipe":
@@ -91,7 +97,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError(f"The recipe {str(path)!r} is not YAML: {error}") from error
     if not isinstance(content, dict):
         raise RecipeError(f"The recipe {str(path)!r} is not a mapping of keys to values.")
-    content = _with_paths(content, path.parent)
+    content = _with_paths(_unshared(content), path.parent)
     for override in overrides:  # after the paths: a file named here counts from the working folder
         override_key(content, override)
     return parse_recipe(content, origin=str(path))
@@ -104,7 +110,7 @@ def parse_recipe(content: Mapping[str, Any], *, origin: str = "recipe") -> Recip
         RecipeError: says the key, what was got and what is allowed.
     """
     try:
-        return _ADAPTER.validate_python(_with_kind(content))
+        return _ADAPTER.validate_python(_completed(content))
     except ValidationError as error:
         faults = [_describe(fault) for fault in error.errors()]
         hint = "\n".join(dict.fromkeys(hint for _, hint in faults if hint))
@@ -139,7 +145,7 @@ def override_key(content: dict[str, Any], override: str) -> None:
 
 def _describe(fault: Mapping[str, Any]) -> tuple[str, str]:
     """What is wrong at which key, and a hint for a key that is not known."""
-    place = [str(part) for part in fault["loc"] if part not in {"classifier", "ensemble"}]
+    place = _place(fault["loc"])
     name = ".".join(place)
     if fault["type"] == "extra_forbidden":
         return f"unknown key {name!r}.", nearest(place[-1], _known_keys(place[:-1]))
@@ -150,9 +156,18 @@ def _describe(fault: Mapping[str, Any]) -> tuple[str, str]:
     return f"{name}: {fault['msg']}, got {fault['input']!r}.", ""
 
 
+def _place(location: Sequence[str | int]) -> list[str]:
+    """The keys that lead to a fault, without the kinds that pydantic puts between them."""
+    parts, place = [str(part) for part in location[1:]], []
+    while len(parts) >= 3 and parts[0] == "members":
+        place += parts[:2]
+        parts = parts[3:]
+    return place + parts
+
+
 def _known_keys(place: Sequence[str]) -> list[str]:
     """The keys that the part of a recipe at `place` may have."""
-    if len(place) >= 2 and place[0] == "members":
+    while len(place) >= 2 and place[0] == "members":
         place = place[2:]
     models: list[type[BaseModel]] = [ClassifierRecipe, EnsembleRecipe]
     if place:
@@ -163,12 +178,20 @@ def _known_keys(place: Sequence[str]) -> list[str]:
     return [key for model in models for key in model.model_fields]
 
 
-def _with_kind(content: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe is a classifier's where it does not say otherwise."""
+def _unshared(content: Any) -> Any:
+    """A copy in which what YAML anchors share is there several times, to be changed one by one."""
+    if isinstance(content, dict):
+        return {key: _unshared(value) for key, value in content.items()}
+    return [_unshared(each) for each in content] if isinstance(content, list) else content
+
+
+def _completed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe is a classifier's where it says nothing else; members take the ensemble's seed."""
     result = {"kind": "classifier", **content}
     if isinstance(members := result.get("members"), dict):
         result["members"] = {
-            name: _with_kind(each) if isinstance(each, dict) else each for name, each in members.items()
+            name: _completed({"seed": result.get("seed", 0), **each}) if isinstance(each, dict) else each
+            for name, each in members.items()
         }
     return result
 

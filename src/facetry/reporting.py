@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from facetry.ensemble import Ensemble
-from facetry.evaluation.evaluate import BATCH_SIZE, NUM_DECODERS, Evaluation
+from facetry.evaluation.evaluate import Evaluation
 from facetry.evaluation.metrics import score_predictions
 from facetry.evaluation.report import ModelSummary, ReportContent, write_report
-from facetry.images import batched, load
+from facetry.images import load_batches
 from facetry.predictions import Predictions, Predictor
 from facetry.product import Product
 from facetry.progress import SILENT, Reporter
@@ -22,12 +22,10 @@ def evaluate_members(
 ) -> dict[str, Evaluation]:
     """Score each member and, last, the whole; every photo is decoded once and predicted once."""
     members = predictor.members if isinstance(predictor, Ensemble) else {"model": predictor}
-    parts: dict[str, list[Predictions]] = {name: [] for name in members}
-    if isinstance(predictor, Ensemble):
-        parts[WHOLE] = []
+    names = [*members, WHOLE] if isinstance(predictor, Ensemble) else list(members)
+    parts: dict[str, list[Predictions]] = {name: [predictor.predict([])] for name in names}
     with reporter.bar("Evaluating", len(products)) as advance:
-        loaded = load(products, predictor.preprocesses, num_workers=NUM_DECODERS)
-        for batch in batched(loaded, BATCH_SIZE):
+        for batch in load_batches(products, predictor.preprocesses):
             predicted = {name: member.predict(batch) for name, member in members.items()}
             if isinstance(predictor, Ensemble):
                 predicted[WHOLE] = predictor.combine(predicted, batch)

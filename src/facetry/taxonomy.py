@@ -79,7 +79,7 @@ class Taxonomy:
                 "The taxonomy has no category.",
                 hint="Give at least one category with one attribute.",
             )
-        _refuse_repeated([clean(category) for category in declared])
+        refuse_repeated([clean(category) for category in declared])
         heads: list[Head] = []
         for category, attributes in declared.items():
             if not attributes:
@@ -142,6 +142,11 @@ class Taxonomy:
     def categories(self) -> tuple[str, ...]:
         """Category names in declared order."""
         return tuple(dict.fromkeys(head.category for head in self.heads))
+
+    @cached_property
+    def category_indices(self) -> dict[str, int]:
+        """Category -> its place among `categories`."""
+        return {category: index for index, category in enumerate(self.categories)}
 
     @cached_property
     def num_heads(self) -> int:
@@ -214,18 +219,6 @@ class Taxonomy:
             )
         )
 
-    def notes(self) -> list[str]:
-        """What a person may want to know; nothing is changed for it.
-
-        Heads with fewer than two values, and attribute names that look like two spellings of one.
-        """
-        few = [
-            f"{head.name} has {'one' if head.values else 'no'} value: there is nothing to learn."
-            for head in self.heads
-            if len(head.values) < 2
-        ]
-        return few + self.look_alikes()
-
     def look_alikes(self) -> list[str]:
         """Attribute names that look like two spellings of one, in words."""
         names = sorted({head.attribute for head in self.heads})
@@ -249,15 +242,20 @@ class _UniqueKeys(yaml.SafeLoader):
     """YAML that refuses a key standing twice, where plain YAML would drop all but the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
-        _refuse_repeated([str(key.value) for key, _ in node.value])
+        refuse_repeated([str(key.value) for key, _ in node.value])
         return super().construct_mapping(node, deep)
 
 
-def _refuse_repeated(names: Sequence[str]) -> None:
+def refuse_repeated(names: Sequence[str], *, where: str = "The taxonomy") -> None:
+    """Refuse a list of names, which stands in `where`, with one of them in it twice.
+
+    Raises:
+        TaxonomyError: such a name.
+    """
     repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
         raise TaxonomyError(
-            f"The taxonomy names {repeated[0]!r} twice in one place.", hint="Join the two lists."
+            f"{where} names {repeated[0]!r} twice in one place.", hint="Join the two lists."
         )
 
 

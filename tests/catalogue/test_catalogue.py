@@ -49,6 +49,42 @@ def test_products_know_only_what_is_labelled(small: Catalogue) -> None:
     assert [each.id for each in small.products([4, 0])] == [5, 1]
 
 
+def test_slots_are_named_by_the_tables_own_list_whatever_the_taxonomy(write: Write) -> None:
+    """Another order, an attribute less, a category more, a category less."""
+    taxonomy = Taxonomy.of(
+        {"Hats": {"brim": ["wide"]}, "Tops & Tunics": {"neck": ["v", "round"], "color": ["red", "blue"]}}
+    )
+    products = open_catalogue(write(HEADER + ROWS), taxonomy=taxonomy).products()
+    assert [dict(each.labels) for each in products] == [
+        {},
+        {"neck": "v", "color": "red"},
+        *[{}] * 3,
+        {"neck": "round", "color": "blue"},
+    ]
+
+
+def test_values_off_the_list_stay_labels_but_have_no_code(write: Write) -> None:
+    taxonomy = Taxonomy.of({"Shirts": {"color": ["blue"], "fit": ["slim"]}})
+    catalogue = open_catalogue(write(HEADER + ROWS), taxonomy=taxonomy)
+    assert catalogue.labels.tolist() == [[-1, 0], *[[-1, -1]] * 5]
+    products = catalogue.products()
+    assert products[0].labels == {"color": "red", "fit": "slim"}
+    assert not any(each.labels for each in products[1:])
+    assert catalogue.products([2, 0])[1] == products[0]
+    assert [each for part in catalogue.stream(4) for each in part] == products
+
+
+def test_its_own_taxonomy_gives_a_table_the_same_fingerprint(small: Catalogue) -> None:
+    again = open_catalogue(small.source.table, taxonomy=small.taxonomy)
+    assert again.fingerprint == small.fingerprint
+
+
+def test_a_catalogue_without_a_photo_folder_can_be_refused(small: Catalogue, drawn: Path) -> None:
+    with pytest.raises(CatalogueError, match="--images"):
+        small.require_photos()
+    open_catalogue(drawn).require_photos()
+
+
 @pytest.mark.parametrize("num_rows", [1, 4, 100])
 def test_a_stream_gives_the_same_products(small: Catalogue, num_rows: int) -> None:
     parts = list(small.stream(num_rows))

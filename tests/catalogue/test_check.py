@@ -85,7 +85,7 @@ def test_fills_and_blank_lines_are_no_fault(write: Write, rows: str) -> None:
 def test_values_are_held_against_a_given_taxonomy(write: Write) -> None:
     rows = "5,Shirts,2,rde,slim,,\n6,Shirts,2,rde,slim,,\n7,Shirts,2,slim,slim,,\n"
     report = check_catalogue(write(HEADER + GOOD + rows), taxonomy=TAXONOMY)
-    first, second, *_ = report.problems
+    _, first, second, *_ = report.problems
     assert found(report) == {"unknown value": [("warning", 2, (6, 7)), ("warning", 1, (8,))]}
     assert "'rde' is not a value of Shirts / color" in first.what
     assert "Did you mean 'red'?" in first.advice
@@ -101,7 +101,7 @@ def test_values_beyond_the_taxonomy_file_are_added_and_told(write: Write) -> Non
     (table.parent / "taxonomy.yaml").write_text(TAXONOMY.to_yaml())
     report = check_catalogue(table)
     assert found(report) == {"further value": [("warning", 1, (6,))]}
-    assert "Did you mean 'red'?" in report.problems[0].advice
+    assert "Did you mean 'red'?" in report.problems[1].advice
 
 
 def test_a_given_attribute_list_holds_nothing_against_values(write: Write) -> None:
@@ -184,9 +184,24 @@ def test_a_long_tail_of_findings_becomes_one_problem(write: Write) -> None:
 
 
 def test_errors_come_first(write: Write) -> None:
-    report = check_catalogue(write(HEADER + GOOD + "1,Hat,2,red,,,\n"))
-    assert [problem.severity for problem in report.problems] == ["error", "warning", "note"]
-    assert [report.count(each) for each in ("error", "warning", "note")] == [1, 1, 1]
+    text = HEADER.replace("attr_2", "colors") + "1,Hat,2,red,,,\n1,Shirts,2,red,,,\n"
+    report = check_catalogue(write(text))
+    assert [problem.severity for problem in report.problems][:2] == ["error", "error"]
+    counts = [report.count(each) for each in ("error", "warning", "note")]
+    assert [problem.severity for problem in report.problems] == [
+        *["error"] * counts[0],
+        *["warning"] * counts[1],
+        *["note"] * counts[2],
+    ]
+    assert all(counts)
+
+
+def test_a_catalogue_without_a_photo_folder_is_an_error(write: Write) -> None:
+    table = write(HEADER + GOOD)
+    (problem,) = check_catalogue(table).problems
+    assert (problem.severity, problem.kind) == ("error", "no photo folder")
+    assert "--images" in problem.advice
+    assert not check_catalogue(table, photos="none").problems
 
 
 def write_huge_png(path: Path) -> None:
@@ -308,8 +323,8 @@ def test_the_faults_planted_in_a_drawn_catalogue_are_counted_right(tmp_path: Pat
 def test_the_challenge_is_sound(shared_data: Path) -> None:
     report = check_catalogue(shared_data / "meesho")
     assert [problem.kind for problem in report.problems] == [
-        "look-alike attributes",
         "no photo folder",
+        "look-alike attributes",
     ]
     assert report.summary is not None
     assert report.summary.num_cells - report.summary.num_known == 167_718

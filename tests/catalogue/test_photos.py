@@ -55,9 +55,14 @@ def test_no_id_leads_out_of_the_folder() -> None:
     assert PhotoFinder(ROOT, "{id}.jpg").find("../1", None) == ((), PhotoProblem.OUTSIDE)
 
 
-@pytest.mark.parametrize(("folder", "id_"), [(None, 1), (ROOT, None)])
-def test_without_folder_or_id_there_is_no_photo(folder: Path | None, id_: int | None) -> None:
-    assert PhotoFinder(folder).find(id_, None) == ((), PhotoProblem.NONE_GIVEN)
+@pytest.mark.parametrize(
+    ("folder", "id_", "problem"),
+    [(None, 1, PhotoProblem.NO_FOLDER), (ROOT, None, PhotoProblem.NONE_GIVEN)],
+)
+def test_without_folder_or_id_there_is_no_photo(
+    folder: Path | None, id_: int | None, problem: PhotoProblem
+) -> None:
+    assert PhotoFinder(folder).find(id_, None) == ((), problem)
 
 
 @pytest.mark.parametrize("pattern", ["{id:06d}.jpg", "{id.name}.jpg", "{sku}.jpg", "{}.jpg"])

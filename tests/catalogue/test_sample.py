@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
-from facetry.catalogue.sample import FaultRates, SampleConfig, draw_catalogue
+from facetry.catalogue.sample import FaultRates, SampleConfig, draw_catalogue, require_drawn
 from facetry.catalogue.sample.facts import CategoryFacts, load_facts
 from facetry.catalogue.sample.labels import MISSING
 from facetry.catalogue.sample.photo import PhotoBrief, draw_photo
@@ -204,6 +204,23 @@ def test_truth_tells_every_wrong_label(folder: Path, truth: pl.DataFrame) -> Non
     about = json.loads((folder / "truth.json").read_text())
     assert about["seed"] == FAULTY.seed
     assert about["num_faults"]["tiny"] == truth.filter(fault="tiny").height == 6
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"num_products": 9}, "num_products"),
+        ({"seed": 99}, "seed 5, not 99"),
+        ({"size_px": 33}, "size_px"),
+    ],
+)
+def test_a_folder_tells_what_it_was_drawn_from(folder: Path, change: dict[str, int], said: str) -> None:
+    require_drawn(folder, FAULTY)
+    with pytest.raises(CatalogueError, match="holds another drawn catalogue") as refusal:
+        require_drawn(folder, FAULTY.model_copy(update=change))
+    assert said in refusal.value.message
+    with pytest.raises(CatalogueError, match="is not a drawn catalogue"):
+        require_drawn(folder.parent, FAULTY)
 
 
 def looks_tiny(data: bytes) -> bool:

@@ -10,6 +10,7 @@ import pytest
 from facetry.catalogue.source import Columns
 from facetry.catalogue.table import collect, column_names, find_layout, scan, tidy
 from facetry.errors import CatalogueError
+from facetry.taxonomy import Taxonomy
 
 Write = Callable[[str | bytes], Path]
 
@@ -173,6 +174,15 @@ def test_all_missing_columns_are_named_at_once() -> None:
     assert "'id', 'Category', 'color'" in refusal.value.message
     assert "Did you mean 'Catgory'?" in refusal.value.hint
     assert "Did you mean 'colour'?" in refusal.value.hint
+    assert "catalogue.yaml" in refusal.value.hint
+
+
+def test_slots_are_found_in_any_letter_case() -> None:
+    names = ["id", "Category", "ATTR_2", "Attr_1"]
+    taxonomy = Taxonomy.of({"A": {"color": [], "fit": []}})
+    layout = find_layout(names, Columns(), taxonomy)
+    assert layout.slots == ("Attr_1", "ATTR_2")
+    assert layout.columns_of(taxonomy, "A") == {"color": "Attr_1", "fit": "ATTR_2"}
 
 
 def test_columns_are_found_in_any_letter_case() -> None:

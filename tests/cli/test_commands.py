@@ -51,10 +51,67 @@ def test_train_then_evaluate_then_predict(
 
 
 def test_sample_then_check(run: Run, tmp_path: Path) -> None:
-    drawn = run("sample", tmp_path / "catalogue", "--products", 20, "--size", 32, "--seed", 3)
+    folder = tmp_path / "o[/b]"
+    drawn = run("sample", folder, "--products", 20, "--size", 32, "--seed", 3)
     assert drawn.exit_code == 0
-    assert "Drew 20 products" in drawn.output
-    assert "categories" in run("check", tmp_path / "catalogue").output
+    assert f"Drew 20 products into {folder}." in drawn.output
+    assert "categories" in run("check", folder).output
+
+
+def test_evaluate_says_what_it_cannot_score(
+    run: Run, drawn: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    """On another table with an unknown value and an unknown category; and on one without labels."""
+    table, images = tmp_path / "other.csv", drawn / "train_images"
+    frame = pl.read_csv(drawn / "train.csv", infer_schema=False).head(6)
+    first, second = pl.int_range(pl.len()) == 0, pl.int_range(pl.len()) == 1
+    frame.with_columns(
+        pl.when(first).then(pl.lit("unheard of")).otherwise("attr_1").alias("attr_1"),
+        pl.when(second).then(pl.lit("Hats")).otherwise("Category").alias("Category"),
+    ).write_csv(table)
+    (tmp_path / "category_attributes.parquet").write_bytes(
+        (drawn / "category_attributes.parquet").read_bytes()
+    )
+    refused = run("evaluate", tiny_model, table, "--images", images)
+    assert "is not the table" in str(refused.exception)
+    assert "--part all" in str(refused.exception)
+    scored = run("evaluate", tiny_model, table, "--images", images, "--part", "all").output
+    assert "1 labels are not in the model's taxonomy (scored as wrong)" in scored
+    assert "1 products are of an unknown category (not scored)" in scored
+
+    blank = run("evaluate", tiny_model, drawn / "test.csv", "--part", "all")
+    assert "no label to score against" in str(blank.exception)
+    split = tmp_path / "split.csv"
+    split.write_text("id,part\n" + "".join(f"{each},train\n" for each in frame["id"]))
+    empty = run("evaluate", tiny_model, table, "--images", images, "--split", split)
+    assert "The split has no test product." in str(empty.exception)
+
+
+def test_without_photos_no_command_goes_on(
+    run: Run, drawn: Path, tiny_model: Path, tiny_recipe: ClassifierRecipe, tmp_path: Path
+) -> None:
+    for name in ("train.csv", "category_attributes.parquet"):
+        (tmp_path / name).write_bytes((drawn / name).read_bytes())
+    (tmp_path / "recipe.yaml").write_text(dump_recipe(tiny_recipe))
+    out = tmp_path / "out"
+    for words in (
+        ["predict", tiny_model, tmp_path / "train.csv", "-o", out],
+        ["evaluate", tiny_model, tmp_path, "--part", "all"],
+        ["train", tmp_path / "recipe.yaml", "-c", tmp_path, "-o", out],
+    ):
+        assert "Name it with --images" in str(run(*words).exception)
+    assert not out.exists()
+
+
+def test_predict_refuses_a_folder(run: Run, drawn: Path, tiny_model: Path, tmp_path: Path) -> None:
+    refused = run("predict", tiny_model, drawn, "-o", tmp_path / "out")
+    assert "Name the table" in str(refused.exception)
+
+
+def test_sample_refuses_an_existing_folder_before_it_begins(run: Run, drawn: Path) -> None:
+    refused = run("sample", drawn)
+    assert "exists and is not an empty folder" in str(refused.exception)
+    assert "Drawing" not in refused.output
 
 
 def test_models_lists_cards_and_describes_a_folder(run: Run, tiny_model: Path) -> None:
@@ -78,11 +135,27 @@ def test_mistakes_are_one_message_and_exit_code_2(
     assert "Traceback" not in error
 
 
-def test_debug_shows_the_trace(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_what_the_system_refuses_is_one_message_and_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "a[/b]file" / "drawn"
+    out.parent.parent.mkdir()
+    out.parent.write_text("")
+    monkeypatch.setattr("sys.argv", ["facetry", "sample", str(out), "--products", "1", "--size", "32"])
+    with pytest.raises(SystemExit) as stop:
+        main.main()
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert "Error: Cannot read or write" in error
+    assert "a[/b]file" in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("place", [1, 2, 6])
+def test_debug_shows_the_trace(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: int) -> None:
     monkeypatch.delenv("FACETRY_DEBUG", raising=False)
-    monkeypatch.setattr(
-        "sys.argv", ["facetry", "--debug", "predict", str(tmp_path / "none"), "t.csv", "-o", "x"]
-    )
+    words = ["facetry", "predict", str(tmp_path / "none"), "t.csv", "-o", "x"]
+    monkeypatch.setattr("sys.argv", [*words[:place], "--debug", *words[place:]])
     with pytest.raises(FacetryError):
         main.main()
     monkeypatch.setenv("FACETRY_DEBUG", "")
@@ -94,6 +167,8 @@ def test_debug_shows_the_trace(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         ["train"],
         ["predict", "m"],
         ["sample", "x", "--products", "0"],
+        ["sample", "x", "--seed", "-1"],
+        ["demo", "--seed", str(2**32)],
         ["evaluate", "m", "c", "--part", "x"],
     ],
 )

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facetry.evaluation.metrics import (
+    OFF_LIST,
     Answers,
     Scores,
     encode_labels,
@@ -126,6 +127,17 @@ def test_head_agrees_with_scikit_learn(pairs: list[tuple[int, int]]) -> None:
         return
     expected = reference_f1(*map(list, zip(*known, strict=True)))
     assert (head.micro_f1, head.macro_f1) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("top", [[0, 1, 0, 1, -1], [0, 0, 0, 2, 3]])
+def test_a_label_off_the_list_is_one_more_value_to_scikit_learn(top: list[int]) -> None:
+    labels = [0, 1, OFF_LIST, OFF_LIST, 0]
+    scores = score_codes(labels, top)
+    expected = reference_f1([4 if each == OFF_LIST else each for each in labels], top)
+    assert (scores.heads[0].micro_f1, scores.heads[0].macro_f1) == pytest.approx(expected)
+    assert scores.num_labels == 5
+    always = score_codes(labels, [0] * 5)
+    assert scores.baseline == pytest.approx(always.total)
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -274,7 +286,7 @@ PRODUCTS = [
 
 
 def test_encode_labels() -> None:
-    expected = [[1, 0, -1], [-1, -1, -1], [2, -1, -1], [-1, -1, -1]]
+    expected = [[1, 0, -1], [OFF_LIST, -1, -1], [2, -1, -1], [-1, -1, -1]]
     assert encode_labels(UNEVEN, PRODUCTS).tolist() == expected
 
 
@@ -284,10 +296,11 @@ def test_unread_products_count_as_wrong() -> None:
     probabilities[1] = probabilities[0]
     probabilities[2, 0, 2] = 1
     read = score_predictions(Predictions.of(UNEVEN, PRODUCTS, probabilities), PRODUCTS)
-    assert (read.total, read.num_labels) == (1.0, 3)
+    assert [head.num_labels for head in read.heads] == [2, 1, 0, 1, 0, 0]
+    assert (read.heads[0].micro_f1, read.heads[1].micro_f1) == (0.5, 1)  # one label is off the list
     unread = [dataclasses.replace(each, problem="file not found") for each in PRODUCTS]
     scores = score_predictions(Predictions.of(UNEVEN, unread, probabilities), unread)
-    assert (scores.total, scores.num_labels) == (0.0, 3)
+    assert (scores.total, scores.num_labels) == (0.0, 4)
 
 
 SHARED = Path(__file__).parents[2] / "../shared/data/meesho"

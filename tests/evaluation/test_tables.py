@@ -4,11 +4,15 @@ import io
 import json
 from math import nan
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from facetry.evaluation.metrics import HeadScore, Scores
-from facetry.evaluation.tables import scores_json, scores_table
+from facetry.evaluation.tables import scores_json, scores_table, unscored_line
+from facetry.predictions import Predictions
+from facetry.product import Product
+from facetry.taxonomy import Taxonomy
 
 
 def head(category: str, attribute: str, figure: float, num_labels: int) -> HeadScore:
@@ -90,3 +94,25 @@ def test_json_form() -> None:
         "harmonic": None,
         "baseline": None,
     }
+
+
+def test_one_line_says_what_the_score_leaves_out() -> None:
+    taxonomy = Taxonomy.of({"Sarees": {"border": ["zari"]}})
+    products = [
+        Product(id=1, category="Sarees", labels={"border": "lace"}),
+        Product(id=2, category="Hats", labels={"border": "zari"}),
+        Product(id=3, category="Sarees", problem="file not found"),
+        Product(id=4, category="Hats", problem="file not found"),
+        Product(id=5, category="Sarees", labels={"border": "zari"}),
+    ]
+
+    def line(chosen: list[Product]) -> str:
+        certain = np.ones((len(chosen), 1, 1), np.float32)
+        return unscored_line(Predictions.of(taxonomy, chosen, certain), chosen)
+
+    assert line(products) == (
+        "1 labels are not in the model's taxonomy (scored as wrong), "
+        "2 products are of an unknown category (not scored), "
+        "1 products have no readable photo (scored as wrong; file not found: 1)"
+    )
+    assert line(products[-1:]) == ""

@@ -391,3 +391,18 @@ def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(BackboneError, match="There is no weights file") as caught:
         small_vit(weights=str(tmp_path / "nowhere.pt"))
     assert "backbone.weights" in caught.value.hint
+
+
+@pytest.mark.parametrize("weights", ["none", "file"])
+def test_pretrained_batch_norms_keep_their_statistics(tmp_path: Path, weights: str) -> None:
+    path = tmp_path / "weights.pt"
+    torch.save(timm.create_model("mobilenetv2_050", num_classes=0).state_dict(), path)
+    config = BackboneConfig(
+        name="timm:mobilenetv2_050", weights="none" if weights == "none" else str(path)
+    )
+    backbone = build_backbone(config, ImageConfig(size_px=32)).train()
+    before = {name: each.clone() for name, each in backbone.named_buffers()}
+    backbone(torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)).sum().backward()
+    moved = any(not torch.equal(each, before[name]) for name, each in backbone.named_buffers())
+    assert moved == (weights == "none")
+    assert all(parameter.grad is not None for parameter in backbone.parameters())

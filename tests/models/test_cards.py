@@ -67,15 +67,16 @@ def test_cards_are_filed_under_their_names_and_cannot_be_changed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "library", "model"),
+    ("name", "library", "model", "tag"),
     [
-        ("open_clip:RN50", "open_clip", "RN50"),
-        ("timm:swin_tiny_patch4_window7_224", "timm", "swin_tiny_patch4_window7_224"),
+        ("open_clip:RN50", "open_clip", "RN50", None),
+        ("timm:test_vit", "timm", "test_vit", None),
+        ("timm:test_vit.r160_in1k", "timm", "test_vit", "r160_in1k"),
     ],
 )
-def test_any_other_model_of_the_libraries(name: str, library: str, model: str) -> None:
+def test_any_other_model_of_the_libraries(name: str, library: str, model: str, tag: str | None) -> None:
     card = find_card(name)
-    assert (card.name, card.library, card.model, card.tag) == (name, library, model, None)
+    assert (card.name, card.library, card.model, card.tag) == (name, library, model, tag)
 
 
 @pytest.mark.parametrize(

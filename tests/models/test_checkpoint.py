@@ -28,7 +28,7 @@ from facetry.product import Product
 from tests.models.conftest import ODD, SMALL_VIT, make_classifier, with_pixels
 
 PRODUCTS = [Product(id=row, category=ODD.categories[row % 3]) for row in range(5)]
-FILES = [WEIGHTS, "taxonomy.json", "recipe.yaml", "preprocess.json", "metrics.json", "training/log.csv"]
+FILES = [WEIGHTS, "taxonomy.json", "recipe.yaml", "preprocess.json", "metrics.json"]
 
 
 def write_folder(folder: Path, classifier: Classifier, *, weights: str = "none") -> Path:

@@ -7,10 +7,11 @@ from torch import nn
 from facetry.models.backbones import build_backbone
 from facetry.models.classifier import Classifier
 from facetry.models.config import BackboneConfig, HeadsConfig, ImageConfig
+from facetry.models.device import compute_dtype
 from facetry.models.heads import Heads
 from facetry.taxonomy import Taxonomy
 from facetry.training.config import TrainingConfig
-from facetry.training.optimiser import build_optimiser, compute_dtype, rate_factor, set_rates
+from facetry.training.optimiser import build_optimiser, rate_factor, set_rates
 
 TAXONOMY = Taxonomy.of({"Sarees": {"border": ["zari", "solid"]}})
 

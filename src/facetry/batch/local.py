@@ -7,15 +7,13 @@ from pathlib import Path
 
 from facetry.batch.outputs import Format, Outputs
 from facetry.catalogue.catalogue import Catalogue
-from facetry.images import batched, load
+from facetry.images import load_batches
 from facetry.predictions import FILL, Predictor
 from facetry.product import Product
 from facetry.progress import SILENT, Reporter
 
-BATCH_SIZE = 64
 ROWS_AT_ONCE = 8192
 """Rows read from the table at a time."""
-NUM_DECODERS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +45,7 @@ def predict_table(
         Outputs(folder, predictor.taxonomy, table_format=table_format, fill=fill) as outputs,
         reporter.bar("Predicting", total) as advance,
     ):
-        loaded = load(_rows(catalogue), predictor.preprocesses, num_workers=NUM_DECODERS)
-        for batch in batched(loaded, BATCH_SIZE):
+        for batch in load_batches(_rows(catalogue), predictor.preprocesses):
             predictions = predictor.predict(batch)
             outputs.write(predictions)
             problems.update(problem for problem in predictions.problems if problem)

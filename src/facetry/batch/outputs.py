@@ -55,9 +55,10 @@ class Outputs:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is None:
+        with self._stack:
+            if error is not None:
+                raise error
             self._flush()
-        self._stack.__exit__(kind, error, trace)
 
     def write(self, predictions: Predictions) -> None:
         """Append one part; parts are gathered until there are enough for a row group."""

@@ -4,7 +4,7 @@ Shapes: N products of the table, A slots (attributes of the category that has mo
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from facetry.catalogue.photos import PhotoFinder, guess_pattern
+from facetry.catalogue.photos import NAME_PHOTO_FOLDER, PhotoFinder, guess_pattern
 from facetry.catalogue.source import Source, find_source
 from facetry.catalogue.table import (
     Layout,
@@ -41,27 +41,29 @@ def open_catalogue(
     """Open a challenge folder, a table or a `catalogue.yaml`; see `catalogue.source`.
 
     With a `taxonomy` given, the table's values are held against it; else the table's own values
-    complete the declared ones.
+    complete the declared ones. Either way the declared attribute list says what `attr_1`, ... are.
 
     Raises:
         CatalogueError: a table that cannot be read, or lacks a column.
         TaxonomyError: a malformed taxonomy file.
     """
     source = find_source(Path(path), images=Path(images) if images else None)
-    if taxonomy is not None:
-        return assemble(source, taxonomy, is_closed=True)
-    declared = read_taxonomy(source.taxonomy) if source.taxonomy else None
-    return assemble(source, declared, is_closed=False)
+    return assemble(source, taxonomy, is_closed=taxonomy is not None)
 
 
 def assemble(source: Source, taxonomy: Taxonomy | None, *, is_closed: bool) -> "Catalogue":
-    """The catalogue of a source; unless the taxonomy `is_closed`, the table's values complete it.
+    """The catalogue of a source, with its own taxonomy if none is given.
+
+    Unless the taxonomy `is_closed`, the table's values complete it.
 
     Raises:
         CatalogueError: a table that cannot be read, or lacks a column.
+        TaxonomyError: a malformed taxonomy file.
     """
+    declared = read_taxonomy(source.taxonomy) if source.taxonomy else None
+    taxonomy = taxonomy or declared
     raw = scan(source.table)
-    layout = find_layout(column_names(raw), source.columns, taxonomy)
+    layout = find_layout(column_names(raw), source.columns, taxonomy, named_by=declared)
     clean = tidy(raw, layout, source.table)
     if taxonomy is None or not is_closed:
         taxonomy = complete(taxonomy, seen_values(raw, layout, source.table), layout)
@@ -100,9 +102,10 @@ class Catalogue:
     @cached_property
     def category_codes(self) -> NDArray[np.int64]:
         """Each product's category index (N); -1 for one that the taxonomy does not have."""
-        codes = {category: code for code, category in enumerate(self.taxonomy.categories)}
-        column = self.table["category"]
-        return column.replace_strict(codes, default=-1, return_dtype=pl.Int64).to_numpy()
+        codes = self.table["category"].replace_strict(
+            self.taxonomy.category_indices, default=-1, return_dtype=pl.Int64
+        )
+        return codes.to_numpy()
 
     @cached_property
     def heads(self) -> NDArray[np.int64]:
@@ -130,8 +133,14 @@ class Catalogue:
 
     def products(self, rows: Sequence[int] | NDArray[np.int64] | None = None) -> list[Product]:
         """Some rows (or all) as products, photos not yet decoded."""
-        table = self.table if rows is None else self.table[np.asarray(rows, dtype=np.int64)]
-        return self._products(table, coded=True)
+        chosen = np.arange(len(self)) if rows is None else np.asarray(rows, dtype=np.int64)
+        table = self.table[chosen]
+        others = [self._off_list.get(place, self._no_labels) for place in chosen.tolist()]
+        cells = (
+            [code if code is not None else other for code, other in zip(codes, texts, strict=True)]
+            for codes, texts in zip(self._cells(table), others, strict=True)
+        )
+        return self._products(table, cells)
 
     def num_rows(self) -> int:
         """How many products the table has, counted without holding it in memory."""
@@ -144,7 +153,7 @@ class Catalogue:
             CatalogueError: the table turns out to be unreadable further down.
         """
         for part in collect_batches(self.scan, self.source.table, num_rows):
-            yield self._products(part, coded=False)
+            yield self._products(part, self._cells(part))
 
     def require_sound(self) -> None:
         """Refuse a table that cannot be worked with.
@@ -170,9 +179,43 @@ class Catalogue:
                 hint="Ids must be unique. `facetry check` lists every such row.",
             )
 
-    def _products(self, table: pl.DataFrame, *, coded: bool) -> list[Product]:
-        columns = [f"label_{slot}" for slot in range(self.taxonomy.num_slots)]
-        labels = zip(*(table[column].to_list() for column in columns), strict=True)
+    def require_photos(self) -> None:
+        """Refuse a catalogue without a photo folder.
+
+        Raises:
+            CatalogueError: such a one.
+        """
+        if self.source.images is None:
+            raise CatalogueError(
+                f"{self.source.table.name} has no photo folder.", hint=NAME_PHOTO_FOLDER
+            )
+
+    @cached_property
+    def _off_list(self) -> dict[int, tuple[str | None, ...]]:
+        """Row -> the values in its slots that the taxonomy does not list; only rows with such."""
+        texts = [
+            pl.when(self._code(slot).is_null()).then(pl.col(f"label_{slot}")).alias(f"label_{slot}")
+            for slot in range(self.taxonomy.num_slots)
+        ]
+        is_known = pl.col("category").is_in(self.taxonomy.categories)
+        has_some = pl.any_horizontal(pl.exclude("place").is_not_null())
+        rows = (
+            self.scan.with_row_index("place").filter(is_known).select("place", *texts).filter(has_some)
+        )
+        return {place: tuple(cells) for place, *cells in collect(rows, self.source.table).iter_rows()}
+
+    @property
+    def _no_labels(self) -> tuple[None, ...]:
+        return (None,) * self.taxonomy.num_slots
+
+    def _cells(self, table: pl.DataFrame) -> Iterable[Sequence[int | str | None]]:
+        """The label cells of each row."""
+        columns = (f"label_{slot}" for slot in range(self.taxonomy.num_slots))
+        return zip(*(table[column].to_list() for column in columns), strict=True)
+
+    def _products(
+        self, table: pl.DataFrame, labels: Iterable[Sequence[int | str | None]]
+    ) -> list[Product]:
         rows = zip(
             *(table[name].to_list() for name in ("id", "category", "photo", "text")),
             labels,
@@ -187,21 +230,25 @@ class Catalogue:
                     category=category or "",
                     photos=paths,
                     text=text,
-                    labels=self._known(category, cells, coded=coded),
+                    labels=self._known(category, cells),
                     problem=problem,
                 )
             )
         return products
 
-    def _known(self, category: str, cells: Sequence[int | str | None], *, coded: bool) -> dict[str, str]:
-        """Attribute -> value of what is labelled, values outside the taxonomy left out."""
+    def _known(self, category: str, cells: Sequence[int | str | None]) -> dict[str, str]:
+        """Attribute -> value of what is labelled, with values that the taxonomy does not list.
+
+        Cells are value texts, or indices into the head's values.
+        """
         if category not in self.taxonomy.categories:
             return {}
         heads = self.taxonomy.heads_of(category)
-        pairs = zip(heads, cells, strict=False)
-        if coded:
-            return {head.attribute: head.values[int(cell)] for head, cell in pairs if cell is not None}
-        return {head.attribute: str(cell) for head, cell in pairs if cell in head.values}
+        return {
+            head.attribute: head.values[cell] if isinstance(cell, int) else cell
+            for head, cell in zip(heads, cells, strict=False)
+            if cell is not None
+        }
 
     def _code(self, slot: int) -> pl.Expr:
         """A slot's value texts as indices into the values of the row's head."""

@@ -9,6 +9,9 @@ from facetry.product import ProductId
 
 _PATTERNS = (CHALLENGE_PATTERN, *(f"{{id}}.{end}" for end in ("jpg", "jpeg", "png", "webp")))
 
+NAME_PHOTO_FOLDER = "Name it with --images, or images: in catalogue.yaml."
+"""What to do where there is no photo folder."""
+
 
 @dataclass(frozen=True, slots=True)
 class PhotoFinder:
@@ -20,7 +23,7 @@ class PhotoFinder:
     def find(self, product_id: ProductId | None, cell: str | None) -> tuple[tuple[Path, ...], str]:
         """The paths of a product's photos, and a problem or "". Nothing on disk is looked at."""
         if self.folder is None:
-            return (), PhotoProblem.NONE_GIVEN
+            return (), PhotoProblem.NO_FOLDER
         names = [name.strip() for name in (cell or "").split("|") if name.strip()]
         if not names and product_id is not None:
             names = [self.name(product_id)]

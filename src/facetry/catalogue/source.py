@@ -90,7 +90,10 @@ def find_source(path: Path, *, images: Path | None = None) -> Source:
     if images is not None:
         source = source.model_copy(update={"images": images})
     if source.images is not None and not source.images.is_dir():
-        raise CatalogueError(f"The photo folder {str(source.images)!r} does not exist.")
+        raise CatalogueError(
+            f"The photo folder {str(source.images)!r} does not exist.",
+            hint="Correct --images, or images: in catalogue.yaml.",
+        )
     return source
 
 

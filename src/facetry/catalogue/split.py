@@ -3,6 +3,7 @@
 Shapes: N products of the catalogue.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -20,6 +21,8 @@ Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
 
 Share = Annotated[float, Field(ge=0, lt=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""What every generator in use takes."""
 
 
 class SplitConfig(BaseModel):
@@ -37,7 +40,7 @@ class SplitConfig(BaseModel):
     validation: Share = 0.1
     test: Share = 0.1
     block_size: Annotated[int, Field(ge=1)] = 50
-    seed: int | None = None
+    seed: Seed | None = None
 
     @model_validator(mode="after")
     def _leaves_some(self) -> "SplitConfig":
@@ -85,22 +88,34 @@ def make_split(catalogue: Catalogue, config: SplitConfig, *, seed: int) -> Split
     known = np.unique(blocks)
     # RandomState: a split must be the same in every version of numpy, which default_rng is not.
     order = np.random.RandomState(seed).permutation(known)
-    num_validation, num_test = int(len(known) * config.validation), int(len(known) * config.test)
+    num_validation, num_test = (
+        math.floor(len(known) * share + 1e-9) for share in (config.validation, config.test)
+    )
+    if (config.validation and not num_validation) or (config.test and not num_test):
+        raise CatalogueError(
+            f"{len(known)} blocks of {config.block_size} ids are too few to split as asked.",
+            hint="Lower split.block_size, or use split.method random.",
+        )
     parts = np.split(order, [num_validation, num_validation + num_test])
     return Split(
         np.where(np.isin(blocks, parts[0]), 1, np.where(np.isin(blocks, parts[1]), 2, 0)).astype(np.int8)
     )
 
 
-def read_split(path: Path, catalogue: Catalogue) -> Split:
+def read_split(path: str | Path, catalogue: Catalogue) -> Split:
     """Read a saved split (Parquet or CSV with the columns id and part) for these products.
 
     Raises:
         CatalogueError: not such a file, an unknown part, or none of the products in it.
     """
+    path = Path(path)
     try:
-        frame = pl.read_csv(path, infer_schema=False) if path.suffix == ".csv" else pl.read_parquet(path)
-        frame = frame.select(pl.col("id").cast(pl.String), "part").unique("id")
+        frame = (
+            pl.read_csv(path, infer_schema=False, glob=False)
+            if path.suffix == ".csv"
+            else pl.read_parquet(path, glob=False)
+        )
+        frame = frame.select(pl.col("id").cast(pl.String), "part").unique()
     except (OSError, pl.exceptions.PolarsError) as error:
         raise CatalogueError(
             f"{path} is not a split: {error}", hint="It needs the columns id and part."
@@ -110,6 +125,8 @@ def read_split(path: Path, catalogue: Catalogue) -> Split:
         raise CatalogueError(
             f"{path}: unknown part {unknown.pop()!r}.", hint=f"Allowed: {', '.join(PARTS)}."
         )
+    if (doubled := frame.filter(pl.col("id").is_duplicated())).height:
+        raise CatalogueError(f"{path}: the id {doubled['id'][0]!r} is in two parts.")
     ids = catalogue.table.select(pl.col("id").cast(pl.String))
     joined = ids.join(frame, on="id", how="left", maintain_order="left")["part"]
     codes = joined.replace_strict(
@@ -124,8 +141,7 @@ def _random_codes(num_products: int, config: SplitConfig, seed: int) -> NDArray[
     codes = np.zeros(num_products, dtype=np.int8)
     order = np.random.RandomState(seed).permutation(num_products)
     num_validation, num_test = (
-        round(num_products * config.validation),
-        round(num_products * config.test),
+        max(bool(share), round(num_products * share)) for share in (config.validation, config.test)
     )
     codes[order[:num_validation]] = PARTS.index("validation")
     codes[order[num_validation : num_validation + num_test]] = PARTS.index("test")

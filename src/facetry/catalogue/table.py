@@ -16,7 +16,7 @@ from facetry.catalogue.source import Columns
 from facetry.errors import CatalogueError, nearest
 from facetry.taxonomy import NO_LABEL, Taxonomy
 
-_SLOT = re.compile(r"attr_(\d+)")
+_SLOT = re.compile(r"attr_(\d+)", re.IGNORECASE)
 _INTEGER = r"^(0|-?[1-9]\d{0,17})$"
 _WHOLE_FLOAT = r"^(0|-?[1-9]\d{0,14})\.0$"
 # All white space that Python's str.split knows, but for the single space, which may stay.
@@ -39,13 +39,14 @@ def scan(table: Path) -> pl.LazyFrame:
     if not table.is_file():
         raise CatalogueError(f"There is no table {str(table)!r}.")
     if _is_parquet(table):
-        frame = pl.scan_parquet(table, row_index_name=ROW_NUMBER, row_index_offset=1)
+        frame = pl.scan_parquet(table, glob=False, row_index_name=ROW_NUMBER, row_index_offset=1)
     else:
         message, hint = wrong_encoding(table)
         if message:
             raise CatalogueError(message, hint=hint)
         frame = pl.scan_csv(
             table,
+            glob=False,
             separator=separator(table),
             infer_schema=False,
             row_index_name=ROW_NUMBER,
@@ -115,7 +116,11 @@ def _guarded(frame: pl.LazyFrame, table: Path) -> pl.LazyFrame:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """Which columns of one table hold what. `labels` are slot columns or, by name, attributes."""
+    """Which columns of one table hold what. `labels` are slot columns or, by name, attributes.
+
+    `named_by` says which attribute a category keeps in which slot; None leaves it to the taxonomy
+    that is asked for.
+    """
 
     id: str
     category: str
@@ -123,6 +128,7 @@ class Layout:
     text: str | None
     slots: tuple[str, ...] = ()
     attributes: tuple[tuple[str, str], ...] = ()
+    named_by: Taxonomy | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -133,14 +139,27 @@ class Layout:
     def columns_of(self, taxonomy: Taxonomy, category: str) -> dict[str, str]:
         """Attribute -> column for the attributes of `category` that the table has a column for."""
         attributes = taxonomy.attributes(category)
-        by_attribute = dict(self.attributes) or dict(zip(attributes, self.slots, strict=False))
+        by_attribute = dict(self.attributes) or self._slots_of(self.named_by or taxonomy, category)
         return {
             attribute: by_attribute[attribute] for attribute in attributes if by_attribute.get(attribute)
         }
 
+    def _slots_of(self, taxonomy: Taxonomy, category: str) -> dict[str, str]:
+        if category not in taxonomy.categories:
+            return {}
+        return dict(zip(taxonomy.attributes(category), self.slots, strict=False))
 
-def find_layout(names: Sequence[str], columns: Columns, taxonomy: Taxonomy | None) -> Layout:
+
+def find_layout(
+    names: Sequence[str],
+    columns: Columns,
+    taxonomy: Taxonomy | None,
+    *,
+    named_by: Taxonomy | None = None,
+) -> Layout:
     """Match the wanted columns with the table's, in any letter case.
+
+    `named_by` is the table's own attribute list, where it has one: it names the slots.
 
     Raises:
         CatalogueError: columns that the table does not have, all at once, with the nearest names.
@@ -149,7 +168,12 @@ def find_layout(names: Sequence[str], columns: Columns, taxonomy: Taxonomy | Non
     if missing:
         raise CatalogueError(
             f"Missing columns: {', '.join(map(repr, missing))}.",
-            hint="\n".join(f"{name!r}: {hint}" for name, hint in missing.items()),
+            hint="\n".join(
+                [
+                    *(f"{name!r}: {hint}" for name, hint in missing.items()),
+                    "A catalogue.yaml can say which column holds what.",
+                ]
+            ),
         )
     attributes = _attribute_columns(names, columns, taxonomy)
     return Layout(
@@ -159,6 +183,7 @@ def find_layout(names: Sequence[str], columns: Columns, taxonomy: Taxonomy | Non
         text=_actual(columns.text, names),
         slots=() if attributes else _slots(names),
         attributes=attributes,
+        named_by=named_by,
     )
 
 

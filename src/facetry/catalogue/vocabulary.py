@@ -1,14 +1,12 @@
 """A catalogue's taxonomy: declared in a file, completed by the values that the table holds."""
 
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
 
 from facetry.catalogue.table import Layout, clean_label, clean_text, collect
 from facetry.errors import CatalogueError, TaxonomyError
-from facetry.taxonomy import Taxonomy
+from facetry.taxonomy import Taxonomy, refuse_repeated
 
 Seen = dict[str, dict[str, list[str]]]
 """category -> label column -> the distinct values that it holds"""
@@ -114,20 +112,14 @@ def _own(seen: Seen, layout: Layout) -> Taxonomy:
 def _challenge_taxonomy(path: Path) -> Taxonomy:
     wanted = ["Category", "Attribute_list"]
     try:
-        frame = pl.read_parquet(path)
+        frame = pl.read_parquet(path, glob=False)
     except pl.exceptions.PolarsError as error:
         raise TaxonomyError(f"{path.name} is not a Parquet file: {error}") from error
     missing = [name for name in wanted if name not in frame.columns]
     if missing:
         raise TaxonomyError(f"{path.name} lacks the column {missing[0]!r}; it has {frame.columns}.")
     rows = [(category, names or ()) for category, names in frame.select(wanted).iter_rows()]
-    _refuse_repeated(path, [category for category, _ in rows])
+    refuse_repeated([category for category, _ in rows], where=path.name)
     for _, names in rows:
-        _refuse_repeated(path, names)
+        refuse_repeated(names, where=path.name)
     return Taxonomy.of({category: dict.fromkeys(names, ()) for category, names in rows})
-
-
-def _refuse_repeated(path: Path, names: Sequence[str]) -> None:
-    repeated = [name for name, count in Counter(names).items() if count > 1]
-    if repeated:
-        raise TaxonomyError(f"{path.name} names {repeated[0]!r} twice in one place.")

@@ -43,11 +43,11 @@ def check(
     console = make_console()
     if report.problems:
         console.print(_table(report.problems))
-    console.print(_summary(report), markup=False)
+    console.print(_summary(report))
     if out:
         with writing(out) as draft:
             report.findings.write_csv(draft)
-        console.print(f"{report.findings.height:,} findings written to {out}", markup=False)
+        console.print(f"{report.findings.height:,} findings written to {out}")
     if report.count("error"):
         raise typer.Exit(2)
 

@@ -9,10 +9,10 @@ if TYPE_CHECKING:
 
 
 def make_console(*, stderr: bool = False) -> "Console":
-    """A console without colour guesses for numbers and paths."""
+    """A console that takes texts as they are: no markup, no colour guesses for numbers and paths."""
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=True)
+    return Console(stderr=stderr, highlight=False, markup=False, soft_wrap=True)
 
 
 def make_reporter() -> "Reporter":

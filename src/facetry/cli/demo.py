@@ -9,7 +9,7 @@ import typer
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")] = Path("facetry-demo"),
     products: Annotated[int, typer.Option(min=50, help="How many products to draw.")] = 4000,
-    seed: Annotated[int, typer.Option(help="One seed drives everything.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="One seed drives everything.")] = 0,
 ) -> None:
     """Draw a catalogue, train two small models on it, ensemble, score, and fill in the blanks."""
     from facetry.cli.console import make_console, make_reporter

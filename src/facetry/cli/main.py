@@ -5,7 +5,7 @@ Exit codes: 0 done, 1 a fault of ours, 2 the user's mistake, 130 stopped with Ct
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -18,7 +18,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,  # Rich would take longer to import than all the rest
 )
 
 for command in (
@@ -43,31 +43,39 @@ def options(debug: Debug = False) -> None:
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line; `--debug` may stand anywhere."""
     # Torch's threads wait for each other by spinning unless told otherwise before it is imported:
     # beside another busy process on two cores that made training 6 to 14 times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    words = sys.argv[1:]
+    if "--debug" in words:
+        words = ["--debug", *(word for word in words if word != "--debug")]
     try:
-        app()
+        app(words)
     except FacetryError as error:
-        if os.environ.get("FACETRY_DEBUG"):
-            raise
-        _complain(error)
-        sys.exit(2)
+        _stop(error, error.message, error.hint)
+    except OSError as error:
+        _stop(error, _reason(error))
     except KeyboardInterrupt:
         sys.exit(130)
 
 
-def _complain(error: FacetryError) -> None:
+def _reason(error: OSError) -> str:
+    """A failure of the system in words: a full disk, a file where a folder should be."""
+    if error.filename is None:
+        return error.strerror or str(error)
+    return f"Cannot read or write {os.fsdecode(error.filename)}: {error.strerror}."
+
+
+def _stop(error: Exception, message: str, hint: str = "") -> NoReturn:
+    if os.environ.get("FACETRY_DEBUG"):
+        raise error
+    from rich.text import Text
+
     from facetry.cli.console import make_console
 
     console = make_console(stderr=True)
-    console.print(f"[bold red]Error:[/] {_plain(error.message)}")
-    if error.hint:
-        console.print(_plain(error.hint))
-
-
-def _plain(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
+    console.print(Text.assemble(("Error:", "bold red"), " ", message))
+    if hint:
+        console.print(hint)
+    sys.exit(2)

@@ -23,9 +23,15 @@ def predict(
     from facetry.build import load
     from facetry.catalogue.catalogue import open_catalogue
     from facetry.cli.console import make_console, make_reporter
+    from facetry.errors import CatalogueError
 
+    if table.is_dir():
+        raise CatalogueError(
+            f"{str(table)!r} is a folder.", hint=f"Name the table, e.g. {table / 'test.csv'}."
+        )
     predictor = load(model)
     opened = open_catalogue(table, images=images, taxonomy=predictor.taxonomy)
+    opened.require_photos()
     summary = predict_table(
         predictor, opened, out, table_format=table_format, fill=fill, reporter=make_reporter()
     )
@@ -33,5 +39,5 @@ def predict(
     num_problems = summary.problems.total()
     console.print(f"{summary.num_products - num_problems:,} products predicted, {num_problems:,} not.")
     for problem, count in summary.problems.most_common():
-        console.print(f"  {count:>8,}  {problem}", markup=False)
+        console.print(f"  {count:>8,}  {problem}")
     console.print(f"Written to {out}: predictions.{table_format}, submission.csv, problems.csv")

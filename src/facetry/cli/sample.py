@@ -9,14 +9,17 @@ import typer
 def sample(
     out: Annotated[Path, typer.Argument(help="Folder to write; it must not exist yet.")],
     products: Annotated[int, typer.Option(min=1, help="How many products, train and test.")] = 3000,
-    seed: Annotated[int, typer.Option(help="The same seed draws the same files.")] = 0,
-    size: Annotated[int, typer.Option(min=32, help="Width of a photo in pixels.")] = 256,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="The same seed draws the same files.")
+    ] = 0,
+    size: Annotated[int, typer.Option(min=32, max=1024, help="Width of a photo in pixels.")] = 256,
 ) -> None:
     """Draw a catalogue: five garment categories, 42 heads, real label frequencies, planted faults."""
-    from facetry.catalogue.sample import SampleConfig, draw_catalogue
+    from facetry.catalogue.sample import SampleConfig, draw_catalogue, require_free
     from facetry.cli.console import make_console, make_reporter
 
     config = SampleConfig(num_products=products, seed=seed, size_px=size)
+    require_free(out)
     with make_reporter().bar("Drawing photos", products) as advance:
         draw_catalogue(out, config, on_progress=advance)
     console = make_console()

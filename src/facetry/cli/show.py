@@ -18,8 +18,8 @@ def cards_table() -> "Table":
 
     table = Table(box=box.SIMPLE_HEAD)
     for column in ("backbone", "library", "px", "features", "weights", "licence of the weights"):
-        side = "right" if column in {"px", "features"} else "left"
-        table.add_column(column, justify=side, overflow="fold")
+        is_number = column in {"px", "features"}
+        table.add_column(column, justify="right" if is_number else "left", overflow="fold")
     for card in CARDS.values():
         table.add_row(
             card.name,
@@ -40,8 +40,8 @@ def show_folder(console: "Console", folder: Path) -> None:
     taxonomy = read_taxonomy(folder)
     recipe = read_recipe(folder)
     parts = [recipe["backbone"]["name"]] if "backbone" in recipe else list(recipe.get("members", ()))
-    console.print(f"{folder}: {kind} of {', '.join(parts)}", markup=False)
-    console.print(f"{taxonomy.num_heads} heads: {', '.join(taxonomy.categories)}", markup=False)
+    console.print(f"{folder}: {kind} of {', '.join(parts)}")
+    console.print(f"{taxonomy.num_heads} heads: {', '.join(taxonomy.categories)}")
     show_metrics(console, folder)
 
 

@@ -29,10 +29,12 @@ def train(
     from facetry.recipe import load_recipe
 
     console = make_console()
+    opened = open_catalogue(catalogue, images=images)
+    opened.require_photos()
     try:
         folder = build(
             load_recipe(recipe, set_ or ()),
-            open_catalogue(catalogue, images=images),
+            opened,
             out,
             split=split,
             reporter=make_reporter(),

@@ -4,13 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from facetry.evaluation.metrics import Scores, score_predictions
-from facetry.images import batched, load
+from facetry.images import load_batches
 from facetry.predictions import Predictions, Predictor
 from facetry.product import Product
 from facetry.progress import SILENT, Reporter
-
-NUM_DECODERS = 2
-BATCH_SIZE = 64
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -32,8 +29,7 @@ def predict(
     """Decode and predict products that fit in memory as predictions; photos pass through."""
     parts = []
     with reporter.bar(description, len(products)) as advance:
-        loaded = load(products, predictor.preprocesses, num_workers=NUM_DECODERS)
-        for batch in batched(loaded, BATCH_SIZE):
+        for batch in load_batches(products, predictor.preprocesses):
             parts.append(predictor.predict(batch))
             advance(len(batch))
     return Predictions.concatenate(parts or [predictor.predict([])])

@@ -83,7 +83,7 @@ def choose_cards(predictions: Predictions, products: Sequence[Product]) -> list[
 
     def cards(rows: NDArray[np.int64], category: int) -> tuple[Card, ...]:
         rows = rows[predictions.category_codes[rows] == category][:_MOST_TRIES]
-        made = (_card(predictions, products[row], codes[row], int(row)) for row in rows)
+        made = (_card(predictions, products[row], int(row)) for row in rows)
         return tuple(islice((card for card in made if card), num_cards))
 
     groups = [
@@ -99,10 +99,8 @@ def _ranked(confidence: NDArray[np.floating], chosen: NDArray[np.bool_]) -> NDAr
     return rows[np.argsort(-confidence[rows], kind="stable")]
 
 
-def _card(
-    predictions: Predictions, product: Product, codes: NDArray[np.int64], row: int
-) -> Card | None:
-    """The card of one row, whose labels are `codes` (A); None without a photo that can be read."""
+def _card(predictions: Predictions, product: Product, row: int) -> Card | None:
+    """The card of one row; None without a photo that can be read."""
     photo = thumbnail(product)
     if photo is None:
         return None
@@ -112,7 +110,7 @@ def _card(
             attribute=head.attribute,
             value=head.values[predictions.top[row, slot]],
             confidence=float(predictions.confidence[row, slot]),
-            label=head.values[codes[slot]] if codes[slot] >= 0 else None,
+            label=product.labels.get(head.attribute),
         )
         for slot, head in enumerate(heads)
         if head.values

@@ -5,9 +5,10 @@ the mean of the harmonic means over a category's heads, then over categories.
 
 Micro-F1 of a single-label classifier is its accuracy. Macro-F1 is the mean over the values that
 occur as a label or as a prediction, as scikit-learn has it. No answer is a wrong answer, and not a
-value of its own. Heads without a known label are left out.
+value of its own. A label that the taxonomy does not list is answered wrongly by any answer; all such
+labels of a head together are one value more. Heads without a known label are left out.
 
-Shapes: N products, A slots, H heads, V values, R bootstrap resamples.
+Shapes: N products, A slots, H heads, V values (one more for those off the list), R resamples.
 """
 
 from collections.abc import Sequence
@@ -24,6 +25,9 @@ from facetry.product import Product
 from facetry.taxonomy import Taxonomy
 
 Codes = NDArray[np.integer]
+
+OFF_LIST = np.iinfo(np.int64).max
+"""The code of a label that the taxonomy does not list: no answer equals it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,13 +114,18 @@ class Answers:
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """How often each label met each answer (H, V, V + 1); the last answer is "none"."""
+        """How often each label met each answer (H, V, V + 1).
+
+        The last label is any off the list, the last answer is "none".
+        """
         return self._counts(np.ones(len(self.rows)))
 
     def _counts(self, weights: NDArray[np.floating | np.integer]) -> NDArray[np.int64]:
-        shape = (self.taxonomy.num_heads, self.taxonomy.num_values, self.taxonomy.num_values + 1)
-        answers = np.where(self.predicted < 0, self.taxonomy.num_values, self.predicted)
-        cells = np.ravel_multi_index((self.heads, self.labels, answers), shape)
+        off_list, none = self.taxonomy.num_values, self.taxonomy.num_values + 1
+        shape = (self.taxonomy.num_heads, off_list + 1, none + 1)
+        labels = np.where(self.labels == OFF_LIST, off_list, self.labels)
+        answers = np.where(self.predicted < 0, none, self.predicted)
+        cells = np.ravel_multi_index((self.heads, labels, answers), shape)
         return np.bincount(cells, weights, minlength=np.prod(shape)).reshape(shape).astype(np.int64)
 
     def resampled(self, num_resamples: int, seed: int) -> NDArray[np.float64]:
@@ -170,11 +179,11 @@ def total(taxonomy: Taxonomy, per_head: NDArray[np.float64]) -> float:
 
 
 def majority_counts(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """What `counts` would be had every head answered its most frequent label."""
+    """What `counts` would be had every head answered its most frequent listed value."""
     labelled = counts.sum(axis=-1)  # H V
     answers = np.zeros_like(counts)
     np.put_along_axis(
-        answers, labelled.argmax(axis=-1)[:, None, None], labelled[..., None], axis=-1
+        answers, labelled[:, :-1].argmax(axis=-1)[:, None, None], labelled[..., None], axis=-1
     )
     return answers
 
@@ -224,7 +233,7 @@ def score_predictions(
 
 
 def encode_labels(taxonomy: Taxonomy, products: Sequence[Product]) -> NDArray[np.int64]:
-    """Labels as indices into the head's values (N, A); -1 for none or an unknown one."""
+    """Labels as indices into the head's values (N, A); -1 for none, OFF_LIST for an unlisted one."""
     codes = np.full((len(products), taxonomy.num_slots), -1)
     places = {
         (head.category, head.attribute): (
@@ -236,7 +245,7 @@ def encode_labels(taxonomy: Taxonomy, products: Sequence[Product]) -> NDArray[np
     }
     for row, product in enumerate(products):
         for attribute, value in product.labels.items():
-            slot, values = places.get((product.category, attribute), (0, {}))
-            if value in values:
-                codes[row, slot] = values[value]
+            if (product.category, attribute) in places:
+                slot, values = places[product.category, attribute]
+                codes[row, slot] = values.get(value, OFF_LIST)
     return codes

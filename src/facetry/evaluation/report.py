@@ -119,8 +119,7 @@ def head_sections(scores: Scores) -> list[tuple[CategoryScore, list[HeadScore]]]
     """Each category's figures with its heads."""
     heads = groupby(scores.heads, key=lambda head: head.category)
     return [
-        (category, list(group))
-        for category, (_, group) in zip(scores.by_category(), heads, strict=True)
+        (category, list(group)) for category, (_, group) in zip(scores.by_category(), heads, strict=True)
     ]
 
 

@@ -1,5 +1,6 @@
 """Scores for the terminal and for other programs."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from math import isfinite
@@ -9,7 +10,9 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from facetry.evaluation.metrics import Scores
+from facetry.evaluation.metrics import OFF_LIST, Scores, encode_labels
+from facetry.predictions import Predictions
+from facetry.product import Product
 
 
 def scores_table(scores: Scores, *, per_head: bool = False) -> Table:
@@ -25,15 +28,11 @@ def _category_table(scores: Scores) -> Table:
     for each in scores.by_category():
         counts = (f"{each.num_heads:,}", f"{each.num_labels:,}")
         gain = _figure(each.score - each.baseline, "+.3f")
-        table.add_row(
-            Text(each.category), *counts, _figure(each.score), _figure(each.baseline), gain
-        )
+        table.add_row(Text(each.category), *counts, _figure(each.score), _figure(each.baseline), gain)
     table.add_section()
     counts = (f"{len(scores.heads):,}", f"{scores.num_labels:,}")
     gain = _figure(scores.total - scores.baseline, "+.3f")
-    table.add_row(
-        "Total", *counts, _figure(scores.total), _figure(scores.baseline), gain, style="bold"
-    )
+    table.add_row("Total", *counts, _figure(scores.total), _figure(scores.baseline), gain, style="bold")
     return table
 
 
@@ -65,8 +64,7 @@ def _table(scores: Scores, names: Sequence[str], figures: Sequence[str]) -> Tabl
     low, high = (_figure(bound) for bound in scores.interval)
     table = Table(
         box=box.SIMPLE_HEAD,
-        caption=f"95% interval of the total: {low} to {high}. "
-        "Baseline: always the most frequent value.",
+        caption=f"95% interval of the total: {low} to {high}. Baseline: always the most frequent value.",
         caption_justify="left",
     )
     for name in names:
@@ -78,6 +76,27 @@ def _table(scores: Scores, names: Sequence[str], figures: Sequence[str]) -> Tabl
 
 def _figure(value: float, form: str = ".3f") -> str:
     return format(value, form) if isfinite(value) else "-"
+
+
+def unscored_line(predictions: Predictions, products: Sequence[Product]) -> str:
+    """What the score holds against the predictor or leaves out, in one line; "" if nothing.
+
+    Rows of the two belong together.
+    """
+    num_off_list = int((encode_labels(predictions.taxonomy, products) == OFF_LIST).sum())
+    is_known = predictions.category_codes >= 0
+    unread = Counter(
+        problem
+        for problem, known in zip(predictions.problems, is_known, strict=True)
+        if problem and known
+    )
+    reasons = ", ".join(f"{problem}: {count:,}" for problem, count in unread.most_common())
+    counts = {
+        "labels are not in the model's taxonomy (scored as wrong)": num_off_list,
+        "products are of an unknown category (not scored)": int((~is_known).sum()),
+        f"products have no readable photo (scored as wrong; {reasons})": unread.total(),
+    }
+    return ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
 
 
 def scores_json(scores: Scores) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from facetry.images.ahead import batched
 from facetry.images.augment import Augmentation, Augmenter
 from facetry.images.decode import decode, read_photo
-from facetry.images.loader import load
+from facetry.images.loader import NUM_DECODERS, load, load_batches
 from facetry.images.preprocess import preprocess
 from facetry.images.store import PhotoStore
 
@@ -14,6 +14,8 @@ __all__ = [
     "Augmentation",
     "Augmenter",
     "load",
+    "load_batches",
+    "NUM_DECODERS",
     "batched",
     "PhotoStore",
 ]

@@ -66,9 +66,7 @@ def read_photo(
     return decode(data, max_pixels=max_pixels, jpeg_decoder=jpeg_decoder)
 
 
-def decode(
-    data: bytes, *, max_pixels: int = MAX_PIXELS, jpeg_decoder: JpegDecoder = "pillow"
-) -> Pixels:
+def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, jpeg_decoder: JpegDecoder = "pillow") -> Pixels:
     """The photo upright, in sRGB, on white where it is transparent; an animation's first frame.
 
     `jpeg_decoder="torchvision"` is for callers that need torch anyway. Above 178 million pixels

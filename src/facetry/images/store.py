@@ -87,9 +87,7 @@ class PhotoStore:
     def _decode_batches(self, order: Sequence[Indices], prefetch: int) -> Iterator[Pixels]:
         wanted = (self._products[index] for indices in order for index in indices.tolist())
         longest = max(map(len, order), default=0)
-        decoding = load(
-            wanted, [self.spec], num_workers=self.num_workers, prefetch=prefetch * longest
-        )
+        decoding = load(wanted, [self.spec], num_workers=self.num_workers, prefetch=prefetch * longest)
         with closing(decoding) as loaded:
             for indices in order:
                 # One stream over all batches, so that threads do not idle between two of them.

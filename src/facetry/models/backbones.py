@@ -27,13 +27,25 @@ _PREFIXES = ("visual.", "backbone.tower.")
 
 
 class Backbone(nn.Module):
-    """An image tower with its preprocessing: `uint8` photos (B, 3, S, S) in, features (B, D) out."""
+    """An image tower with its preprocessing: `uint8` photos (B, 3, S, S) in, features (B, D) out.
+
+    A tower that `is_pretrained` keeps its batch norms' statistics while its weights are trained:
+    those of a small batch of few categories are worth less than what it brought along.
+    """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, tower: nn.Module, preprocess: Preprocess, feature_size: int) -> None:
+    def __init__(
+        self,
+        tower: nn.Module,
+        preprocess: Preprocess,
+        feature_size: int,
+        *,
+        is_pretrained: bool = False,
+    ) -> None:
         super().__init__()
+        self.is_pretrained = is_pretrained
         # Convolutions run up to 1.5 times faster with channels last; a ViT does not care.
         self.tower = tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.preprocess = preprocess
@@ -41,6 +53,15 @@ class Backbone(nn.Module):
         for name in ("mean", "std"):
             channels = torch.tensor(getattr(preprocess, name)).view(1, 3, 1, 1) * 255
             self.register_buffer(name, channels, persistent=False)
+
+    def train(self, mode: bool = True) -> "Backbone":
+        """Switch to training or evaluation; kept statistics stay as they are."""
+        super().train(mode)
+        if self.is_pretrained:
+            for module in self.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):  # noqa: SLF001 - the base of all
+                    module.eval()
+        return self
 
     def forward(self, photos: Tensor) -> Tensor:
         """Normalise and embed."""
@@ -75,14 +96,15 @@ def build_backbone(config: BackboneConfig, image: ImageConfig, *, with_weights: 
             f"{card.name} cannot be built with {config.options} at size {image.size_px}: {error}",
             hint="backbone.options must be known to the library, and image.size_px suit the model.",
         ) from error
-    if with_weights and config.weights != "none":
+    is_pretrained = config.weights != "none"
+    if with_weights and is_pretrained:
         load_weights(tower.module, _weights_file(card, config))
     wanted = {name: value for name, value in image.model_dump().items() if value is not None}
     numbers = {_FIELDS[key]: value for key, value in tower.numbers.items() if key in _FIELDS and value}
     preprocess = Preprocess.model_validate(
         {**_OWN_NUMBERS, "size_px": tower.image_size_px, **numbers, **wanted}
     )
-    return Backbone(tower.module, preprocess, tower.feature_size)
+    return Backbone(tower.module, preprocess, tower.feature_size, is_pretrained=is_pretrained)
 
 
 def load_weights(tower: nn.Module, path: Path) -> None:

@@ -148,11 +148,12 @@ def find_card(name: str) -> BackboneCard:
             f"Unknown backbone {name!r}.",
             hint=f"{nearest(name, CARDS)} Any other is named open_clip:NAME or timm:NAME.",
         )
+    architecture, _, tag = model.partition(".") if library == "timm" else (model, "", "")
     return BackboneCard(
         name=name,
         library="open_clip" if library == "open_clip" else "timm",
-        model=model,
-        tag=None,
+        model=architecture,
+        tag=tag or None,
         feature_size=0,
         image_size_px=0,
         licence="see the weights' source",

@@ -20,6 +20,7 @@ from facetry.files import listing, sha256, write_text, writing
 from facetry.models.backbones import build_backbone
 from facetry.models.classifier import Classifier
 from facetry.models.config import BackboneConfig, HeadsConfig, ImageConfig
+from facetry.models.device import pick_device
 from facetry.models.heads import Heads
 from facetry.product import Preprocess
 from facetry.taxonomy import Taxonomy
@@ -89,11 +90,15 @@ def load_classifier(folder: Path) -> Classifier:
         classifier.load_state_dict(state)
     except RuntimeError as error:
         raise ModelFolderError(f"{folder}: {WEIGHTS} does not fit {RECIPE}: {error}") from error
-    return classifier.eval()
+    return classifier.to(pick_device()).eval()
 
 
 def seal(folder: Path) -> None:
-    """Write the checksums of all files, which makes the folder a model folder."""
+    """Write the checksums of all files, which makes the folder a model folder.
+
+    Not of what training needed or logged, which is not part of the model, nor of members, which
+    have sums of their own.
+    """
     own = listing(folder, lambda path: _is_own(folder, path))
     sums = {path.relative_to(folder).as_posix(): sha256(path) for path in own}
     write_text(folder / CHECKSUMS, json.dumps({"format": FORMAT, "files": sums}, indent=1))
@@ -108,7 +113,8 @@ def open_folder(folder: Path) -> str:
     """
     if not (folder / CHECKSUMS).is_file():
         what = "has no checksums.json: it was never finished" if folder.is_dir() else "does not exist"
-        raise ModelFolderError(f"The model folder {str(folder)!r} {what}.")
+        hint = "Name the folder that `facetry train` wrote with --out; the same command finishes one."
+        raise ModelFolderError(f"The model folder {str(folder)!r} {what}.", hint=hint)
     try:
         content = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
         version, sums = int(content["format"]), dict(content["files"])
@@ -147,6 +153,5 @@ def _verify(path: Path, expected: str) -> None:
 
 
 def _is_own(folder: Path, path: Path) -> bool:
-    """Whether a file belongs to this folder rather than to a member's, which has its own sums."""
     inner = path.relative_to(folder).parts
-    return path.name != CHECKSUMS and inner[0] != "members"
+    return path.name != CHECKSUMS and inner[0] not in {"members", "training"}

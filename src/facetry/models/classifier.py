@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from facetry.models.backbones import Backbone
-from facetry.models.heads import Heads
+from facetry.models.device import computing
+from facetry.models.heads import Heads, probabilities
 from facetry.predictions import Predictions, category_codes
 from facetry.product import Preprocess, Product
 from facetry.taxonomy import Taxonomy
@@ -49,14 +50,15 @@ class Classifier(nn.Module):
         """Predict all products as one batch; leaves the classifier in evaluation mode."""
         codes = category_codes(self.taxonomy, [product.category for product in products])
         shape = (len(products), self.taxonomy.num_slots, self.taxonomy.num_values)
-        probabilities = np.zeros(shape, dtype=np.float32)
+        predicted = np.zeros(shape, dtype=np.float32)
         rows = [row for row, each in enumerate(products) if not each.problem and codes[row] >= 0]
         if rows:
             photos = np.stack([products[row].pixels[self.backbone.preprocess] for row in rows])
-            features = self.eval().backbone(torch.from_numpy(photos).to(self.device))
-            predicted = self.heads.probabilities(features, torch.from_numpy(codes[rows]))
-            probabilities[rows] = predicted.cpu().numpy()
-        return Predictions.of(self.taxonomy, products, probabilities)
+            with computing("auto", self.device):
+                batch = torch.from_numpy(photos).to(self.device)
+                logits = self.eval()(batch, torch.from_numpy(codes[rows]))
+            predicted[rows] = probabilities(logits).cpu().numpy()
+        return Predictions.of(self.taxonomy, products, predicted)
 
     def with_taxonomy(self, taxonomy: Taxonomy) -> "Classifier":
         """The same classifier for another taxonomy: heads that both have keep their weights."""

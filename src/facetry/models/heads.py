@@ -130,10 +130,6 @@ class Heads(nn.Module):
                 logits[rows] = functional.pad(own, padding, value=-math.inf).to(logits.dtype)
         return logits
 
-    def probabilities(self, features: Tensor, categories: Tensor) -> Tensor:
-        """Probabilities (B, A, V), 0 in padding."""
-        return probabilities(self(features, categories))
-
     @torch.no_grad()
     def adapted(self, taxonomy: Taxonomy) -> "Heads":
         """Heads for another taxonomy: those it shares keep their weights, value by value."""

@@ -15,15 +15,13 @@ from torch import Tensor
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split import Split
 from facetry.errors import TrainingError
-from facetry.images import Augmenter, PhotoStore
+from facetry.images import NUM_DECODERS, Augmenter, PhotoStore
 from facetry.models.backbones import Backbone
+from facetry.models.device import computing
 from facetry.product import Preprocess, ProductId
 from facetry.progress import Reporter
 
 Rows = NDArray[np.int64]
-
-NUM_DECODERS = 2
-"""Threads that decode photos: more than the backbone leaves idle only get in its way."""
 
 
 class Inputs(Protocol):
@@ -137,6 +135,8 @@ def embed(backbone: Backbone, examples: Examples, device: torch.device, reporter
     with reporter.bar("Embedding photos", len(examples.store.readable)) as advance:
         for rows, pixels in zip(order, examples.store.batches(order), strict=True):
             batch = torch.from_numpy(pixels).to(device)
-            features[torch.from_numpy(rows)] = backbone(batch).float().cpu()
+            with computing("auto", device):
+                embedded = backbone(batch)
+            features[torch.from_numpy(rows)] = embedded.float().cpu()
             advance(len(rows))
     return features

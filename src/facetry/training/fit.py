@@ -3,8 +3,9 @@
 Shapes: B products in a batch, A slots, V values.
 """
 
+import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,14 +15,14 @@ from torch import Tensor, nn
 
 from facetry.errors import NonFiniteLoss
 from facetry.evaluation.metrics import Answers, harmonic_means, total
+from facetry.models.device import computing
 from facetry.models.heads import known_loss, probabilities
+from facetry.progress import Advance
 from facetry.taxonomy import Taxonomy
 from facetry.training.config import TrainingConfig
 from facetry.training.data import Examples, Inputs, Rows, epoch_order, in_batches
-from facetry.training.optimiser import compute_dtype, rate_factor, set_rates
+from facetry.training.optimiser import rate_factor, set_rates
 from facetry.training.state import TrainingState, write_log
-
-OnStep = Callable[[int, float], None]
 
 MAX_SAVING_SHARE = 0.1
 """Epochs so short that saving would take a larger share of the time are not all saved."""
@@ -45,10 +46,10 @@ class Run:
         return -(-len(self.examples.train) // self.config.batch_size)
 
 
-def fit(run: Run, state: TrainingState, on_step: OnStep) -> None:
+def fit(run: Run, state: TrainingState, on_step: Advance) -> None:
     """Train from where `state` is to the last epoch, saving as it goes.
 
-    `on_step` is told the number of products and the loss of each step.
+    `on_step` is told the number of products of each step.
 
     Raises:
         NonFiniteLoss: the loss became NaN or infinite; the last checkpoint is kept.
@@ -63,7 +64,7 @@ def fit(run: Run, state: TrainingState, on_step: OnStep) -> None:
         losses = []
         for step, (rows, inputs) in enumerate(load(run, order, state.epoch)):
             losses.append(take_step(run, state, rows, inputs, step))
-            on_step(len(rows), losses[-1])
+            on_step(len(rows))
 
         score = validate(run, state.model)
         state.keep_best(score)
@@ -102,16 +103,21 @@ def take_step(run: Run, state: TrainingState, rows: Rows, inputs: Tensor, step: 
     factor = rate_factor(run.config, state.epoch * run.steps_per_epoch + step, run.steps_per_epoch)
     set_rates(optimiser, factor)
     index = torch.from_numpy(rows)
-    with computing(run):
+    with computing(run.config.precision, run.device):
         logits = model(inputs, run.examples.categories[index])
     loss = known_loss(logits, run.examples.labels[index].to(run.device))
     if not torch.isfinite(loss):
-        raise NonFiniteLoss(_describe(run, state, rows, step, loss.item()), hint=_NON_FINITE_HINT)
+        raise NonFiniteLoss(
+            _describe(run, state, rows, step, f"loss is {loss.item()}"), hint=_NON_FINITE_HINT
+        )
     optimiser.zero_grad(set_to_none=True)
     scaler.scale(loss).backward()
-    if run.config.clip_norm:
-        scaler.unscale_(optimiser)
-        nn.utils.clip_grad_norm_(model.parameters(), run.config.clip_norm)
+    scaler.unscale_(optimiser)
+    norm = nn.utils.clip_grad_norm_(model.parameters(), run.config.clip_norm or math.inf)
+    if not torch.isfinite(norm) and not scaler.is_enabled():  # a scaler passes over such a step
+        raise NonFiniteLoss(
+            _describe(run, state, rows, step, f"gradient is {norm.item()}"), hint=_NON_FINITE_HINT
+        )
     scaler.step(optimiser)
     scaler.update()
     return loss.item()
@@ -125,7 +131,7 @@ def validate(run: Run, model: nn.Module) -> float:
     order = in_batches(rows, max(run.config.batch_size, 64))
     tops = [torch.empty(0, run.taxonomy.num_slots, dtype=torch.int64)]
     for batch, inputs in zip(order, run.inputs.batches(order, epoch=None), strict=True):
-        with computing(run):
+        with computing(run.config.precision, run.device):
             logits = model(inputs, run.examples.categories[torch.from_numpy(batch)])
         tops.append(probabilities(logits).argmax(dim=-1).cpu())
     index = torch.from_numpy(rows)
@@ -134,17 +140,11 @@ def validate(run: Run, model: nn.Module) -> float:
     return total(run.taxonomy, harmonic_means(answers.counts))
 
 
-def computing(run: Run) -> torch.autocast:
-    """Mixed precision where the recipe and the device ask for it."""
-    dtype = compute_dtype(run.config.precision, run.device)
-    return torch.autocast(run.device.type, dtype, enabled=dtype != torch.float32)
-
-
 _NON_FINITE_HINT = """The last checkpoint is kept.
 Try a lower learning rate, more warm-up or fp32, with a new --out."""
 
 
-def _describe(run: Run, state: TrainingState, rows: Rows, step: int, loss: float) -> str:
+def _describe(run: Run, state: TrainingState, rows: Rows, step: int, what: str) -> str:
     ids = ", ".join(str(run.examples.ids[row]) for row in rows[:8])
     more = ", ..." if len(rows) > 8 else ""
-    return f"The loss is {loss} at epoch {state.epoch + 1}, step {step + 1} (products {ids}{more})."
+    return f"The {what} at epoch {state.epoch + 1}, step {step + 1} (products {ids}{more})."

@@ -1,4 +1,4 @@
-"""The optimiser, its learning rates over time, and the numbers a device computes in."""
+"""The optimiser and its learning rates over time."""
 
 import bisect
 from collections.abc import Iterable
@@ -46,16 +46,3 @@ def set_rates(optimiser: torch.optim.Optimizer, factor: float) -> None:
     """Apply a factor to every group's own rate."""
     for group in optimiser.param_groups:
         group["lr"] = group["initial_lr"] * factor
-
-
-def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """The number format of matrix products for a recipe's `precision` on a device."""
-    if precision == "auto":
-        has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
-        return torch.bfloat16 if has_bf16 else torch.float32
-    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-
-
-def pick_device() -> torch.device:
-    """The GPU where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

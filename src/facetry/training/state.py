@@ -96,7 +96,7 @@ class TrainingState:
 def write_log(folder: Path, history: list[dict[str, float]]) -> None:
     """Write the log of all epochs so far as `log.csv` and `log.jsonl`."""
     with writing(folder / "log.jsonl") as draft:
-        draft.write_text("".join(json.dumps(row) + "\n" for row in history), encoding="utf-8")
+        draft.write_text("".join(f"{_json_row(row)}\n" for row in history), encoding="utf-8")
     with (
         writing(folder / "log.csv") as draft,
         draft.open("w", encoding="utf-8", newline="") as file,
@@ -104,6 +104,11 @@ def write_log(folder: Path, history: list[dict[str, float]]) -> None:
         writer = csv.DictWriter(file, fieldnames=list(history[0]) if history else [])
         writer.writeheader()
         writer.writerows(history)
+
+
+def _json_row(row: Mapping[str, float]) -> str:
+    """A row as JSON, which knows no NaN."""
+    return json.dumps({key: None if math.isnan(value) else value for key, value in row.items()})
 
 
 def _rng_states() -> dict[str, Any]:

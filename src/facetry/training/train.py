@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split import Split
@@ -16,6 +16,7 @@ from facetry.files import writing
 from facetry.images import Augmenter
 from facetry.models.checkpoint import build_classifier, save_classifier
 from facetry.models.classifier import Classifier
+from facetry.models.device import compute_dtype, pick_device
 from facetry.progress import Reporter
 from facetry.recipe import ClassifierRecipe
 from facetry.training.data import (
@@ -27,7 +28,7 @@ from facetry.training.data import (
     read_examples,
 )
 from facetry.training.fit import Run, fit
-from facetry.training.optimiser import build_optimiser, compute_dtype, pick_device
+from facetry.training.optimiser import build_optimiser
 from facetry.training.state import STATE, TrainingState
 
 
@@ -66,19 +67,15 @@ def train_classifier(
         reporter.say(f"Going on after epoch {state.epoch} of {recipe.training.epochs}.")
     total = len(examples.train) * (recipe.training.epochs - state.epoch)
     with reporter.bar("Training", total) as advance:
-        fit(run, state, lambda count, _loss: advance(count))
+        fit(run, state, advance)
     model.load_state_dict(state.best_weights)
     save_classifier(folder, classifier)
     return classifier.eval()
 
 
-def clear_state(folder: Path) -> None:
-    """Remove what only an unfinished training needs; the logs stay."""
-    for name in (STATE, _FEATURES):
-        (folder / "training" / name).unlink(missing_ok=True)
-
-
 _FEATURES = "features.safetensors"
+UNFINISHED = (STATE, _FEATURES)
+"""What only an unfinished training needs, in its folder `training`."""
 
 
 def _what_to_fit(
@@ -92,12 +89,20 @@ def _what_to_fit(
     if not recipe.backbone.frozen:
         augmenter = Augmenter(recipe.augment, recipe.seed)
         return classifier, PhotoInputs(examples.store, augmenter, classifier.device)
-    path = folder / _FEATURES
-    if not path.is_file():
-        features = embed(classifier.backbone, examples, classifier.device, reporter)
-        with writing(path) as draft:
-            save_file({"features": features}, draft)
-    return classifier.heads, FeatureInputs(load_file(path)["features"].to(classifier.device))
+    features = _features(classifier, examples, folder / _FEATURES, reporter)
+    return classifier.heads, FeatureInputs(features.to(classifier.device))
+
+
+def _features(classifier: Classifier, examples: Examples, path: Path, reporter: Reporter) -> Tensor:
+    """The stored features (N, D), made anew unless they are of the same readable photos."""
+    readable = torch.from_numpy(examples.store.readable)
+    stored = load_file(path) if path.is_file() else {}
+    if stored and torch.equal(stored["readable"], readable):
+        return stored["features"]
+    features = embed(classifier.backbone, examples, classifier.device, reporter)
+    with writing(path) as draft:
+        save_file({"features": features, "readable": readable}, draft)
+    return features
 
 
 def _scaler(recipe: ClassifierRecipe, device: torch.device) -> torch.amp.GradScaler:

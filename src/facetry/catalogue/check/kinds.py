@@ -6,6 +6,7 @@ Errors stop training and prediction; warnings lose rows or labels; notes are wor
 from dataclasses import dataclass
 from typing import Literal
 
+from facetry.catalogue.photos import NAME_PHOTO_FOLDER
 from facetry.errors import PhotoProblem
 
 Severity = Literal["error", "warning", "note"]
@@ -55,7 +56,7 @@ UNKNOWN_CATEGORY = Kind(
 UNKNOWN_VALUE = Kind(
     name="unknown value",
     severity="warning",
-    what="{value!r} is not a value of {category} / {attribute}; it counts as no label.",
+    what="{value!r} is not a value of {category} / {attribute}; it is scored as wrong.",
     advice="Correct it, or add it to the taxonomy.",
     by=("category", "attribute", "value"),
 )
@@ -82,6 +83,7 @@ WRONG_LENGTH = Kind(
 )
 
 _PHOTO_ADVICE = {
+    PhotoProblem.NO_FOLDER: NAME_PHOTO_FOLDER,
     PhotoProblem.NONE_GIVEN: "Name the photo, or give the product an id.",
     PhotoProblem.MISSING: "Check the photo folder and how its files are named.",
     PhotoProblem.OUTSIDE: "Name photos relative to the photo folder, without '..'.",

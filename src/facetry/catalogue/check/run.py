@@ -10,6 +10,7 @@ from facetry.catalogue.check.photos import PhotoCheck, PhotoFindings, check_phot
 from facetry.catalogue.check.report import CheckReport, Problem, Summary, make_report
 from facetry.catalogue.check.rows import Listed, RowCheck, Rules, find_repeated
 from facetry.catalogue.check.structure import Structure, look_at_structure
+from facetry.catalogue.photos import NAME_PHOTO_FOLDER
 from facetry.catalogue.table import collect, collect_batches, scan, tidy
 from facetry.progress import SILENT, Reporter
 from facetry.taxonomy import Taxonomy
@@ -102,10 +103,10 @@ def _lacking(
     elif how != "none" and catalogue.source.images is None:
         problems.append(
             Problem(
-                severity="note",
+                severity="error",
                 kind="no photo folder",
-                what="There is no photo folder: photos were not checked.",
-                advice="Name it with --images, or as `images` in catalogue.yaml.",
+                what="There is no photo folder.",
+                advice=NAME_PHOTO_FOLDER,
             )
         )
     return problems

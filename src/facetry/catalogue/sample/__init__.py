@@ -1,6 +1,13 @@
 """The drawn catalogue: garments with the challenge's categories, labels, gaps and faults."""
 
 from facetry.catalogue.sample.config import FaultRates, SampleConfig, SampleSummary
-from facetry.catalogue.sample.write import draw_catalogue
+from facetry.catalogue.sample.write import draw_catalogue, require_drawn, require_free
 
-__all__ = ["FaultRates", "SampleConfig", "SampleSummary", "draw_catalogue"]
+__all__ = [
+    "FaultRates",
+    "SampleConfig",
+    "SampleSummary",
+    "draw_catalogue",
+    "require_drawn",
+    "require_free",
+]

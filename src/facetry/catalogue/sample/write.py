@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import polars as pl
 
@@ -15,10 +15,14 @@ from facetry.catalogue.sample.facts import load_facts
 from facetry.catalogue.sample.labels import MISSING, Indices
 from facetry.catalogue.sample.plan import Block, Plan, plan_products
 from facetry.catalogue.sample.press import print_photos
+from facetry.catalogue.vocabulary import write_attribute_list
 from facetry.errors import CatalogueError
+from facetry.taxonomy import Taxonomy
 
 NUM_COLUMNS: Final = 10
 """The table's label columns; a category with fewer attributes leaves the rest blank."""
+
+_ABOUT: Final = "truth.json"
 
 
 def draw_catalogue(
@@ -41,14 +45,44 @@ def draw_catalogue(
     return summary
 
 
-@contextmanager
-def _whole(out: Path) -> Iterator[Path]:
-    """A folder beside `out` that becomes `out` at the end, or goes when something fails."""
+def require_free(out: Path) -> None:
+    """Refuse to draw into `out` if something is there.
+
+    Raises:
+        CatalogueError: `out` exists and is not an empty folder.
+    """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise CatalogueError(
             f"{str(out)!r} exists and is not an empty folder.",
             hint="Name a folder that does not exist yet, or delete this one.",
         )
+
+
+def require_drawn(folder: Path, config: SampleConfig) -> None:
+    """Refuse a folder that was not drawn from `config`.
+
+    Raises:
+        CatalogueError: another drawn catalogue, or none.
+    """
+    hint = "Name another folder, or delete this one."
+    try:
+        about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CatalogueError(f"{str(folder)!r} is not a drawn catalogue.", hint=hint) from error
+    asked = _asked(config)
+    differing = [
+        f"{key} {about.get(key)}, not {asked[key]}" for key in asked if about.get(key) != asked[key]
+    ]
+    if differing:
+        raise CatalogueError(
+            f"{str(folder)!r} holds another drawn catalogue: {'; '.join(differing)}.", hint=hint
+        )
+
+
+@contextmanager
+def _whole(out: Path) -> Iterator[Path]:
+    """A folder beside `out` that becomes `out` at the end, or goes when something fails."""
+    require_free(out)
     partial = out.parent / f".{out.name}.{os.getpid()}.partial"
     partial.mkdir(parents=True)
     try:
@@ -65,13 +99,8 @@ def _write_tables(plan: Plan, folder: Path) -> None:
     test = [_id_rows(block) for block in plan.split("test")]
     pl.concat(test).write_csv(folder / "test.csv")
     facts = sorted(load_facts().values(), key=lambda each: each.splits["train"].first_id)
-    pl.DataFrame(
-        {
-            "Category": [each.name for each in facts],
-            "No_of_attribute": [len(each.heads) for each in facts],
-            "Attribute_list": [list(each.attributes) for each in facts],
-        }
-    ).write_parquet(folder / "category_attributes.parquet")
+    taxonomy = Taxonomy.of({each.name: dict.fromkeys(each.attributes, ()) for each in facts})
+    write_attribute_list(taxonomy, folder / "category_attributes.parquet")
 
 
 def _id_rows(block: Block) -> pl.DataFrame:
@@ -100,15 +129,19 @@ def _write_truth(plan: Plan, summary: SampleSummary, config: SampleConfig, folde
     truth = pl.concat([_truth_rows(block) for block in plan.blocks], how="diagonal")
     truth.write_parquet(folder / "truth.parquet")
     about = {
-        "seed": config.seed,
+        **_asked(config),
         "num_train": summary.num_train,
         "num_test": summary.num_test,
         "num_wrong_labels": summary.num_wrong_labels,
         "num_conflicting": summary.num_conflicting,
         "num_faults": dict(summary.num_faults),
-        "rates": config.rates.model_dump(),
     }
-    (folder / "truth.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    (folder / _ABOUT).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+
+
+def _asked(config: SampleConfig) -> dict[str, Any]:
+    """What the drawn files follow from."""
+    return config.model_dump(mode="json", exclude={"workers"})
 
 
 def _truth_rows(block: Block) -> pl.DataFrame:
