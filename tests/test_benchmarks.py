@@ -18,7 +18,7 @@ import pytest
 def test_ends_with_its_figures(
     capsys: pytest.CaptureFixture[str], name: str, arguments: list[str], figures: set[str]
 ) -> None:
-    importlib.import_module(f"benchmarks.{name}").main(["--quick", "--threads", "1", *arguments])
+    importlib.import_module(f"benchmarks.{name}").main(["--quick", "--threads", "2", *arguments])
     last = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert last["benchmark"] == name
     assert figures <= last.keys()

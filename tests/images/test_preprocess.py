@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import time
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
@@ -103,6 +104,15 @@ def test_training_and_evaluation_are_two_transforms(draw):
     assert mean_difference(trained.mean(axis=0), evaluated[0]) > 5
 
 
+def settled_num_threads() -> int:
+    """The number of threads once those that are ending have ended."""
+    last = -1
+    while (now := num_threads()) != last:
+        last = now
+        time.sleep(0.1)
+    return now
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
 def test_resizing_starts_no_threads(draw):
     """Each thread of the loader would otherwise start a team of torch's own."""
@@ -114,7 +124,7 @@ def test_resizing_starts_no_threads(draw):
     added: dict[str, int] = {}
 
     def count(name: str, work: Callable[[], object]) -> None:
-        before = num_threads()
+        before = settled_num_threads()
         work()
         added[name] = num_threads() - before
 
