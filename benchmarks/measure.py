@@ -1,5 +1,6 @@
 """Timing in alternation, and how figures are printed."""
 
+import argparse
 import gc
 import json
 import statistics
@@ -8,6 +9,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+
+
+def make_parser(about: str | None, *, quick: str) -> argparse.ArgumentParser:
+    """What every benchmark understands; `about` is its docstring, `quick` what is left out."""
+    parser = argparse.ArgumentParser(description=(about or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help=quick)
+    parser.add_argument("--threads", type=int, default=2)
+    return parser
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does,
 import torch
 
 from benchmarks.challenge import challenge_taxonomy
-from benchmarks.measure import Times, alternate, percent_cells, share_outside, show
+from benchmarks.measure import Times, alternate, make_parser, percent_cells, share_outside, show
 from benchmarks.photos import write_catalogue
 from facetry.batch.local import predict_table
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
@@ -31,10 +31,8 @@ from facetry.models.config import BackboneConfig, HeadsConfig, ImageConfig
 
 def main(arguments: list[str] | None = None) -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="32 photos, fewer rounds")
+    parser = make_parser(__doc__, quick="32 photos, fewer rounds")
     parser.add_argument("--backbone", default="ViT-B-32")
-    parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)

@@ -19,7 +19,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does,
 import torch
 
 from benchmarks.challenge import challenge_taxonomy, draw_labels
-from benchmarks.measure import Times, alternate, percent_cells, share_outside, show
+from benchmarks.measure import Times, alternate, make_parser, percent_cells, share_outside, show
 from benchmarks.photos import write_catalogue
 from facetry.catalogue.catalogue import open_catalogue
 from facetry.images import NUM_DECODERS, Augmentation, Augmenter, PhotoStore
@@ -59,11 +59,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="8 photos in a batch, fewer rounds")
+    parser = make_parser(__doc__, quick="8 photos in a batch, fewer rounds")
     parser.add_argument("--backbone", default="ViT-B-32")
     parser.add_argument("--in-memory", action="store_true", help="photos decoded before")
-    parser.add_argument("--threads", type=int, default=2)
     return parser.parse_args(arguments)
 
 

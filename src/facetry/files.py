@@ -59,22 +59,30 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextmanager
-def writing_folder(folder: Path) -> Iterator[Path]:
-    """A folder beside `folder` to fill, which takes its place at the end; on failure it goes."""
+def writing_folder(folder: Path, *, is_durable: bool = True) -> Iterator[Path]:
+    """A folder beside `folder` to fill, which takes its place at the end; on failure it goes.
+
+    See `place_folder` for `is_durable`.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = folder.with_name(f".{folder.name}.{os.getpid()}.draft")
     draft.mkdir()
     try:
         yield draft
-        place_folder(draft, folder)
+        place_folder(draft, folder, is_durable=is_durable)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def place_folder(draft: Path, folder: Path) -> None:
-    """Move a finished folder to its place; an older one there is replaced."""
-    for each in sorted(draft.rglob("*")):
-        sync(each)
+def place_folder(draft: Path, folder: Path, *, is_durable: bool = True) -> None:
+    """Move a finished folder to its place; an older one there is replaced.
+
+    If `is_durable`, every file is on disk before: wanted for what took work, slow for what is many
+    small files and can be made again.
+    """
+    if is_durable:
+        for each in sorted(draft.rglob("*")):
+            sync(each)
     if folder.exists():
         old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
         folder.rename(old)

@@ -76,8 +76,11 @@ def test_evaluate_says_what_it_cannot_score(
     assert "is not the table" in str(refused.exception)
     assert "--part all" in str(refused.exception)
     scored = run("evaluate", tiny_model, table, "--images", images, "--part", "all").output
-    assert "1 labels are not in the model's taxonomy (scored as wrong)" in scored
-    assert "1 products are of an unknown category (not scored)" in scored
+    assert "Labels not in the model's taxonomy, scored as wrong: 1" in scored
+    assert "products of an unknown category, not scored: 1" in scored
+
+    both = run("evaluate", tiny_model, table, "--part", "all", "--split", tiny_model / "split.parquet")
+    assert "--split has no say" in str(both.exception)
 
     blank = run("evaluate", tiny_model, drawn / "test.csv", "--part", "all")
     assert "no label to score against" in str(blank.exception)

@@ -111,8 +111,8 @@ def test_one_line_says_what_the_score_leaves_out() -> None:
         return unscored_line(Predictions.of(taxonomy, chosen, certain), chosen)
 
     assert line(products) == (
-        "1 labels are not in the model's taxonomy (scored as wrong), "
-        "2 products are of an unknown category (not scored), "
-        "1 products have no readable photo (scored as wrong; file not found: 1)"
+        "Labels not in the model's taxonomy, scored as wrong: 1; "
+        "products of an unknown category, not scored: 2; "
+        "products without a readable photo, scored as wrong (file not found: 1): 1"
     )
     assert line(products[-1:]) == ""

@@ -54,12 +54,16 @@ def _choose(opened: "Catalogue", model: Path, part: Part, split: Path | None) ->
     """The products of one part.
 
     Raises:
-        CatalogueError: there are none, none has a label, or the split is not one of this table.
+        CatalogueError: there are none, none has a label, or the split is of another table or has no say.
     """
     from facetry.build import SPLIT
     from facetry.catalogue.split import read_split
     from facetry.errors import CatalogueError
 
+    if part == "all" and split:
+        raise CatalogueError(
+            "--part all takes every product, so --split has no say.", hint="Leave one of them out."
+        )
     if part == "all":
         products = opened.products()
     else:

@@ -16,19 +16,14 @@ def cards_table() -> "Table":
 
     from facetry.models.cards import CARDS
 
-    table = Table(box=box.SIMPLE_HEAD)
-    for column in ("backbone", "library", "px", "features", "weights", "licence of the weights"):
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("backbone", "library", "px", "features", "weights"):
         is_number = column in {"px", "features"}
-        table.add_column(column, justify="right" if is_number else "left", overflow="fold")
+        table.add_column(column, justify="right" if is_number else "left", no_wrap=True)
+    table.add_column("licence of the weights", overflow="fold")
     for card in CARDS.values():
-        table.add_row(
-            card.name,
-            card.library,
-            str(card.image_size_px),
-            str(card.feature_size),
-            card.tag or "-",
-            card.licence,
-        )
+        numbers = str(card.image_size_px), str(card.feature_size)
+        table.add_row(card.name, card.library, *numbers, card.tag or "-", card.licence)
     return table
 
 

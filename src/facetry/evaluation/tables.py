@@ -92,11 +92,12 @@ def unscored_line(predictions: Predictions, products: Sequence[Product]) -> str:
     )
     reasons = ", ".join(f"{problem}: {count:,}" for problem, count in unread.most_common())
     counts = {
-        "labels are not in the model's taxonomy (scored as wrong)": num_off_list,
-        "products are of an unknown category (not scored)": int((~is_known).sum()),
-        f"products have no readable photo (scored as wrong; {reasons})": unread.total(),
+        "labels not in the model's taxonomy, scored as wrong": num_off_list,
+        "products of an unknown category, not scored": int((~is_known).sum()),
+        f"products without a readable photo, scored as wrong ({reasons})": unread.total(),
     }
-    return ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+    line = "; ".join(f"{what}: {count:,}" for what, count in counts.items() if count)
+    return line[:1].upper() + line[1:]
 
 
 def scores_json(scores: Scores) -> dict[str, Any]:

@@ -28,7 +28,6 @@ class BackboneCard:
     feature_size: int
     image_size_px: int
     licence: str
-    note: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -74,7 +73,6 @@ _CARDS = (
         feature_size=1024,
         image_size_px=224,
         licence="Apple ML Research Model (not open: research use only)",
-        note="the paper's first tower",
     ),
     BackboneCard(
         name="convnext_xxlarge",
@@ -84,7 +82,6 @@ _CARDS = (
         feature_size=1024,
         image_size_px=256,
         licence="MIT",
-        note="the paper's second tower",
     ),
     BackboneCard(
         name="coca_ViT-L-14",
@@ -103,7 +100,6 @@ _CARDS = (
         feature_size=1280,
         image_size_px=224,
         licence="Apache-2.0",
-        note="runs on any CPU",
     ),
     BackboneCard(
         name="nano_vit",
@@ -113,7 +109,6 @@ _CARDS = (
         feature_size=128,
         image_size_px=64,
         licence=_NO_WEIGHTS,
-        note="the first tower in miniature: demo and tests",
         settings=_NANO_VIT,
     ),
     BackboneCard(
@@ -124,7 +119,6 @@ _CARDS = (
         feature_size=192,
         image_size_px=64,
         licence=_NO_WEIGHTS,
-        note="the second tower in miniature: demo and tests",
         settings=_NANO_CONVNEXT,
     ),
 )

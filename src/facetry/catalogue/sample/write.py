@@ -1,10 +1,7 @@
 """Writes a drawn catalogue in the challenge's form, whole or not at all."""
 
 import json
-import os
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +14,7 @@ from facetry.catalogue.sample.plan import Block, Plan, plan_products
 from facetry.catalogue.sample.press import print_photos
 from facetry.catalogue.vocabulary import write_attribute_list
 from facetry.errors import CatalogueError
+from facetry.files import writing_folder
 from facetry.taxonomy import Taxonomy
 
 NUM_COLUMNS: Final = 10
@@ -38,7 +36,8 @@ def draw_catalogue(
     """
     plan = plan_products(config)
     summary = _summarise(plan, config, out)
-    with _whole(out) as folder:
+    require_free(out)
+    with writing_folder(out, is_durable=False) as folder:
         _write_tables(plan, folder)
         _write_truth(plan, summary, config, folder)
         print_photos(plan, folder, config, on_progress or (lambda _: None))
@@ -77,20 +76,6 @@ def require_drawn(folder: Path, config: SampleConfig) -> None:
         raise CatalogueError(
             f"{str(folder)!r} holds another drawn catalogue: {'; '.join(differing)}.", hint=hint
         )
-
-
-@contextmanager
-def _whole(out: Path) -> Iterator[Path]:
-    """A folder beside `out` that becomes `out` at the end, or goes when something fails."""
-    require_free(out)
-    partial = out.parent / f".{out.name}.{os.getpid()}.partial"
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        partial.replace(out)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
 
 
 def _write_tables(plan: Plan, folder: Path) -> None:
