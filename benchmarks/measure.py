@@ -108,6 +108,12 @@ def show(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], figures: Mapping[str, Any]
 ) -> None:
     """Print a table and, as the last line, the figures as one JSON object."""
+    show_table(title, columns, rows)
+    print(json.dumps(figures))
+
+
+def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table."""
     from rich.console import Console
     from rich.table import Table
 
@@ -117,7 +123,6 @@ def show(
     for row in rows:
         table.add_row(*row)
     Console().print(table)
-    print(json.dumps(figures))
 
 
 @contextmanager

@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> None:
         store = _photos(Path(folder), classifier, num_products, in_memory=options.in_memory)
         run, state = _set_up(Path(folder), classifier, store, batch_size)
         order = in_batches(run.examples.train, batch_size)
-        photos = [torch.from_numpy(run.examples.store.batch(rows)) for rows in order]
+        photos = [torch.from_numpy(store.batch(rows)) for rows in order]
         times = alternate(
             {
                 "whole step": functools.partial(_steps, run, state, order),
@@ -85,7 +85,6 @@ def _set_up(
         labels=torch.from_numpy(labels),
         train=store.readable,
         validation=np.arange(0),
-        store=store,
     )
     config = TrainingConfig(batch_size=batch_size)
     device = torch.device("cpu")

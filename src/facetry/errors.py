@@ -5,10 +5,13 @@ FacetryError                 every error a user can cause or meet
 ├── TaxonomyError            categories, attributes, values
 ├── RecipeError              a recipe's keys or values
 ├── ImageError               one photo that cannot be used; carries the reason as a `PhotoProblem`
+├── BackgroundError          a model that is to remove backgrounds and cannot
 ├── BackboneError            an unknown backbone, or weights that do not fit it
 │   └── WeightsUnavailable   weights that could not be fetched
 ├── ModelFolderError         a model folder that is missing, incomplete, damaged or too new
 ├── PredictorMismatch        predictors that cannot work together
+├── AuditError               an audit that cannot start or go on
+├── MissingExtra             a package that only some work needs is not installed
 └── TrainingError            training that cannot go on
     └── NonFiniteLoss        the loss became NaN or infinite
 """
@@ -66,6 +69,10 @@ class ImageError(FacetryError):
         self.problem = problem
 
 
+class BackgroundError(FacetryError):
+    """A model file that is to remove backgrounds, and is missing or cannot be used."""
+
+
 class BackboneError(FacetryError):
     """A backbone that is not known, or weights that do not fit it."""
 
@@ -80,6 +87,20 @@ class ModelFolderError(FacetryError):
 
 class PredictorMismatch(FacetryError):
     """Predictors that cannot work together, or on this catalogue."""
+
+
+class AuditError(FacetryError):
+    """An audit that cannot start or go on."""
+
+
+class MissingExtra(FacetryError):
+    """A package that only some work needs is not installed: `what` needs it, `extra` brings it."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(
+            f"{what} needs packages that are not installed.",
+            hint=f'Install it with: pip install "facetry[{extra}]"',
+        )
 
 
 class TrainingError(FacetryError):

@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ def writing(path: Path) -> Iterator[Path]:
     What stood at `path` before is intact until the new file is safely on disk.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.draft")
     try:
         yield draft
         draft.chmod(0o666 & ~_UMASK)  # some writers make their files private

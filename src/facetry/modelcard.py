@@ -1,6 +1,6 @@
 """The model card: the README of a model folder."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split import PARTS, Split
@@ -9,8 +9,17 @@ from facetry.models.cards import find_card
 from facetry.recipe import ClassifierRecipe, Recipe
 
 
-def model_card(recipe: Recipe, catalogue: Catalogue, split: Split, scores: Mapping[str, Scores]) -> str:
-    """Markdown: what the model is, what it saw, its scores per head, the licences of its weights."""
+def model_card(
+    recipe: Recipe,
+    catalogue: Catalogue,
+    split: Split,
+    scores: Mapping[str, Scores],
+    cleaning: Sequence[str] = (),
+) -> str:
+    """Markdown: what the model is, what it saw, its scores per head, the licences of its weights.
+
+    `cleaning` are sentences on what was done to the training labels.
+    """
     taxonomy = catalogue.taxonomy
     categories = ", ".join(taxonomy.categories)
     counts = ", ".join(f"{len(split.rows(part)):,} {part}" for part in PARTS)
@@ -22,6 +31,7 @@ def model_card(recipe: Recipe, catalogue: Catalogue, split: Split, scores: Mappi
         "| | |",
         "|---|---|",
         f"| data | {catalogue.source.table.name}: {counts} products |",
+        *(f"| cleaning | {sentence} |" for sentence in cleaning),
         *_licence_rows(recipe),
         "| licence of this model | that of its weights and of the data it learned from |",
         "",

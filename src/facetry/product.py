@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 Pixels = NDArray[np.uint8]
 ProductId = int | str
 Channels = tuple[float, float, float]
+Background = Literal["keep", "grabcut", "rembg"]
 
 
 class Preprocess(BaseModel):
@@ -23,6 +24,8 @@ class Preprocess(BaseModel):
     `resize`: `shortest` scales the shorter side to `size_px` and crops the centre; `squash` ignores
     the aspect ratio; `letterbox` scales the longer side and pads with white. `mean` and `std` are in
     the range 0 to 1 and are applied by the model itself, so that pixels travel as `uint8`.
+    `background`: whether what is not the product becomes white first, and how; see
+    `images.background`. `background_model` is rembg's model file.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -32,6 +35,8 @@ class Preprocess(BaseModel):
     std: Channels
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
     resize: Literal["shortest", "squash", "letterbox"] = "shortest"
+    background: Annotated[Background, Field(exclude_if=lambda how: how == "keep")] = "keep"
+    background_model: Annotated[Path | None, Field(exclude_if=lambda file: file is None)] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ Relative paths in a recipe count from the recipe's folder.
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
@@ -20,9 +20,17 @@ from facetry.catalogue.split import Seed, SplitConfig
 from facetry.errors import RecipeError, nearest
 from facetry.images.augment import Augmentation
 from facetry.models.config import BackboneConfig, HeadsConfig, ImageConfig
-from facetry.training.config import TrainingConfig
+from facetry.training.config import CleanConfig, TrainingConfig
 
 _MEMBER_NAME = re.compile(r"\w[\w.-]*")
+
+_FILES = (
+    ("backbone", "weights"),
+    ("image", "background_model"),
+    ("clean", "neighbour_backbone", "weights"),
+    ("clean", "repairs"),
+)
+_NO_FILES = {"hub", "none"}  # what else such a key may hold
 
 
 class ClassifierRecipe(BaseModel):
@@ -37,7 +45,13 @@ class ClassifierRecipe(BaseModel):
     heads: HeadsConfig = HeadsConfig()
     augment: Augmentation = Augmentation()
     training: TrainingConfig = TrainingConfig()
+    clean: CleanConfig = CleanConfig()
     split: SplitConfig = SplitConfig()
+
+    @property
+    def repairs(self) -> Path | None:
+        """The file with corrections of labels that the catalogue is to have."""
+        return self.clean.repairs
 
     def with_seed(self, seed: int) -> "ClassifierRecipe":
         """The same recipe with another seed."""
@@ -68,7 +82,14 @@ class EnsembleRecipe(BaseModel):
         wrong = [name for name in self.members if not _MEMBER_NAME.fullmatch(name)]
         if wrong or "ensemble" in self.members:
             raise ValueError("a member's name is of letters, digits, - _ . and not 'ensemble'")
+        if len({member.repairs for member in self.members.values()}) > 1:
+            raise ValueError("clean.repairs must be the same for all members: they share the labels")
         return self
+
+    @property
+    def repairs(self) -> Path | None:
+        """The file with corrections of labels that the catalogue is to have."""
+        return next(iter(self.members.values())).repairs
 
     def with_seed(self, seed: int) -> "EnsembleRecipe":
         """The same recipe with another seed, its members' too."""
@@ -170,12 +191,16 @@ def _known_keys(place: Sequence[str]) -> list[str]:
     while len(place) >= 2 and place[0] == "members":
         place = place[2:]
     models: list[type[BaseModel]] = [ClassifierRecipe, EnsembleRecipe]
-    if place:
-        annotation = ClassifierRecipe.model_fields[place[0]].annotation
-        models = (
-            [annotation] if isinstance(annotation, type) and issubclass(annotation, BaseModel) else []
-        )
+    for key in place:
+        fields = [model.model_fields[key] for model in models if key in model.model_fields]
+        models = [part for field in fields for part in _parts_of(field.annotation)]
     return [key for model in models for key in model.model_fields]
+
+
+def _parts_of(annotation: Any) -> list[type[BaseModel]]:
+    """The part of a recipe that a key holds; none for a plain value."""
+    candidates = (annotation, *get_args(annotation))  # an optional part is one of two
+    return [each for each in candidates if isinstance(each, type) and issubclass(each, BaseModel)]
 
 
 def _unshared(content: Any) -> Any:
@@ -197,20 +222,19 @@ def _completed(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_paths(content: dict[str, Any], base: Path) -> dict[str, Any]:
-    """The recipe with weight files found from the recipe's folder."""
-    if isinstance(content.get("members"), dict):
-        members = {
-            name: _with_paths(each, base)
-            for name, each in content["members"].items()
-            if isinstance(each, dict)
-        }
-        return {**content, "members": {**content["members"], **members}}
-    backbone = content.get("backbone")
-    if (
-        isinstance(backbone, dict)
-        and isinstance(weights := backbone.get("weights"), str)
-        and weights not in {"hub", "none"}
-    ):
-        found = base / Path(weights).expanduser()
-        return {**content, "backbone": {**backbone, "weights": str(found)}}
+    """The recipe, changed in place, with its files found from the recipe's folder."""
+    members = content.get("members")
+    for each in members.values() if isinstance(members, dict) else ():
+        if isinstance(each, dict):
+            _with_paths(each, base)
+    for *parents, last in _FILES:
+        inner: Any = content
+        for key in parents:
+            inner = inner.get(key) if isinstance(inner, dict) else None
+        if (
+            isinstance(inner, dict)
+            and isinstance(name := inner.get(last), str)
+            and name not in _NO_FILES
+        ):
+            inner[last] = str(base / Path(name).expanduser())
     return content

@@ -25,7 +25,7 @@ def evaluate_members(
     names = [*members, WHOLE] if isinstance(predictor, Ensemble) else list(members)
     parts: dict[str, list[Predictions]] = {name: [predictor.predict([])] for name in names}
     with reporter.bar("Evaluating", len(products)) as advance:
-        for batch in load_batches(products, predictor.preprocesses):
+        for batch in load_batches(products, predictor.preprocesses, reporter=reporter):
             predicted = {name: member.predict(batch) for name, member in members.items()}
             if isinstance(predictor, Ensemble):
                 predicted[WHOLE] = predictor.combine(predicted, batch)

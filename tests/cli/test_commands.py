@@ -9,6 +9,8 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner, Result
 
+from facetry.catalogue.catalogue import open_catalogue
+from facetry.catalogue.repairs import Repair, write_repairs
 from facetry.cli import main
 from facetry.errors import FacetryError
 from facetry.recipe import ClassifierRecipe, dump_recipe
@@ -58,6 +60,27 @@ def test_sample_then_check(run: Run, tmp_path: Path) -> None:
     assert "categories" in run("check", folder).output
 
 
+def test_repairs_are_named_wherever_labels_are_read(
+    run: Run, drawn: Path, tiny_recipe: ClassifierRecipe, tmp_path: Path
+) -> None:
+    recipe, model, repairs = (tmp_path / name for name in ("recipe.yaml", "model", "repairs.csv"))
+    recipe.write_text(dump_recipe(tiny_recipe))
+    product = next(each for each in open_catalogue(drawn).products() if each.labels)
+    attribute, old = next(iter(product.labels.items()))
+    repair = Repair(id=product.id, category=product.category, attribute=attribute, old=old)
+    write_repairs(repairs, [repair, repair])
+    told = "Repairs of labels: 1 applied, 1 not"
+    named = ("--repairs", repairs)
+    trained = run("train", recipe, "-c", drawn, "-o", model, "--set", "training.epochs=1", *named)
+    assert told in trained.output
+    assert "--repairs" in str(run("evaluate", model, drawn).exception)
+    assert told in run("evaluate", model, drawn, *named).output
+    checked = run("check", drawn, "--photos", "none", *named).output
+    assert "Repair file: the label is already" in checked
+    missing = run("check", drawn, "--photos", "none", "--repairs", tmp_path / "none.csv").output
+    assert "There is no repair file" in missing
+
+
 def test_evaluate_says_what_it_cannot_score(
     run: Run, drawn: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
@@ -79,7 +102,7 @@ def test_evaluate_says_what_it_cannot_score(
     assert "Labels not in the model's taxonomy, scored as wrong: 1" in scored
     assert "products of an unknown category, not scored: 1" in scored
 
-    both = run("evaluate", tiny_model, table, "--part", "all", "--split", tiny_model / "split.parquet")
+    both = run("evaluate", tiny_model, drawn, "--part", "all", "--split", tiny_model / "split.parquet")
     assert "--split has no say" in str(both.exception)
 
     blank = run("evaluate", tiny_model, drawn / "test.csv", "--part", "all")

@@ -19,6 +19,7 @@ from facetry.evaluation.metrics import (
     f1_scores,
     harmonic_means,
     majority_counts,
+    paired_difference,
     score,
     score_predictions,
 )
@@ -327,3 +328,38 @@ def test_most_frequent_values_of_the_challenge() -> None:
         },
         abs=5e-5,
     )
+
+
+def answers_of(seed: int, *, share_right: float) -> Answers:
+    """Answers to the same labels of UNEVEN, of which `seed` decides which are right."""
+    categories, labels, _ = draw(0, num_rows=400)
+    random = np.random.RandomState(seed)
+    top = np.where(random.random_sample(labels.shape) < share_right, labels, 0)
+    return Answers.of(UNEVEN, categories, labels, top)
+
+
+def test_a_paired_difference_is_that_of_the_mean_totals() -> None:
+    ours = [answers_of(seed, share_right=0.9) for seed in (1, 2)]
+    theirs = [answers_of(seed, share_right=0.6) for seed in (3, 4, 5)]
+    difference = paired_difference(ours, theirs, num_resamples=200)
+    totals = [np.mean([score(each, num_resamples=0).total for each in runs]) for runs in (ours, theirs)]
+    assert difference.mean == pytest.approx(totals[0] - totals[1])
+    low, high = difference.interval
+    assert 0 < low < difference.mean < high
+    turned = paired_difference(theirs, ours, num_resamples=200)
+    assert turned.interval == pytest.approx((-high, -low))
+
+
+def test_a_paired_interval_is_narrower_than_that_of_one_total() -> None:
+    ours, nearly_ours = answers_of(1, share_right=0.7), answers_of(1, share_right=0.71)
+    low, high = paired_difference([ours], [nearly_ours], num_resamples=300).interval
+    own_low, own_high = np.quantile(ours.resampled(300, 0), [0.025, 0.975])
+    assert high - low < 0.5 * (own_high - own_low)
+    same = paired_difference([ours], [ours], num_resamples=50)
+    assert (same.mean, same.interval) == (0, (0, 0))
+
+
+def test_answers_to_other_labels_are_not_compared() -> None:
+    categories, labels, top = draw(1)
+    with pytest.raises(AssertionError):
+        paired_difference([answers_of(1, share_right=1)], [Answers.of(UNEVEN, categories, labels, top)])

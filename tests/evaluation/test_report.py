@@ -4,7 +4,6 @@ import base64
 import dataclasses
 import io
 import re
-from html.parser import HTMLParser
 from math import nan
 from pathlib import Path
 
@@ -13,12 +12,13 @@ import pytest
 from PIL import Image
 
 from facetry.evaluation.charts import category_bars, training_curves
-from facetry.evaluation.gallery import THUMBNAIL_PX, choose_cards, thumbnail
+from facetry.evaluation.gallery import choose_cards
 from facetry.evaluation.metrics import CategoryScore, score_predictions
 from facetry.evaluation.report import ModelSummary, ReportContent, model_axis, write_report
 from facetry.predictions import Predictions, category_codes, value_mask
 from facetry.product import Product
 from facetry.taxonomy import Taxonomy
+from tests.pages.page import Page
 
 TAXONOMY = Taxonomy.of(
     {
@@ -32,44 +32,6 @@ HISTORY = [
     {"epoch": 2, "loss": 1.0, "score": 0.5},
     {"epoch": 3, "loss": 0.5, "score": 0.6},
 ]
-
-
-class Page(HTMLParser):
-    """A page's elements as (tag, attributes), its text, and whether its tags are paired."""
-
-    VOID = frozenset({"meta", "img", "wbr", "path", "use"})
-
-    def __init__(self, source: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.open: list[str] = []
-        self.feed(source)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in self.VOID:
-            assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if not self.open or self.open[-1] not in {"style", "script"}:
-            self.text += data
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.elements if name == tag]
-
-    @property
-    def cards(self) -> int:
-        return sum(each.get("class") == "card" for each in self.all("li"))
 
 
 @pytest.fixture(scope="session")
@@ -276,26 +238,6 @@ def test_gallery_chooses_the_surest() -> None:
     assert (color.verdict, color.value, color.label) == ("wrong", "red", "blue")
     assert (height.verdict, height.label) == ("unlabelled", None)
     assert color.confidence == pytest.approx(0.9)
-
-
-@pytest.mark.parametrize(
-    ("mode", "size", "expected"),
-    [
-        ("RGB", (1000, 500), (160, 80)),
-        ("RGBA", (100, 3000), (7, 214)),
-        ("P", (40, 30), (40, 30)),
-        ("L", (400, 400), (160, 160)),
-    ],
-)
-def test_thumbnail(tmp_path: Path, mode: str, size: tuple[int, int], expected: tuple[int, int]) -> None:
-    Image.new(mode, size).save(tmp_path / "photo.png")
-    product = Product(id=1, category="Socks", photos=(tmp_path / "gone.png", tmp_path / "photo.png"))
-    data = thumbnail(product)
-    assert data is not None
-    with Image.open(io.BytesIO(base64.b64decode(data.split(",")[1]))) as shown:
-        assert shown.size == expected
-    assert expected[0] <= THUMBNAIL_PX[0]
-    assert expected[1] <= THUMBNAIL_PX[1]
 
 
 def test_charts_take_the_pages_colours() -> None:

@@ -2,6 +2,8 @@
 
 import itertools
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -9,9 +11,30 @@ import pytest
 
 from facetry.errors import ImageError
 from facetry.images import PhotoStore, load
+from facetry.progress import Advance
 
 BUDGETS = pytest.mark.parametrize("budget_bytes", [2**30, 0], ids=["in memory", "on demand"])
 ORDER = [np.array([3, 1, 4]), np.array([0]), np.array([11, 5, 4, 4]), np.array([], dtype=int)]
+
+
+class Counting:
+    """Counts what a bar was told."""
+
+    total: int | None = None
+    num_done = 0
+
+    def say(self, text: str) -> None:
+        raise AssertionError(text)
+
+    @contextmanager
+    def bar(self, description: str, total: int | None) -> Iterator[Advance]:
+        assert description == "Reading photos"
+        self.total = total
+
+        def advance(count: int) -> None:
+            self.num_done += count
+
+        yield advance
 
 
 @BUDGETS
@@ -42,9 +65,9 @@ def test_an_empty_batch_and_an_empty_order(products, spec, budget_bytes):
 def test_problems_are_known_at_the_start(products, spec, budget_bytes):
     products[2] = replace(products[2], photos=())
     products[5].photos[0].write_bytes(b"text")
-    told: list[int] = []
-    store = PhotoStore(products, spec, num_workers=2, budget_bytes=budget_bytes, on_progress=told.append)
-    assert told == list(range(1, 13))
+    reporter = Counting()
+    store = PhotoStore(products, spec, num_workers=2, budget_bytes=budget_bytes, reporter=reporter)
+    assert (reporter.total, reporter.num_done) == (12, 12)
     assert store.problems == {2: "no photo given", 5: "not an image"}
     assert store.readable.tolist() == [0, 1, 3, 4, 6, 7, 8, 9, 10, 11]
     with pytest.raises(AssertionError):

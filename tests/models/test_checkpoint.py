@@ -16,6 +16,7 @@ from facetry.ensemble import Ensemble
 from facetry.errors import ModelFolderError
 from facetry.files import write_text
 from facetry.models.checkpoint import (
+    BACKGROUND,
     CHECKSUMS,
     WEIGHTS,
     load_classifier,
@@ -90,6 +91,30 @@ def test_comes_back_as_it_was(tmp_path: Path) -> None:
     products = with_pixels(classifier, PRODUCTS)
     expected, got = classifier.predict(products), loaded.predict(products)
     assert np.array_equal(expected.probabilities, got.probabilities)
+
+
+def test_preprocessing_says_nothing_of_backgrounds_that_are_kept(whole: Path) -> None:
+    stored = json.loads((whole / "preprocess.json").read_text())
+    assert sorted(stored) == ["interpolation", "mean", "resize", "size_px", "std"]
+
+
+def test_the_model_that_removes_backgrounds_comes_along(tmp_path: Path) -> None:
+    network = tmp_path / "network.onnx"
+    network.write_bytes(b"a network")
+    classifier = make_classifier()
+    removed = {"background": "rembg", "background_model": network}
+    classifier.backbone.preprocess = classifier.backbone.preprocess.model_copy(update=removed)
+    folder = write_folder(tmp_path / "model", classifier)
+    network.unlink()
+    assert json.loads((folder / CHECKSUMS).read_text())["files"][BACKGROUND]
+    folder = folder.rename(tmp_path / "moved")
+    (preprocess,) = load(folder).preprocesses
+    assert preprocess.background == "rembg"
+    assert preprocess.background_model == folder / BACKGROUND
+    assert (folder / BACKGROUND).read_bytes() == b"a network"
+    (folder / BACKGROUND).write_bytes(b"another")
+    with pytest.raises(ModelFolderError, match="damaged"):
+        load(folder)
 
 
 def test_saving_twice_gives_the_same_bytes(whole: Path, tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from facetry.models.config import HeadsConfig
-from facetry.models.heads import CategoryHeads, Heads, known_loss, probabilities
+from facetry.models.heads import CategoryHeads, Heads, probabilities
 from facetry.taxonomy import Taxonomy
+from facetry.training.loss import known_loss
 from tests.models.conftest import NUM_FEATURES, Batch, randomise
 
 Networks = Mapping[tuple[str, str], nn.Sequential]

@@ -19,10 +19,9 @@ from facetry.catalogue.split import Split
 from facetry.errors import NonFiniteLoss, TrainingError
 from facetry.files import sha256
 from facetry.models.classifier import Classifier
-from facetry.progress import SILENT
 from facetry.recipe import ClassifierRecipe, dump_recipe
 from facetry.training import fit as fit_module
-from facetry.training.data import epoch_order, in_batches, read_examples
+from facetry.training.data import epoch_order, in_batches, line_up, useful_rows
 from facetry.training.state import STATE
 
 MakeRecipe = Callable[..., ClassifierRecipe]
@@ -191,20 +190,16 @@ def test_frozen_backbone_stays_as_it_was(
 def test_only_readable_and_labelled_products_are_examples(catalogue: Catalogue) -> None:
     codes = np.zeros(len(catalogue), dtype=np.int8)
     codes[::3] = 1
-    spec = build_spec()
-    examples = read_examples(catalogue, Split(codes), spec, SILENT)
-    rows = np.concatenate([examples.train, examples.validation])
-    assert len(rows) + len(examples.store.problems) == len(examples.ids)
-    assert (examples.labels[torch.from_numpy(rows)] >= 0).any(dim=1).all()
+    split = Split(codes)
+    rows = useful_rows(catalogue, split)
+    problems = ["" if row % 5 else "file not found" for row in rows]
+    examples = line_up(catalogue, split, rows, problems)
+    used = np.concatenate([examples.train, examples.validation])
+    assert set(rows[used]) == {row for row in rows if row % 5}
+    assert (examples.labels[torch.from_numpy(used)] >= 0).any(dim=1).all()
     by_id = dict(zip(catalogue.table["id"], codes, strict=True))
     assert {by_id[examples.ids[row]] for row in examples.train} == {0}
     assert {by_id[examples.ids[row]] for row in examples.validation} == {1}
-
-
-def build_spec():
-    from facetry.product import Preprocess
-
-    return Preprocess(size_px=64, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
 
 def test_an_epochs_order_is_a_permutation_of_its_own() -> None:

@@ -45,7 +45,7 @@ def predict_table(
         Outputs(folder, predictor.taxonomy, table_format=table_format, fill=fill) as outputs,
         reporter.bar("Predicting", total) as advance,
     ):
-        for batch in load_batches(_rows(catalogue), predictor.preprocesses):
+        for batch in load_batches(_rows(catalogue), predictor.preprocesses, reporter=reporter):
             predictions = predictor.predict(batch)
             outputs.write(predictions)
             problems.update(problem for problem in predictions.problems if problem)

@@ -14,6 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from facetry.catalogue.photos import NAME_PHOTO_FOLDER, PhotoFinder, guess_pattern
+from facetry.catalogue.repairs import Repairs, Target, plan_repairs
 from facetry.catalogue.source import Source, find_source
 from facetry.catalogue.table import (
     Layout,
@@ -36,39 +37,58 @@ _NUM_HASHED = 100_000  # ids that are in memory as Python texts at one time
 
 
 def open_catalogue(
-    path: str | Path, *, images: str | Path | None = None, taxonomy: Taxonomy | None = None
+    path: str | Path,
+    *,
+    images: str | Path | None = None,
+    taxonomy: Taxonomy | None = None,
+    repairs: str | Path | None = None,
 ) -> "Catalogue":
     """Open a challenge folder, a table or a `catalogue.yaml`; see `catalogue.source`.
 
     With a `taxonomy` given, the table's values are held against it; else the table's own values
     complete the declared ones. Either way the declared attribute list says what `attr_1`, ... are.
+    `repairs` is a file with corrections of labels, as `catalogue.yaml` may name one.
 
     Raises:
-        CatalogueError: a table that cannot be read, or lacks a column.
+        CatalogueError: a table that cannot be read, or lacks a column; repairs likewise.
         TaxonomyError: a malformed taxonomy file.
     """
-    source = find_source(Path(path), images=Path(images) if images else None)
+    source = find_source(
+        Path(path),
+        images=Path(images) if images else None,
+        repairs=Path(repairs) if repairs else None,
+    )
     return assemble(source, taxonomy, is_closed=taxonomy is not None)
 
 
 def assemble(source: Source, taxonomy: Taxonomy | None, *, is_closed: bool) -> "Catalogue":
-    """The catalogue of a source, with its own taxonomy if none is given.
+    """The catalogue of a source, with its own taxonomy if none is given, and its labels repaired.
 
     Unless the taxonomy `is_closed`, the table's values complete it.
 
     Raises:
-        CatalogueError: a table that cannot be read, or lacks a column.
+        CatalogueError: a table that cannot be read, or lacks a column; repairs likewise.
         TaxonomyError: a malformed taxonomy file.
     """
     declared = read_taxonomy(source.taxonomy) if source.taxonomy else None
-    taxonomy = taxonomy or declared
+    given, taxonomy = taxonomy, taxonomy or declared
     raw = scan(source.table)
     layout = find_layout(column_names(raw), source.columns, taxonomy, named_by=declared)
     clean = tidy(raw, layout, source.table)
+    target = Target(
+        frame=clean, table=source.table, layout=layout, taxonomy=taxonomy, is_closed=is_closed
+    )
+    repairs = plan_repairs(source.repairs, target)
+    clean = repairs.apply(clean)
     if taxonomy is None or not is_closed:
-        taxonomy = complete(taxonomy, seen_values(raw, layout, source.table), layout)
+        repaired = dict.fromkeys(repairs.columns, clean)
+        seen = seen_values(raw, layout, source.table, repaired=repaired)
+        taxonomy = complete(taxonomy, seen, layout)
     return Catalogue(
         source=source,
+        given=given,
+        is_closed=is_closed,
+        repairs=repairs,
         layout=layout,
         taxonomy=taxonomy,
         scan=place_labels(clean, layout, taxonomy),
@@ -77,11 +97,17 @@ def assemble(source: Source, taxonomy: Taxonomy | None, *, is_closed: bool) -> "
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Catalogue:
-    """A table of products with its taxonomy. `scan` is the table, lazily, in its tidy form."""
+    """A table of products with its taxonomy. `scan` is the table, lazily, in its tidy form.
+
+    `given` and `is_closed` are what it was assembled with. `repairs` are in effect already.
+    """
 
     source: Source
+    given: Taxonomy | None
+    is_closed: bool
     layout: Layout
     taxonomy: Taxonomy
+    repairs: Repairs
     scan: pl.LazyFrame
 
     def __len__(self) -> int:
@@ -130,6 +156,17 @@ class Catalogue:
             digest.update("".join(f"{each}\n" for each in part["id"]).encode())
         digest.update(np.ascontiguousarray(self.labels).tobytes() + self.category_codes.tobytes())
         return digest.hexdigest()
+
+    def with_repairs(self, file: Path) -> "Catalogue":
+        """The same catalogue with the repairs in one more file, unless it has them already.
+
+        Raises:
+            CatalogueError: a file that cannot be read, or lacks a column.
+        """
+        if file.resolve() in {each.resolve() for each in self.source.repairs}:
+            return self
+        source = self.source.model_copy(update={"repairs": (*self.source.repairs, file)})
+        return assemble(source, self.given, is_closed=self.is_closed)
 
     def products(self, rows: Sequence[int] | NDArray[np.int64] | None = None) -> list[Product]:
         """Some rows (or all) as products, photos not yet decoded."""

@@ -5,6 +5,7 @@ found), or a `catalogue.yaml` that names everything. The last holds the fields o
 
     table: products.parquet
     images: photos
+    repairs: repairs.csv
     columns: {id: sku, category: type, photo: image, attributes: {color: colour, neck: neckline}}
 """
 
@@ -44,7 +45,8 @@ class Source(BaseModel):
     """A table with what belongs to it; relative paths in a file count from that file's folder.
 
     `photo_pattern` makes a photo's name from the product's id, as in `{id:06d}.jpg`; where a column
-    names the photos instead, several in one cell are parted by `|`.
+    names the photos instead, several in one cell are parted by `|`. `repairs` are files with
+    corrections of labels, one or a list; see `catalogue.repairs`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -53,7 +55,13 @@ class Source(BaseModel):
     images: Path | None = None
     photo_pattern: str | None = None
     taxonomy: Path | None = None
+    repairs: tuple[Path, ...] = ()
     columns: Columns = Columns()
+
+    @field_validator("repairs", mode="before")
+    @classmethod
+    def _one_or_several(cls, repairs: object) -> object:
+        return (repairs,) if isinstance(repairs, str | Path) else repairs
 
     @field_validator("photo_pattern")
     @classmethod
@@ -71,8 +79,10 @@ def _differs(pattern: str, first: ProductId, second: ProductId) -> bool:
         return False
 
 
-def find_source(path: Path, *, images: Path | None = None) -> Source:
+def find_source(path: Path, *, images: Path | None = None, repairs: Path | None = None) -> Source:
     """The source behind `path`: a challenge folder, a table file or a `catalogue.yaml`.
+
+    `images` and `repairs` take the place of what it names itself.
 
     Raises:
         CatalogueError: nothing usable there.
@@ -89,6 +99,8 @@ def find_source(path: Path, *, images: Path | None = None) -> Source:
         source = _table_source(path)
     if images is not None:
         source = source.model_copy(update={"images": images})
+    if repairs is not None:
+        source = source.model_copy(update={"repairs": (repairs,)})
     if source.images is not None and not source.images.is_dir():
         raise CatalogueError(
             f"The photo folder {str(source.images)!r} does not exist.",
@@ -117,6 +129,7 @@ def read_source(path: Path) -> Source:
             "table": base / source.table,
             "images": base / source.images if source.images else None,
             "taxonomy": base / source.taxonomy if source.taxonomy else None,
+            "repairs": tuple(base / repairs for repairs in source.repairs),
         }
     )
 

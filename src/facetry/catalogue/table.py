@@ -177,10 +177,10 @@ def find_layout(
         )
     attributes = _attribute_columns(names, columns, taxonomy)
     return Layout(
-        id=_actual(columns.id, names) or columns.id,
-        category=_actual(columns.category, names) or columns.category,
-        photo=_actual(columns.photo, names),
-        text=_actual(columns.text, names),
+        id=actual_column(columns.id, names) or columns.id,
+        category=actual_column(columns.category, names) or columns.category,
+        photo=actual_column(columns.photo, names),
+        text=actual_column(columns.text, names),
         slots=() if attributes else _slots(names),
         attributes=attributes,
         named_by=named_by,
@@ -194,11 +194,11 @@ def missing_columns(names: Sequence[str], columns: Columns) -> dict[str, str]:
     return {
         name: nearest(name, names)
         for name in wanted
-        if name is not None and _actual(name, names) is None
+        if name is not None and actual_column(name, names) is None
     }
 
 
-def _actual(wanted: str | None, names: Sequence[str]) -> str | None:
+def actual_column(wanted: str | None, names: Sequence[str]) -> str | None:
     """The column called `wanted`, in that letter case if there is one; None if there is none."""
     if wanted is None or wanted in names:
         return wanted
@@ -224,7 +224,7 @@ def _attribute_columns(
         wanted = {head.attribute: head.attribute for head in taxonomy.heads}
         if slots and not wanted.keys() & set(slots):
             return ()  # a column that happens to be called like an attribute changes nothing
-    found = {attribute: _actual(column, names) for attribute, column in wanted.items()}
+    found = {attribute: actual_column(column, names) for attribute, column in wanted.items()}
     return tuple((attribute, column) for attribute, column in found.items() if column)
 
 
@@ -238,7 +238,7 @@ def tidy(raw: pl.LazyFrame, layout: Layout, table: Path, *, keep: Sequence[str] 
         CatalogueError: a column whose cells are lists or records where single values belong.
     """
     schema = raw.collect_schema()
-    _refuse_nested(schema, [layout.id, layout.category, *layout.labels, *keep])
+    refuse_nested(schema, [layout.id, layout.category, *layout.labels, *keep])
     photo = _photo(schema, layout.photo)
     return raw.select(
         pl.col(ROW_NUMBER).alias("row"),
@@ -309,7 +309,7 @@ def _photo(schema: pl.Schema, column: str | None) -> pl.Expr:
         return _NOTHING
     if isinstance(schema[column], pl.List):
         return pl.col(column).list.join("|")
-    _refuse_nested(schema, [column])
+    refuse_nested(schema, [column])
     return _as_text(schema, column)
 
 
@@ -326,7 +326,12 @@ def _id(raw: pl.LazyFrame, column: str, table: Path) -> pl.Expr:
     return text.cast(pl.Int64) if is_plain else text
 
 
-def _refuse_nested(schema: pl.Schema, columns: Sequence[str]) -> None:
+def refuse_nested(schema: pl.Schema, columns: Sequence[str]) -> None:
+    """Refuse columns of which the cells are lists or records.
+
+    Raises:
+        CatalogueError: such a column.
+    """
     nested = [column for column in columns if schema[column].is_nested()]
     if nested:
         raise CatalogueError(

@@ -1,10 +1,11 @@
 """A catalogue's taxonomy: declared in a file, completed by the values that the table holds."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
 
-from facetry.catalogue.table import Layout, clean_label, clean_text, collect
+from facetry.catalogue.table import Layout, clean_label, clean_text, collect, label_column
 from facetry.errors import CatalogueError, TaxonomyError
 from facetry.taxonomy import Taxonomy, refuse_repeated
 
@@ -43,8 +44,10 @@ def write_attribute_list(taxonomy: Taxonomy, path: Path) -> None:
     ).write_parquet(path)
 
 
-def seen_values(raw: pl.LazyFrame, layout: Layout, table: Path) -> Seen:
-    """What a scanned table holds.
+def seen_values(
+    raw: pl.LazyFrame, layout: Layout, table: Path, *, repaired: Mapping[str, pl.LazyFrame]
+) -> Seen:
+    """What a scanned table holds; `repaired` columns are looked up in those tidy tables instead.
 
     Distinct cells are found before they are cleaned: cleaning every cell takes several times as
     long and as much memory.
@@ -52,14 +55,14 @@ def seen_values(raw: pl.LazyFrame, layout: Layout, table: Path) -> Seen:
     schema = raw.collect_schema()
     seen: Seen = {}
     for column in layout.labels:
-        cells = (
-            raw.select({layout.category, column})
-            .unique()
-            .select(
+        if column in repaired:
+            cells = repaired[column].select("category", value=label_column(column))
+        else:
+            distinct = raw.select({layout.category, column}).unique()
+            cells = distinct.select(
                 clean_text(schema, layout.category).alias("category"),
                 clean_label(schema, column).alias("value"),
             )
-        )
         for category, value in collect(cells.drop_nulls().unique(), table).iter_rows():
             seen.setdefault(category, {}).setdefault(column, []).append(value)
     return seen

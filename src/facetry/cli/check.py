@@ -16,6 +16,9 @@ def check(
         Path, typer.Argument(help="Folder in the challenge's layout, table, or catalogue.yaml.")
     ],
     images: Annotated[Path | None, typer.Option(help="Photo folder, if not beside the table.")] = None,
+    repairs: Annotated[
+        Path | None, typer.Option(help="Repair file: corrections of labels to apply.")
+    ] = None,
     taxonomy: Annotated[
         Path | None, typer.Option(help="Taxonomy file to hold the table's values against.")
     ] = None,
@@ -36,6 +39,7 @@ def check(
     report = check_catalogue(
         catalogue,
         images=images,
+        repairs=repairs,
         taxonomy=read_taxonomy(taxonomy) if taxonomy else None,
         photos=photos,
         reporter=make_reporter(),

@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from facetry.cli import check, demo, evaluate, models, predict, sample, train
+from facetry.cli import audit, check, demo, evaluate, models, predict, sample, split, train
 from facetry.errors import FacetryError
 
 app = typer.Typer(
@@ -25,6 +25,8 @@ for command in (
     demo.demo,
     sample.sample,
     check.check,
+    audit.audit,
+    split.split,
     train.train,
     evaluate.evaluate,
     predict.predict,

@@ -13,9 +13,13 @@ def train(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Model folder to write.")],
     images: Annotated[Path | None, typer.Option(help="Photo folder, if not beside the table.")] = None,
-    split: Annotated[
-        Path | None, typer.Option(help="A saved split (columns id and part) to use.")
+    repairs: Annotated[
+        Path | None, typer.Option(help="Repair file: corrections of labels to apply.")
     ] = None,
+    split: Annotated[
+        Path | None, typer.Option(help="A saved split or folds to use, as `facetry split` writes.")
+    ] = None,
+    fold: Annotated[int | None, typer.Option(min=0, help="Of saved folds, the one to test on.")] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe; may be repeated."),
@@ -26,17 +30,20 @@ def train(
     from facetry.catalogue.catalogue import open_catalogue
     from facetry.cli.console import make_console, make_reporter
     from facetry.cli.show import show_metrics
+    from facetry.cli.split import given_split
     from facetry.recipe import load_recipe
 
     console = make_console()
-    opened = open_catalogue(catalogue, images=images)
+    opened = open_catalogue(catalogue, images=images, repairs=repairs)
     opened.require_photos()
+    if line := opened.repairs.describe():
+        console.print(line)
     try:
         folder = build(
             load_recipe(recipe, set_ or ()),
             opened,
             out,
-            split=split,
+            split=given_split(split, fold, opened),
             reporter=make_reporter(),
         )
     except KeyboardInterrupt:

@@ -29,7 +29,7 @@ def predict(
     """Decode and predict products that fit in memory as predictions; photos pass through."""
     parts = []
     with reporter.bar(description, len(products)) as advance:
-        for batch in load_batches(products, predictor.preprocesses):
+        for batch in load_batches(products, predictor.preprocesses, reporter=reporter):
             parts.append(predictor.predict(batch))
             advance(len(batch))
     return Predictions.concatenate(parts or [predictor.predict([])])

@@ -3,8 +3,6 @@
 Shapes: N products, A attributes (slots) of the category that has most.
 """
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -13,14 +11,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from facetry.errors import ImageError
 from facetry.evaluation.metrics import encode_labels
-from facetry.images.decode import read_photo
+from facetry.pages.photos import thumbnail
 from facetry.predictions import Predictions
 from facetry.product import Product, ProductId
-
-THUMBNAIL_PX = (160, 214)
-"""The largest width and height of a thumbnail."""
 
 _MOST_CARDS = 80
 _MOST_PER_GROUP = 4
@@ -116,19 +110,3 @@ def _card(predictions: Predictions, product: Product, row: int) -> Card | None:
         if head.values
     )
     return Card(id=product.id, category=product.category, photo=photo, answers=answers)
-
-
-def thumbnail(product: Product) -> str | None:
-    """The product's first readable photo as a small JPEG in a `data:` address; None without one."""
-    from PIL import Image
-
-    for path in product.photos:
-        try:
-            image = Image.fromarray(read_photo(path))
-        except ImageError:
-            continue
-        image.thumbnail(THUMBNAIL_PX)
-        file = io.BytesIO()
-        image.save(file, "JPEG", quality=82)
-        return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
-    return None

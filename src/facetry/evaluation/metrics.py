@@ -140,6 +140,38 @@ class Answers:
         return totals
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """How much higher one total is than another; `interval` is the paired bootstrap's 95%."""
+
+    mean: float
+    interval: tuple[float, float]
+
+
+def paired_difference(
+    ours: Sequence[Answers], theirs: Sequence[Answers], *, num_resamples: int = 1000, seed: int = 0
+) -> Difference:
+    """Compare the mean total of `ours` with that of `theirs`, each the answers of one or more runs.
+
+    All of them answer the same labels of the same products. Both sides are scored on the same draws
+    of products, so that what makes a draw easy for both stays out of the interval.
+    """
+    assert all(
+        np.array_equal(each.rows, ours[0].rows) and np.array_equal(each.labels, ours[0].labels)
+        for each in (*ours, *theirs)
+    )
+    sides = [
+        np.mean([each.resampled(num_resamples, seed) for each in runs], axis=0)
+        for runs in (ours, theirs)
+    ]
+    totals = [
+        fmean(total(each.taxonomy, harmonic_means(each.counts)) for each in runs)
+        for runs in (ours, theirs)
+    ]
+    low, high = np.quantile(sides[0] - sides[1], [0.025, 0.975])
+    return Difference(mean=totals[0] - totals[1], interval=(float(low), float(high)))
+
+
 def f1_scores(counts: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Micro-F1 and macro-F1 from counts (..., V, V + 1); NaN where there is no label."""
     hits = np.diagonal(counts, axis1=-2, axis2=-1)  # ... V

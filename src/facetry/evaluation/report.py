@@ -3,28 +3,22 @@
 The file needs nothing beside it, and the same content gives the same bytes.
 """
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 from itertools import groupby
 from math import ceil, floor, isfinite
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
-from markupsafe import Markup, escape
-
-from facetry.evaluation.charts import MARKERS, History, category_bars, training_curves
+from facetry.evaluation.charts import History, category_bars, training_curves
 from facetry.evaluation.gallery import choose_cards
 from facetry.evaluation.metrics import CategoryScore, HeadScore, Scores
 from facetry.files import write_text
+from facetry.pages.charts import MARKERS
+from facetry.pages.environment import make_environment
 from facetry.predictions import Predictions
 from facetry.product import Product
-
-DASH = "\N{EN DASH}"
-MINUS = "\N{MINUS SIGN}"
 
 _MOST_UNREAD = 200  # unread products listed one by one; all are counted
 
@@ -59,28 +53,8 @@ class ReportContent:
 
 def write_report(path: Path, content: ReportContent) -> None:
     """Write the report, and the folder it goes to if it is not there yet."""
-    page = _environment().get_template("report.html.jinja").render(_shown(content))
-    write_text(path, page)
-
-
-def _environment() -> Environment:
-    templates = files("facetry.evaluation") / "templates"
-    environment = Environment(
-        loader=FunctionLoader(lambda name: (templates / name).read_text(encoding="utf-8")),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "figure": figure,
-        "signed": signed,
-        "percent": percent,
-        "breakable": breakable,
-        "thousands": "{:,}".format,
-    }
-    environment.tests["known"] = isfinite
-    return environment
+    template = make_environment("facetry.evaluation").get_template("report.html.jinja")
+    write_text(path, template.render(_shown(content)))
 
 
 def _shown(content: ReportContent) -> dict[str, Any]:
@@ -135,40 +109,3 @@ def model_axis(models: Sequence[ModelSummary]) -> tuple[float, float]:
         return 0.0, 1.0
     low = floor(min(figures) * 20) / 20
     return low, max(low + 0.05, ceil(max(figures) * 20) / 20)
-
-
-def figure(value: float) -> str:
-    """A figure from 0 to 1 as it is printed; a dash where there is none.
-
-    >>> figure(0.62456)
-    '0.625'
-    """
-    return f"{value:.3f}" if isfinite(value) else DASH
-
-
-def signed(value: float) -> str:
-    """A difference with its sign.
-
-    >>> signed(0.04)
-    '+0.040'
-    """
-    return f"{value:+.3f}".replace("-", MINUS) if isfinite(value) else DASH
-
-
-def percent(value: float, low: float = 0.0, high: float = 1.0) -> str:
-    """Where `value` lies between `low` and `high`, as a length in a style sheet.
-
-    >>> percent(0.5), percent(0.75, 0.7, 0.8), percent(float("nan"))
-    ('50.00%', '50.00%', '0.00%')
-    """
-    share = (value - low) / (high - low) if isfinite(value) else 0.0
-    return f"{100 * min(1.0, max(0.0, share)):.2f}%"
-
-
-def breakable(name: str) -> Markup:
-    """A name that may be broken after its underscores.
-
-    >>> breakable("fit_shape & more")
-    Markup('fit_<wbr>shape &amp; more')
-    """
-    return Markup(re.sub("_(?=.)", "_<wbr>", str(escape(name))))  # noqa: S704  # escaped first

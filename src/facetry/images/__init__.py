@@ -2,6 +2,7 @@
 
 from facetry.images.ahead import batched
 from facetry.images.augment import Augmentation, Augmenter
+from facetry.images.background import find_remover, remove_background
 from facetry.images.decode import decode, read_photo
 from facetry.images.loader import NUM_DECODERS, load, load_batches
 from facetry.images.preprocess import preprocess
@@ -11,6 +12,8 @@ __all__ = [
     "decode",
     "read_photo",
     "preprocess",
+    "find_remover",
+    "remove_background",
     "Augmentation",
     "Augmenter",
     "load",

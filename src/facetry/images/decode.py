@@ -51,6 +51,15 @@ def read_photo(
     Raises:
         ImageError: the file is not there, cannot be read or is not a usable photo.
     """
+    return decode(read_file(path), max_pixels=max_pixels, jpeg_decoder=jpeg_decoder)
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a photo's file.
+
+    Raises:
+        ImageError: the file is not there, cannot be read or is too large.
+    """
     try:
         # What is no regular file (a folder, a pipe, a device) might never stop giving bytes.
         if not path.is_file():
@@ -58,12 +67,11 @@ def read_photo(
         num_bytes = path.stat().st_size
         if num_bytes > MAX_FILE_BYTES:
             raise ImageError(PhotoProblem.TOO_HEAVY, f"{num_bytes / 2**20:.0f} MiB")
-        data = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError as error:
         raise ImageError(PhotoProblem.MISSING, path.name) from error
     except (OSError, ValueError) as error:
         raise ImageError(PhotoProblem.UNREADABLE, type(error).__name__) from error
-    return decode(data, max_pixels=max_pixels, jpeg_decoder=jpeg_decoder)
 
 
 def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, jpeg_decoder: JpegDecoder = "pillow") -> Pixels:

@@ -11,8 +11,10 @@ from functools import partial
 from facetry.errors import ImageError, PhotoProblem
 from facetry.images.ahead import batched, map_ahead
 from facetry.images.decode import read_photo
+from facetry.images.masks import Backgrounds
 from facetry.images.preprocess import preprocess
 from facetry.product import Preprocess, Product
+from facetry.progress import SILENT, Reporter
 
 NUM_DECODERS = max(2, min(16, os.cpu_count() or 2))
 """Threads that decode photos: beyond sixteen the backbone is what one waits for."""
@@ -22,10 +24,11 @@ BATCH_SIZE = 64
 
 
 def load_batches(
-    products: Iterable[Product], preprocesses: Sequence[Preprocess]
+    products: Iterable[Product], preprocesses: Sequence[Preprocess], *, reporter: Reporter = SILENT
 ) -> Iterator[tuple[Product, ...]]:
     """Load as `load` does, in batches to predict."""
-    return batched(load(products, preprocesses, num_workers=NUM_DECODERS), BATCH_SIZE)
+    loaded = load(products, preprocesses, num_workers=NUM_DECODERS, reporter=reporter)
+    return batched(loaded, BATCH_SIZE)
 
 
 def load(
@@ -34,6 +37,7 @@ def load(
     *,
     num_workers: int,
     prefetch: int = 64,
+    reporter: Reporter = SILENT,
 ) -> Generator[Product, None, None]:
     """Yield the products in order, each with `pixels` (3, S, S) for every distinct `Preprocess`.
 
@@ -46,17 +50,21 @@ def load(
         preprocesses: what the predictors ask for; none only finds the problems.
         num_workers: threads that decode; 0 decodes in the caller's own.
         prefetch: products in flight at once.
+        reporter: is told if masks of backgrounds cannot be kept beside the photos.
+
+    Raises:
+        BackgroundError: a preprocess wants a background removed by a model that cannot be used.
+        MissingExtra: a preprocess wants a background removed by a package that is not installed.
     """
-    distinct = tuple(dict.fromkeys(preprocesses))
     yield from map_ahead(
-        partial(load_one, preprocesses=distinct),
+        partial(load_one, backgrounds=Backgrounds(preprocesses, reporter)),
         products,
         num_workers=num_workers,
         num_ahead=prefetch,
     )
 
 
-def load_one(product: Product, preprocesses: Sequence[Preprocess]) -> Product:
+def load_one(product: Product, backgrounds: Backgrounds) -> Product:
     """The product with the pixels of its first usable photo, or with its first photo's problem."""
     if product.problem:
         return product
@@ -64,7 +72,8 @@ def load_one(product: Product, preprocesses: Sequence[Preprocess]) -> Product:
     for path in product.photos:
         try:
             photo = read_photo(path, jpeg_decoder="torchvision")
-            pixels = {spec: preprocess(photo, spec) for spec in preprocesses}
+            forms = backgrounds.of(photo, path)
+            pixels = {spec: preprocess(form, spec) for spec, form in forms.items()}
         except ImageError as error:
             problems.append(error.problem.value)
         except Exception as error:  # noqa: BLE001 - a worker's boundary: recorded, and counted

@@ -4,7 +4,7 @@ Shapes: N products given, B in a batch, S the side in pixels.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 
@@ -15,6 +15,7 @@ from facetry.errors import ImageError, PhotoProblem
 from facetry.images.ahead import map_ahead
 from facetry.images.loader import load
 from facetry.product import Pixels, Preprocess, Product
+from facetry.progress import SILENT, Reporter
 
 Indices = NDArray[np.integer]
 
@@ -39,9 +40,9 @@ class PhotoStore:
         *,
         num_workers: int,
         budget_bytes: int = 2**30,
-        on_progress: Callable[[int], None] | None = None,
+        reporter: Reporter = SILENT,
     ) -> None:
-        """`on_progress` is told the number of products read so far, after each."""
+        """Read all photos; `reporter` shows how far it is."""
         self.spec = spec
         self.num_workers = num_workers
         self._products = products
@@ -50,7 +51,7 @@ class PhotoStore:
         num_kept = len(products) if self.in_memory else 0
         self._pixels: Pixels = np.empty((num_kept, *self._shape), dtype=np.uint8)
         self.problems: dict[int, str] = {}
-        self._read_all(on_progress)
+        self._read_all(reporter)
         self.readable = np.setdiff1d(np.arange(len(products)), list(self.problems))
 
     def batch(self, indices: Indices) -> Pixels:
@@ -73,16 +74,16 @@ class PhotoStore:
             return map_ahead(self._pixels.__getitem__, order, num_workers=1, num_ahead=prefetch)
         return self._decode_batches(order, prefetch)
 
-    def _read_all(self, on_progress: Callable[[int], None] | None) -> None:
+    def _read_all(self, reporter: Reporter) -> None:
         # Beyond the budget the pixels are made nonetheless: only so are the problems all found.
-        with closing(load(self._products, [self.spec], num_workers=self.num_workers)) as loaded:
+        loading = load(self._products, [self.spec], num_workers=self.num_workers, reporter=reporter)
+        with closing(loading) as loaded, reporter.bar("Reading photos", len(self._products)) as advance:
             for position, product in enumerate(loaded):
                 if product.problem:
                     self.problems[position] = product.problem
                 elif self.in_memory:
                     self._pixels[position] = product.pixels[self.spec]
-                if on_progress:
-                    on_progress(position + 1)
+                advance(1)
 
     def _decode_batches(self, order: Sequence[Indices], prefetch: int) -> Iterator[Pixels]:
         wanted = (self._products[index] for indices in order for index in indices.tolist())

@@ -1,10 +1,12 @@
 """The model folder: what training writes and everything else reads.
 
 `weights.safetensors`, `taxonomy.json`, `recipe.yaml`, `preprocess.json`, `metrics.json`, `README.md`
-and, last, `checksums.json`. Loading needs nothing else: no network, no pickle, no pretrained weights.
+and, last, `checksums.json`; also `background.onnx` where rembg removes backgrounds. Loading needs
+nothing else: no network, no pickle, no pretrained weights.
 """
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ from facetry.taxonomy import Taxonomy
 FORMAT = 1
 CHECKSUMS = "checksums.json"
 WEIGHTS = "weights.safetensors"
+BACKGROUND = "background.onnx"
 RECIPE = "recipe.yaml"
 
 _AGAIN = "Copy the model folder again, or train it anew."
@@ -59,8 +62,12 @@ def save_classifier(folder: Path, classifier: Classifier) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(folder / WEIGHTS, classifier)
     write_text(folder / "taxonomy.json", classifier.taxonomy.to_json())
-    preprocess = classifier.backbone.preprocess.model_dump_json(indent=1)
-    write_text(folder / "preprocess.json", preprocess)
+    preprocess = classifier.backbone.preprocess
+    if preprocess.background_model:
+        with writing(folder / BACKGROUND) as draft:
+            shutil.copyfile(preprocess.background_model, draft)
+        preprocess = preprocess.model_copy(update={"background_model": Path(BACKGROUND)})
+    write_text(folder / "preprocess.json", preprocess.model_dump_json(indent=1))
 
 
 def save_weights(path: Path, module: torch.nn.Module) -> None:
@@ -83,7 +90,7 @@ def load_classifier(folder: Path) -> Classifier:
         state = load_file(folder / WEIGHTS)
     except (OSError, ValueError, SafetensorError) as error:
         raise ModelFolderError(f"{folder} cannot be loaded: {error}") from error
-    image = ImageConfig.model_validate(preprocess.model_dump())
+    image = ImageConfig.model_validate(_with_model(preprocess, folder).model_dump())
     tower = build_backbone(parts.backbone, image, with_weights=False)
     classifier = Classifier(tower, Heads(taxonomy, tower.feature_size, parts.heads))
     try:
@@ -91,6 +98,12 @@ def load_classifier(folder: Path) -> Classifier:
     except RuntimeError as error:
         raise ModelFolderError(f"{folder}: {WEIGHTS} does not fit {RECIPE}: {error}") from error
     return classifier.to(pick_device()).eval()
+
+
+def _with_model(preprocess: Preprocess, folder: Path) -> Preprocess:
+    """The preprocessing with the model that removes backgrounds found in the model folder."""
+    model = preprocess.background_model
+    return preprocess.model_copy(update={"background_model": folder / model}) if model else preprocess
 
 
 def seal(folder: Path) -> None:

@@ -1,10 +1,11 @@
 """What a recipe says of a classifier: its backbone, how photos are prepared for it, and its heads."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from facetry.product import Channels
+from facetry.product import Background, Channels
 
 
 class BackboneConfig(BaseModel):
@@ -26,7 +27,11 @@ class BackboneConfig(BaseModel):
 
 
 class ImageConfig(BaseModel):
-    """Departures from the backbone's own numbers; None keeps its own. See `product.Preprocess`."""
+    """Departures from the backbone's own numbers; None keeps its own. See `product.Preprocess`.
+
+    `background` `grabcut` or `rembg` makes what is not the product white; rembg runs the network in
+    the file `background_model`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -35,6 +40,14 @@ class ImageConfig(BaseModel):
     std: Channels | None = None
     interpolation: Literal["bicubic", "bilinear"] | None = None
     resize: Literal["shortest", "squash", "letterbox"] | None = None
+    background: Background = "keep"
+    background_model: Path | None = None
+
+    @model_validator(mode="after")
+    def _has_its_model(self) -> "ImageConfig":
+        if (self.background == "rembg") != (self.background_model is not None):
+            raise ValueError("background 'rembg' needs a background_model, and nothing else has one")
+        return self
 
 
 class HeadsConfig(BaseModel):

@@ -145,21 +145,10 @@ class Heads(nn.Module):
 def probabilities(logits: Tensor) -> Tensor:
     """Softmax over the last dimension; 0 where a logit is -inf, also where all of them are."""
     padding = logits.isneginf()
-    safe = _precise(logits).masked_fill(padding.all(dim=-1, keepdim=True), 0)
+    safe = precise(logits).masked_fill(padding.all(dim=-1, keepdim=True), 0)
     return safe.softmax(dim=-1).masked_fill(padding, 0)
 
 
-def known_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy averaged over known labels (paper, section 6.3); `labels` (B, A), -1 unknown.
-
-    A batch without a known label has a loss of 0 and no gradient.
-    """
-    known = labels >= 0
-    if not known.any():
-        return logits.nan_to_num(neginf=0.0).sum() * 0
-    return functional.cross_entropy(_precise(logits[known]), labels[known])
-
-
-def _precise(logits: Tensor) -> Tensor:
+def precise(logits: Tensor) -> Tensor:
     """Half precision as single precision; the rest as it is."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))

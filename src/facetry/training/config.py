@@ -1,10 +1,47 @@
 """What a recipe says of training; the defaults are the paper's final ones (Table 4, section 7)."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
+from facetry.models.config import BackboneConfig
+
 Rate = Annotated[float, Field(gt=0, lt=1)]
+
+
+class LossConfig(BaseModel):
+    """Departures from plain cross-entropy, both against long tails; see `training.loss`.
+
+    `class_weights` `balanced` gives every value of a head the same weight in all, however often it
+    occurs; see `balance.class_weights`. `focal_gamma` above 0 makes labels that are answered surely
+    and rightly count less.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    class_weights: Literal["none", "balanced"] = "none"
+    focal_gamma: Annotated[float, Field(ge=0, le=10)] = 0.0
+
+
+class CleanConfig(BaseModel):
+    """What is done to training labels before they are learned from; other parts keep theirs.
+
+    `neighbours`: the products most alike in a category vote on each label; `replace` puts the
+    favourite in its place (paper, section 3.1.2), `weigh` lowers its weight; see
+    `training.neighbours`. `neighbour_backbone` makes the features that tell what is alike; None
+    takes the recipe's own with the weights it starts from. `upsample` is the share of a head's
+    labels below which a value is repeated; see `balance.repeat_factors`. `repairs` is a file with
+    corrections of labels, which hold for all parts; see `catalogue.repairs`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    neighbours: Literal["none", "replace", "weigh"] = "none"
+    num_neighbours: PositiveInt = 15
+    neighbour_backbone: BackboneConfig | None = None
+    upsample: Annotated[float, Field(ge=0, le=1)] = 0.0
+    repairs: Path | None = None
 
 
 class TrainingConfig(BaseModel):
@@ -29,3 +66,4 @@ class TrainingConfig(BaseModel):
     warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
     clip_norm: Annotated[float, Field(ge=0)] = 1.0
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    loss: LossConfig = LossConfig()

@@ -1,8 +1,9 @@
 """What the training loop reads: the rows of a split with their inputs, labels and categories.
 
-Shapes: N products kept in memory's order, B in a batch, S photo side, D features, A slots.
+Shapes: N products, B in a batch, S photo side, D features, A slots.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,11 +16,8 @@ from torch import Tensor
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split import Split
 from facetry.errors import TrainingError
-from facetry.images import NUM_DECODERS, Augmenter, PhotoStore
-from facetry.models.backbones import Backbone
-from facetry.models.device import computing
-from facetry.product import Preprocess, ProductId
-from facetry.progress import Reporter
+from facetry.images import Augmenter, PhotoStore
+from facetry.product import ProductId
 
 Rows = NDArray[np.int64]
 
@@ -61,9 +59,11 @@ class FeatureInputs:
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """The products of a split's training and validation parts that can be read.
+    """The products that training may look at.
 
-    `train` and `validation` are positions into the other arrays.
+    `train` and `validation` are positions, into the other arrays, of those that can be read.
+    `weights` (N, A), above 0, weigh the labels in the loss; None weighs all the same. `factors`, one
+    for each of `train`, are how often it is shown in an epoch on average, 1 or more; None is once.
     """
 
     ids: Sequence[ProductId]
@@ -71,48 +71,44 @@ class Examples:
     labels: Tensor
     train: Rows
     validation: Rows
-    store: PhotoStore
+    weights: Tensor | None = None
+    factors: NDArray[np.float64] | None = None
+
+    @property
+    def num_per_epoch(self) -> int:
+        """How many products an epoch shows: the sum of the factors, rounded up."""
+        return len(self.train) if self.factors is None else math.ceil(self.factors.sum() - 1e-6)
 
 
-def read_examples(
-    catalogue: Catalogue, split: Split, preprocess: Preprocess, reporter: Reporter
-) -> Examples:
-    """Read the photos of the training and validation parts, and line up what is known of them.
+def useful_rows(catalogue: Catalogue, split: Split) -> Rows:
+    """The training part's rows, then validation's, that have a known category and any label."""
+    rows = np.concatenate([split.rows("train"), split.rows("validation")])
+    is_useful = (catalogue.category_codes[rows] >= 0) & (catalogue.labels[rows] >= 0).any(axis=1)
+    useful: Rows = rows[is_useful]
+    return useful
 
-    Products without a readable photo, without a known category or without any label are left out.
+
+def line_up(catalogue: Catalogue, split: Split, rows: Rows, problems: Sequence[str]) -> Examples:
+    """The examples in `rows`, with the problem of each one's photo, "" for none.
 
     Raises:
         TrainingError: nothing is left to train on.
     """
-    parts = {name: split.rows(name) for name in ("train", "validation")}
-    rows = np.concatenate(list(parts.values()))
-    useful = (catalogue.category_codes[rows] >= 0) & (catalogue.labels[rows] >= 0).any(axis=1)
-    rows = rows[useful]
-    products = catalogue.products(rows)
-    with reporter.bar("Reading photos", len(products)) as advance:
-        store = PhotoStore(
-            products, preprocess, num_workers=NUM_DECODERS, on_progress=lambda _: advance(1)
-        )
-    readable = store.readable
-    is_train = np.isin(rows[readable], parts["train"])
-    if not is_train.any():
-        reasons = sorted(set(store.problems.values()))
+    is_readable = np.array([not problem for problem in problems], dtype=bool)
+    is_train = np.isin(rows, split.rows("train"))
+    if not (is_readable & is_train).any():
+        reasons = sorted({problem for problem in problems if problem})
         raise TrainingError(
             f"Nothing to train on: of {len(split.rows('train'))} products in the training part none "
             f"has a label and a readable photo{': ' + ', '.join(reasons) if reasons else ''}.",
             hint="`facetry check` lists what is wrong with the catalogue.",
         )
-    if store.problems:
-        reporter.say(
-            f"{len(store.problems)} of {len(products)} products have no readable photo and are left out."
-        )
     return Examples(
-        ids=[product.id for product in products],
+        ids=catalogue.table["id"].gather(rows).to_list(),
         categories=torch.from_numpy(catalogue.category_codes[rows]),
         labels=torch.from_numpy(catalogue.labels[rows].astype(np.int64)),
-        train=readable[is_train],
-        validation=readable[~is_train],
-        store=store,
+        train=np.flatnonzero(is_readable & is_train),
+        validation=np.flatnonzero(is_readable & ~is_train),
     )
 
 
@@ -121,22 +117,22 @@ def in_batches(rows: Rows, size: int) -> list[Rows]:
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
-def epoch_order(rows: Rows, *, seed: int, epoch: int) -> Rows:
-    """The order of training rows in an epoch: it depends on seed and epoch alone."""
-    return np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(rows)
+def epoch_order(
+    rows: Rows, *, seed: int, epoch: int, factors: NDArray[np.float64] | None = None
+) -> Rows:
+    """The order of training rows in an epoch: it depends on seed, epoch and factors alone.
 
-
-@torch.no_grad()
-def embed(backbone: Backbone, examples: Examples, device: torch.device, reporter: Reporter) -> Tensor:
-    """Features (N, D) of all readable examples; rows that could not be read stay 0."""
-    features = torch.zeros(len(examples.ids), backbone.feature_size)
-    order = in_batches(examples.store.readable, 64)
-    backbone.eval()
-    with reporter.bar("Embedding photos", len(examples.store.readable)) as advance:
-        for rows, pixels in zip(order, examples.store.batches(order), strict=True):
-            batch = torch.from_numpy(pixels).to(device)
-            with computing("auto", device):
-                embedded = backbone(batch)
-            features[torch.from_numpy(rows)] = embedded.float().cpu()
-            advance(len(rows))
-    return features
+    With `factors` a row is there as often as its factor says, rounded up or down by chance: over
+    epochs that is the factor on average, and in every epoch the sum is that of all, rounded up.
+    """
+    random = np.random.Generator(np.random.Philox(key=[seed, epoch]))
+    if factors is None:
+        return random.permutation(rows)
+    order = random.permutation(len(rows))
+    reach = np.cumsum(factors[order])
+    num_shown = math.ceil(factors.sum() - 1e-6)
+    reach *= num_shown / reach[-1]
+    reach[-1] = num_shown
+    # Systematic sampling: a row is shown once for each whole number that it reaches across.
+    ends = np.floor(reach + random.random()).astype(np.int64)
+    return random.permutation(np.repeat(rows[order], ends - np.append(0, ends[:-1])))

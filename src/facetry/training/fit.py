@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from facetry.errors import NonFiniteLoss
 from facetry.evaluation.metrics import Answers, harmonic_means, total
 from facetry.models.device import computing
-from facetry.models.heads import known_loss, probabilities
+from facetry.models.heads import probabilities
 from facetry.progress import Advance
 from facetry.taxonomy import Taxonomy
 from facetry.training.config import TrainingConfig
 from facetry.training.data import Examples, Inputs, Rows, epoch_order, in_batches
+from facetry.training.loss import known_loss
 from facetry.training.optimiser import rate_factor, set_rates
 from facetry.training.state import TrainingState, write_log
 
@@ -30,7 +31,7 @@ MAX_SAVING_SHARE = 0.1
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Run:
-    """One training run: what to fit, on what, how, and where its state goes."""
+    """One training run: what to fit, on what, how, and where its state goes (None: nowhere)."""
 
     taxonomy: Taxonomy
     config: TrainingConfig
@@ -38,12 +39,18 @@ class Run:
     examples: Examples
     inputs: Inputs
     device: torch.device
-    folder: Path
+    folder: Path | None
 
     @property
     def steps_per_epoch(self) -> int:
         """Optimiser steps in an epoch, the last partial batch included."""
-        return -(-len(self.examples.train) // self.config.batch_size)
+        return -(-self.examples.num_per_epoch // self.config.batch_size)
+
+    def order(self, epoch: int) -> list[Rows]:
+        """The batches of an epoch: a function of the epoch and what the run is given."""
+        examples = self.examples
+        rows = epoch_order(examples.train, seed=self.seed, epoch=epoch, factors=examples.factors)
+        return in_batches(rows, self.config.batch_size)
 
 
 def fit(run: Run, state: TrainingState, on_step: Advance) -> None:
@@ -58,9 +65,7 @@ def fit(run: Run, state: TrainingState, on_step: Advance) -> None:
     started, saving_s = time.perf_counter(), 0.0
     while state.epoch < run.config.epochs:
         epoch_started = time.perf_counter()
-        order = in_batches(
-            epoch_order(run.examples.train, seed=run.seed, epoch=state.epoch), run.config.batch_size
-        )
+        order = run.order(state.epoch)
         losses = []
         for step, (rows, inputs) in enumerate(load(run, order, state.epoch)):
             losses.append(take_step(run, state, rows, inputs, step))
@@ -81,7 +86,8 @@ def fit(run: Run, state: TrainingState, on_step: Advance) -> None:
         state.epoch += 1
 
         is_last = state.epoch == run.config.epochs
-        if is_last or saving_s <= MAX_SAVING_SHARE * (time.perf_counter() - started):
+        is_cheap = saving_s <= MAX_SAVING_SHARE * (time.perf_counter() - started)
+        if run.folder and (is_last or is_cheap):
             save_started = time.perf_counter()
             state.save(run.folder)
             write_log(run.folder, state.history)
@@ -105,7 +111,7 @@ def take_step(run: Run, state: TrainingState, rows: Rows, inputs: Tensor, step: 
     index = torch.from_numpy(rows)
     with computing(run.config.precision, run.device):
         logits = model(inputs, run.examples.categories[index])
-    loss = known_loss(logits, run.examples.labels[index].to(run.device))
+    loss = _loss(run, logits, index)
     if not torch.isfinite(loss):
         raise NonFiniteLoss(
             _describe(run, state, rows, step, f"loss is {loss.item()}"), hint=_NON_FINITE_HINT
@@ -121,6 +127,17 @@ def take_step(run: Run, state: TrainingState, rows: Rows, inputs: Tensor, step: 
     scaler.step(optimiser)
     scaler.update()
     return loss.item()
+
+
+def _loss(run: Run, logits: Tensor, index: Tensor) -> Tensor:
+    """The loss of a batch of rows."""
+    labels, weights = run.examples.labels[index], run.examples.weights
+    return known_loss(
+        logits,
+        labels.to(run.device),
+        None if weights is None else weights[index].to(run.device),
+        focal_gamma=run.config.loss.focal_gamma,
+    )
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from facetry.catalogue.photos import NAME_PHOTO_FOLDER
+from facetry.catalogue.repairs import RepairProblem
 from facetry.errors import PhotoProblem
 
 Severity = Literal["error", "warning", "note"]
@@ -113,6 +114,62 @@ _PHOTO_KINDS = {
     for problem, advice in _PHOTO_ADVICE.items()
 }
 
+REPAIR_KINDS = {
+    problem.value: Kind(
+        name=problem.value,
+        severity="note" if problem is RepairProblem.DONE else "warning",
+        what=f"Repair file: {what}",
+        advice=f"{advice} The rows are the repair file's.",
+        by=by,
+    )
+    for problem, what, advice, by in (
+        (RepairProblem.INCOMPLETE, "id, category or attribute is missing.", "Fill them in.", ()),
+        (
+            RepairProblem.BAD_TIME,
+            "{value!r} in the column 'when' is not a moment.",
+            "Write it as 2024-05-01T10:30, or leave it empty.",
+            ("value",),
+        ),
+        (
+            RepairProblem.UNKNOWN_ID,
+            "no product has the id.",
+            "Correct it, or delete the repair if the product is gone.",
+            (),
+        ),
+        (
+            RepairProblem.OTHER_CATEGORY,
+            "a product is said to be of {category!r}; the table has {value!r}.",
+            "Check the id, and what the category is now.",
+            ("category", "value"),
+        ),
+        (
+            RepairProblem.UNKNOWN_ATTRIBUTE,
+            "the table has no attribute {attribute!r} of {category!r}.",
+            "Correct its name.",
+            ("category", "attribute"),
+        ),
+        (
+            RepairProblem.UNKNOWN_VALUE,
+            "{value!r} is not a value of {category} / {attribute}.",
+            "Correct it, or add it to the taxonomy.",
+            ("category", "attribute", "value"),
+        ),
+        (
+            RepairProblem.OUTDATED,
+            "the label is not the one that the repair calls old.",
+            "Look at the product again: the table or an earlier repair has changed it.",
+            (),
+        ),
+        (
+            RepairProblem.DONE,
+            "the label is already what the repair would make it.",
+            "Nothing to do.",
+            (),
+        ),
+    )
+}
+"""By the value of their `RepairProblem`."""
+
 ROW_KINDS: tuple[Kind, ...] = (
     MISSING_ID,
     REPEATED_ID,
@@ -123,5 +180,6 @@ ROW_KINDS: tuple[Kind, ...] = (
     MISPLACED_LABEL,
     WRONG_LENGTH,
     *_PHOTO_KINDS.values(),
+    *REPAIR_KINDS.values(),
 )
 """Every kind that is found in rows, in the order in which reports show them."""

@@ -115,6 +115,12 @@ def as_findings(kind: Kind, rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def repair_findings(problems: pl.DataFrame) -> list[pl.DataFrame]:
+    """Findings for the repairs that were not applied."""
+    groups = problems.group_by("problem", maintain_order=True)
+    return [as_findings(kinds.REPAIR_KINDS[str(name)], rows) for (name,), rows in groups]
+
+
 def find_repeated(rows: pl.DataFrame) -> pl.DataFrame:
     """Findings for every row of (row, id, category) whose id stands in another row too."""
     is_repeated = pl.col("id").is_duplicated() & pl.col("id").is_not_null()

@@ -1,5 +1,6 @@
 """The check of a whole catalogue: structure first, then rows, then photos, then what is lacking."""
 
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -8,9 +9,10 @@ from facetry.catalogue.catalogue import Catalogue, assemble
 from facetry.catalogue.check import coverage, kinds
 from facetry.catalogue.check.photos import PhotoCheck, PhotoFindings, check_photos
 from facetry.catalogue.check.report import CheckReport, Problem, Summary, make_report
-from facetry.catalogue.check.rows import Listed, RowCheck, Rules, find_repeated
+from facetry.catalogue.check.rows import Listed, RowCheck, Rules, find_repeated, repair_findings
 from facetry.catalogue.check.structure import Structure, look_at_structure
 from facetry.catalogue.photos import NAME_PHOTO_FOLDER
+from facetry.catalogue.source import find_source
 from facetry.catalogue.table import collect, collect_batches, scan, tidy
 from facetry.progress import SILENT, Reporter
 from facetry.taxonomy import Taxonomy
@@ -23,6 +25,7 @@ def check_catalogue(
     *,
     images: str | Path | None = None,
     taxonomy: Taxonomy | None = None,
+    repairs: str | Path | None = None,
     photos: PhotoCheck = "exist",
     reporter: Reporter = SILENT,
 ) -> CheckReport:
@@ -32,7 +35,13 @@ def check_catalogue(
     `taxonomy` given, values are held against it, unless it lists none at all. Memory grows with
     the ids and the findings, not with the rest of the table.
     """
-    structure = look_at_structure(Path(path), Path(images) if images else None, taxonomy)
+    find = partial(
+        find_source,
+        Path(path),
+        images=Path(images) if images else None,
+        repairs=Path(repairs) if repairs else None,
+    )
+    structure = look_at_structure(find, taxonomy)
     if not structure.is_sound or structure.source is None:
         return make_report(structure.problems)
     is_closed = taxonomy is not None and any(head.values for head in taxonomy.heads)
@@ -41,6 +50,7 @@ def check_catalogue(
     if catalogue is None:
         return make_report(structure.problems)
     rows = RowCheck(rules=_rules(catalogue, structure, is_closed=is_closed))
+    rows.findings += repair_findings(catalogue.repairs.problems)
     structure.attempt(lambda: _look_at_rows(catalogue, rows, reporter))
     if not structure.is_sound:
         return make_report(structure.problems, rows.findings, taxonomy=catalogue.taxonomy)
@@ -70,7 +80,7 @@ def _rules(catalogue: Catalogue, structure: Structure, *, is_closed: bool) -> Ru
 def _look_at_rows(catalogue: Catalogue, rows: RowCheck, reporter: Reporter) -> None:
     table, length_column = catalogue.source.table, rows.rules.length_column
     keep = [length_column] if length_column else []
-    frame = tidy(scan(table), catalogue.layout, table, keep=keep)
+    frame = catalogue.repairs.apply(tidy(scan(table), catalogue.layout, table, keep=keep))
     ids = collect(frame.select("row", "id", pl.col("category").cast(pl.Categorical)), table)
     with reporter.bar("Checking rows", ids.height) as advance:
         rows.findings.append(find_repeated(ids))

@@ -9,7 +9,7 @@ from typing import TypeVar
 import polars as pl
 
 from facetry.catalogue.check.report import Problem
-from facetry.catalogue.source import Source, find_source
+from facetry.catalogue.source import Source
 from facetry.catalogue.table import collect, column_names, missing_columns, scan
 from facetry.catalogue.vocabulary import read_taxonomy
 from facetry.errors import CatalogueError, FacetryError
@@ -48,10 +48,10 @@ def fault(error: FacetryError) -> Problem:
     return Problem(severity="error", kind="unusable", what=error.message, advice=error.hint)
 
 
-def look_at_structure(path: Path, images: Path | None, taxonomy: Taxonomy | None) -> Structure:
-    """Read everything but the rows."""
+def look_at_structure(find: Callable[[], Source], taxonomy: Taxonomy | None) -> Structure:
+    """Read everything but the rows of the source that `find` finds."""
     found = Structure(taxonomy=taxonomy)
-    found.source = source = found.attempt(lambda: find_source(path, images=images))
+    found.source = source = found.attempt(find)
     if source is None:
         return found
     declared = source.taxonomy

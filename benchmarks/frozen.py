@@ -1,0 +1,89 @@
+"""Photos embedded once by a frozen backbone, and heads trained on the features, split by split.
+
+Shapes: N products of the catalogue, D features, A slots.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from facetry.catalogue.catalogue import Catalogue
+from facetry.catalogue.split import Split
+from facetry.evaluation.metrics import Answers
+from facetry.models.backbones import build_backbone
+from facetry.models.embed import Embedding, embed_products
+from facetry.models.heads import Heads, probabilities
+from facetry.progress import SILENT
+from facetry.recipe import ClassifierRecipe, load_recipe
+from facetry.training.cleaning import clean
+from facetry.training.data import FeatureInputs, line_up, useful_rows
+from facetry.training.fit import Run, fit
+from facetry.training.optimiser import build_optimiser
+from facetry.training.state import TrainingState
+
+RECIPE = Path(__file__).parent.parent / "recipes" / "cpu" / "mobilenetv2_frozen.yaml"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Frozen:
+    """A catalogue with the features (N, D) that a recipe's backbone makes of its photos."""
+
+    recipe: ClassifierRecipe
+    catalogue: Catalogue
+    embedding: Embedding
+
+
+def freeze(catalogue: Catalogue, weights: str, overrides: list[str]) -> Frozen:
+    """Embed a catalogue with MobileNetV2, its `weights` a file, `hub` or `none`."""
+    recipe = load_recipe(RECIPE, [f"backbone.weights={weights}", *overrides])
+    assert isinstance(recipe, ClassifierRecipe)
+    backbone = build_backbone(recipe.backbone, recipe.image)
+    embedding = embed_products(backbone, catalogue.products())
+    return Frozen(recipe=recipe, catalogue=catalogue, embedding=embedding)
+
+
+def answers_on_test(frozen: Frozen, split: Split, seed: int) -> Answers:
+    """What heads answer on a split's test part that were trained on its other parts."""
+    catalogue, embedding = frozen.catalogue, frozen.embedding
+    rows = useful_rows(catalogue, split)
+    examples = line_up(catalogue, split, rows, [embedding.problems[row] for row in rows])
+    features = embedding.features[rows]
+    asks = frozen.recipe.clean.neighbours != "none"
+    examples, _ = clean(examples, catalogue.taxonomy, frozen.recipe, features if asks else None, SILENT)
+    torch.manual_seed(seed)
+    heads = Heads(catalogue.taxonomy, embedding.features.shape[1], frozen.recipe.heads)
+    run = Run(
+        taxonomy=catalogue.taxonomy,
+        config=frozen.recipe.training,
+        seed=seed,
+        examples=examples,
+        inputs=FeatureInputs(torch.from_numpy(features)),
+        device=torch.device("cpu"),
+        folder=None,
+    )
+    state = TrainingState(
+        model=heads,
+        optimiser=build_optimiser(heads, run.config),
+        scaler=torch.amp.GradScaler("cpu", enabled=False),
+    )
+    fit(run, state, lambda _: None)
+    heads.load_state_dict(state.best_weights)
+    return _answers(frozen, heads.eval(), split.rows("test"))
+
+
+@torch.no_grad()
+def _answers(frozen: Frozen, heads: Heads, rows: np.ndarray) -> Answers:
+    """The heads' answers; a product without a readable photo has none."""
+    catalogue, embedding = frozen.catalogue, frozen.embedding
+    is_answerable = (catalogue.category_codes[rows] >= 0) & (embedding.features[rows] != 0).any(axis=1)
+    top = np.full((len(rows), catalogue.taxonomy.num_slots), -1)
+    asked = rows[is_answerable]
+    logits = heads(
+        torch.from_numpy(embedding.features[asked]), torch.from_numpy(catalogue.category_codes[asked])
+    )
+    top[is_answerable] = probabilities(logits).argmax(dim=-1).numpy()
+    return Answers.of(
+        catalogue.taxonomy, catalogue.category_codes[rows], catalogue.labels[rows].astype(np.int64), top
+    )

@@ -1,0 +1,221 @@
+"""How labels are spread: values by head, what is rare, what never changes, what is missing.
+
+Shapes: N products, A slots (attributes of the category that has most), H heads, V values of the
+head that has most.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import nan
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from facetry.audit.cells import label_cells
+from facetry.audit.findings import (
+    CONSTANT,
+    MISSING_LABELS,
+    NO_LABELS,
+    RARE_VALUE,
+    UNUSED_VALUE,
+    Kind,
+    as_findings,
+)
+from facetry.catalogue.catalogue import Catalogue
+from facetry.taxonomy import Head
+
+_MUCH_MISSING = 0.5
+_NUM_PATTERNS = 8  # of each category
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadLabels:
+    """How often each value of a head is a label; `counts` are aligned with the head's values."""
+
+    head: Head
+    num_products: int
+    counts: tuple[int, ...]
+
+    @property
+    def num_labels(self) -> int:
+        """How many products have a label here."""
+        return sum(self.counts)
+
+    @property
+    def missing_share(self) -> float:
+        """The share of the category's products without a label here; 0 if there are no products."""
+        return 1 - self.num_labels / self.num_products if self.num_products else 0.0
+
+    @property
+    def imbalance(self) -> float:
+        """How many times as often the most frequent value occurs as the rarest that occurs at all.
+
+        >>> HeadLabels(head=Head("Saree", "border", ("a", "b", "c")), num_products=9,
+        ...            counts=(6, 0, 2)).imbalance
+        3.0
+        """
+        seen = [count for count in self.counts if count]
+        return max(seen) / min(seen) if seen else nan
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether every label is the same."""
+        return sum(count > 0 for count in self.counts) == 1
+
+    def ranked(self) -> list[tuple[str, int]]:
+        """Values that occur, with their counts, the most frequent first."""
+        pairs = zip(self.head.values, self.counts, strict=True)
+        return sorted(((value, count) for value, count in pairs if count), key=lambda pair: -pair[1])
+
+    def unused(self) -> list[str]:
+        """Values that no product has."""
+        return [value for value, count in zip(self.head.values, self.counts, strict=True) if not count]
+
+    def num_rare(self, min_examples: int) -> int:
+        """How many values occur, but less than `min_examples` times."""
+        return sum(0 < count < min_examples for count in self.counts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pattern:
+    """Which attributes of a category are missing together, and in how many products."""
+
+    missing: tuple[bool, ...]
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CategoryLabels:
+    """One category's heads, and its most frequent patterns of missing labels."""
+
+    category: str
+    num_products: int
+    heads: tuple[HeadLabels, ...]
+    patterns: tuple[Pattern, ...]
+    num_patterns: int
+
+    @property
+    def num_labels(self) -> int:
+        """How many labels the category's products have."""
+        return sum(head.num_labels for head in self.heads)
+
+    @property
+    def num_cells(self) -> int:
+        """How many labels there could be."""
+        return self.num_products * len(self.heads)
+
+    @property
+    def missing_share(self) -> float:
+        """The share of cells without a label; 0 if there are no cells."""
+        return 1 - self.num_labels / self.num_cells if self.num_cells else 0.0
+
+
+def count_labels(catalogue: Catalogue) -> list[CategoryLabels]:
+    """Count every category's labels, in the taxonomy's order."""
+    taxonomy = catalogue.taxonomy
+    counts = value_counts(catalogue)
+    num_products = np.bincount(
+        catalogue.category_codes[catalogue.category_codes >= 0], minlength=len(taxonomy.categories)
+    )
+    result = []
+    for code, category in enumerate(taxonomy.categories):
+        heads = tuple(
+            HeadLabels(
+                head=taxonomy.heads[index],
+                num_products=int(num_products[code]),
+                counts=tuple(counts[index, : len(taxonomy.heads[index].values)].tolist()),
+            )
+            for index in taxonomy.head_indices(category)
+        )
+        patterns = _missing_patterns(catalogue, code, len(heads))
+        result.append(
+            CategoryLabels(
+                category=category,
+                num_products=int(num_products[code]),
+                heads=heads,
+                patterns=tuple(patterns[:_NUM_PATTERNS]),
+                num_patterns=len(patterns),
+            )
+        )
+    return result
+
+
+def value_counts(catalogue: Catalogue) -> NDArray[np.int64]:
+    """How often each value of each head is a label (H, V); 0 for values that a head does not have."""
+    shape = (catalogue.taxonomy.num_heads, max(1, catalogue.taxonomy.num_values))
+    is_known = (catalogue.labels >= 0) & (catalogue.heads >= 0)  # N A
+    flat = catalogue.heads[is_known] * shape[1] + catalogue.labels[is_known]
+    return np.bincount(flat, minlength=shape[0] * shape[1]).reshape(shape)
+
+
+def _missing_patterns(catalogue: Catalogue, category: int, num_heads: int) -> list[Pattern]:
+    """The patterns of one category, the most frequent first, equals by what they lack."""
+    missing = catalogue.labels[catalogue.category_codes == category, :num_heads] < 0  # (n, heads)
+    patterns, counts = np.unique(missing, axis=0, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    return [
+        Pattern(missing=tuple(map(bool, patterns[place])), count=int(counts[place])) for place in order
+    ]
+
+
+def label_findings(
+    catalogue: Catalogue, categories: Sequence[CategoryLabels], min_examples: int
+) -> Iterator[pl.DataFrame]:
+    """What is wrong with heads as a whole, and every product that has a rare value."""
+    heads = [head for category in categories for head in category.heads if head.num_products]
+    yield _of_heads(NO_LABELS, [(head, nan, "") for head in heads if not head.num_labels])
+    constant = [head for head in heads if head.is_constant]
+    yield _of_heads(
+        CONSTANT,
+        [(head, nan, f"{head.num_labels:,} labels, all {head.ranked()[0][0]!r}") for head in constant],
+    )
+    sparse = [head for head in heads if head.num_labels and head.missing_share >= _MUCH_MISSING]
+    sparse.sort(key=lambda head: -head.missing_share)
+    yield _of_heads(
+        MISSING_LABELS,
+        [(head, 1 - head.missing_share, f"{head.missing_share:.0%} missing") for head in sparse],
+    )
+    yield _unused(heads)
+    yield _rare(catalogue, min_examples)
+
+
+def _of_heads(kind: Kind, found: list[tuple[HeadLabels, float, str]]) -> pl.DataFrame:
+    """Findings on heads as a whole: head, score (NaN for none) and detail."""
+    frame = pl.DataFrame(
+        [(each.head.category, each.head.attribute, score, detail) for each, score, detail in found],
+        schema={
+            "category": pl.String,
+            "attribute": pl.String,
+            "score": pl.Float64,
+            "detail": pl.String,
+        },
+        orient="row",
+    )
+    return as_findings(kind, frame.with_columns(pl.col("score").fill_nan(None)))
+
+
+def _unused(heads: list[HeadLabels]) -> pl.DataFrame:
+    unused = [
+        (each.head.category, each.head.attribute, value) for each in heads for value in each.unused()
+    ]
+    schema = dict.fromkeys(("category", "attribute", "value"), pl.String)
+    return as_findings(UNUSED_VALUE, pl.DataFrame(unused, schema=schema, orient="row"))
+
+
+def _rare(catalogue: Catalogue, min_examples: int) -> pl.DataFrame:
+    """Every product with a value that fewer than `min_examples` products have, the rarest first."""
+    counts = value_counts(catalogue)[catalogue.heads, catalogue.labels]  # N A
+    is_rare = (catalogue.labels >= 0) & (counts < min_examples)
+    cells = label_cells(catalogue, is_rare)
+    count = pl.Series("count", counts[is_rare])
+    noun = (
+        pl.when(pl.col("count") == 1)
+        .then(pl.lit(" product has it"))
+        .otherwise(pl.lit(" products have it"))
+    )
+    cells = cells.with_columns(count).with_columns(
+        detail=pl.col("count").cast(pl.String) + noun, score=pl.col("count") / min_examples
+    )
+    cells = cells.sort("count", "head", "code", "place")
+    return as_findings(RARE_VALUE, cells)

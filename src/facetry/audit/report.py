@@ -1,0 +1,160 @@
+"""The audit's report: one HTML file to look at, which needs nothing beside it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from facetry.audit.charts import long_tail
+from facetry.audit.figures import count_conflicts, count_findings, count_groups
+from facetry.audit.findings import KINDS
+from facetry.audit.gallery import Gallery
+from facetry.audit.labels import CategoryLabels
+from facetry.audit.result import Audit
+from facetry.audit.wrong_labels import count_wrong
+from facetry.files import write_text
+from facetry.pages.environment import make_environment
+from facetry.pages.figures import DASH, share
+
+_NUM_LOOK_ALIKES = 60
+_NUM_UNREADABLE = 20
+_NUM_RANKED_HEADS = 20
+_NUM_TOPICS = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tile:
+    """One figure of the overview, and the section that tells more."""
+
+    name: str
+    figure: str
+    anchor: str
+    note: str = ""
+    is_bad: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heatmap:
+    """Missing shares: a row for each attribute, None where a category does not have it."""
+
+    categories: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[float | None, ...]], ...]
+
+
+def write_report(path: Path, audit: Audit) -> None:
+    """Write the report; the same audit of the same photos gives the same bytes."""
+    template = make_environment("facetry.audit").get_template("audit.html.jinja")
+    write_text(path, template.render(_shown(audit)))
+
+
+def _shown(audit: Audit) -> dict[str, Any]:
+    """The names the template knows."""
+    categories = [category for category in audit.categories if category.num_products]
+    counts, table = count_findings(audit), audit.catalogue.source.table
+    return {
+        "title": f"Audit of {table.resolve().parent.name} / {table.name}",
+        "num_products": len(audit.catalogue),
+        "tiles": overview(audit),
+        "kinds": [(kind, counts[kind.name]) for kind in KINDS if kind.name in counts],
+        "categories": categories,
+        "num_empty": len(audit.categories) - len(categories),
+        "min_examples": audit.min_examples,
+        "tail": long_tail(categories, audit.min_examples),
+        "heatmap": missing_heatmap(categories),
+        "look_alikes": audit.look_alikes[:_NUM_LOOK_ALIKES],
+        "num_look_alikes": len(audit.look_alikes),
+        "photos": _photos_shown(audit),
+        "doubts": _doubts_shown(audit),
+        "total_labels": audit.num_labels,
+    }
+
+
+def _photos_shown(audit: Audit) -> dict[str, Any] | None:
+    if audit.photos is None:
+        return None
+    gallery, photos = Gallery(catalogue=audit.catalogue), audit.photos
+    conflicts = count_conflicts(photos.conflicts)
+    return {
+        "reasons": photos.reasons,
+        "num_unreadable": photos.num_unreadable,
+        "unreadable": gallery.unreadable(photos.problems, _NUM_UNREADABLE),
+        "issues": gallery.issues(photos),
+        "groups": count_groups(photos.members),
+        "conflicts": conflicts,
+        "topics": conflicts["by_attribute"][:_NUM_TOPICS],
+        "conflicting": gallery.conflicts(photos),
+        "same": gallery.duplicates(photos),
+        "backgrounds": gallery.backgrounds(photos.problems),
+    }
+
+
+def _doubts_shown(audit: Audit) -> dict[str, Any] | None:
+    if audit.noise is None:
+        return None
+    heads = count_wrong(audit.noise).filter(pl.col("num_wrong") > 0)
+    return {
+        "heads": heads.head(_NUM_RANKED_HEADS).to_dicts(),
+        "num_heads": heads.height,
+        "num": int(heads["num_wrong"].sum()),
+        "num_labels": audit.noise.height,
+        "shown": Gallery(catalogue=audit.catalogue).doubts(audit.noise),
+    }
+
+
+def overview(audit: Audit) -> list[Tile]:
+    """The figures to know first; a dash where nobody looked."""
+    photos, noise = audit.photos, audit.noise
+    num_same = f"{photos.members.height:,}" if photos else DASH
+    num_conflicts = photos.conflicts["group"].n_unique() if photos else 0
+    num_broken = photos.num_unreadable if photos else 0
+    num_poor = photos.issues["place"].n_unique() if photos else 0
+    num_wrong = int(noise["is_issue"].sum()) if noise is not None else 0
+    return [
+        Tile(name="Products", figure=f"{len(audit.catalogue):,}", anchor="values"),
+        Tile(name="Labels", figure=f"{audit.num_labels:,}", anchor="values"),
+        Tile(name="Missing", figure=share(audit.missing_share), anchor="missing", note="of all labels"),
+        Tile(name="Duplicates", figure=num_same, anchor="conflicts", note="products share a photo"),
+        Tile(
+            name="Conflicts",
+            figure=f"{num_conflicts:,}" if photos else DASH,
+            anchor="conflicts",
+            note="groups that disagree",
+            is_bad=num_conflicts > 0,
+        ),
+        Tile(
+            name="Broken photos",
+            figure=f"{num_broken:,}" if photos else DASH,
+            anchor="photos",
+            note=f"{num_poor:,} more are poor" if photos else "",
+            is_bad=num_broken > 0,
+        ),
+        Tile(
+            name="Wrong labels",
+            figure=f"{num_wrong:,}" if noise is not None else DASH,
+            anchor="wrong",
+            note=f"likely, of {noise.height:,}" if noise is not None else "not looked for",
+            is_bad=num_wrong > 0,
+        ),
+    ]
+
+
+def missing_heatmap(categories: Sequence[CategoryLabels]) -> Heatmap:
+    """Missing shares of all heads, by attribute and category; the emptiest attributes first."""
+    shares = {
+        (head.head.attribute, category.category): head.missing_share
+        for category in categories
+        for head in category.heads
+    }
+    names = tuple(category.category for category in categories)
+    rows = [
+        (attribute, tuple(shares.get((attribute, name)) for name in names))
+        for attribute in dict.fromkeys(attribute for attribute, _ in shares)
+    ]
+    rows.sort(key=lambda row: -_mean([value for value in row[1] if value is not None]))
+    return Heatmap(categories=names, rows=tuple(rows))
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

@@ -1,0 +1,136 @@
+"""The whole audit: claim the folder, do the steps, write what was found."""
+
+import json
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from facetry.audit.config import AuditConfig
+from facetry.audit.features import features_identity
+from facetry.audit.figures import audit_figures
+from facetry.audit.labels import count_labels
+from facetry.audit.report import write_report
+from facetry.audit.result import Audit
+from facetry.audit.spelling import find_look_alikes
+from facetry.catalogue.catalogue import Catalogue
+from facetry.errors import AuditError, MissingExtra
+from facetry.files import holding, place_folder, remove_drafts, write_text, writing
+from facetry.progress import SILENT, Reporter
+
+JOB = "job.json"
+REPORT = "report.html"
+FIGURES = "audit.json"
+FINDINGS = "findings"
+RANKING = "ranked_labels.parquet"
+_STEPS = "steps"
+
+
+def audit_catalogue(
+    catalogue: Catalogue,
+    out: str | Path,
+    config: AuditConfig | None = None,
+    *,
+    reporter: Reporter = SILENT,
+) -> Path:
+    """Look for everything that is likely wrong with a catalogue; returns the folder, `out`.
+
+    It holds `report.html`, `audit.json` (every figure), `findings.parquet` and `findings.csv` (every
+    finding) and, where wrong labels were looked for, `ranked_labels.parquet` (all labels, the most
+    doubtful first). Interrupted, the same call goes on where it stopped; finished, it does nothing.
+    Without a photo folder only the labels are looked at.
+
+    Raises:
+        CatalogueError: a catalogue that cannot be worked with.
+        AuditError: `out` holds something else, or another process works on it.
+        MissingExtra: a package that this audit needs is not installed.
+    """
+    out, config = Path(out), config or AuditConfig()
+    catalogue.require_sound()
+    _require_extras(catalogue, config)
+    identity = _identity(catalogue, config)
+    if out.exists():
+        _check_claim(out, identity)
+        reporter.say(f"{out} holds this audit already. Delete it to audit anew.")
+        return out
+    folder = out.with_name(f"{out.name}.partial")
+    with holding(folder) as is_ours:
+        if not is_ours:
+            raise AuditError(f"{folder} is being written by another process.", hint="Wait for it.")
+        _claim(folder, identity)
+        _write(folder, _examine(catalogue, config, folder / _STEPS, reporter))
+        shutil.rmtree(folder / _STEPS, ignore_errors=True)
+        place_folder(folder, out)
+    return out
+
+
+def _require_extras(catalogue: Catalogue, config: AuditConfig) -> None:
+    """Refuse at once what would fail after the photos have been read."""
+    if config.features is not None:
+        catalogue.require_photos()
+    if catalogue.source.images and find_spec("cleanvision") is None:
+        raise MissingExtra("An audit of photos", "audit")
+    if config.features is not None and find_spec("cleanlab") is None:
+        raise MissingExtra("The search for wrong labels", "audit")
+
+
+def _identity(catalogue: Catalogue, config: AuditConfig) -> dict[str, Any]:
+    """What must be the same for the work to go on where it stopped."""
+    images = catalogue.source.images
+    return {
+        "catalogue": catalogue.fingerprint,
+        "photos": str(images.resolve()) if images else None,
+        "features": features_identity(config),
+        "min_examples": config.min_examples,
+        "seed": config.seed,
+    }
+
+
+def _claim(folder: Path, identity: dict[str, Any]) -> None:
+    """Start the unfinished folder, or check that it is of this very audit."""
+    remove_drafts(folder)
+    if any(each.name != JOB for each in folder.iterdir()):  # else no work was done yet
+        _check_claim(folder, identity)
+    write_text(folder / JOB, json.dumps(identity, indent=1))
+
+
+def _check_claim(folder: Path, identity: dict[str, Any]) -> None:
+    hint = "Choose another --out, or delete that folder."
+    try:
+        found: Any = json.loads((folder / JOB).read_text(encoding="utf-8"))
+        differing = [key for key, value in identity.items() if found[key] != value]
+    except (OSError, ValueError, LookupError, TypeError):
+        raise AuditError(f"{folder} exists and was not made by an audit.", hint=hint) from None
+    if differing:
+        raise AuditError(f"{folder} was made with another {' and '.join(differing)}.", hint=hint)
+
+
+def _examine(catalogue: Catalogue, config: AuditConfig, folder: Path, reporter: Reporter) -> Audit:
+    """Do all the steps, the long ones once."""
+    from facetry.audit.steps import Steps
+
+    categories = count_labels(catalogue)
+    steps = Steps(catalogue=catalogue, config=config, folder=folder, reporter=reporter)
+    return Audit(
+        catalogue=catalogue,
+        min_examples=config.min_examples,
+        categories=categories,
+        look_alikes=find_look_alikes(categories),
+        photos=steps.photos() if catalogue.source.images else None,
+        noise=steps.noise() if config.features else None,
+    )
+
+
+def _write(folder: Path, audit: Audit) -> None:
+    with writing(folder / f"{FINDINGS}.parquet") as draft:
+        audit.findings.write_parquet(draft)
+    with writing(folder / f"{FINDINGS}.csv") as draft:
+        audit.findings.write_csv(draft, include_bom=True)  # else spreadsheets take it for Latin-1
+    if audit.noise is not None:
+        with writing(folder / RANKING) as draft:
+            audit.noise.with_columns(pl.col("id").cast(pl.String)).drop("row").write_parquet(draft)
+    figures = json.dumps(audit_figures(audit), indent=1, ensure_ascii=False)
+    write_text(folder / FIGURES, figures)
+    write_report(folder / REPORT, audit)

@@ -1,0 +1,120 @@
+"""An audit's long steps, each of which is done once: its result lies in a file.
+
+Shapes: N products of the catalogue, D features.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from facetry.audit.config import AuditConfig
+from facetry.audit.conflicts import Groups, find_conflicts
+from facetry.audit.features import make_backbone
+from facetry.audit.result import Photos
+from facetry.catalogue.catalogue import Catalogue
+from facetry.catalogue.duplicates import find_duplicates
+from facetry.catalogue.quality import quality_issues
+from facetry.catalogue.scan import Scan, scan_photos
+from facetry.files import writing
+from facetry.product import Product
+from facetry.progress import Reporter
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Steps:
+    """What has to be done with the photos of a catalogue. Results are kept in `folder`."""
+
+    catalogue: Catalogue
+    config: AuditConfig
+    folder: Path
+    reporter: Reporter
+
+    def photos(self) -> Photos:
+        """Read every photo; compare them, and judge them."""
+        self.features  # noqa: B018  # first of all: weights that cannot be had are known at once
+        table = self._once("photos", lambda: pl.DataFrame({"problem": list(self._scan.problems)}))
+        issues = self._once("issues", self._find_issues)
+        members = Groups(codes=self.groups, pairs=self._pairs).members()
+        return Photos(
+            problems=table["problem"].to_list(),
+            issues=issues,
+            members=members,
+            conflicts=find_conflicts(self.catalogue, members),
+        )
+
+    def noise(self) -> pl.DataFrame:
+        """The labels by how likely they are wrong; see `facetry.audit.noise`."""
+        from facetry.audit.noise import find_label_noise
+
+        def find() -> pl.DataFrame:
+            assert self.features is not None
+            return find_label_noise(
+                self.catalogue,
+                self.features,
+                self.groups,
+                seed=self.config.seed,
+                folder=self.folder / "noise",
+                reporter=self.reporter,
+            )
+
+        return self._once("noise", find)
+
+    @cached_property
+    def groups(self) -> NDArray[np.int64]:
+        """Equal numbers for products that show the same (N)."""
+        return self._grouped["group"].to_numpy()
+
+    @cached_property
+    def features(self) -> NDArray[np.float32] | None:
+        """The photos embedded (N, D), 0 where there is none; None where nobody asked for it."""
+        if self.config.features is None:
+            return None
+        from facetry.models.embed import Embedding, embed_products
+
+        file = self.folder / "features.safetensors"
+        if file.is_file():
+            return Embedding.load(file).features
+        backbone = make_backbone(self.config)
+        return embed_products(backbone, self._products, file=file, reporter=self.reporter).features
+
+    @cached_property
+    def _products(self) -> list[Product]:
+        return self.catalogue.products()
+
+    @cached_property
+    def _scan(self) -> Scan:
+        return scan_photos(
+            self._products, folder=self.folder / "scan", quality=True, reporter=self.reporter
+        )
+
+    @property
+    def _pairs(self) -> pl.DataFrame:
+        self._grouped  # noqa: B018  # both come from one search
+        return pl.read_parquet(self.folder / "pairs.parquet")
+
+    @cached_property
+    def _grouped(self) -> pl.DataFrame:
+        return self._once("groups", self._find_duplicates)
+
+    def _find_duplicates(self) -> pl.DataFrame:
+        found = find_duplicates(self._scan, features=self.features, reporter=self.reporter)
+        self._once("pairs", lambda: found.pairs)
+        return pl.DataFrame({"group": found.groups})
+
+    def _find_issues(self) -> pl.DataFrame:
+        issues = quality_issues(self._scan)
+        return issues.rename({"row": "place"}).sort("issue", "score", "place")
+
+    def _once(self, name: str, make: Callable[[], pl.DataFrame]) -> pl.DataFrame:
+        """What `make` gives, or gave the first time."""
+        file = self.folder / f"{name}.parquet"
+        if not file.is_file():
+            frame = make()
+            with writing(file) as draft:
+                frame.write_parquet(draft)
+        return pl.read_parquet(file)

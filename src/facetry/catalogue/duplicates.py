@@ -1,0 +1,238 @@
+"""Which products show the same photo: byte for byte, nearly, or alike to a backbone.
+
+Near duplicates are looked for in two steps. Coarse colour layouts, as vectors in a faiss index, give
+each photo its nearest others; those whose perceptual hashes agree are laid over each other and
+compared (`images.registration`). Hashes alone will not do: garments photographed in one pose hash
+alike, and a search by hash returns a twentieth of all pairs.
+
+Shapes: N products of the scan, M different photos, P pairs, D features, L numbers of a layout.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from facetry.catalogue.catalogue import Catalogue
+from facetry.catalogue.scan import Scan, scan_photos
+from facetry.images.prints import SIGNATURE_PX
+from facetry.images.registration import difference
+from facetry.progress import SILENT, Reporter
+
+Rows = NDArray[np.int64]
+Floats = NDArray[np.float32]
+
+MAX_DIFFERENCE: Final = 1.2
+"""Of near duplicates, as `images.registration` measures it. Copies drawn at 64 to 256 px stay below
+1.14, others above 1.45."""
+
+MAX_DIFFERENCE_LARGE: Final = 1.0
+"""The same where both photos are at least `LARGE_PX` wide and high, and compression leaves less:
+another shirt on the same model in the same pose begins here."""
+
+LARGE_PX: Final = 192
+
+MIN_LIKENESS: Final = 0.97
+"""Cosine of two photos' features from which on they are alike."""
+
+NUM_NEIGHBOURS: Final = 32
+"""Others looked at for each photo: what bounds memory and time, whatever the catalogue."""
+
+MIN_LAYOUT_LIKENESS: Final = 0.92
+MAX_HASH_DISTANCE: Final = 20
+"""Bits of 64; crops of 4 % at each side moved up to 16 in drawn photos, 20 in a shop's."""
+
+FLAT_CONTRAST: Final = 10.0
+"""Grey levels of standard deviation below which a photo has nothing to be recognised by: what dark
+photos show is no more than the noise. Drawn photos that are not dark have 30 and more, 99 % of a
+shop's 22 and more."""
+
+_LAYOUT_SIDE: Final = 8
+_BLOCK: Final = 4096  # photos, or pairs, worked on at once
+_PAIR_BLOCK: Final = 256
+_EXHAUSTIVE: Final = 200_000  # photos up to which every pair of layouts is compared
+_SCHEMA: Final = {
+    "left": pl.Int64,
+    "right": pl.Int64,
+    "relation": pl.String,
+    "similarity": pl.Float32,
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Duplicates:
+    """Products that show the same.
+
+    Attributes:
+        pairs: left and right (rows, left < right), relation ("exact", "near", "alike"), similarity
+            (0 to 1; near ones: 1 less half the difference). Of many exact copies each is paired with the
+            first, which also stands for all of them in the other pairs.
+        exact_groups: equal numbers for equal files (N).
+        groups: equal numbers for products that pairs connect, directly or through others (N).
+    """
+
+    pairs: pl.DataFrame
+    exact_groups: Rows
+    groups: Rows
+
+
+def duplicate_groups(catalogue: Catalogue, *, reporter: Reporter = SILENT) -> Rows:
+    """Equal numbers for products with the same photo or nearly so (N)."""
+    scan = scan_photos(catalogue.products(), reporter=reporter)
+    return find_duplicates(scan, reporter=reporter).groups
+
+
+def find_duplicates(
+    scan: Scan, *, features: Floats | None = None, reporter: Reporter = SILENT
+) -> Duplicates:
+    """Pairs and groups of products that show the same.
+
+    `features` (N, D), rows of zeros or NaN where there are none, add the pairs that are alike. A
+    product without a readable photo is alone.
+    """
+    readable = scan.readable
+    _, first, member_of = np.unique(scan.content[readable], return_index=True, return_inverse=True)
+    own = np.arange(len(scan), dtype=np.int64)
+    exact = own.copy()
+    exact[readable] = readable[first[member_of]]
+    copies = np.flatnonzero(exact != own)
+    frames = [_frame(np.stack([exact[copies], copies], axis=1), "exact", np.ones(len(copies)))]
+    different = np.sort(readable[first])
+    frames.append(_near(scan, different, reporter))
+    if features is not None:
+        frames.append(_alike(features, different))
+    pairs = pl.concat(frames).unique(["left", "right"], keep="first", maintain_order=True)
+    joined = pairs.select("left", "right").to_numpy().astype(np.int64)
+    return Duplicates(pairs=pairs, exact_groups=exact, groups=connect(len(scan), joined))
+
+
+def connect(num_products: int, pairs: Rows) -> Rows:
+    """The lowest row that pairs (P, 2) connect each product to (N).
+
+    >>> connect(5, np.array([[1, 4], [3, 4]])).tolist()
+    [0, 1, 2, 1, 1]
+    """
+    roots = np.arange(num_products, dtype=np.int64)
+    while len(pairs):
+        ends = roots[pairs]  # (P, 2)
+        low, high = ends.min(axis=1), ends.max(axis=1)
+        if (low == high).all():
+            break
+        np.minimum.at(roots, high, low)
+        while (roots != roots[roots]).any():
+            roots = roots[roots]
+    return roots
+
+
+def _frame(rows: Rows, relation: str, similarity: NDArray[np.floating]) -> pl.DataFrame:
+    """Pairs of rows (P, 2) as a table, in order."""
+    columns = {
+        "left": rows.min(axis=1),
+        "right": rows.max(axis=1),
+        "relation": [relation] * len(rows),
+        "similarity": similarity.astype(np.float32),
+    }
+    return pl.DataFrame(columns, schema=_SCHEMA).sort("left", "right")
+
+
+def _near(scan: Scan, rows: Rows, reporter: Reporter) -> pl.DataFrame:
+    """The pairs among these rows that are nearly the same photo."""
+    layouts, is_flat = _layouts(scan, rows)
+    shaped = np.flatnonzero(~is_flat)
+    places, _ = _neighbours(layouts[shaped], MIN_LAYOUT_LIKENESS)
+    pairs = rows[shaped[places]]  # (P, 2)
+    apart = np.bitwise_count(scan.perceptual[pairs[:, 0]] ^ scan.perceptual[pairs[:, 1]])
+    pairs = pairs[apart <= MAX_HASH_DISTANCE]
+    found = _compare(scan, pairs, reporter)
+    sides = np.minimum(scan.width, scan.height)
+    is_large = sides[pairs].min(axis=1) >= LARGE_PX
+    is_near = found < np.where(is_large, MAX_DIFFERENCE_LARGE, MAX_DIFFERENCE)
+    flat = _equal_pairs(scan, rows[is_flat])
+    return pl.concat(
+        [
+            _frame(pairs[is_near], "near", np.maximum(0, 1 - found[is_near] / 2)),
+            _frame(flat, "near", np.ones(len(flat))),
+        ]
+    )
+
+
+def _layouts(scan: Scan, rows: Rows) -> tuple[Floats, NDArray[np.bool_]]:
+    """Where a photo is bright and in which colours, as unit vectors (M, L); which have no contrast."""
+    side, step = _LAYOUT_SIDE, SIGNATURE_PX // _LAYOUT_SIDE
+    layouts = np.empty((len(rows), side * side * 3), dtype=np.float32)
+    is_flat = np.empty(len(rows), dtype=np.bool_)
+    for start in range(0, len(rows), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        photos = scan.signatures[rows[part]].astype(np.float32)  # (B, S, S, 3)
+        coarse = photos.reshape(-1, side, step, side, step, 3).mean(axis=(2, 4))
+        is_flat[part] = photos.std(axis=(1, 2)).max(axis=1) < FLAT_CONTRAST
+        vectors = coarse.reshape(len(photos), -1)
+        layouts[part] = _unit(vectors - vectors.mean(axis=1, keepdims=True))
+    return layouts, is_flat
+
+
+def _unit(vectors: Floats) -> Floats:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    units: Floats = vectors / np.maximum(lengths, 1e-6)
+    return units
+
+
+def _neighbours(vectors: Floats, min_likeness: float) -> tuple[Rows, Floats]:
+    """Pairs of places (P, 2) with a cosine of at least `min_likeness`, and the cosines (P)."""
+    pairs, cosines = [np.empty((0, 2), dtype=np.int64)], [np.empty(0, dtype=np.float32)]
+    if len(vectors) > 1:
+        index = _index(vectors)
+        for start in range(0, len(vectors), _BLOCK):
+            block = vectors[start : start + _BLOCK]
+            likeness, places = index.search(block, min(NUM_NEIGHBOURS + 1, len(vectors)))
+            own = np.arange(start, start + len(block))[:, None].repeat(places.shape[1], axis=1)
+            chosen = (likeness >= min_likeness) & (places >= 0) & (places != own)
+            pairs.append(np.sort(np.stack([own[chosen], places[chosen]], axis=1), axis=1))
+            cosines.append(likeness[chosen])
+    found, first = np.unique(np.concatenate(pairs), axis=0, return_index=True)
+    return found, np.concatenate(cosines)[first]
+
+
+def _index(vectors: Floats) -> Any:
+    """A faiss index by inner product; above `_EXHAUSTIVE` vectors only the nearest cells are seen."""
+    import faiss
+
+    num_cells = 4 * int(len(vectors) ** 0.5)
+    cells = f"IVF{num_cells},Flat" if len(vectors) > _EXHAUSTIVE else "Flat"
+    index: Any = faiss.index_factory(vectors.shape[1], cells, faiss.METRIC_INNER_PRODUCT)
+    if len(vectors) > _EXHAUSTIVE:
+        index.train(vectors[:: max(1, len(vectors) // (64 * num_cells))])
+        index.nprobe = 32
+    index.add(vectors)
+    return index
+
+
+def _compare(scan: Scan, pairs: Rows, reporter: Reporter) -> Floats:
+    """How far the photos of each pair differ (P)."""
+    found = np.empty(len(pairs), dtype=np.float32)
+    with reporter.bar("Comparing photos", len(pairs)) as advance:
+        for start in range(0, len(pairs), _PAIR_BLOCK):
+            left, right = pairs[start : start + _PAIR_BLOCK].T
+            found[start : start + len(left)] = difference(scan.signatures[left], scan.signatures[right])
+            advance(len(left))
+    return found
+
+
+def _equal_pairs(scan: Scan, rows: Rows) -> Rows:
+    """Photos without contrast (rows) that have the same signature, each paired with the first."""
+    small = scan.signatures[rows].reshape(len(rows), SIGNATURE_PX**2 * 3)
+    _, first, member_of = np.unique(small, axis=0, return_index=True, return_inverse=True)
+    leaders = rows[first[member_of]]
+    others = leaders != rows
+    return np.stack([leaders[others], rows[others]], axis=1)
+
+
+def _alike(features: Floats, rows: Rows) -> pl.DataFrame:
+    """The pairs among these rows whose features point the same way."""
+    given = features[rows]
+    usable = rows[np.isfinite(given).all(axis=1) & given.any(axis=1)]
+    vectors = _unit(np.ascontiguousarray(features[usable], dtype=np.float32))
+    places, cosines = _neighbours(vectors, MIN_LIKENESS)
+    return _frame(usable[places], "alike", np.minimum(cosines, 1))

@@ -1,0 +1,112 @@
+"""The file of repairs: read as clean texts, appended to as a whole."""
+
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+
+from facetry.catalogue.table import (
+    ROW_NUMBER,
+    actual_column,
+    clean_label,
+    clean_text,
+    collect,
+    column_names,
+    refuse_nested,
+    scan,
+)
+from facetry.errors import CatalogueError, nearest
+from facetry.files import writing
+from facetry.product import ProductId
+
+_NEEDED: Final = ("id", "category", "attribute", "old", "new")
+_COLUMNS: Final = (*_NEEDED, "who", "when")
+_PARQUET: Final = {".parquet", ".pq"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repair:
+    """One correction; "" for no label. `when` is a moment in ISO 8601."""
+
+    id: ProductId
+    category: str
+    attribute: str
+    old: str = ""
+    new: str = ""
+    who: str = ""
+    when: str = ""
+
+
+def write_repairs(path: Path, repairs: Sequence[Repair]) -> None:
+    """Append to a repair file, or begin one; several processes may do so at once.
+
+    Raises:
+        CatalogueError: there is a file already, and it is no repair file.
+    """
+    rows = [{name: str(cell) for name, cell in asdict(repair).items()} for repair in repairs]
+    frame = pl.DataFrame(rows, schema=dict.fromkeys(_COLUMNS, pl.String))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _alone_in(path.parent):
+        if path.exists():
+            raw = scan(path)
+            known = {column: name for name, column in _find_columns(path, column_names(raw)).items()}
+            before = collect(raw.drop(ROW_NUMBER), path).rename(known).cast(pl.String)
+            frame = pl.concat([before, frame], how="diagonal")
+        with writing(path) as draft:
+            if path.suffix.lower() in _PARQUET:
+                frame.write_parquet(draft)
+            else:
+                frame.write_csv(draft)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Wait until no other process, and no other thread, is in here with the same folder."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def read_repairs(file: Path) -> pl.DataFrame:
+    """A repair file in order: `row` and, as clean texts, its columns; null where there is nothing.
+
+    Raises:
+        CatalogueError: a file that cannot be read, or lacks a column.
+    """
+    if not file.is_file():
+        raise CatalogueError(f"There is no repair file {str(file)!r}.")
+    raw = scan(file)
+    columns = _find_columns(file, column_names(raw))
+    schema = raw.collect_schema()
+    refuse_nested(schema, list(columns.values()))
+    cells = {
+        name: (clean_label if name in {"old", "new"} else clean_text)(schema, column)
+        for name, column in columns.items()
+    }
+    missing = {name: pl.lit(None, pl.String) for name in _COLUMNS if name not in columns}
+    return collect(raw.select(row=pl.col(ROW_NUMBER).cast(pl.Int64), **cells, **missing), file)
+
+
+def _find_columns(file: Path, names: Sequence[str]) -> dict[str, str]:
+    """Which column of a repair file holds what.
+
+    Raises:
+        CatalogueError: a column is missing that must be there.
+    """
+    found = {name: column for name in _COLUMNS if (column := actual_column(name, names))}
+    missing = [name for name in _NEEDED if name not in found]
+    if missing:
+        hints = [f"{name!r}: {nearest(name, names)}" for name in missing]
+        raise CatalogueError(
+            f"The repair file {file.name} lacks columns: {', '.join(map(repr, missing))}.",
+            hint="\n".join([*hints, f"It needs {', '.join(_NEEDED)}, and may have who and when."]),
+        )
+    return found

@@ -1,0 +1,191 @@
+"""Splits and folds as files: Parquet or CSV, one row for each product.
+
+The columns are id, then part (train, validation, test) or fold (0, 1, ...), and group where it is
+known which products have like photos.
+
+Shapes: N products of the catalogue.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from facetry.catalogue.catalogue import Catalogue
+from facetry.catalogue.split.config import PARTS, Part
+from facetry.errors import CatalogueError
+from facetry.files import writing
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """The part of each product (N): an index into `PARTS`, -1 for a product that has none.
+
+    `groups` (N), where known: products with the same code have like photos.
+    """
+
+    codes: NDArray[np.int8]
+    groups: NDArray[np.int64] | None = None
+
+    def rows(self, part: Part) -> NDArray[np.int64]:
+        """The rows of one part, ascending."""
+        return np.flatnonzero(self.codes == PARTS.index(part))
+
+    def save(self, path: Path, catalogue: Catalogue) -> None:
+        """Write id, part and, where known, group of each product."""
+        names = [PARTS[code] if code >= 0 else None for code in self.codes]
+        _write(path, catalogue, pl.Series("part", names, pl.String), self.groups)
+
+
+@dataclass(frozen=True, eq=False)
+class Folds:
+    """The fold of each product (N), 0 to `num_folds` - 1, -1 for a product that has none.
+
+    >>> folds = Folds(np.arange(6, dtype=np.int8) % 3, 3)
+    >>> folds.split(2).rows("test"), folds.split(2).rows("validation")
+    (array([2, 5]), array([0, 3]))
+    """
+
+    codes: NDArray[np.int8]
+    num_folds: int
+    groups: NDArray[np.int64] | None = None
+
+    def split(self, fold: int) -> Split:
+        """The split whose test part is `fold`, its validation part the next fold (after the last, 0)."""
+        validation = (fold + 1) % self.num_folds
+        codes = np.select(
+            [self.codes == fold, self.codes == validation, self.codes < 0],
+            [PARTS.index("test"), PARTS.index("validation"), -1],
+            PARTS.index("train"),
+        )
+        return Split(codes.astype(np.int8), self.groups)
+
+    def save(self, path: Path, catalogue: Catalogue) -> None:
+        """Write id, fold and, where known, group of each product."""
+        fold = pl.Series("fold", self.codes).replace(-1, None)
+        _write(path, catalogue, fold, self.groups)
+
+
+def require_split_name(path: Path) -> None:
+    """Refuse a name that says neither Parquet nor CSV.
+
+    Raises:
+        CatalogueError: such a name.
+    """
+    if path.suffix not in {".parquet", ".csv"}:
+        raise CatalogueError(
+            f"A split is kept as Parquet or CSV, and {path.name!r} is neither.",
+            hint=f"Name it {path.stem}.parquet or {path.stem}.csv.",
+        )
+
+
+def read_split(path: str | Path, catalogue: Catalogue, *, fold: int | None = None) -> Split:
+    """Read a saved split for these products, or the split that `fold` makes of saved folds.
+
+    Raises:
+        CatalogueError: not such a file, an unknown part or fold, or none of the products in it.
+    """
+    path = Path(path)
+    frame = _read(path)
+    if "part" in frame.columns:
+        if fold is not None:
+            raise CatalogueError(f"{path} holds one split, no folds.", hint="Leave out --fold.")
+        codes, groups = _line_up(path, _part_codes(path, frame), catalogue)
+        return Split(codes, groups)
+    numbers = frame.select("id", "group", code=pl.col("fold").cast(pl.Int8, strict=False))
+    num_folds = _num_folds(path, frame, numbers["code"])
+    if fold is None or not 0 <= fold < num_folds:
+        got = "" if fold is None else f", and {fold} is none of them"
+        raise CatalogueError(
+            f"{path} holds {num_folds} folds{got}.",
+            hint=f"Name the one to test on with --fold, 0 to {num_folds - 1}.",
+        )
+    codes, groups = _line_up(path, numbers, catalogue)
+    return Folds(codes, num_folds, groups).split(fold)
+
+
+def _write(
+    path: Path, catalogue: Catalogue, column: pl.Series, groups: NDArray[np.int64] | None
+) -> None:
+    require_split_name(path)
+    frame = pl.DataFrame([catalogue.table["id"], column])
+    if groups is not None:
+        frame = frame.with_columns(group=pl.Series(groups, dtype=pl.Int64))
+    with writing(path) as draft:
+        frame.write_csv(draft) if path.suffix == ".csv" else frame.write_parquet(draft)
+
+
+def _read(path: Path) -> pl.DataFrame:
+    """The columns id, part or fold, and group (null where there is none), all as text."""
+    try:
+        frame = (
+            pl.read_csv(path, infer_schema=False, glob=False)
+            if path.suffix == ".csv"
+            else pl.read_parquet(path, glob=False)
+        )
+        what = "part" if "part" in frame.columns else "fold"
+        group = pl.col("group") if "group" in frame.columns else pl.lit(None)
+        return frame.select(pl.col("id", what).cast(pl.String), group=group.cast(pl.String)).unique()
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise CatalogueError(
+            f"{path} is not a split: {error}", hint="It needs the columns id and part, or id and fold."
+        ) from error
+
+
+def _part_codes(path: Path, frame: pl.DataFrame) -> pl.DataFrame:
+    """Ids and groups with the index of their part.
+
+    Raises:
+        CatalogueError: an unknown part.
+    """
+    unknown = set(frame["part"].drop_nulls()) - set(PARTS)
+    if unknown:
+        raise CatalogueError(
+            f"{path}: unknown part {min(unknown)!r}.", hint=f"Allowed: {', '.join(PARTS)}."
+        )
+    indices = {part: code for code, part in enumerate(PARTS)}
+    code = pl.col("part").replace_strict(indices, default=None, return_dtype=pl.Int8)
+    return frame.select("id", "group", code=code)
+
+
+def _num_folds(path: Path, frame: pl.DataFrame, numbers: pl.Series) -> int:
+    """How many folds there are.
+
+    Raises:
+        CatalogueError: a fold that is no number, or too few to train, validate and test.
+    """
+    wrong = frame.filter(frame["fold"].is_not_null() & ~(numbers >= 0).fill_null(False))
+    if wrong.height:
+        raise CatalogueError(
+            f"{path}: unknown fold {wrong['fold'].min()!r}.", hint="Folds are numbered 0, 1, 2, ..."
+        )
+    found = numbers.drop_nulls().unique()
+    if len(found) < 3 or len(found) != found.max() + 1:  # type: ignore[operator]
+        raise CatalogueError(
+            f"{path} holds the folds {', '.join(map(str, found.sort())) or 'none'}.",
+            hint="It needs at least 0, 1 and 2, and none left out.",
+        )
+    return len(found)
+
+
+def _line_up(
+    path: Path, frame: pl.DataFrame, catalogue: Catalogue
+) -> tuple[NDArray[np.int8], NDArray[np.int64] | None]:
+    """Codes (N) and groups (N) of the catalogue's products.
+
+    Raises:
+        CatalogueError: an id in two places, or none of the products in the file.
+    """
+    if (doubled := frame.filter(pl.col("id").is_duplicated())).height:
+        raise CatalogueError(f"{path}: the id {doubled['id'].min()!r} stands there twice.")
+    ids = catalogue.table.select(pl.col("id").cast(pl.String))
+    joined = ids.join(frame, on="id", how="left", maintain_order="left")
+    codes = joined["code"].fill_null(-1).to_numpy()
+    if (codes == -1).all():
+        raise CatalogueError(
+            f"{path} names none of the catalogue's products.", hint="Is it of another table?"
+        )
+    groups = joined["group"].cast(pl.Int64, strict=False)
+    return codes, None if groups.has_nulls() else groups.to_numpy()

@@ -1,0 +1,127 @@
+"""What a model says of products that it was not trained on: probabilities fold by fold.
+
+The model is this package's own heads on frozen features, trained anew for each fold on the others.
+
+Shapes: N products, D features, F products of a fold, A slots, V values, K folds.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from facetry.catalogue.catalogue import Catalogue
+from facetry.files import writing
+from facetry.models.config import HeadsConfig
+from facetry.models.device import pick_device
+from facetry.models.heads import Heads, probabilities
+from facetry.progress import SILENT, Advance, Reporter
+from facetry.training.config import TrainingConfig
+from facetry.training.data import Examples, FeatureInputs, Rows, in_batches
+from facetry.training.fit import Run, fit
+from facetry.training.optimiser import build_optimiser
+from facetry.training.state import TrainingState
+
+HEADS = HeadsConfig(hidden_dim=64, dropout=0.3)
+TRAINING = TrainingConfig(epochs=15, heads_lr=3e-3, weight_decay=0.05, milestones=(10, 13))
+"""Small heads and few epochs: larger ones learn the wrong labels by heart and then defend them."""
+
+MAX_BATCH, MIN_STEPS = 256, 16
+"""Batches are as large as leaves an epoch this many steps: small catalogues take steps as well."""
+
+_NUM_PREDICTED = 4096
+
+
+def out_of_fold(
+    catalogue: Catalogue,
+    features: NDArray[np.float32],
+    folds: NDArray[np.integer],
+    *,
+    seed: int = 0,
+    folder: Path | None = None,
+    reporter: Reporter = SILENT,
+) -> NDArray[np.float32]:
+    """Each product's probabilities (N, A, V) from a model that has not seen its fold.
+
+    `folds` (N) are -1 for products to leave out, which get zeros; so does a fold that has no product
+    to train on outside. With a `folder` each finished fold is kept there, and a second call with the
+    same arguments goes on.
+    """
+    is_used = folds >= 0
+    inputs = FeatureInputs(torch.from_numpy(_standardised(features, is_used)).to(pick_device()))
+    shape = (len(folds), catalogue.taxonomy.num_slots, catalogue.taxonomy.num_values)
+    result = np.zeros(shape, dtype=np.float32)
+    codes = np.unique(folds[is_used]).tolist()
+    num_shown = TRAINING.epochs * int(is_used.sum()) * max(0, len(codes) - 1)
+    with reporter.bar("Learning fold by fold", num_shown) as advance:
+        for fold in codes:
+            inside, outside = np.flatnonzero(folds == fold), np.flatnonzero(is_used & (folds != fold))
+            file = folder / f"fold_{fold}.npy" if folder else None
+            if file and file.is_file():
+                result[inside] = np.load(file)
+                advance(TRAINING.epochs * len(outside))
+            elif len(outside):
+                run = _run(catalogue, inputs, outside, seed)
+                result[inside] = _probabilities(run, _fitted(run, features.shape[1], advance), inside)
+                _save(result[inside], file)
+    return result
+
+
+def _standardised(features: NDArray[np.float32], is_used: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Every feature with a mean of 0 and a deviation of 1, whatever the backbone's own scale is."""
+    used = features[is_used]
+    if not len(used):
+        return features
+    scaled: NDArray[np.float32] = (features - used.mean(axis=0)) / (used.std(axis=0) + 1e-6)
+    return np.nan_to_num(scaled)
+
+
+def _run(catalogue: Catalogue, inputs: FeatureInputs, train: Rows, seed: int) -> Run:
+    examples = Examples(
+        ids=catalogue.table["id"].to_list(),
+        categories=torch.tensor(catalogue.category_codes),
+        labels=torch.tensor(catalogue.labels, dtype=torch.int64),
+        train=train,
+        validation=train[:0],
+    )
+    batch_size = max(1, min(MAX_BATCH, len(train) // MIN_STEPS))
+    return Run(
+        taxonomy=catalogue.taxonomy,
+        config=TRAINING.model_copy(update={"batch_size": batch_size}),
+        seed=seed,
+        examples=examples,
+        inputs=inputs,
+        device=inputs.features.device,
+        folder=None,
+    )
+
+
+def _fitted(run: Run, num_features: int, advance: Advance) -> nn.Module:
+    torch.manual_seed(run.seed)
+    heads = Heads(run.taxonomy, num_features, HEADS).to(run.device)
+    state = TrainingState(
+        model=heads,
+        optimiser=build_optimiser(heads, run.config),
+        scaler=torch.amp.GradScaler(run.device.type, enabled=False),
+    )
+    fit(run, state, advance)
+    return heads.eval()
+
+
+@torch.no_grad()
+def _probabilities(run: Run, heads: nn.Module, rows: Rows) -> NDArray[np.float32]:
+    """Probabilities (F, A, V) of some rows."""
+    order = in_batches(rows, _NUM_PREDICTED)
+    parts = [
+        probabilities(heads(inputs, run.examples.categories[torch.from_numpy(batch)])).cpu().numpy()
+        for batch, inputs in zip(order, run.inputs.batches(order, epoch=None), strict=True)
+    ]
+    return np.concatenate(parts)
+
+
+def _save(array: NDArray[np.float32], file: Path | None) -> None:
+    if file:
+        with writing(file) as draft, draft.open("wb") as stream:
+            np.save(stream, array)

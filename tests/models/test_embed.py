@@ -1,0 +1,92 @@
+"""Embedding: one decode, rows in order, problems kept, a file that is taken up again."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from facetry.catalogue.catalogue import Catalogue
+from facetry.images import load_batches
+from facetry.models.backbones import Backbone, build_backbone
+from facetry.models.config import BackboneConfig, ImageConfig
+from facetry.models.embed import Embedding, embed_products
+
+
+class Counting:
+    """A reporter that counts what the bars are told."""
+
+    def __init__(self) -> None:
+        self.bars: dict[str, int] = {}
+
+    def say(self, text: str) -> None:
+        pass
+
+    def bar(self, description: str, total: int | None) -> "Counting":
+        self.bars[description] = -(total or 0)
+        self.now = description
+        return self
+
+    def __enter__(self) -> Callable[[int], None]:
+        return self.advance
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def advance(self, count: int) -> None:
+        self.bars[self.now] += count
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Backbone:
+    torch.manual_seed(0)
+    return build_backbone(BackboneConfig(name="nano_convnext", weights="none"), ImageConfig())
+
+
+def test_features_are_the_backbones_own_in_the_products_order(
+    catalogue: Catalogue, backbone: Backbone
+) -> None:
+    products = catalogue.products()
+    products[3:3] = [replace(products[0], photos=(Path("nowhere.jpg"),))]
+    reporter = Counting()
+    embedding = embed_products(backbone, products, reporter=reporter)
+    assert embedding.features.shape == (len(products), backbone.feature_size)
+    assert embedding.features.dtype == np.float32
+    assert embedding.problems[3] == "file not found"
+    loaded = [each for batch in load_batches(products, [backbone.preprocess]) for each in batch]
+    for row, product in enumerate(loaded):
+        assert embedding.problems[row] == product.problem
+        if product.problem:
+            assert not embedding.features[row].any()
+            continue
+        with torch.no_grad():
+            alone = backbone(torch.from_numpy(product.pixels[backbone.preprocess][None]))[0]
+        assert embedding.features[row] == pytest.approx(alone.numpy(), abs=1e-4)
+    assert reporter.bars == {"Embedding photos": 0}
+
+
+def test_a_file_is_taken_up_again(catalogue: Catalogue, backbone: Backbone, tmp_path: Path) -> None:
+    products, file = catalogue.products(range(40)), tmp_path / "features.safetensors"
+    first = embed_products(backbone, products, file=file)
+    reporter = Counting()
+    again = embed_products(backbone, products, file=file, reporter=reporter)
+    assert np.array_equal(first.features, again.features)
+    assert list(first.problems) == list(again.problems)
+    assert not reporter.bars
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+
+
+def test_no_products_have_no_features(backbone: Backbone) -> None:
+    embedding = embed_products(backbone, [])
+    assert embedding.features.shape == (0, backbone.feature_size)
+    assert list(embedding.problems) == []
+
+
+def test_problems_survive_the_file(tmp_path: Path) -> None:
+    problems = ["", "file not found", 'odd "text"\nand é']
+    Embedding(features=np.eye(3, dtype=np.float32), problems=problems).save(tmp_path / "x.safetensors")
+    loaded = Embedding.load(tmp_path / "x.safetensors")
+    assert loaded.problems == problems
+    assert np.array_equal(loaded.features, np.eye(3))
