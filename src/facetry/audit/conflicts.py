@@ -10,7 +10,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from facetry.audit.cells import label_cells, product_rows
-from facetry.audit.findings import CATEGORY_CONFLICT, DUPLICATES, LABEL_CONFLICT, as_findings
+from facetry.audit.findings import (
+    CATEGORY_CONFLICT,
+    DUPLICATES,
+    LABEL_CONFLICT,
+    LIKELY_CATEGORY_CONFLICT,
+    LIKELY_LABEL_CONFLICT,
+    as_findings,
+)
 from facetry.catalogue.catalogue import Catalogue
 
 
@@ -100,19 +107,19 @@ def _with_majority(said: pl.DataFrame) -> pl.DataFrame:
 
 
 def conflict_findings(conflicts: pl.DataFrame) -> list[pl.DataFrame]:
-    """Conflicts as findings: categories first, then labels.
+    """Conflicts as findings, of categories and of labels.
 
-    One photo with two labels is an error. Photos that are nearly the same may after all show two
-    products: that is a warning.
+    Those of one and the same file are sure. Photos that are nearly the same may after all show two
+    products.
     """
     score = 1 - pl.col("similarity").fill_null(0).clip(0, 1)
-    severity = pl.when(pl.col("relation") == "exact").then(pl.lit("error")).otherwise(pl.lit("warning"))
-    detail = pl.col("relation") + " duplicate"
-    rows = conflicts.with_columns(score=score, detail=detail, severity=severity)
-    is_category = pl.col("attribute").is_null()
+    rows = conflicts.with_columns(score=score, detail=pl.col("relation") + " duplicate")
+    is_category, is_sure = pl.col("attribute").is_null(), pl.col("relation") == "exact"
     return [
-        as_findings(CATEGORY_CONFLICT, rows.filter(is_category)),
-        as_findings(LABEL_CONFLICT, rows.filter(~is_category)),
+        as_findings(CATEGORY_CONFLICT, rows.filter(is_category & is_sure)),
+        as_findings(LABEL_CONFLICT, rows.filter(~is_category & is_sure)),
+        as_findings(LIKELY_CATEGORY_CONFLICT, rows.filter(is_category & ~is_sure)),
+        as_findings(LIKELY_LABEL_CONFLICT, rows.filter(~is_category & ~is_sure)),
     ]
 
 

@@ -28,6 +28,16 @@ LABEL_CONFLICT = Kind(
     severity="error",
     advice="One photo, two labels: look at it and correct the wrong one.",
 )
+LIKELY_CATEGORY_CONFLICT = Kind(
+    name="likely category conflict",
+    severity="warning",
+    advice="Nearly one photo, two categories: if it is one product, correct the wrong one.",
+)
+LIKELY_LABEL_CONFLICT = Kind(
+    name="likely label conflict",
+    severity="warning",
+    advice="Nearly one photo, two labels: if it is one product, correct the wrong one.",
+)
 WRONG_LABEL = Kind(
     name="likely wrong label",
     severity="warning",
@@ -110,6 +120,8 @@ KINDS: tuple[Kind, ...] = (
     CATEGORY_CONFLICT,
     LABEL_CONFLICT,
     *PHOTO_PROBLEMS.values(),
+    LIKELY_CATEGORY_CONFLICT,
+    LIKELY_LABEL_CONFLICT,
     WRONG_LABEL,
     LOOK_ALIKE,
     NO_LABELS,
@@ -143,13 +155,9 @@ lower the surer the finding."""
 
 
 def as_findings(kind: Kind, rows: pl.DataFrame) -> pl.DataFrame:
-    """Rows with the columns of findings that they have, the rest empty, in the order they came.
-
-    The severity is the kind's own where rows do not say theirs.
-    """
-    known: dict[str, pl.Expr] = {"severity": pl.lit(kind.severity)}
-    known |= {name: pl.col(name) for name in FINDINGS if name in rows.columns}
-    known["kind"] = pl.lit(kind.name)
+    """Rows with the columns of findings that they have, the rest empty, in the order they came."""
+    known: dict[str, pl.Expr] = {name: pl.col(name) for name in FINDINGS if name in rows.columns}
+    known |= {"kind": pl.lit(kind.name), "severity": pl.lit(kind.severity)}
     return rows.select(
         known.get(name, pl.lit(None)).cast(dtype).alias(name) for name, dtype in FINDINGS.items()
     )
