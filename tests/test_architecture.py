@@ -11,21 +11,23 @@ import pytest
 LAYERS = (
     ("errors",),
     ("files", "progress", "product", "taxonomy"),
+    ("nearest",),
     ("predictions",),
     ("images",),
     ("pages",),
     ("catalogue",),
     ("models",),
     ("evaluation", "recipe"),
-    ("training", "ensemble"),
-    ("modelcard",),
-    ("build", "batch", "reporting", "audit"),
-    ("demo",),
+    ("training", "search", "ensemble"),
+    ("vlm",),
+    ("modelcard", "nano"),
+    ("build", "batch", "importing", "reporting", "audit"),
+    ("compare", "demo"),
     ("cli",),
 )
 """From the bottom up: a module imports from its own layer's package and from layers below."""
 
-CONFIGS = {"facetry.training.config"}
+CONFIGS = {"facetry.search.config", "facetry.training.config", "facetry.vlm.config"}
 """What a recipe is made of may lie above it: settings without code."""
 
 HEAVY = {"torch", "torchvision", "open_clip", "timm", "polars", "matplotlib", "sklearn", "numpy"}
@@ -70,7 +72,21 @@ def test_every_module_has_its_layer(project: Path) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["", "demo", "sample", "check", "audit", "split", "train", "evaluate", "predict", "models"],
+    [
+        "",
+        "demo",
+        "sample",
+        "check",
+        "audit",
+        "split",
+        "train",
+        "compare",
+        "evaluate",
+        "predict",
+        "search",
+        "models",
+        "import",
+    ],
 )
 def test_help_imports_nothing_heavy(command: str) -> None:
     code = (

@@ -16,6 +16,7 @@ import pytest
         ("predict", ["--backbone", "nano_vit"], {"share_outside_backbone", "photos_per_s"}),
         ("audit", [], {"products_per_s", "duplicate_pairs_recall", "conflicts_precision", "peak_MiB"}),
         ("split", [], {"evenness"}),
+        ("search", [], {"indexes", "flat_most"}),
     ],
 )
 def test_ends_with_its_figures(

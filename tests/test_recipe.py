@@ -128,6 +128,8 @@ def test_a_misspelt_key(content: Mapping[str, Any], named: str, hint: str) -> No
         ({**NANO, "training": {"epochs": "many"}}, "training.epochs: "),
         ({**NANO, "training": {"backbone_lr": "1e"}}, "training.backbone_lr: "),
         ({**NANO, "training": {"backbone_lr": math.nan}}, "training.backbone_lr: "),
+        ({**NANO, "training": {"heads_lr": math.inf}}, "training.heads_lr: "),
+        ({**NANO, "image": {"mean": [0.5, math.inf, 0.5]}}, "image.mean"),
         ({**NANO, "training": {"precision": "fp8"}}, "'auto', 'fp32', 'bf16' or 'fp16', got 'fp8'"),
         ({**NANO, "training": {"milestones": 4}}, "training.milestones: "),
         ({**NANO, "heads": {"dropout": 1}}, "heads.dropout: "),

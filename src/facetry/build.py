@@ -12,16 +12,33 @@ from typing import Any
 
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split import Split, make_split, read_split
-from facetry.ensemble import Ensemble
+from facetry.ensemble import (
+    WEIGHTING,
+    Ensemble,
+    Gain,
+    Learned,
+    learn_weighting,
+    measure_gain,
+    read_weighting,
+    save_weighting,
+)
 from facetry.errors import ModelFolderError, TrainingError
 from facetry.evaluation.evaluate import evaluate
 from facetry.evaluation.metrics import Scores
 from facetry.evaluation.tables import scores_json
-from facetry.files import holding, place_folder, remove_drafts, write_text
+from facetry.files import holding, link_folder, place_folder, remove_drafts, write_text
 from facetry.modelcard import model_card
 from facetry.predictions import Predictor
 from facetry.progress import SILENT, Reporter
-from facetry.recipe import ClassifierRecipe, EnsembleRecipe, Recipe, dump_recipe, parse_recipe
+from facetry.recipe import (
+    ClassifierRecipe,
+    EnsembleRecipe,
+    Recipe,
+    SearchRecipe,
+    VlmRecipe,
+    dump_recipe,
+    parse_recipe,
+)
 
 SPLIT = "split.parquet"
 JOB = "job.json"
@@ -31,7 +48,8 @@ JOB = "job.json"
 class Job:
     """One predictor to build: what, from what, where. `folder` is the unfinished model folder.
 
-    `is_split_given` tells a split that was handed in from one that the recipe made.
+    `is_split_given` tells a split that was handed in from one that the recipe made; see `train` for
+    `library`.
     """
 
     recipe: Recipe
@@ -39,6 +57,7 @@ class Job:
     split: Split
     is_split_given: bool
     folder: Path
+    library: Path | None
     reporter: Reporter
 
     @property
@@ -54,11 +73,14 @@ def train(
     out: str | Path,
     *,
     split: str | Path | Split | None = None,
+    library: Path | None = None,
     reporter: Reporter = SILENT,
 ) -> Path:
     """Build the predictor that `recipe` describes; returns its model folder, `out`.
 
-    Interrupted, the same call goes on where it stopped; finished, it does nothing.
+    Interrupted, the same call goes on where it stopped; finished, it does nothing. With a `library`, a
+    folder of model folders called by their `recipe_key`, members of an ensemble are taken from there,
+    and put there first if they are missing.
 
     Raises:
         CatalogueError: a catalogue that cannot be worked with.
@@ -84,6 +106,7 @@ def train(
         split=split,
         is_split_given=is_given,
         folder=folder,
+        library=library,
         reporter=reporter,
     )
     if out.exists():
@@ -108,6 +131,11 @@ def _repaired(catalogue: Catalogue, recipe: Recipe, reporter: Reporter) -> Catal
     if repaired is not catalogue and (line := repaired.repairs.describe()):
         reporter.say(line)
     return repaired
+
+
+def recipe_key(recipe: Recipe) -> str:
+    """A short name that only equal recipes share: what a library calls a recipe's model folder."""
+    return hashlib.sha256(recipe.model_dump_json().encode()).hexdigest()[:16]
 
 
 def load(folder: str | Path) -> Predictor:
@@ -196,16 +224,35 @@ def _write_results(job: Job, predictor: Predictor) -> None:
     from facetry.training.cleaning import read_cleaning
 
     scores: dict[str, Scores] = {}
+    gain = None
     for part in ("validation", "test"):
         rows = job.split.rows(part)
-        if len(rows):
-            products = job.catalogue.products(rows)
+        if not len(rows):
+            continue
+        products = job.catalogue.products(rows)
+        if part == "test" and isinstance(predictor, Ensemble) and predictor.is_learned:
+            gain = measure_gain(predictor, products, reporter=job.reporter)
+            scores[part] = gain.learned
+        else:
             scores[part] = evaluate(predictor, products, reporter=job.reporter).scores
     metrics = {part: scores_json(each) for part, each in scores.items()}
+    if gain:
+        metrics["test"]["fixed_weights"] = _gain_json(gain)
+        job.reporter.say(f"On the test part the learned weights are {gain.sentence()}.")
     write_text(job.folder / "metrics.json", json.dumps(metrics, indent=1))
     cleaning = read_cleaning(job.folder / "training")
-    card = model_card(job.recipe, job.catalogue, job.split, scores, cleaning)
+    card = model_card(job.recipe, job.catalogue, job.split, scores, cleaning, gain)
     write_text(job.folder / "README.md", card)
+
+
+def _gain_json(gain: Gain) -> dict[str, Any]:
+    """What the test part says of fixed weights, and how much higher the learned ones score."""
+    return {
+        "total": gain.fixed.total,
+        "interval": gain.fixed.interval,
+        "gain": gain.difference.mean,
+        "gain_interval": gain.difference.interval,
+    }
 
 
 def _finish(job: Job, out: Path) -> None:
@@ -225,13 +272,60 @@ def _build_classifier(job: Job) -> Predictor:
     return train_classifier(job.recipe, job.catalogue, job.split, job.folder, job.reporter)
 
 
+def _build_search(job: Job) -> Predictor:
+    from facetry.search.build import build_search
+
+    assert isinstance(job.recipe, SearchRecipe)
+    return build_search(job.recipe, job.catalogue, job.split, job.folder, job.reporter)
+
+
 def _build_ensemble(job: Job) -> Predictor:
     assert isinstance(job.recipe, EnsembleRecipe)
+    if job.recipe.weighting != "fixed" and not len(job.split.rows("validation")):
+        raise TrainingError(
+            f"The weighting {job.recipe.weighting!r} is learned from the validation part, and the split "
+            "has none.",
+            hint="Use another split, or weighting: fixed.",
+        )
     for name, recipe in job.recipe.members.items():
         job.reporter.say(f"Member {name}")
         out = job.folder / "members" / name
-        train(recipe, job.catalogue, out, split=job.split, reporter=job.reporter)
+        if job.library is None:
+            train(recipe, job.catalogue, out, split=job.split, reporter=job.reporter)
+        elif not out.exists():
+            link_folder(_from_library(recipe, job, job.library), out)
+    if job.recipe.weighting != "fixed" and not (job.folder / WEIGHTING).exists():
+        _learn_weighting(job, job.recipe.weighting, job.recipe.prior_labels)
     return _load_ensemble(job.folder)
+
+
+def _from_library(recipe: Recipe, job: Job, library: Path) -> Path:
+    """The member's model folder in the library, built there first if nobody did."""
+    out = library / recipe_key(recipe)
+    return train(recipe, job.catalogue, out, split=job.split, library=library, reporter=job.reporter)
+
+
+def _learn_weighting(job: Job, kind: Learned, prior_labels: float) -> None:
+    assert isinstance(job.recipe, EnsembleRecipe)
+    ensemble = Ensemble(_load_members(job.folder, job.recipe), job.recipe.weights or None)
+    products = job.catalogue.products(job.split.rows("validation"))
+    weighting = learn_weighting(
+        ensemble, products, kind, prior_labels=prior_labels, reporter=job.reporter
+    )
+    save_weighting(job.folder, weighting, list(ensemble.members), ensemble.taxonomy)
+
+
+def _build_vlm(job: Job) -> Predictor:
+    from facetry.vlm.train import train_vlm
+
+    assert isinstance(job.recipe, VlmRecipe)
+    return train_vlm(job.recipe, job.catalogue, job.split, job.folder, job.reporter)
+
+
+def _load_vlm(folder: Path) -> Predictor:
+    from facetry.vlm.folder import load_vlm
+
+    return load_vlm(folder)
 
 
 def _load_classifier(folder: Path) -> Predictor:
@@ -240,20 +334,37 @@ def _load_classifier(folder: Path) -> Predictor:
     return checkpoint.load_classifier(folder)
 
 
+def _load_search(folder: Path) -> Predictor:
+    from facetry.search.folder import load_search
+
+    return load_search(folder)
+
+
 def _load_ensemble(folder: Path) -> Predictor:
     from facetry.models import checkpoint
 
     recipe = parse_recipe(checkpoint.read_recipe(folder), origin=str(folder / "recipe.yaml"))
     assert isinstance(recipe, EnsembleRecipe)
-    members = {name: load(folder / "members" / name) for name in recipe.members}
-    return Ensemble(members, recipe.weights or None)
+    members = _load_members(folder, recipe)
+    if recipe.weighting == "fixed":
+        return Ensemble(members, recipe.weights or None)
+    weighting = read_weighting(folder, list(members), checkpoint.read_taxonomy(folder))
+    return Ensemble(members, recipe.weights or None, weighting)
+
+
+def _load_members(folder: Path, recipe: EnsembleRecipe) -> dict[str, Predictor]:
+    return {name: load(folder / "members" / name) for name in recipe.members}
 
 
 _BUILDERS: Mapping[str, Callable[[Job], Predictor]] = {
     "classifier": _build_classifier,
+    "search": _build_search,
+    "vlm": _build_vlm,
     "ensemble": _build_ensemble,
 }
 _LOADERS: Mapping[str, Callable[[Path], Predictor]] = {
     "classifier": _load_classifier,
+    "search": _load_search,
+    "vlm": _load_vlm,
     "ensemble": _load_ensemble,
 }

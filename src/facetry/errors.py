@@ -8,9 +8,11 @@ FacetryError                 every error a user can cause or meet
 ├── BackgroundError          a model that is to remove backgrounds and cannot
 ├── BackboneError            an unknown backbone, or weights that do not fit it
 │   └── WeightsUnavailable   weights that could not be fetched
+├── CheckpointError          a checkpoint of other code that cannot be imported
 ├── ModelFolderError         a model folder that is missing, incomplete, damaged or too new
 ├── PredictorMismatch        predictors that cannot work together
 ├── AuditError               an audit that cannot start or go on
+├── CompareError             a comparison that cannot start or go on
 ├── MissingExtra             a package that only some work needs is not installed
 └── TrainingError            training that cannot go on
     └── NonFiniteLoss        the loss became NaN or infinite
@@ -81,6 +83,10 @@ class WeightsUnavailable(BackboneError):
     """Pretrained weights that could not be fetched."""
 
 
+class CheckpointError(FacetryError):
+    """A checkpoint of other code that cannot be imported."""
+
+
 class ModelFolderError(FacetryError):
     """A model folder that is missing, incomplete, damaged or made by a newer version."""
 
@@ -91,6 +97,10 @@ class PredictorMismatch(FacetryError):
 
 class AuditError(FacetryError):
     """An audit that cannot start or go on."""
+
+
+class CompareError(FacetryError):
+    """A comparison that cannot start or go on."""
 
 
 class MissingExtra(FacetryError):

@@ -75,6 +75,22 @@ def writing_folder(folder: Path, *, is_durable: bool = True) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
 
 
+def link_folder(source: Path, folder: Path) -> None:
+    """A second place for a finished folder.
+
+    Its files take no more room on the disk, unless that knows no hard links.
+    """
+
+    def link(file: str, place: str) -> None:
+        try:
+            os.link(file, place)
+        except OSError:  # no hard links here
+            shutil.copy2(file, place)
+
+    with writing_folder(folder) as draft:
+        shutil.copytree(source, draft, copy_function=link, dirs_exist_ok=True)
+
+
 def place_folder(draft: Path, folder: Path, *, is_durable: bool = True) -> None:
     """Move a finished folder to its place; an older one there is replaced.
 

@@ -1,12 +1,17 @@
 """The model card: the README of a model folder."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split import PARTS, Split
+from facetry.ensemble import Gain
 from facetry.evaluation.metrics import HeadScore, Scores
 from facetry.models.cards import find_card
-from facetry.recipe import ClassifierRecipe, Recipe
+from facetry.models.config import BackboneConfig
+from facetry.recipe import EnsembleRecipe, Recipe, VlmRecipe
+from facetry.taxonomy import Taxonomy
+from facetry.vlm.config import licence_of
 
 
 def model_card(
@@ -15,10 +20,12 @@ def model_card(
     split: Split,
     scores: Mapping[str, Scores],
     cleaning: Sequence[str] = (),
+    gain: Gain | None = None,
 ) -> str:
     """Markdown: what the model is, what it saw, its scores per head, the licences of its weights.
 
-    `cleaning` are sentences on what was done to the training labels.
+    `cleaning` are sentences on what was done to the training labels; `gain` is what an ensemble's
+    learned weights are worth.
     """
     taxonomy = catalogue.taxonomy
     categories = ", ".join(taxonomy.categories)
@@ -32,7 +39,11 @@ def model_card(
         "|---|---|",
         f"| data | {catalogue.source.table.name}: {counts} products |",
         *(f"| cleaning | {sentence} |" for sentence in cleaning),
-        *_licence_rows(recipe),
+        *([f"| learned weights | on the test part {gain.sentence()} |"] if gain else []),
+        *(
+            f"| {each.what} {each.member} | {each.name}; licence of its weights: {each.licence} |"
+            for each in weight_sources(recipe)
+        ),
         "| licence of this model | that of its weights and of the data it learned from |",
         "",
         "The recipe is `recipe.yaml`, the split `split.parquet`.",
@@ -42,20 +53,59 @@ def model_card(
     return "\n".join(lines) + "\n"
 
 
-def _licence_rows(recipe: Recipe) -> list[str]:
-    members = {"": recipe} if isinstance(recipe, ClassifierRecipe) else recipe.members
-    rows = []
-    for name, member in members.items():
-        if not isinstance(member, ClassifierRecipe):
-            rows += _licence_rows(member)
-            continue
-        backbone = member.backbone
-        card = find_card(backbone.name)
-        licence = "none: trained from scratch" if backbone.weights == "none" else card.licence
-        if backbone.weights not in {"none", "hub"}:
-            licence += " (the card's; these came from a file)"
-        rows.append(f"| backbone {name} | {card.name}; licence of its weights: {licence} |")
-    return rows
+def imported_card(recipe: Recipe, taxonomy: Taxonomy, file: str) -> str:
+    """Markdown on a model that was not trained here but imported from a `file`."""
+    categories = ", ".join(taxonomy.categories)
+    lines = [
+        f"# Facetry model: {recipe.kind}",
+        "",
+        f"Predicts {taxonomy.num_heads} (category, attribute) pairs; the categories: {categories}.",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| imported from | {file} |",
+        *(
+            f"| {each.what} {each.member} | {each.name}; licence of its weights: {each.licence} |"
+            for each in weight_sources(recipe)
+        ),
+        "| licence of this model | that of its weights and of the data it learned from |",
+        "",
+        "The recipe is `recipe.yaml`; what it says of training holds for training the model anew, and",
+        "not for how it was trained.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightSource:
+    """What a predictor, or one `member` of it, makes its features with, under which licence."""
+
+    what: str
+    member: str
+    name: str
+    licence: str
+
+
+def weight_sources(recipe: Recipe, member: str = "") -> list[WeightSource]:
+    """Where the weights of all parts of a recipe come from, and their licences."""
+    if isinstance(recipe, EnsembleRecipe):
+        found = [weight_sources(each, name) for name, each in recipe.members.items()]
+        return [source for sources in found for source in sources]
+    if isinstance(recipe, VlmRecipe):
+        name, licence = recipe.vlm.model, licence_of(recipe.vlm.model)
+        return [WeightSource(what="language model", member=member, name=name, licence=licence)]
+    if recipe.backbone is None:
+        names, licence = ", ".join(recipe.hashes), "none: hashes have no weights"
+        return [WeightSource(what="hashes", member=member, name=names, licence=licence)]
+    name, licence = recipe.backbone.name, _licence(recipe.backbone)
+    return [WeightSource(what="backbone", member=member, name=name, licence=licence)]
+
+
+def _licence(backbone: BackboneConfig) -> str:
+    if backbone.weights == "none":
+        return "none: trained from scratch"
+    card = find_card(backbone.name)
+    return card.licence + ("" if backbone.weights == "hub" else " (the card's; these came from a file)")
 
 
 def _score_lines(scores: Scores) -> list[str]:

@@ -14,13 +14,23 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from facetry.catalogue.split import Seed, SplitConfig
 from facetry.errors import RecipeError, nearest
 from facetry.images.augment import Augmentation
 from facetry.models.config import BackboneConfig, HeadsConfig, ImageConfig
+from facetry.search.config import HashName, SearchConfig
 from facetry.training.config import CleanConfig, TrainingConfig
+from facetry.vlm.config import TuningConfig, VlmConfig, is_folder
 
 _MEMBER_NAME = re.compile(r"\w[\w.-]*")
 
@@ -29,6 +39,8 @@ _FILES = (
     ("image", "background_model"),
     ("clean", "neighbour_backbone", "weights"),
     ("clean", "repairs"),
+    ("repairs",),
+    ("vlm", "model"),
 )
 _NO_FILES = {"hub", "none"}  # what else such a key may hold
 
@@ -58,11 +70,79 @@ class ClassifierRecipe(BaseModel):
         return self.model_copy(update={"seed": seed})
 
 
-class EnsembleRecipe(BaseModel):
-    """Members built one by one, then averaged with fixed weights (paper, section 5.2).
+class SearchRecipe(BaseModel):
+    """The nearest products of the training part vote (paper, section 5.1.2).
 
-    `members` maps a name to its recipe. `weights` are per member, equal if left out. The members are
-    split as the ensemble says, so that all of them hold the same products out.
+    What is near is told either by the features of a `backbone` as it is, or by perceptual `hashes`,
+    whose bits are laid side by side.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["search"]
+    seed: Seed = 0
+    backbone: BackboneConfig | None = None
+    hashes: tuple[HashName, ...] = ()
+    image: ImageConfig = ImageConfig()
+    search: SearchConfig = SearchConfig()
+    repairs: Path | None = None
+    split: SplitConfig = SplitConfig()
+
+    @model_validator(mode="after")
+    def _compares_one_thing(self) -> "SearchRecipe":
+        if (self.backbone is None) != bool(self.hashes):
+            raise ValueError("give either a backbone or hashes: what tells which products are alike")
+        if len(set(self.hashes)) < len(self.hashes):
+            raise ValueError("hashes must name each hash once")
+        if self.hashes and self.search.index not in {"auto", "flat"}:
+            raise ValueError(f"search.index {self.search.index!r} is for features; hashes have 'flat'")
+        if self.hashes and (self.image.mean or self.image.std):
+            raise ValueError("image.mean and image.std are for backbones; hashes know neither")
+        if self.search.num_neighbours == "auto" and not self.split.validation:
+            raise ValueError("search.num_neighbours 'auto' is chosen on a validation part")
+        return self
+
+    def with_seed(self, seed: int) -> "SearchRecipe":
+        """The same recipe with another seed."""
+        return self.model_copy(update={"seed": seed})
+
+
+class VlmRecipe(BaseModel):
+    """A language model with eyes is asked about each product (paper, section 5.1.1).
+
+    Without `training` it is asked as it is. Examples shown before the question (`vlm.num_shots`) are
+    for such a one: a model that was fine-tuned has seen them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["vlm"]
+    seed: Seed = 0
+    vlm: VlmConfig
+    image: ImageConfig = ImageConfig()
+    training: TuningConfig | None = None
+    repairs: Path | None = None
+    split: SplitConfig = SplitConfig()
+
+    @model_validator(mode="after")
+    def _learns_in_one_way(self) -> "VlmRecipe":
+        if self.training and self.vlm.num_shots:
+            raise ValueError("give either training or vlm.num_shots")
+        return self
+
+    def with_seed(self, seed: int) -> "VlmRecipe":
+        """The same recipe with another seed."""
+        return self.model_copy(update={"seed": seed})
+
+
+class EnsembleRecipe(BaseModel):
+    """Members built one by one, then averaged (paper, section 5.2).
+
+    `members` maps a name to its recipe. `weights` are per member, equal if left out. `weighting`
+    `per_head` learns other weights for each head from the validation part, `gate` weights that depend
+    on how sure the members are of a product; both are drawn to `weights` as hard as `prior_labels`
+    labels do (see `ensemble.fit`). The members are split as the ensemble says, so that all of them
+    hold the same products out.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -71,6 +151,8 @@ class EnsembleRecipe(BaseModel):
     seed: Seed = 0
     members: Annotated[dict[str, "Member"], Field(min_length=1)]
     weights: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = {}
+    weighting: Literal["fixed", "per_head", "gate"] = "fixed"
+    prior_labels: PositiveFloat = 50.0
     split: SplitConfig = SplitConfig()
 
     @model_validator(mode="after")
@@ -82,6 +164,8 @@ class EnsembleRecipe(BaseModel):
         wrong = [name for name in self.members if not _MEMBER_NAME.fullmatch(name)]
         if wrong or "ensemble" in self.members:
             raise ValueError("a member's name is of letters, digits, - _ . and not 'ensemble'")
+        if self.weighting != "fixed" and not self.split.validation:
+            raise ValueError(f"weighting {self.weighting!r} is learned from a validation part")
         if len({member.repairs for member in self.members.values()}) > 1:
             raise ValueError("clean.repairs must be the same for all members: they share the labels")
         return self
@@ -97,7 +181,7 @@ class EnsembleRecipe(BaseModel):
         return self.model_copy(update={"seed": seed, "members": members})
 
 
-Recipe = ClassifierRecipe | EnsembleRecipe
+Recipe = ClassifierRecipe | SearchRecipe | VlmRecipe | EnsembleRecipe
 Member = Annotated[Recipe, Field(discriminator="kind")]
 
 _ADAPTER: TypeAdapter[Recipe] = TypeAdapter(Member)
@@ -173,7 +257,7 @@ def _describe(fault: Mapping[str, Any]) -> tuple[str, str]:
     if fault["type"] == "missing":
         return f"the key {name!r} is missing.", ""
     if fault["type"] == "union_tag_invalid":
-        return f"unknown kind {fault['ctx']['tag']!r}.", "Known: classifier, ensemble."
+        return f"unknown kind {fault['ctx']['tag']!r}.", "Known: classifier, search, vlm, ensemble."
     return f"{name}: {fault['msg']}, got {fault['input']!r}.", ""
 
 
@@ -190,7 +274,7 @@ def _known_keys(place: Sequence[str]) -> list[str]:
     """The keys that the part of a recipe at `place` may have."""
     while len(place) >= 2 and place[0] == "members":
         place = place[2:]
-    models: list[type[BaseModel]] = [ClassifierRecipe, EnsembleRecipe]
+    models: list[type[BaseModel]] = [ClassifierRecipe, SearchRecipe, VlmRecipe, EnsembleRecipe]
     for key in place:
         fields = [model.model_fields[key] for model in models if key in model.model_fields]
         models = [part for field in fields for part in _parts_of(field.annotation)]
@@ -235,6 +319,9 @@ def _with_paths(content: dict[str, Any], base: Path) -> dict[str, Any]:
             isinstance(inner, dict)
             and isinstance(name := inner.get(last), str)
             and name not in _NO_FILES
+            and (last != "model" or is_folder(name))
         ):
-            inner[last] = str(base / Path(name).expanduser())
+            file = base / Path(name).expanduser()
+            # A checkpoint's folder is wanted again whenever its model folder is loaded.
+            inner[last] = str(file.absolute() if last == "model" else file)
     return content

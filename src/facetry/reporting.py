@@ -5,37 +5,35 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from facetry.ensemble import Ensemble
-from facetry.evaluation.evaluate import Evaluation
+from facetry.evaluation.evaluate import Evaluation, predict
 from facetry.evaluation.metrics import score_predictions
 from facetry.evaluation.report import ModelSummary, ReportContent, write_report
-from facetry.images import load_batches
-from facetry.predictions import Predictions, Predictor
+from facetry.predictions import Predictor
 from facetry.product import Product
 from facetry.progress import SILENT, Reporter
 
 WHOLE = "ensemble"
-"""What an ensemble itself is called beside its members."""
+FIXED = "with fixed weights"
+"""What an ensemble and its twin without learned weights are called beside the members."""
 
 
 def evaluate_members(
     predictor: Predictor, products: Sequence[Product], *, reporter: Reporter = SILENT
 ) -> dict[str, Evaluation]:
-    """Score each member and, last, the whole; every photo is decoded once and predicted once."""
-    members = predictor.members if isinstance(predictor, Ensemble) else {"model": predictor}
-    names = [*members, WHOLE] if isinstance(predictor, Ensemble) else list(members)
-    parts: dict[str, list[Predictions]] = {name: [predictor.predict([])] for name in names}
-    with reporter.bar("Evaluating", len(products)) as advance:
-        for batch in load_batches(products, predictor.preprocesses, reporter=reporter):
-            predicted = {name: member.predict(batch) for name, member in members.items()}
-            if isinstance(predictor, Ensemble):
-                predicted[WHOLE] = predictor.combine(predicted, batch)
-            for name, each in predicted.items():
-                parts[name].append(each)
-            advance(len(batch))
-    joined = {name: Predictions.concatenate(each) for name, each in parts.items()}
+    """Score each member and, last, the whole; every photo is decoded once and predicted once.
+
+    An ensemble that learned its weights is also scored with its fixed ones.
+    """
+    if isinstance(predictor, Ensemble):
+        predicted = predictor.predict_members(products, reporter=reporter, description="Evaluating")
+        if predictor.is_learned:
+            predicted[FIXED] = predictor.combine(predicted, products, predictor.fixed)
+        predicted[WHOLE] = predictor.combine(predicted, products)
+    else:
+        predicted = {"model": predict(predictor, products, reporter=reporter, description="Evaluating")}
     return {
         name: Evaluation(scores=score_predictions(each, products), predictions=each, products=products)
-        for name, each in joined.items()
+        for name, each in predicted.items()
     }
 
 

@@ -10,14 +10,15 @@ import pytest
 import timm
 import torch
 from open_clip.model import CLIP
-from open_clip.transformer import QuickGELU, VisionTransformer
+from open_clip.transformer import AttentionalPooler, QuickGELU, VisionTransformer
 from safetensors.torch import save_file as save_contiguous
 from torch import Tensor
 
 from facetry.errors import BackboneError, WeightsUnavailable
-from facetry.models.backbones import Backbone, build_backbone, load_weights
+from facetry.models.backbones import Backbone, build_backbone
 from facetry.models.cards import CARDS
 from facetry.models.config import BackboneConfig, ImageConfig
+from facetry.models.weights import load_weights
 
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -56,6 +57,19 @@ def test_nano_vit_is_the_first_tower_in_miniature() -> None:
     assert type(backbone.tower) is VisionTransformer
     assert isinstance(backbone.tower.transformer.resblocks[0].mlp.gelu, QuickGELU)
     assert backbone(photos(2, 64)).shape == (2, CARDS["nano_vit"].feature_size)
+
+
+def test_nano_coca_is_cocas_tower_in_miniature() -> None:
+    backbone = build("nano_coca").eval()
+    with torch.device("meta"):
+        full = build("coca_ViT-L-14")
+    for tower in (backbone.tower, full.tower):
+        assert type(tower) is VisionTransformer
+        assert type(tower.attn_pool) is AttentionalPooler
+        assert tower.attn_pool_contrastive is None
+        assert tower.output_tokens
+    features = backbone(photos(2, 64))
+    assert features.shape == (2, CARDS["nano_coca"].feature_size)
 
 
 def test_nano_convnext_is_the_second_tower_in_miniature() -> None:
@@ -141,6 +155,16 @@ def test_a_tower_that_also_gives_tokens_gives_one_vector_per_photo() -> None:
     backbone = build("nano_vit", options=options).eval()
     assert isinstance(backbone.tower(torch.zeros(1, 3, 64, 64)), tuple)
     assert backbone(photos(3, 64)).shape == (3, 128)
+
+
+def test_features_of_length_1_where_asked_for() -> None:
+    torch.manual_seed(0)
+    plain = small_vit().eval()
+    torch.manual_seed(0)
+    scaled = small_vit(unit_length=True).eval()
+    features = plain(photos(3, 64))
+    expected = features / features.norm(dim=1, keepdim=True)
+    torch.testing.assert_close(scaled(photos(3, 64)), expected)
 
 
 def test_photos_are_normalised_as_open_clip_does() -> None:
@@ -249,12 +273,50 @@ def in_our_classifier(state: State) -> object:
     return {**{f"backbone.tower.{key}": each for key, each in state.items()}, **heads}
 
 
+def compiled(state: State) -> object:
+    return {f"_orig_mod.{key}": each for key, each in state.items()}
+
+
+def in_lightning(state: State) -> object:
+    """A whole CLIP as an attribute of the module that was trained, beside what measures it."""
+    clip = in_clip(state)
+    assert isinstance(clip, dict)
+    inner = {f"model.{key}": each for key, each in clip.items()}
+    return {"state_dict": {**inner, "metric.total": torch.zeros(1)}, "hparams": {"lr": 0.1}}
+
+
+def in_compiled_parallel_clip(state: State) -> object:
+    clip = in_clip(state)
+    assert isinstance(clip, dict)
+    return {"state_dict": {f"module._orig_mod.{key}": each for key, each in clip.items()}}
+
+
+def beside_a_text_tower(state: State) -> object:
+    """Whose layers have the names of the image tower's."""
+    text = {key: torch.zeros(3) for key in state if key.startswith("transformer.")}
+    return {**text, **{f"visual.{key}": each for key, each in state.items()}}
+
+
 def with_a_last_layer(state: State) -> object:
     return {**state, "head.weight": torch.zeros(10, 128), "head.bias": torch.zeros(10)}
 
 
-PLAIN = (as_it_is, in_clip, in_parallel, in_our_classifier, with_a_last_layer)
-NESTED = (in_state_dict, in_model, in_parallel_clip)  # safetensors hold nothing but tensors
+PLAIN = (
+    as_it_is,
+    in_clip,
+    in_parallel,
+    in_our_classifier,
+    with_a_last_layer,
+    compiled,
+    beside_a_text_tower,
+)
+NESTED = (
+    in_state_dict,
+    in_model,
+    in_parallel_clip,
+    in_lightning,
+    in_compiled_parallel_clip,
+)  # safetensors hold nothing but tensors
 FORMS = [(wrap, suffix) for wrap in (*PLAIN, *NESTED) for suffix in (".pt", ".bin")]
 FORMS += [(wrap, ".safetensors") for wrap in PLAIN]
 
@@ -295,6 +357,24 @@ def test_weights_of_a_timm_model_inside_a_clip(tmp_path: Path) -> None:
     save_file(trunk, tmp_path / "trunk.safetensors")
     loaded = build("nano_vit", options=options, weights=str(tmp_path / "trunk.safetensors"))
     assert torch.equal(loaded.eval()(photos(1, 64)), source.eval()(photos(1, 64)))
+
+
+def test_a_missing_tensor_is_called_as_in_the_file(tmp_path: Path) -> None:
+    clip = in_clip(small_vit().tower.state_dict())
+    assert isinstance(clip, dict)
+    del clip["visual.ln_post.bias"]
+    torch.save(clip, tmp_path / "clip.pt")
+    with pytest.raises(BackboneError, match=r"lack 'visual\.ln_post\.bias' \(1 such"):
+        small_vit(weights=str(tmp_path / "clip.pt"))
+
+
+def test_old_files_of_torch(tmp_path: Path) -> None:
+    """Those before the zip format, which cannot be mapped into memory."""
+    source = small_vit().eval()
+    path = tmp_path / "old.pth"
+    torch.save(source.tower.state_dict(), path, _use_new_zipfile_serialization=False)
+    loaded = small_vit(weights=str(path)).eval()
+    assert torch.equal(loaded(photos(1, 64)), source(photos(1, 64)))
 
 
 def test_weights_in_half_precision_become_single_precision(tmp_path: Path) -> None:

@@ -30,8 +30,10 @@ def test_sizes_agree_with_open_clip(card: BackboneCard) -> None:
     assert card.image_size_px == config["vision_cfg"]["image_size"]
 
 
-def test_sizes_agree_with_timm() -> None:
-    card = CARDS["mobilenetv2_100"]
+@pytest.mark.parametrize(
+    "card", [card for card in PRETRAINED if card.library == "timm"], ids=lambda card: card.name
+)
+def test_sizes_agree_with_timm(card: BackboneCard) -> None:
     config = timm.get_pretrained_cfg(f"{card.model}.{card.tag}")
     assert config.input_size == (3, card.image_size_px, card.image_size_px)
     assert config.license == card.licence.lower()
@@ -55,6 +57,28 @@ def test_licences_are_told() -> None:
     assert "not open" in CARDS["ViT-H-14-quickgelu"].licence
     assert CARDS["convnext_xxlarge"].licence == "MIT"
     assert all("scratch" in card.licence for card in CARDS.values() if card.tag is None)
+
+
+@pytest.mark.parametrize(
+    ("name", "nano"),
+    [("seresnext50_32x4d", "nano_seresnext"), ("swin_base_patch4_window7_224", "nano_swin")],
+)
+def test_nano_cards_are_of_the_same_classes(name: str, nano: str) -> None:
+    large, small = (
+        timm.create_model(find_card(each).model, num_classes=0, **find_card(each).settings)
+        for each in (name, nano)
+    )
+    assert type(small) is type(large)
+    assert find_card(nano).family == find_card(name).family
+    kinds = [{type(module).__name__ for module in model.modules()} for model in (large, small)]
+    assert {"SEModule", "WindowAttention"} & kinds[0] == {"SEModule", "WindowAttention"} & kinds[1]
+    assert large.num_features == find_card(name).feature_size
+    assert small.num_features == find_card(nano).feature_size
+
+
+def test_every_card_has_a_family() -> None:
+    assert all(card.family != "other" for card in CARDS.values())
+    assert find_card("timm:test_vit").family == "other"
 
 
 def test_cards_are_filed_under_their_names_and_cannot_be_changed() -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from itertools import zip_longest
 
 import pytest
 import torch
@@ -15,6 +16,8 @@ from facetry.training.loss import known_loss
 from tests.models.conftest import NUM_FEATURES, Batch, randomise
 
 Networks = Mapping[tuple[str, str], nn.Sequential]
+
+FORMS = [(1, "every"), (2, "every"), (3, "every"), (3, "first")]
 
 
 def make_heads(taxonomy: Taxonomy, *, seed: int = 0, **config: object) -> Heads:
@@ -31,8 +34,9 @@ def plain_networks(heads: Heads) -> Networks:
         assert isinstance(category, CategoryHeads)
         for index, head in enumerate(category.heads):
             modules: list[nn.Module] = []
-            for layer, norm in zip(category.hidden, category.norms, strict=True):
-                modules += [cut_linear(layer, index), cut_norm(norm, index), nn.ReLU()]
+            for layer, norm in zip_longest(category.hidden, category.norms):
+                normed = [cut_norm(norm, index)] if norm else []
+                modules += [cut_linear(layer, index), *normed, nn.ReLU()]
                 modules.append(nn.Dropout(heads.config.dropout))
             modules.append(cut_linear(category.output, index, num_outputs=len(head.values)))
             networks[head.category, head.attribute] = nn.Sequential(*modules)
@@ -72,8 +76,8 @@ def stacked_gradients(heads: Heads) -> dict[tuple[str, str], list[Tensor]]:
     for category in heads.categories:
         assert isinstance(category, CategoryHeads)
         for index, head in enumerate(category.heads):
-            pairs = zip(category.hidden, category.norms, strict=True)
-            layers = [module for pair in pairs for module in pair]
+            pairs = zip_longest(category.hidden, category.norms)
+            layers = [module for pair in pairs for module in pair if module]
             own = [each.grad[index] for layer in layers for each in (layer.weight, layer.bias)]
             num_values = len(head.values)
             own += [each.grad[index, :num_values] for each in category.output.parameters()]
@@ -81,12 +85,18 @@ def stacked_gradients(heads: Heads) -> dict[tuple[str, str], list[Tensor]]:
     return gradients
 
 
-@pytest.mark.parametrize("num_hidden_layers", [1, 2, 3])
+@pytest.mark.parametrize(("num_hidden_layers", "norms"), FORMS)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-6)])
 def test_equal_one_network_per_head(
-    odd: Taxonomy, mixed: Batch, num_hidden_layers: int, dtype: torch.dtype, tolerance: float
+    odd: Taxonomy,
+    mixed: Batch,
+    num_hidden_layers: int,
+    norms: str,
+    dtype: torch.dtype,
+    tolerance: float,
 ) -> None:
-    heads = make_heads(odd, num_hidden_layers=num_hidden_layers, dropout=0).to(dtype)
+    form = {"num_hidden_layers": num_hidden_layers, "norms": norms}
+    heads = make_heads(odd, **form, dropout=0).to(dtype)
     networks = plain_networks(heads)
     batches = []
     for _ in range(2):
@@ -285,9 +295,11 @@ BEFORE = Taxonomy.of(
 
 
 @pytest.mark.parametrize("change", GROWN)
-@pytest.mark.parametrize("num_hidden_layers", [1, 3])
-def test_heads_keep_their_logits_when_the_taxonomy_changes(change: str, num_hidden_layers: int) -> None:
-    old = make_heads(BEFORE, num_hidden_layers=num_hidden_layers).eval()
+@pytest.mark.parametrize(("num_hidden_layers", "norms"), FORMS)
+def test_heads_keep_their_logits_when_the_taxonomy_changes(
+    change: str, num_hidden_layers: int, norms: str
+) -> None:
+    old = make_heads(BEFORE, num_hidden_layers=num_hidden_layers, norms=norms).eval()
     taxonomy = Taxonomy.of(GROWN[change])
     new = old.adapted(taxonomy)
     assert new.taxonomy == taxonomy

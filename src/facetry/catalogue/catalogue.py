@@ -134,6 +134,11 @@ class Catalogue:
         return codes.to_numpy()
 
     @cached_property
+    def is_labelled(self) -> NDArray[np.bool_]:
+        """Which products have a known category and any label that the taxonomy lists (N)."""
+        return (self.category_codes >= 0) & (self.labels >= 0).any(axis=1)
+
+    @cached_property
     def heads(self) -> NDArray[np.int64]:
         """The head behind each slot of each product (N, A); -1 where there is none."""
         slots = np.pad(head_slots(self.taxonomy), ((0, 1), (0, 0)), constant_values=-1)

@@ -9,7 +9,7 @@ Shapes: N products of the scan, M different photos, P pairs, D features, L numbe
 """
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import polars as pl
@@ -19,6 +19,7 @@ from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.scan import Scan, scan_photos
 from facetry.images.prints import SIGNATURE_PX
 from facetry.images.registration import difference
+from facetry.nearest.index import FLAT_MOST, Index
 from facetry.progress import SILENT, Reporter
 
 Rows = NDArray[np.int64]
@@ -52,7 +53,6 @@ shop's 22 and more."""
 _LAYOUT_SIDE: Final = 8
 _BLOCK: Final = 4096  # photos, or pairs, worked on at once
 _PAIR_BLOCK: Final = 256
-_EXHAUSTIVE: Final = 200_000  # photos up to which every pair of layouts is compared
 _SCHEMA: Final = {
     "left": pl.Int64,
     "right": pl.Int64,
@@ -159,7 +159,7 @@ def _near(scan: Scan, rows: Rows, reporter: Reporter) -> pl.DataFrame:
 
 
 def _layouts(scan: Scan, rows: Rows) -> tuple[Floats, NDArray[np.bool_]]:
-    """Where a photo is bright and in which colours, as unit vectors (M, L); which have no contrast."""
+    """Where a photo is bright and in which colours, as vectors (M, L); which have no contrast."""
     side, step = _LAYOUT_SIDE, SIGNATURE_PX // _LAYOUT_SIDE
     layouts = np.empty((len(rows), side * side * 3), dtype=np.float32)
     is_flat = np.empty(len(rows), dtype=np.bool_)
@@ -169,44 +169,25 @@ def _layouts(scan: Scan, rows: Rows) -> tuple[Floats, NDArray[np.bool_]]:
         coarse = photos.reshape(-1, side, step, side, step, 3).mean(axis=(2, 4))
         is_flat[part] = photos.std(axis=(1, 2)).max(axis=1) < FLAT_CONTRAST
         vectors = coarse.reshape(len(photos), -1)
-        layouts[part] = _unit(vectors - vectors.mean(axis=1, keepdims=True))
+        layouts[part] = vectors - vectors.mean(axis=1, keepdims=True)
     return layouts, is_flat
-
-
-def _unit(vectors: Floats) -> Floats:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    units: Floats = vectors / np.maximum(lengths, 1e-6)
-    return units
 
 
 def _neighbours(vectors: Floats, min_likeness: float) -> tuple[Rows, Floats]:
     """Pairs of places (P, 2) with a cosine of at least `min_likeness`, and the cosines (P)."""
     pairs, cosines = [np.empty((0, 2), dtype=np.int64)], [np.empty(0, dtype=np.float32)]
     if len(vectors) > 1:
-        index = _index(vectors)
+        index = Index.build(vectors, "flat" if len(vectors) <= FLAT_MOST else "ivf")
         for start in range(0, len(vectors), _BLOCK):
             block = vectors[start : start + _BLOCK]
-            likeness, places = index.search(block, min(NUM_NEIGHBOURS + 1, len(vectors)))
+            distances, places = index.search(block, NUM_NEIGHBOURS + 1)
+            likeness = 1 - distances
             own = np.arange(start, start + len(block))[:, None].repeat(places.shape[1], axis=1)
             chosen = (likeness >= min_likeness) & (places >= 0) & (places != own)
             pairs.append(np.sort(np.stack([own[chosen], places[chosen]], axis=1), axis=1))
             cosines.append(likeness[chosen])
     found, first = np.unique(np.concatenate(pairs), axis=0, return_index=True)
     return found, np.concatenate(cosines)[first]
-
-
-def _index(vectors: Floats) -> Any:
-    """A faiss index by inner product; above `_EXHAUSTIVE` vectors only the nearest cells are seen."""
-    import faiss
-
-    num_cells = 4 * int(len(vectors) ** 0.5)
-    cells = f"IVF{num_cells},Flat" if len(vectors) > _EXHAUSTIVE else "Flat"
-    index: Any = faiss.index_factory(vectors.shape[1], cells, faiss.METRIC_INNER_PRODUCT)
-    if len(vectors) > _EXHAUSTIVE:
-        index.train(vectors[:: max(1, len(vectors) // (64 * num_cells))])
-        index.nprobe = 32
-    index.add(vectors)
-    return index
 
 
 def _compare(scan: Scan, pairs: Rows, reporter: Reporter) -> Floats:
@@ -233,6 +214,6 @@ def _alike(features: Floats, rows: Rows) -> pl.DataFrame:
     """The pairs among these rows whose features point the same way."""
     given = features[rows]
     usable = rows[np.isfinite(given).all(axis=1) & given.any(axis=1)]
-    vectors = _unit(np.ascontiguousarray(features[usable], dtype=np.float32))
+    vectors = np.ascontiguousarray(features[usable], dtype=np.float32)
     places, cosines = _neighbours(vectors, MIN_LIKENESS)
     return _frame(usable[places], "alike", np.minimum(cosines, 1))

@@ -102,6 +102,11 @@ def _require_own(opened: "Catalogue", model: Path) -> None:
     from facetry.build import JOB
     from facetry.errors import CatalogueError
 
+    if not (model / JOB).is_file():
+        raise CatalogueError(
+            f"{str(model)!r} was not trained here, so it has no split of {opened.source.table.name}.",
+            hint="Score every product with --part all, or name a split of this table with --split.",
+        )
     job = json.loads((model / JOB).read_text(encoding="utf-8"))
     if job["catalogue"] != opened.fingerprint:
         raise CatalogueError(

@@ -9,7 +9,20 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from facetry.cli import audit, check, demo, evaluate, models, predict, sample, split, train
+from facetry.cli import (
+    audit,
+    check,
+    compare,
+    demo,
+    evaluate,
+    import_,
+    models,
+    predict,
+    sample,
+    search,
+    split,
+    train,
+)
 from facetry.errors import FacetryError
 
 app = typer.Typer(
@@ -28,11 +41,14 @@ for command in (
     audit.audit,
     split.split,
     train.train,
+    compare.compare,
     evaluate.evaluate,
     predict.predict,
+    search.search,
     models.models,
 ):
     app.command()(command)
+app.command("import")(import_.import_)  # a word that no function can be called by
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the trace of an error.")]
 

@@ -17,10 +17,11 @@ def cards_table() -> "Table":
     from facetry.models.cards import CARDS
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("backbone", "library", "px", "features", "weights"):
+    for column in ("backbone", "library", "px", "features"):
         is_number = column in {"px", "features"}
         table.add_column(column, justify="right" if is_number else "left", no_wrap=True)
-    table.add_column("licence of the weights", overflow="fold")
+    table.add_column("weights", overflow="fold", min_width=17)
+    table.add_column("licence of the weights", overflow="fold", min_width=20)
     for card in CARDS.values():
         numbers = str(card.image_size_px), str(card.feature_size)
         table.add_row(card.name, card.library, *numbers, card.tag or "-", card.licence)
@@ -34,7 +35,8 @@ def show_folder(console: "Console", folder: Path) -> None:
     kind = open_folder(folder)
     taxonomy = read_taxonomy(folder)
     recipe = read_recipe(folder)
-    parts = [recipe["backbone"]["name"]] if "backbone" in recipe else list(recipe.get("members", ()))
+    backbone = recipe.get("backbone")
+    parts = [backbone["name"]] if backbone else recipe.get("hashes") or list(recipe.get("members", ()))
     console.print(f"{folder}: {kind} of {', '.join(parts)}")
     console.print(f"{taxonomy.num_heads} heads: {', '.join(taxonomy.categories)}")
     show_metrics(console, folder)

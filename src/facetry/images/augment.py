@@ -31,7 +31,7 @@ class Augmentation(BaseModel):
     comes into sight mirrors what lies at the edge. `flip`: the probability of a mirrored photo.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     crop: Annotated[float, Field(ge=0, le=0.5)] = 0.125
     flip: Annotated[float, Field(ge=0, le=1)] = 0.5

@@ -3,8 +3,6 @@
 Only the image tower is built. Shapes: B products, S side in pixels, D features.
 """
 
-import pickle
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -12,25 +10,25 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from facetry.errors import BackboneError, WeightsUnavailable, nearest
 from facetry.models.cards import BackboneCard, find_card
 from facetry.models.config import BackboneConfig, ImageConfig
+from facetry.models.weights import load_weights
 from facetry.product import Preprocess
 
 # What a library's pretrained configuration calls a field of `Preprocess`.
 _FIELDS = {"mean": "mean", "std": "std", "interpolation": "interpolation", "resize_mode": "resize"}
 _OWN_NUMBERS = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 
-# Where the tower stands in the state dict of a whole CLIP, and in that of a classifier of ours.
-_PREFIXES = ("visual.", "backbone.tower.")
-
 
 class Backbone(nn.Module):
     """An image tower with its preprocessing: `uint8` photos (B, 3, S, S) in, features (B, D) out.
 
     A tower that `is_pretrained` keeps its batch norms' statistics while its weights are trained:
-    those of a small batch of few categories are worth less than what it brought along.
+    those of a small batch of few categories are worth less than what it brought along. With
+    `unit_length` features have length 1.
     """
 
     mean: Tensor
@@ -43,9 +41,11 @@ class Backbone(nn.Module):
         feature_size: int,
         *,
         is_pretrained: bool = False,
+        unit_length: bool = False,
     ) -> None:
         super().__init__()
         self.is_pretrained = is_pretrained
+        self.unit_length = unit_length
         # Convolutions run up to 1.5 times faster with channels last; a ViT does not care.
         self.tower = tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.preprocess = preprocess
@@ -66,8 +66,9 @@ class Backbone(nn.Module):
     def forward(self, photos: Tensor) -> Tensor:
         """Normalise and embed."""
         normal = (photos.contiguous(memory_format=torch.channels_last) - self.mean) / self.std
-        features: Tensor | tuple[Tensor, ...] = self.tower(normal)
-        return features[0] if isinstance(features, tuple) else features  # CoCa adds its tokens
+        result: Tensor | tuple[Tensor, ...] = self.tower(normal)
+        features = result[0] if isinstance(result, tuple) else result  # CoCa adds its tokens
+        return functional.normalize(features, dim=-1) if self.unit_length else features
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,86 +105,13 @@ def build_backbone(config: BackboneConfig, image: ImageConfig, *, with_weights: 
     preprocess = Preprocess.model_validate(
         {**_OWN_NUMBERS, "size_px": tower.image_size_px, **numbers, **wanted}
     )
-    return Backbone(tower.module, preprocess, tower.feature_size, is_pretrained=is_pretrained)
-
-
-def load_weights(tower: nn.Module, path: Path) -> None:
-    """Load a state dict of the tower, or of a whole CLIP or a classifier around it.
-
-    Raises:
-        BackboneError: a missing file, one that is not tensors only, or weights of another model.
-    """
-    expected = tower.state_dict()
-    state = _tower_state(_read_state(path), expected)
-    layers = {_any_layer(key) for key in expected}
-    missing = [key for key in expected if key not in state]
-    # A classifier's last layer or a text tower is no loss; layers too many are another model.
-    unexpected = [key for key in state if key not in expected and _any_layer(key) in layers]
-    wrong = [key for key in expected if key in state and state[key].shape != expected[key].shape]
-    if missing or unexpected or wrong:
-        raise _misfit(
-            path, expected, {"lack": missing, "also have": unexpected, "shape otherwise": wrong}
-        )
-    tower.load_state_dict(
-        {key: state[key].float() if state[key].is_floating_point() else state[key] for key in expected}
+    return Backbone(
+        tower.module,
+        preprocess,
+        tower.feature_size,
+        is_pretrained=is_pretrained,
+        unit_length=config.unit_length,
     )
-
-
-def _misfit(
-    path: Path, expected: Mapping[str, Tensor], faults: Mapping[str, Sequence[str]]
-) -> BackboneError:
-    what = " and ".join(f"{verb} {keys[0]!r}" for verb, keys in faults.items() if keys)
-    num_wrong = sum(map(len, faults.values()))
-    return BackboneError(
-        f"The weights in {path.name} {what} ({num_wrong} such tensors of {len(expected)}).",
-        hint="They belong to another backbone, or to the same with other options.",
-    )
-
-
-def _any_layer(key: str) -> str:
-    """A tensor's name without the numbers of the layers it is in."""
-    return re.sub(r"\.\d+\.", ".#.", key)
-
-
-def _tower_state(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The tower's part of a state dict; a timm model inside a CLIP tower is called `trunk`."""
-    for prefix in _PREFIXES:
-        inner = {key.removeprefix(prefix): each for key, each in state.items() if key.startswith(prefix)}
-        state = inner or state
-    if any(key in expected for key in state):
-        return state
-    return {f"trunk.{key}": each for key, each in state.items()}
-
-
-def _read_state(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise BackboneError(
-            f"There is no weights file {str(path)!r}.",
-            hint="Set backbone.weights to a file, 'hub' or 'none'.",
-        )
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state: Any = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:  # torch's own message tells how to run the file's code
-        raise BackboneError(
-            f"{path.name} is damaged, or holds pickled objects.",
-            hint="Such objects can run code and are not loaded. "
-            "Save the state dict alone, best as .safetensors.",
-        ) from error
-    except Exception as error:
-        reason = str(error).partition("\n")[0]
-        raise BackboneError(f"{path.name} cannot be read as weights: {reason}") from error
-    for key in ("state_dict", "model"):
-        state = state.get(key, state) if isinstance(state, dict) else state
-    if not isinstance(state, dict):
-        raise BackboneError(f"{path.name} holds a {type(state).__name__}, not a state dict.")
-    return {
-        str(key).removeprefix("module."): each for key, each in state.items() if isinstance(each, Tensor)
-    }
 
 
 def _weights_file(card: BackboneCard, config: BackboneConfig) -> Path:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from facetry.errors import BackboneError, nearest
 
 Library = Literal["open_clip", "timm"]
+Family = Literal["vit", "convnext", "coca", "seresnext", "swin", "mobilenet", "other"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,10 +19,11 @@ class BackboneCard:
     """One image encoder. `tag` names its pretrained weights at the library's hub; None: there are none.
 
     `settings` are the library's own: for open_clip a model configuration in place of a known name,
-    for timm further arguments of the model.
+    for timm further arguments of the model. `family` tells which nano card stands for it in a rehearsal.
     """
 
     name: str
+    family: Family
     library: Library
     model: str
     tag: str | None
@@ -42,13 +44,39 @@ _NANO_VIT = {
         "head_width": 32,
     },
 }
+_NANO_COCA = {
+    "embed_dim": 128,
+    "vision_cfg": {
+        "image_size": 64,
+        "patch_size": 8,
+        "width": 128,
+        "layers": 4,
+        "head_width": 32,
+        "attentional_pool": True,
+        "attn_pooler_queries": 16,
+        "attn_pooler_heads": 4,
+        "output_tokens": True,
+    },
+}
 _NANO_CONVNEXT = {"depths": (1, 1, 2, 1), "dims": (32, 64, 128, 192), "drop_path_rate": 0.0}
+
+# Groups of 8 channels keep what makes it a ResNeXt; the drawn 64 px leave no room for wider ones.
+_NANO_SERESNEXT = {"layers": (1, 1, 1, 1), "cardinality": 8, "channels": (32, 64, 96, 128)}
+_NANO_SWIN = {
+    "img_size": 64,
+    "window_size": 4,
+    "embed_dim": 32,
+    "depths": (1, 1, 2, 1),
+    "num_heads": (1, 2, 4, 8),
+    "drop_path_rate": 0.0,
+}
 
 _NO_WEIGHTS = "none: trained from scratch"
 
 _CARDS = (
     BackboneCard(
         name="ViT-B-32",
+        family="vit",
         library="open_clip",
         model="ViT-B-32",
         tag="laion2b_s34b_b79k",
@@ -58,6 +86,7 @@ _CARDS = (
     ),
     BackboneCard(
         name="ViT-L-14",
+        family="vit",
         library="open_clip",
         model="ViT-L-14",
         tag="laion2b_s32b_b82k",
@@ -67,6 +96,7 @@ _CARDS = (
     ),
     BackboneCard(
         name="ViT-H-14-quickgelu",
+        family="vit",
         library="open_clip",
         model="ViT-H-14-quickgelu",
         tag="dfn5b",
@@ -76,6 +106,7 @@ _CARDS = (
     ),
     BackboneCard(
         name="convnext_xxlarge",
+        family="convnext",
         library="open_clip",
         model="convnext_xxlarge",
         tag="laion2b_s34b_b82k_augreg_soup",
@@ -85,6 +116,7 @@ _CARDS = (
     ),
     BackboneCard(
         name="coca_ViT-L-14",
+        family="coca",
         library="open_clip",
         model="coca_ViT-L-14",
         tag="laion2b_s13b_b90k",
@@ -94,6 +126,7 @@ _CARDS = (
     ),
     BackboneCard(
         name="mobilenetv2_100",
+        family="mobilenet",
         library="timm",
         model="mobilenetv2_100",
         tag="ra_in1k",
@@ -102,7 +135,28 @@ _CARDS = (
         licence="Apache-2.0",
     ),
     BackboneCard(
+        name="seresnext50_32x4d",
+        family="seresnext",
+        library="timm",
+        model="seresnext50_32x4d",
+        tag="racm_in1k",
+        feature_size=2048,
+        image_size_px=224,
+        licence="Apache-2.0",
+    ),
+    BackboneCard(
+        name="swin_base_patch4_window7_224",
+        family="swin",
+        library="timm",
+        model="swin_base_patch4_window7_224",
+        tag="ms_in22k_ft_in1k",
+        feature_size=1024,
+        image_size_px=224,
+        licence="MIT",
+    ),
+    BackboneCard(
         name="nano_vit",
+        family="vit",
         library="open_clip",
         model="nano_vit",
         tag=None,
@@ -112,7 +166,19 @@ _CARDS = (
         settings=_NANO_VIT,
     ),
     BackboneCard(
+        name="nano_coca",
+        family="coca",
+        library="open_clip",
+        model="nano_coca",
+        tag=None,
+        feature_size=128,
+        image_size_px=64,
+        licence=_NO_WEIGHTS,
+        settings=_NANO_COCA,
+    ),
+    BackboneCard(
         name="nano_convnext",
+        family="convnext",
         library="timm",
         model="convnext_atto",
         tag=None,
@@ -120,6 +186,28 @@ _CARDS = (
         image_size_px=64,
         licence=_NO_WEIGHTS,
         settings=_NANO_CONVNEXT,
+    ),
+    BackboneCard(
+        name="nano_seresnext",
+        family="seresnext",
+        library="timm",
+        model="seresnext50_32x4d",
+        tag=None,
+        feature_size=512,
+        image_size_px=64,
+        licence=_NO_WEIGHTS,
+        settings=_NANO_SERESNEXT,
+    ),
+    BackboneCard(
+        name="nano_swin",
+        family="swin",
+        library="timm",
+        model="swin_tiny_patch4_window7_224",
+        tag=None,
+        feature_size=256,
+        image_size_px=64,
+        licence=_NO_WEIGHTS,
+        settings=_NANO_SWIN,
     ),
 )
 
@@ -145,6 +233,7 @@ def find_card(name: str) -> BackboneCard:
     architecture, _, tag = model.partition(".") if library == "timm" else (model, "", "")
     return BackboneCard(
         name=name,
+        family="other",
         library="open_clip" if library == "open_clip" else "timm",
         model=architecture,
         tag=tag or None,

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from facetry.errors import ModelFolderError
 from facetry.files import listing, sha256, write_text, writing
-from facetry.models.backbones import build_backbone
+from facetry.models.backbones import Backbone, build_backbone
 from facetry.models.classifier import Classifier
 from facetry.models.config import BackboneConfig, HeadsConfig, ImageConfig
 from facetry.models.device import pick_device
@@ -30,6 +30,7 @@ from facetry.taxonomy import Taxonomy
 FORMAT = 1
 CHECKSUMS = "checksums.json"
 WEIGHTS = "weights.safetensors"
+PREPROCESS = "preprocess.json"
 BACKGROUND = "background.onnx"
 RECIPE = "recipe.yaml"
 
@@ -59,15 +60,18 @@ def build_classifier(
 
 def save_classifier(folder: Path, classifier: Classifier) -> None:
     """Write weights, taxonomy and preprocessing; `seal` closes the folder when all else is there."""
-    folder.mkdir(parents=True, exist_ok=True)
     save_weights(folder / WEIGHTS, classifier)
     write_text(folder / "taxonomy.json", classifier.taxonomy.to_json())
-    preprocess = classifier.backbone.preprocess
+    save_preprocess(folder, classifier.backbone.preprocess)
+
+
+def save_preprocess(folder: Path, preprocess: Preprocess) -> None:
+    """Write how photos are prepared, with the model that removes their backgrounds, if any does."""
     if preprocess.background_model:
         with writing(folder / BACKGROUND) as draft:
             shutil.copyfile(preprocess.background_model, draft)
         preprocess = preprocess.model_copy(update={"background_model": Path(BACKGROUND)})
-    write_text(folder / "preprocess.json", preprocess.model_dump_json(indent=1))
+    write_text(folder / PREPROCESS, preprocess.model_dump_json(indent=1))
 
 
 def save_weights(path: Path, module: torch.nn.Module) -> None:
@@ -82,28 +86,58 @@ def load_classifier(folder: Path) -> Classifier:
     Raises:
         ModelFolderError: a file is missing or does not fit the others.
     """
-    try:
-        parts = _Parts.model_validate(read_recipe(folder))
-        taxonomy = read_taxonomy(folder)
-        text = (folder / "preprocess.json").read_text(encoding="utf-8")
-        preprocess = Preprocess.model_validate_json(text)
-        state = load_file(folder / WEIGHTS)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise ModelFolderError(f"{folder} cannot be loaded: {error}") from error
-    image = ImageConfig.model_validate(_with_model(preprocess, folder).model_dump())
-    tower = build_backbone(parts.backbone, image, with_weights=False)
+    parts, taxonomy, preprocess = _read(folder)
+    tower = _build_tower(parts.backbone, preprocess)
     classifier = Classifier(tower, Heads(taxonomy, tower.feature_size, parts.heads))
-    try:
-        classifier.load_state_dict(state)
-    except RuntimeError as error:
-        raise ModelFolderError(f"{folder}: {WEIGHTS} does not fit {RECIPE}: {error}") from error
+    _restore(classifier, folder)
     return classifier.to(pick_device()).eval()
 
 
-def _with_model(preprocess: Preprocess, folder: Path) -> Preprocess:
-    """The preprocessing with the model that removes backgrounds found in the model folder."""
+def load_backbone(folder: Path) -> Backbone:
+    """Load the backbone of an opened folder whose weights are a backbone's alone.
+
+    Raises:
+        ModelFolderError: a file is missing or does not fit the others.
+    """
+    parts, _, preprocess = _read(folder)
+    backbone = _build_tower(parts.backbone, preprocess)
+    _restore(backbone, folder)
+    return backbone.to(pick_device()).eval()
+
+
+def load_preprocess(folder: Path) -> Preprocess:
+    """How photos are prepared, with the model that removes backgrounds found in the model folder."""
+    text = (folder / PREPROCESS).read_text(encoding="utf-8")
+    preprocess = Preprocess.model_validate_json(text)
     model = preprocess.background_model
     return preprocess.model_copy(update={"background_model": folder / model}) if model else preprocess
+
+
+def _read(folder: Path) -> tuple[_Parts, Taxonomy, Preprocess]:
+    try:
+        parts = _Parts.model_validate(read_recipe(folder))
+        return parts, read_taxonomy(folder), load_preprocess(folder)
+    except (OSError, ValueError) as error:
+        raise _unloadable(folder, error) from error
+
+
+def _build_tower(backbone: BackboneConfig, preprocess: Preprocess) -> Backbone:
+    image = ImageConfig.model_validate(preprocess.model_dump())
+    return build_backbone(backbone, image, with_weights=False)
+
+
+def _restore(module: torch.nn.Module, folder: Path) -> None:
+    """Give a module the folder's weights."""
+    try:
+        module.load_state_dict(load_file(folder / WEIGHTS))
+    except (OSError, SafetensorError) as error:
+        raise _unloadable(folder, error) from error
+    except RuntimeError as error:
+        raise ModelFolderError(f"{folder}: {WEIGHTS} does not fit {RECIPE}: {error}") from error
+
+
+def _unloadable(folder: Path, error: Exception) -> ModelFolderError:
+    return ModelFolderError(f"{folder} cannot be loaded: {error}")
 
 
 def seal(folder: Path) -> None:

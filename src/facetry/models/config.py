@@ -14,16 +14,18 @@ class BackboneConfig(BaseModel):
     `weights`: `hub` fetches the pretrained ones, `none` starts from scratch, anything else is a local
     file. `tag` picks other pretrained weights than the card's. `options` go to the library: for timm
     any argument of the model, for open_clip fields of its vision configuration. `frozen` embeds each
-    photo once and trains the heads alone.
+    photo once and trains the heads alone. `unit_length` scales features to length 1, as CoCa's own
+    `encode_image` does.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str
     weights: str = "hub"
     tag: str | None = None
     frozen: bool = False
     options: dict[str, Any] = {}
+    unit_length: Annotated[bool, Field(exclude_if=lambda wanted: not wanted)] = False
 
 
 class ImageConfig(BaseModel):
@@ -33,7 +35,7 @@ class ImageConfig(BaseModel):
     the file `background_model`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     size_px: Annotated[int, Field(ge=8, le=4096)] | None = None
     mean: Channels | None = None
@@ -51,10 +53,16 @@ class ImageConfig(BaseModel):
 
 
 class HeadsConfig(BaseModel):
-    """The MLP of every head (paper, Tables 3 and 4). `hidden_dim` is the width of a hidden layer."""
+    """The MLP of every head (paper, Tables 3 and 4). `hidden_dim` is the width of a hidden layer.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    `norms`: layer norms after `every` hidden layer or, as in the paper's code, after the `first` alone.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     hidden_dim: Annotated[int, Field(ge=1)] = 256
     num_hidden_layers: Annotated[int, Field(ge=1, le=3)] = 1
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    norms: Annotated[Literal["every", "first"], Field(exclude_if=lambda where: where == "every")] = (
+        "every"
+    )

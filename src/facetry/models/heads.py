@@ -9,6 +9,7 @@ A slots, V values.
 """
 
 import math
+from itertools import zip_longest
 
 import torch
 from torch import Tensor, nn
@@ -54,7 +55,10 @@ class StackedNorm(nn.Module):
 
 
 class CategoryHeads(nn.Module):
-    """All heads of one category: per hidden layer Linear, LayerNorm, ReLU, Dropout, then Linear."""
+    """All heads of one category: per hidden layer Linear, LayerNorm, ReLU, Dropout, then Linear.
+
+    With `norms` `first`, hidden layers after the first have no LayerNorm.
+    """
 
     value_mask: Tensor
 
@@ -66,18 +70,20 @@ class CategoryHeads(nn.Module):
         self.hidden = nn.ModuleList(
             StackedLinear(len(heads), size, config.hidden_dim) for size in sizes[:-1]
         )
-        self.norms = nn.ModuleList(StackedNorm(len(heads), config.hidden_dim) for _ in self.hidden)
-        num_values = torch.tensor([len(head.values) for head in heads])
-        most = max(1, int(num_values.max()))
+        num_norms = config.num_hidden_layers if config.norms == "every" else 1
+        self.norms = nn.ModuleList(StackedNorm(len(heads), config.hidden_dim) for _ in range(num_norms))
+        num_values = [len(head.values) for head in heads]
+        most = max(1, *num_values)
         self.output = StackedLinear(len(heads), config.hidden_dim, most)
-        mask = torch.arange(most) < num_values[:, None]  # h V
+        mask = torch.arange(most) < torch.tensor(num_values)[:, None]  # h V
         self.register_buffer("value_mask", mask, persistent=False)
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits (n, h, V) of features (n, D); -inf in padding."""
         hidden = features
-        for layer, norm in zip(self.hidden, self.norms, strict=True):
-            hidden = functional.relu(norm(layer(hidden)))
+        for layer, norm in zip_longest(self.hidden, self.norms):
+            hidden = layer(hidden)
+            hidden = functional.relu(norm(hidden) if norm else hidden)
             hidden = functional.dropout(hidden, self.dropout, self.training)
         logits: Tensor = self.output(hidden)
         return logits.masked_fill(~self.value_mask, -math.inf)

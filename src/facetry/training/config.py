@@ -18,7 +18,7 @@ class LossConfig(BaseModel):
     and rightly count less.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     class_weights: Literal["none", "balanced"] = "none"
     focal_gamma: Annotated[float, Field(ge=0, le=10)] = 0.0
@@ -35,7 +35,7 @@ class CleanConfig(BaseModel):
     corrections of labels, which hold for all parts; see `catalogue.repairs`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     neighbours: Literal["none", "replace", "weigh"] = "none"
     num_neighbours: PositiveInt = 15
@@ -52,7 +52,7 @@ class TrainingConfig(BaseModel):
     `auto` is bf16 where the device has it and fp32 on the CPU.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     epochs: PositiveInt = 10
     batch_size: PositiveInt = 32

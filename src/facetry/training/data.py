@@ -83,8 +83,7 @@ class Examples:
 def useful_rows(catalogue: Catalogue, split: Split) -> Rows:
     """The training part's rows, then validation's, that have a known category and any label."""
     rows = np.concatenate([split.rows("train"), split.rows("validation")])
-    is_useful = (catalogue.category_codes[rows] >= 0) & (catalogue.labels[rows] >= 0).any(axis=1)
-    useful: Rows = rows[is_useful]
+    useful: Rows = rows[catalogue.is_labelled[rows]]
     return useful
 
 

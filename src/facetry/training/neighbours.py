@@ -8,22 +8,19 @@ Shapes: N products, n products of one category, D features, A slots, k neighbour
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from facetry.nearest.index import FLAT_MOST, Index
+from facetry.nearest.votes import count_votes
 from facetry.progress import SILENT, Reporter
 
 Codes = NDArray[np.integer]
 Features = NDArray[np.float32]
 
-NUM_EXACT = 200_000
-"""Categories with more products are searched by parts of the space (IVF), no longer in full."""
-
-_COPY_COSINE = 0.99999  # the same photo twice; embedding it in another batch moves the last digits
+_COPY_DISTANCE = 1e-5  # the same photo twice; embedding it in another batch moves the last digits
 _CHUNK = 8192  # products polled at once
-_NUM_PROBES = 32  # parts of the space looked at, of about 4 * sqrt(n)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,11 +53,12 @@ def poll_neighbours(
     with reporter.bar("Polling neighbours", len(labels)) as advance:
         for category in np.unique(categories):
             rows = np.flatnonzero(categories == category)
-            unit = _unit(features[rows])
-            index = _build_index(unit)
+            own_features = features[rows]
+            # A graph takes longer to build than it saves in the one search that is made of it.
+            index = Index.build(own_features, "flat" if len(rows) <= FLAT_MOST else "ivf")
             for start in range(0, len(rows), _CHUNK):
                 own = np.arange(start, min(start + _CHUNK, len(rows)))
-                near = _voters(index, unit, own, num_neighbours)
+                near = _voters(index, own_features, own, num_neighbours)
                 _count(votes, rows[own], labels, np.where(near >= 0, rows[near], -1))
                 advance(len(own))
     return votes
@@ -80,32 +78,11 @@ def agreement(votes: Votes) -> NDArray[np.float32]:
     return ((1 + votes.num_agreeing) / (1 + votes.num_voters)).astype(np.float32)
 
 
-def _unit(features: Features) -> Features:
-    """Features of length 1, so that an inner product is a cosine."""
-    lengths = np.linalg.norm(features, axis=1, keepdims=True)
-    return np.ascontiguousarray(features / np.maximum(lengths, 1e-12), dtype=np.float32)
-
-
-def _build_index(unit: Features) -> Any:
-    """A faiss index of inner products over (n, D)."""
-    import faiss
-
-    num_rows, size = unit.shape
-    index: Any = faiss.IndexFlatIP(size)
-    if num_rows > NUM_EXACT:
-        num_parts = round(4 * num_rows**0.5)
-        index = faiss.IndexIVFFlat(index, size, num_parts, faiss.METRIC_INNER_PRODUCT)
-        index.nprobe = _NUM_PROBES
-        index.train(unit)
-    index.add(unit)
-    return index
-
-
-def _voters(index: Any, unit: Features, own: Codes, num_neighbours: int) -> Codes:
+def _voters(index: Index, features: Features, own: Codes, num_neighbours: int) -> Codes:
     """The neighbours (len(own), k) of the products at `own`, nearest first; -1 where there is none."""
     # As many again: copies take places that others are to have.
-    cosines, near = index.search(unit[own], min(2 * num_neighbours + 1, len(unit)))
-    has_vote = (near >= 0) & (near != own[:, None]) & (cosines < _COPY_COSINE)
+    distances, near = index.search(features[own], 2 * num_neighbours + 1)
+    has_vote = (near >= 0) & (near != own[:, None]) & (distances > _COPY_DISTANCE)
     order = np.argsort(~has_vote, axis=1, kind="stable")[:, :num_neighbours]
     return np.take_along_axis(np.where(has_vote, near, -1), order, axis=1)
 
@@ -116,9 +93,7 @@ def _count(votes: Votes, rows: Codes, labels: Codes, voters: Codes) -> None:
     own = labels[rows]
     votes.num_voters[rows] = (cast >= 0).sum(axis=1)
     votes.num_agreeing[rows] = ((cast == own[:, None]) & (cast >= 0)).sum(axis=1)
-    values = np.arange(int(labels.max(initial=0)) + 1)
-    # One value at a time: all at once would take V times the memory of the votes.
-    counts = np.stack([(cast == value).sum(axis=1) for value in values], axis=-1)  # n A V
+    counts = count_votes(cast, int(labels.max(initial=0)) + 1)  # n A V
     most = counts.max(axis=-1)
     is_clear = (most > 0) & ((counts == most[..., None]).sum(axis=-1) == 1)
     votes.favourite[rows] = np.where(is_clear, counts.argmax(axis=-1), -1)

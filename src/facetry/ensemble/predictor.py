@@ -9,9 +9,12 @@ from functools import cached_property
 
 import numpy as np
 
+from facetry.ensemble.weighting import FixedWeights, Weighting
 from facetry.errors import PredictorMismatch
-from facetry.predictions import Predictions, Predictor
+from facetry.images import load_batches
+from facetry.predictions import Predictions, Predictor, category_codes, head_slots
 from facetry.product import Preprocess, Product
+from facetry.progress import SILENT, Reporter
 from facetry.taxonomy import Taxonomy
 
 
@@ -19,14 +22,18 @@ class Ensemble:
     """The weighted mean of its members' probabilities.
 
     Each member reads pixels in its own size and preprocessing; the loader makes all of them from one
-    decode. `weights` are per member and scaled to sum to 1; equal if left out.
+    decode. `weights` are per member and scaled to sum to 1; equal if left out. A learned `weighting`
+    takes their place.
 
     Raises:
         PredictorMismatch: no members, members of different taxonomies, or weights that do not fit.
     """
 
     def __init__(
-        self, members: Mapping[str, Predictor], weights: Mapping[str, float] | None = None
+        self,
+        members: Mapping[str, Predictor],
+        weights: Mapping[str, float] | None = None,
+        weighting: Weighting | None = None,
     ) -> None:
         if not members:
             raise PredictorMismatch("An ensemble needs at least one member.")
@@ -43,6 +50,13 @@ class Ensemble:
             )
         self.members = dict(members)
         self.weights = {name: shares[name] / total for name in members}
+        self.fixed = FixedWeights(np.array(list(self.weights.values())))
+        self.weighting: Weighting = weighting or self.fixed
+
+    @property
+    def is_learned(self) -> bool:
+        """Whether its members' weights were learned from labels."""
+        return self.weighting is not self.fixed
 
     @property
     def taxonomy(self) -> Taxonomy:
@@ -60,11 +74,34 @@ class Ensemble:
         predicted = {name: member.predict(products) for name, member in self.members.items()}
         return self.combine(predicted, products)
 
-    def combine(self, predicted: Mapping[str, Predictions], products: Sequence[Product]) -> Predictions:
-        """Average what the members have predicted for `products` already."""
+    def predict_members(
+        self,
+        products: Sequence[Product],
+        *,
+        reporter: Reporter = SILENT,
+        description: str = "Predicting",
+    ) -> dict[str, Predictions]:
+        """Each member's own predictions; every photo is decoded once, and only when it is needed."""
+        parts = {name: [member.predict([])] for name, member in self.members.items()}
+        with reporter.bar(description, len(products)) as advance:
+            for batch in load_batches(products, self.preprocesses, reporter=reporter):
+                for name, member in self.members.items():
+                    parts[name].append(member.predict(batch))
+                advance(len(batch))
+        return {name: Predictions.concatenate(each) for name, each in parts.items()}
+
+    def combine(
+        self,
+        predicted: Mapping[str, Predictions],
+        products: Sequence[Product],
+        weighting: Weighting | None = None,
+    ) -> Predictions:
+        """Average what the members have predicted already, by another weighting if one is given."""
         stacked = np.stack([predicted[name].probabilities for name in self.members])  # M B A V
-        shares = np.array([self.weights[name] for name in self.members], dtype=np.float32)
-        mean = np.einsum("m,mbav->bav", shares, stacked)
+        codes = category_codes(self.taxonomy, [product.category for product in products])
+        heads = np.where(codes[:, None] >= 0, head_slots(self.taxonomy)[codes], -1)  # B A
+        shares = (weighting or self.weighting).shares(stacked, heads).astype(np.float32)  # M B A
+        mean = np.einsum("mba,mbav->bav", shares, stacked)
         return Predictions.of(self.taxonomy, products, mean)
 
 

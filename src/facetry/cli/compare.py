@@ -1,0 +1,67 @@
+"""`facetry compare`: every approach on the same held-out products."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def compare(
+    recipes: Annotated[list[Path], typer.Argument(help="Recipes (YAML), or model folders.")],
+    catalogue: Annotated[
+        Path, typer.Option("--catalogue", "-c", help="Challenge folder, table or catalogue.yaml.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write, or to go on in.")],
+    images: Annotated[Path | None, typer.Option(help="Photo folder, if not beside the table.")] = None,
+    repairs: Annotated[
+        Path | None, typer.Option(help="Repair file: corrections of labels to apply.")
+    ] = None,
+    split: Annotated[
+        Path | None, typer.Option(help="A saved split or folds to use, as `facetry split` writes.")
+    ] = None,
+    fold: Annotated[int | None, typer.Option(min=0, help="Of saved folds, the one to test on.")] = None,
+    nano: Annotated[
+        bool, typer.Option("--nano", help="Rehearse: a tiny backbone of the same family in each row.")
+    ] = False,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="[ROW:]KEY=VALUE", help="Change a key of all recipes, or of one row's."
+        ),
+    ] = None,
+) -> None:
+    """Build and score recipes on one split: a leaderboard as HTML, Markdown and JSON.
+
+    Stopped in between, the same command goes on. Rows that are done are not done again; a row that
+    fails does not stop the others, and makes the exit code 1.
+    """
+    from facetry.catalogue.catalogue import open_catalogue
+    from facetry.cli.console import make_console, make_reporter
+    from facetry.cli.split import given_split
+    from facetry.compare.entries import read_entries
+    from facetry.compare.run import LEADERBOARD
+    from facetry.compare.run import compare as run
+    from facetry.compare.tables import counts_text, leaderboard_table
+
+    console = make_console()
+    entries = read_entries(recipes, changes=set_ or (), is_nano=nano)
+    opened = open_catalogue(catalogue, images=images, repairs=repairs)
+    try:
+        board = run(
+            entries,
+            opened,
+            out,
+            split=given_split(split, fold, opened),
+            is_nano=nano,
+            reporter=make_reporter(),
+        )
+    except KeyboardInterrupt:
+        console.print("Stopped. The same command goes on where it stopped.")
+        raise
+    console.print(leaderboard_table(board))
+    console.print(counts_text(board))
+    for row in board.failed:
+        console.print(f"{row.name} failed: {row.error}", style="red")
+    console.print(f"Leaderboard: {out / LEADERBOARD}.html, .md, .json")
+    if board.failed:
+        raise typer.Exit(1)

@@ -1,0 +1,41 @@
+"""`facetry import`: take over a checkpoint that other code trained."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(help="Checkpoint (.pth) of the paper's training code.")],
+    backbone: Annotated[
+        str, typer.Option(help="Backbone whose weights it holds, as `facetry models` lists them.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Model folder to write.")],
+    taxonomy: Annotated[
+        Path | None, typer.Option(help="Taxonomy file to follow; else the checkpoint's own.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change a key of the model's recipe, such as backbone.tag=openai; may be repeated.",
+        ),
+    ] = None,
+) -> None:
+    """Turn a checkpoint into a model folder. Nothing in the file is run.
+
+    The file holds clip_model_state_dict, model_state_dict, model_config and dataset_info. Weights of a
+    backbone alone need no import: set backbone.weights in a recipe to their file.
+    """
+    from facetry.catalogue.vocabulary import read_taxonomy
+    from facetry.cli.console import make_console
+    from facetry.cli.show import show_folder
+    from facetry.importing import import_checkpoint
+
+    followed = read_taxonomy(taxonomy) if taxonomy else None
+    folder = import_checkpoint(file, backbone, out, taxonomy=followed, overrides=set_ or ())
+    console = make_console()
+    show_folder(console, folder)
+    console.print(f"Model folder: {folder}")

@@ -1,0 +1,1 @@
+"""The leaderboard: every approach on the same held-out products."""

@@ -1,0 +1,104 @@
+"""More products for a search that is built: its model folder is replaced by one that has them.
+
+Shapes: n products added, D features.
+"""
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from facetry.errors import ModelFolderError
+from facetry.evaluation.metrics import OFF_LIST, encode_labels
+from facetry.files import holding, link_folder, place_folder
+from facetry.models.checkpoint import open_folder, seal
+from facetry.models.embed import encode_products
+from facetry.product import Product
+from facetry.progress import SILENT, Reporter
+from facetry.search.collection import FOLDER, Collection, to_table
+from facetry.search.folder import SETTINGS, load_search
+from facetry.search.predictor import SimilaritySearch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Appended:
+    """How many products an index took, and how many it did not for which reason."""
+
+    num_added: int
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+def append(folder: Path, products: Sequence[Product], *, reporter: Reporter = SILENT) -> Appended:
+    """Add products to the index in a model folder; nothing that is in it is built anew.
+
+    The folder is as it was until the new one takes its place. Left out are products whose id is in
+    the index, and those without a label that the taxonomy lists or a readable photo.
+
+    Raises:
+        ModelFolderError: a damaged folder, one without an index, or one that is being written.
+    """
+    require_index(folder)
+    with holding(folder) as is_ours:
+        if not is_ours:
+            raise ModelFolderError(f"{folder} is being written by another process.", hint="Wait for it.")
+        search = load_search(folder, to_append=True)
+        fresh, left_out = _fresh(search, products)
+        embedding = encode_products(search.encoder, fresh, reporter=reporter)
+        left_out.update(problem for problem in embedding.problems if problem)
+        taken = np.array([not problem for problem in embedding.problems], dtype=bool)
+        if taken.any():
+            table = to_table(search.taxonomy, [fresh[place] for place in np.flatnonzero(taken)])
+            collection = search.collection.extended(table, embedding.features[taken])
+            _replace(folder, collection, table["category"].unique().to_list())
+    return Appended(num_added=int(taken.sum()), left_out=left_out)
+
+
+def require_index(folder: Path) -> None:
+    """Refuse a model folder that holds no index of products.
+
+    Raises:
+        ModelFolderError: such a one, or none that is whole.
+    """
+    kind = open_folder(folder)
+    if kind == "search":
+        return
+    inner = [path for path in sorted((folder / "members").glob("*")) if (path / SETTINGS).is_file()]
+    hint = "Build one from a recipe of the kind search, such as recipes/cpu/mobilenetv2_search.yaml."
+    raise ModelFolderError(
+        f"{folder} holds a predictor of the kind {kind!r}, which has no index of products.",
+        hint=f"Name its member {inner[0]}, which has one." if inner else hint,
+    )
+
+
+def _fresh(search: SimilaritySearch, products: Sequence[Product]) -> tuple[list[Product], Counter[str]]:
+    """The products that may be added, and how many may not for which reason."""
+    known = set(search.collection.table["id"].cast(pl.String))
+    labels = encode_labels(search.taxonomy, products)
+    is_labelled = ((labels >= 0) & (labels != OFF_LIST)).any(axis=1)
+    fresh, left_out = [], Counter[str]()
+    for product, has_label in zip(products, is_labelled, strict=True):
+        if str(product.id) in known:
+            left_out["in the index already"] += 1
+        elif not has_label:
+            left_out["no label that the model knows"] += 1
+        else:
+            fresh.append(product)
+    return fresh, left_out
+
+
+def _replace(folder: Path, collection: Collection, changed: Sequence[str]) -> None:
+    """Put a folder in the place of `folder` that shares all files with it but the changed ones."""
+    draft = folder.with_name(f".{folder.name}.{os.getpid()}.appended")
+    link_folder(folder, draft)
+    try:
+        indices = collection.taxonomy.category_indices
+        collection.save(draft / FOLDER, [indices[category] for category in sorted(changed)])
+        seal(draft)
+        place_folder(draft, folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)

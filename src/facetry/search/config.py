@@ -1,0 +1,25 @@
+"""What a recipe says of a similarity search."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+
+HashName = Literal["phash", "dhash", "whash", "colorhash"]
+IndexKind = Literal["auto", "flat", "hnsw", "ivf"]
+
+
+class SearchConfig(BaseModel):
+    """How the nearest products of the same category vote.
+
+    Of the `num_neighbours` nearest those vote that have the label; `auto` takes the number that
+    scores best on the validation part. `vote`: `majority` counts them alike (paper, section 5.1.2),
+    `weighted` by how near they are. `smoothing` is how many votes the head's own frequencies have.
+    `index` `auto` goes by the number of products; see `nearest.index`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    num_neighbours: PositiveInt | Literal["auto"] = 15
+    vote: Literal["majority", "weighted"] = "majority"
+    smoothing: Annotated[float, Field(gt=0, le=100)] = 1.0
+    index: IndexKind = "auto"

@@ -1,0 +1,132 @@
+"""Similarity search as a Predictor: the nearest products of the same category vote.
+
+Shapes: B products, q of them of one category, k neighbours, A slots, V values, D features.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facetry.models.embed import Encoder, encode_batch
+from facetry.nearest.index import Distances, Places, Rows
+from facetry.nearest.votes import count_votes
+from facetry.predictions import Predictions, category_codes, value_mask
+from facetry.product import Preprocess, Product, ProductId
+from facetry.search.collection import Collection
+from facetry.search.config import SearchConfig
+from facetry.taxonomy import Taxonomy
+
+_LEAST_WEIGHT = 0.05  # of the farthest neighbour's vote, where the nearest has 1.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Neighbour:
+    """An indexed product near a photo; `distance` as `nearest.index` has it."""
+
+    id: ProductId
+    category: str
+    photos: tuple[Path, ...]
+    distance: float
+    labels: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SimilaritySearch:
+    """Indexed products, what makes features to compare with theirs, and how they vote."""
+
+    collection: Collection
+    encoder: Encoder
+    config: SearchConfig
+    num_neighbours: int
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        """What it predicts."""
+        return self.collection.taxonomy
+
+    @property
+    def preprocesses(self) -> tuple[Preprocess, ...]:
+        """The one pixel form it reads."""
+        return (self.encoder.preprocess,)
+
+    def predict(self, products: Sequence[Product]) -> Predictions:
+        """Have each product's neighbours vote; where none has a label, the head's frequencies stand."""
+        readable, features = encode_batch(self.encoder, products)
+        codes = category_codes(self.taxonomy, [product.category for product in products])
+        shape = (len(products), self.taxonomy.num_slots, self.taxonomy.num_values)
+        predicted = np.zeros(shape, dtype=np.float32)
+        predicted[readable] = self.vote(features, codes[readable])
+        return Predictions.of(self.taxonomy, products, predicted)
+
+    def vote(
+        self, features: Rows, categories: NDArray[np.int64], num_neighbours: int | None = None
+    ) -> NDArray[np.float32]:
+        """Probabilities (B, A, V) for features (B, D) of products of these categories (B).
+
+        A value's probability is its share of the votes, the head's own frequencies having as many as
+        `config.smoothing` says. 0 for an unknown category, -1. `num_neighbours` None: the search's own.
+        """
+        shape = (len(features), self.taxonomy.num_slots, self.taxonomy.num_values)
+        result = np.zeros(shape, dtype=np.float32)
+        for category in np.unique(categories[categories >= 0]).tolist():
+            own = categories == category
+            distances, rows = self.collection.search(
+                category, features[own], num_neighbours or self.num_neighbours
+            )
+            votes = self._votes(distances, rows)
+            prior = self.config.smoothing * self.collection.frequencies[category]  # A V
+            total = votes.sum(axis=2, keepdims=True) + self.config.smoothing
+            result[own] = np.where(value_mask(self.taxonomy)[category], (votes + prior) / total, 0)
+        return result
+
+    def _votes(self, distances: Distances, rows: Places) -> NDArray[np.float64]:
+        """What the products in `rows` (q, k) vote for (q, A, V); none where a row is -1."""
+        cast = np.where(rows[:, :, None] >= 0, self.collection.labels[rows], -1)  # q k A
+        weights = near_weights(distances) if self.config.vote == "weighted" else None
+        return np.asarray(count_votes(cast, self.taxonomy.num_values, weights), dtype=np.float64)
+
+    def nearest(self, product: Product, num_nearest: int) -> list[Neighbour]:
+        """The indexed products most like a loaded product: of its category, or of all if it has none."""
+        _, features = encode_batch(self.encoder, [product])
+        codes = self.taxonomy.category_indices
+        wanted = [codes[product.category]] if product.category else list(self.collection.indexes)
+        found = [self.collection.search(code, features, num_nearest) for code in wanted]
+        distances = np.concatenate([distances[0] for distances, _ in found])
+        rows = np.concatenate([rows[0] for _, rows in found])
+        order = np.argsort(distances, kind="stable")[:num_nearest]
+        return [self._neighbour(int(rows[at]), float(distances[at])) for at in order if rows[at] >= 0]
+
+    def _neighbour(self, row: int, distance: float) -> Neighbour:
+        record = self.collection.table.row(row, named=True)
+        heads = self.taxonomy.heads_of(record["category"])
+        codes = self.collection.labels[row].tolist()
+        return Neighbour(
+            id=record["id"],
+            category=record["category"],
+            photos=tuple(map(Path, record["photos"])),
+            distance=distance,
+            labels={
+                head.attribute: head.values[code]
+                for head, code in zip(heads, codes, strict=False)
+                if code >= 0
+            },
+        )
+
+
+def near_weights(distances: Distances) -> NDArray[np.float64]:
+    """What each neighbour's vote counts (q, k), nearest first; the votes of a query sum to k.
+
+    It falls from the nearest to the farthest in proportion to the distance (Dudani 1976), though not to
+    0: the farthest may be the only one with a label. A neighbour at an infinite distance has no vote.
+    """
+    is_there = np.isfinite(distances)
+    lengths = np.where(is_there, distances, np.nan).astype(np.float64)
+    farthest = np.nanmax(lengths, axis=1, keepdims=True, initial=0)
+    reach = farthest - np.nanmin(lengths, axis=1, keepdims=True, initial=2)
+    falling = np.divide(farthest - lengths, reach, out=np.ones_like(lengths), where=reach > 0)
+    weights = np.where(is_there, _LEAST_WEIGHT + falling, 0)
+    scale = is_there.sum(axis=1, keepdims=True) / np.maximum(weights.sum(axis=1, keepdims=True), 1e-12)
+    return np.asarray(weights * scale, dtype=np.float64)

@@ -1,0 +1,138 @@
+"""What a recipe says of a language model with eyes: which one, how it is asked, how it is fine-tuned."""
+
+import string
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
+
+TINY: Final = "tiny"
+"""The name of the model that is made on the spot."""
+
+_LICENCES: Final[Mapping[str, str]] = {
+    TINY: "none: made on the spot",
+    "Qwen/Qwen2-VL-2B-Instruct": "Apache-2.0",
+    "Qwen/Qwen2-VL-7B-Instruct": "Apache-2.0",
+    "Qwen/Qwen2.5-VL-7B-Instruct": "Apache-2.0",
+}
+
+Asking = Literal["head", "product"]
+
+TEMPLATES: Final[Mapping[Asking, str]] = {
+    "head": (
+        "The photo shows a product of the category {category}. What is its {attribute}? "
+        "Answer with one of: {values}."
+    ),
+    "product": (
+        "The photo shows a product of the category {category}. Give its attributes as one JSON object. "
+        "Each attribute takes one of the values listed.\n{attributes}"
+    ),
+}
+"""What is asked where the recipe says nothing else."""
+
+_FIELDS: Final[Mapping[Asking, tuple[str, ...]]] = {
+    "head": ("category", "attribute", "values"),
+    "product": ("category", "attributes"),
+}
+_NEEDED: Final[Mapping[Asking, str]] = {"head": "values", "product": "attributes"}
+
+
+def is_folder(model: str) -> bool:
+    """Whether a model's name is that of a folder.
+
+    >>> is_folder("./qwen"), is_folder("Qwen/Qwen2-VL-7B-Instruct")
+    (True, False)
+    """
+    return model.startswith((".", "/", "~"))
+
+
+def licence_of(model: str) -> str:
+    """The licence of a checkpoint's weights, as far as it is known here."""
+    return _LICENCES.get(model, "that of its own page or folder")
+
+
+class VlmConfig(BaseModel):
+    """Which model, and how it is asked.
+
+    `model` is a checkpoint's name on the hub, a local folder (its name begins with `.`, `/` or `~`),
+    or `tiny`: a model of two hundred thousand weights made on the spot. `prompt` `head` asks for one
+    attribute at a time, `product` for all of them as one JSON object. `template` is what is asked,
+    with {category}, {attribute} and {values}, or {category} and {attributes}; None is ours.
+    `answers` `score` weighs every allowed value by its likelihood, `constrained` writes one token at
+    a time, only such as lead to an allowed value. `num_shots` labelled products of the category are
+    shown before the question. `batch_size` products are asked about at once, fewer where memory
+    runs out. `engine` `auto` has vLLM write constrained answers where it is installed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    model: Annotated[str, Field(min_length=1)]
+    revision: str | None = None
+    prompt: Asking = "head"
+    template: str | None = None
+    answers: Literal["score", "constrained"] = "score"
+    num_shots: Annotated[int, Field(ge=0, le=64)] = 0
+    batch_size: PositiveInt = 16
+    engine: Literal["auto", "transformers"] = "auto"
+
+    @field_validator("model")
+    @classmethod
+    def _found_from_anywhere(cls, model: str) -> str:
+        return str(Path(model).expanduser().absolute()) if is_folder(model) else model
+
+    @property
+    def is_local(self) -> bool:
+        """Whether `model` is a folder."""
+        return is_folder(self.model)
+
+    @property
+    def question(self) -> str:
+        """The template in use."""
+        return TEMPLATES[self.prompt] if self.template is None else self.template
+
+    @model_validator(mode="after")
+    def _asks(self) -> "VlmConfig":
+        if not self.question.strip():
+            raise ValueError("the template is empty: leave it out for ours, or write a question")
+        try:
+            fields = {
+                name for _, name, _, _ in string.Formatter().parse(self.question) if name is not None
+            }
+        except ValueError as error:
+            raise ValueError(f"the template cannot be read: {error}") from error
+        allowed = ", ".join(f"{{{name}}}" for name in _FIELDS[self.prompt])
+        if unknown := sorted(fields - set(_FIELDS[self.prompt])):
+            raise ValueError(f"the template has the unknown field {{{unknown[0]}}}; known: {allowed}")
+        if _NEEDED[self.prompt] not in fields:
+            raise ValueError(f"the template must hold {{{_NEEDED[self.prompt]}}}; known: {allowed}")
+        return self
+
+
+class TuningConfig(BaseModel):
+    """Fine-tuning with LoRA: matrices of a low `rank` beside the language model's own.
+
+    `rank` 0 trains every weight instead. `alpha` / `rank` scales what LoRA adds. The learning rate
+    rises over `warmup_share` of all steps and then falls to 0 along a cosine. `clip_norm` 0 switches
+    clipping off.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    epochs: PositiveInt = 1
+    batch_size: PositiveInt = 16
+    lr: PositiveFloat = 1e-4
+    rank: Annotated[int, Field(ge=0, le=512)] = 16
+    alpha: PositiveInt = 32
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    warmup_share: Annotated[float, Field(ge=0, lt=1)] = 0.03
+    clip_norm: Annotated[float, Field(ge=0)] = 1.0

@@ -1,0 +1,147 @@
+"""The model folder of a language model with eyes, beside what all model folders hold.
+
+`vlm.json`: the checkpoint's name and version, and what is asked. `processor/`: tokenizer and image
+processor. `adapter/`: LoRA's weights, where it was fine-tuned. `base/`: the network's own weights,
+where they are nobody else's: the tiny model's, or those of a network trained whole.
+`examples.safetensors`: photos shown before the question, their labels in `vlm.json`.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from facetry.errors import ModelFolderError, WeightsUnavailable
+from facetry.files import write_text, writing, writing_folder
+from facetry.models.checkpoint import load_preprocess, read_taxonomy, save_preprocess
+from facetry.predictions import Predictor
+from facetry.vlm import vllm
+from facetry.vlm.config import VlmConfig
+from facetry.vlm.lora import has_lora, load_lora, save_lora
+from facetry.vlm.predictor import Example, VlmPredictor
+from facetry.vlm.qwen import Qwen, read_qwen, require_transformers
+
+_ADAPTER = "adapter"
+_BASE = "base"
+_PROCESSOR = "processor"
+_RECORD = "vlm.json"
+_EXAMPLES = "examples.safetensors"
+
+
+class _Shown(BaseModel):
+    """An example without its photo."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    category: str
+    labels: dict[str, str]
+
+
+class _Record(BaseModel):
+    """What `vlm.json` holds. `question` is the template in use, `begins` each category's prompt."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: str
+    question: str
+    begins: dict[str, str]
+    config: VlmConfig
+    examples: tuple[_Shown, ...]
+
+
+def save_base(folder: Path, network: Any) -> None:
+    """Write a network's own weights; before LoRA's matrices are put in it."""
+    with writing_folder(folder / _BASE) as draft:
+        network.save_pretrained(draft)
+
+
+def save_vlm(folder: Path, predictor: VlmPredictor) -> None:
+    """Write all but the network's own weights; `checkpoint.seal` closes the folder."""
+    qwen = predictor.qwen
+    with writing_folder(folder / _PROCESSOR) as draft:
+        qwen.processor.save_pretrained(draft)
+    if has_lora(qwen.network):
+        save_lora(folder / _ADAPTER, qwen.network)
+    save_preprocess(folder, predictor.preprocesses[0])
+    if predictor.examples:
+        pixels = np.stack([each.pixels for each in predictor.examples])
+        with writing(folder / _EXAMPLES) as file:
+            save_file({"pixels": pixels}, file)
+    record = _Record(
+        version=qwen.version,
+        question=predictor.config.question,
+        begins={each: predictor.prompts.text(each) for each in predictor.taxonomy.categories},
+        config=predictor.config,
+        examples=tuple(
+            _Shown(category=each.category, labels=dict(each.labels)) for each in predictor.examples
+        ),
+    )
+    write_text(folder / _RECORD, record.model_dump_json(indent=1))
+
+
+def load_vlm(folder: Path) -> Predictor:
+    """Load from an opened folder (see `checkpoint.open_folder`); nothing is fetched.
+
+    Raises:
+        ModelFolderError: a file is missing or does not fit the others; or the checkpoint that was
+            fine-tuned is not here, or is another one now.
+        MissingExtra: the libraries for language models are not installed.
+    """
+    require_transformers()
+    try:
+        record = _Record.model_validate_json((folder / _RECORD).read_text(encoding="utf-8"))
+        taxonomy, preprocess = read_taxonomy(folder), load_preprocess(folder)
+        photos = load_file(folder / _EXAMPLES)["pixels"] if record.examples else ()
+    except (OSError, ValueError, ValidationError, SafetensorError) as error:
+        raise ModelFolderError(f"{folder} cannot be loaded: {error}") from error
+    examples = [
+        Example(category=each.category, labels=each.labels, pixels=pixels)
+        for each, pixels in zip(record.examples, photos, strict=True)
+    ]
+    if vllm.is_wanted(record.config) and not (folder / _BASE).is_dir():
+        from transformers import AutoProcessor
+
+        config, adapter = record.config, folder / _ADAPTER
+        writer = vllm.VllmWriter(
+            config.model,
+            config.revision,
+            adapter if adapter.is_dir() else None,
+            num_photos=config.num_shots + 1,
+        )
+        processor = AutoProcessor.from_pretrained(folder / _PROCESSOR)
+        return vllm.WrittenPredictor(writer, processor, taxonomy, config, preprocess, examples)
+    qwen = _load_qwen(folder, record)
+    return VlmPredictor(qwen, taxonomy, record.config, preprocess, examples)
+
+
+def _load_qwen(folder: Path, record: _Record) -> Qwen:
+    config, base = record.config, folder / _BASE
+    where = Path(config.model).expanduser() if config.is_local else config.model
+    try:
+        qwen = read_qwen(
+            base if base.is_dir() else where,
+            revision=config.revision,
+            processor=folder / _PROCESSOR,
+            is_offline=True,
+            dtype="auto" if base.is_dir() else None,
+        )
+    except WeightsUnavailable as error:
+        raise ModelFolderError(
+            f"{folder} needs the checkpoint {config.model!r}, which is not on this machine.",
+            hint=error.hint,
+        ) from error
+    if base.is_dir():
+        qwen.version = record.version
+    if qwen.version != record.version:
+        raise ModelFolderError(
+            f"{folder} was made with another version of {config.model!r}: {record.version}, and here is "
+            f"{qwen.version}.",
+            hint="Bring that version here, or train anew.",
+        )
+    if (folder / _ADAPTER).is_dir():
+        load_lora(folder / _ADAPTER, qwen.network)
+    qwen.network.eval()
+    return qwen

@@ -1,0 +1,176 @@
+"""Fine-tuning: LoRA on the language model, the labels as what it should have answered.
+
+The loop is ours, and not trl's SFTTrainer: a tree reads a product's photo once for all of its
+questions, where SFTTrainer would read it once for each; only answers' tokens have a loss, so a null
+label teaches nothing; and a training that was stopped goes on as if it had not been.
+
+Shapes: B products, T answers' tokens.
+"""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from facetry.errors import NonFiniteLoss, TrainingError
+from facetry.images import PhotoStore
+from facetry.progress import Advance
+from facetry.training.data import Examples, Rows, epoch_order, in_batches
+from facetry.training.state import TrainingState, write_log
+from facetry.vlm.config import TuningConfig
+from facetry.vlm.memory import BatchSize
+from facetry.vlm.predictor import VlmPredictor
+from facetry.vlm.reading import Edge, log_probabilities, read_once
+
+
+class Trained(nn.Module):
+    """The weights of a network that are trained, by themselves: what training has to keep."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        for name, each in network.named_parameters():
+            if each.requires_grad:
+                self.register_parameter(name.replace(".", "/"), each)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Run:
+    """One fine-tuning: what to fit, on what, how, and where its state goes."""
+
+    predictor: VlmPredictor
+    config: TuningConfig
+    seed: int
+    examples: Examples
+    store: PhotoStore
+    folder: Path
+
+    @property
+    def num_steps(self) -> int:
+        """Optimiser steps in all."""
+        return self.config.epochs * -(-len(self.examples.train) // self.config.batch_size)
+
+    def order(self, epoch: int) -> list[Rows]:
+        """The batches of an epoch."""
+        return in_batches(
+            epoch_order(self.examples.train, seed=self.seed, epoch=epoch), self.config.batch_size
+        )
+
+
+def tune(run: Run, state: TrainingState, advance: Advance) -> None:
+    """Train from where `state` is to the last epoch, saving after each.
+
+    Raises:
+        NonFiniteLoss: the loss became NaN or infinite; the last checkpoint is kept.
+        TrainingError: not even one product fits the memory, or a checkpoint could not be written.
+    """
+    batch_size = BatchSize(run.config.batch_size)
+    while state.epoch < run.config.epochs:
+        started, order, losses = time.perf_counter(), run.order(state.epoch), []
+        for step, rows in enumerate(order, start=state.epoch * len(order)):
+            losses.append(_take_step(run, state, rows, step, batch_size))
+            advance(len(rows))
+        score = _validate(run, batch_size)
+        state.keep_best(score)
+        state.history.append(
+            {
+                "epoch": state.epoch + 1,
+                "loss": float(np.average(losses, weights=[len(rows) for rows in order])),
+                "score": score,
+                "lr": state.optimiser.param_groups[0]["lr"],
+                "seconds": time.perf_counter() - started,
+            }
+        )
+        state.epoch += 1
+        state.save(run.folder)
+        write_log(run.folder, state.history)
+
+
+def rate_factor(config: TuningConfig, step: int, num_steps: int) -> float:
+    """What the learning rate is multiplied with at a step: a rise, then a cosine down to 0.
+
+    >>> config = TuningConfig(warmup_share=0.5)
+    >>> [round(rate_factor(config, step, 4), 2) for step in range(4)]
+    [0.5, 1.0, 1.0, 0.5]
+    """
+    warmup = config.warmup_share * num_steps
+    if step < warmup:
+        return min(1.0, (step + 1) / warmup)
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / (num_steps - warmup)))
+
+
+def _take_step(run: Run, state: TrainingState, rows: Rows, step: int, batch_size: BatchSize) -> float:
+    """Forward, backward, clip, update; returns the loss of a label on average."""
+    config, parameters = run.config, list(state.model.parameters())
+    for group in state.optimiser.param_groups:
+        group["lr"] = config.lr * rate_factor(config, step, run.num_steps)
+    run.predictor.qwen.network.train()
+
+    def work(size: int) -> float:
+        state.optimiser.zero_grad(set_to_none=True)  # a half-done attempt may have left some
+        total = 0.0
+        for part in in_batches(rows, size):
+            loss = _losses(run, part).sum() / _num_labels(run, rows)
+            loss.backward()
+            total += loss.item()
+        return total
+
+    loss = _with_memory(batch_size, work)
+    if not math.isfinite(loss):
+        ids = ", ".join(str(run.examples.ids[row]) for row in rows[:8])
+        raise NonFiniteLoss(
+            f"The loss is {loss} at epoch {state.epoch + 1} (products {ids}).",
+            hint="The last checkpoint is kept. Try a lower learning rate, with a new --out.",
+        )
+    if config.clip_norm:
+        nn.utils.clip_grad_norm_(parameters, config.clip_norm)
+    state.optimiser.step()
+    return loss
+
+
+@torch.no_grad()
+def _validate(run: Run, batch_size: BatchSize) -> float:
+    """The geometric mean of the probabilities of validation's labels; NaN without validation."""
+    rows = run.examples.validation
+    if not len(rows):
+        return math.nan
+    run.predictor.qwen.network.eval()
+
+    def work(size: int) -> float:
+        return sum(float(_losses(run, part).sum()) for part in in_batches(rows, size))
+
+    return math.exp(-_with_memory(batch_size, work) / _num_labels(run, rows))
+
+
+def _losses(run: Run, rows: Rows) -> Tensor:
+    """The negative log-probability of each token of the labels (T) of some products."""
+    predictor, edges, trees = run.predictor, [], []
+    for row, place in enumerate(rows.tolist()):
+        category = predictor.taxonomy.categories[int(run.examples.categories[place])]
+        codes: Sequence[int] = run.examples.labels[place].tolist()
+        tree, targets = predictor.prompts.of(category).answered(codes)
+        trees.append(tree)
+        edges += [(row, tree.parents[target], tree.tokens[target]) for target in targets]
+    photos = predictor.qwen.see(torch.from_numpy(run.store.batch(rows)), predictor.preprocesses[0])
+    hidden = read_once(predictor.qwen, trees, photos)
+    typed: list[Edge] = edges
+    return -log_probabilities(predictor.qwen, hidden, typed)
+
+
+def _num_labels(run: Run, rows: Rows) -> int:
+    return int((run.examples.labels[torch.from_numpy(rows)] >= 0).sum())
+
+
+def _with_memory(batch_size: BatchSize, work: Any) -> float:
+    try:
+        return float(batch_size.run(work))
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            "Out of memory with a single product.",
+            hint="Use smaller photos (image.size_px), a smaller model or a larger device.",
+        ) from error
