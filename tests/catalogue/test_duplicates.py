@@ -139,6 +139,15 @@ def test_alike_features_join(tmp_path: Path) -> None:
     assert found.groups.tolist() == [0, 0, 2, 3, 4, 5]
 
 
+def test_a_crowd_is_not_alike(tmp_path: Path) -> None:
+    """Features that hardly differ for all photos tell nothing, but for two that are nearer still."""
+    rng = np.random.RandomState(0)
+    features = (1 + 0.05 * rng.standard_normal((12, 16))).astype(np.float32)
+    features[7] = features[3] + 0.002
+    found = look_for(tmp_path, *(noise(seed) for seed in range(12)), features=features)
+    assert found.pairs.select("left", "right").rows() == [(3, 7)]
+
+
 def test_a_near_pair_is_not_listed_as_alike_too(tmp_path: Path) -> None:
     photos = [noise(1), noise(1).crop((4, 4, 196, 196)), noise(2)]
     found = look_for(tmp_path, *photos, features=np.ones((3, 2), np.float32))

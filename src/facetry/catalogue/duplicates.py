@@ -38,6 +38,11 @@ LARGE_PX: Final = 192
 MIN_LIKENESS: Final = 0.97
 """Cosine of two photos' features from which on they are alike."""
 
+CROWD: Final = 8
+MAX_CROWD_RATIO: Final = 0.15
+"""A pair is alike only if it is that much nearer than each one's eighth neighbour is: features of a
+backbone that was trained for attributes put whole crowds of different garments into one place."""
+
 NUM_NEIGHBOURS: Final = 32
 """Others looked at for each photo: what bounds memory and time, whatever the catalogue."""
 
@@ -50,6 +55,7 @@ FLAT_CONTRAST: Final = 10.0
 photos show is no more than the noise. Drawn photos that are not dark have 30 and more, 99 % of a
 shop's 22 and more."""
 
+_ROUNDING: Final = 1e-6  # of cosines
 _LAYOUT_SIDE: Final = 8
 _BLOCK: Final = 4096  # photos, or pairs, worked on at once
 _PAIR_BLOCK: Final = 256
@@ -211,9 +217,23 @@ def _equal_pairs(scan: Scan, rows: Rows) -> Rows:
 
 
 def _alike(features: Floats, rows: Rows) -> pl.DataFrame:
-    """The pairs among these rows whose features point the same way."""
+    """The pairs among these rows whose features point the same way, and to few others."""
     given = features[rows]
     usable = rows[np.isfinite(given).all(axis=1) & given.any(axis=1)]
     vectors = np.ascontiguousarray(features[usable], dtype=np.float32)
     places, cosines = _neighbours(vectors, MIN_LIKENESS)
-    return _frame(usable[places], "alike", np.minimum(cosines, 1))
+    crowd = _crowd_distances(vectors)[places].min(axis=1, initial=np.inf)  # P
+    is_apart = 1 - cosines <= MAX_CROWD_RATIO * crowd + _ROUNDING
+    return _frame(usable[places[is_apart]], "alike", np.minimum(cosines[is_apart], 1))
+
+
+def _crowd_distances(vectors: Floats) -> Floats:
+    """How far each vector's `CROWD`-th nearest other is (M), or the farthest where there are fewer."""
+    distances = np.zeros(len(vectors), dtype=np.float32)
+    if len(vectors) > 1:
+        index = Index.build(vectors, "flat" if len(vectors) <= FLAT_MOST else "ivf")
+        for start in range(0, len(vectors), _BLOCK):
+            found, places = index.search(vectors[start : start + _BLOCK], CROWD + 1)
+            farthest = np.where(places >= 0, found, 0).max(axis=1)
+            distances[start : start + len(farthest)] = farthest
+    return distances
