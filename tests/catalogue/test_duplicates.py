@@ -160,11 +160,11 @@ def test_cells_find_what_a_whole_search_finds(monkeypatch: pytest.MonkeyPatch) -
     vectors = rng.standard_normal((600, 24)).astype(np.float32)
     vectors[300:] = vectors[:300] + 0.05 * rng.standard_normal((300, 24))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    whole, cosines = module._neighbours(vectors, 0.95)
+    whole, cosines, _ = module._neighbours(vectors, 0.95)
     assert whole.tolist() == [[row, row + 300] for row in range(300)]
     assert (cosines > 0.95).all()
     monkeypatch.setattr(module, "FLAT_MOST", 100)
-    cells, _ = module._neighbours(vectors, 0.95)
+    cells, _, _ = module._neighbours(vectors, 0.95)
     assert cells.tolist() == whole.tolist()
 
 

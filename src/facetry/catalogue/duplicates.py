@@ -147,7 +147,7 @@ def _near(scan: Scan, rows: Rows, reporter: Reporter) -> pl.DataFrame:
     """The pairs among these rows that are nearly the same photo."""
     layouts, is_flat = _layouts(scan, rows)
     shaped = np.flatnonzero(~is_flat)
-    places, _ = _neighbours(layouts[shaped], MIN_LAYOUT_LIKENESS)
+    places, _, _ = _neighbours(layouts[shaped], MIN_LAYOUT_LIKENESS)
     pairs = rows[shaped[places]]  # (P, 2)
     apart = np.bitwise_count(scan.perceptual[pairs[:, 0]] ^ scan.perceptual[pairs[:, 1]])
     pairs = pairs[apart <= MAX_HASH_DISTANCE]
@@ -179,8 +179,12 @@ def _layouts(scan: Scan, rows: Rows) -> tuple[Floats, NDArray[np.bool_]]:
     return layouts, is_flat
 
 
-def _neighbours(vectors: Floats, min_likeness: float) -> tuple[Rows, Floats]:
-    """Pairs of places (P, 2) with a cosine of at least `min_likeness`, and the cosines (P)."""
+def _neighbours(vectors: Floats, min_likeness: float) -> tuple[Rows, Floats, Floats]:
+    """Pairs of places (P, 2) with a cosine of at least `min_likeness`, the cosines (P), and crowds.
+
+    A crowd (M) is how far a vector's `CROWD`-th nearest other is, or the farthest of fewer.
+    """
+    crowd = np.zeros(len(vectors), dtype=np.float32)
     pairs, cosines = [np.empty((0, 2), dtype=np.int64)], [np.empty(0, dtype=np.float32)]
     if len(vectors) > 1:
         index = Index.build(vectors, "flat" if len(vectors) <= FLAT_MOST else "ivf")
@@ -192,8 +196,10 @@ def _neighbours(vectors: Floats, min_likeness: float) -> tuple[Rows, Floats]:
             chosen = (likeness >= min_likeness) & (places >= 0) & (places != own)
             pairs.append(np.sort(np.stack([own[chosen], places[chosen]], axis=1), axis=1))
             cosines.append(likeness[chosen])
+            nearest = np.where(places >= 0, distances, 0)[:, : CROWD + 1]
+            crowd[start : start + len(block)] = nearest.max(axis=1)
     found, first = np.unique(np.concatenate(pairs), axis=0, return_index=True)
-    return found, np.concatenate(cosines)[first]
+    return found, np.concatenate(cosines)[first], crowd
 
 
 def _compare(scan: Scan, pairs: Rows, reporter: Reporter) -> Floats:
@@ -221,19 +227,7 @@ def _alike(features: Floats, rows: Rows) -> pl.DataFrame:
     given = features[rows]
     usable = rows[np.isfinite(given).all(axis=1) & given.any(axis=1)]
     vectors = np.ascontiguousarray(features[usable], dtype=np.float32)
-    places, cosines = _neighbours(vectors, MIN_LIKENESS)
-    crowd = _crowd_distances(vectors)[places].min(axis=1, initial=np.inf)  # P
-    is_apart = 1 - cosines <= MAX_CROWD_RATIO * crowd + _ROUNDING
+    places, cosines, crowd = _neighbours(vectors, MIN_LIKENESS)
+    nearer = crowd[places].min(axis=1, initial=np.inf)  # P
+    is_apart = 1 - cosines <= MAX_CROWD_RATIO * nearer + _ROUNDING
     return _frame(usable[places[is_apart]], "alike", np.minimum(cosines[is_apart], 1))
-
-
-def _crowd_distances(vectors: Floats) -> Floats:
-    """How far each vector's `CROWD`-th nearest other is (M), or the farthest where there are fewer."""
-    distances = np.zeros(len(vectors), dtype=np.float32)
-    if len(vectors) > 1:
-        index = Index.build(vectors, "flat" if len(vectors) <= FLAT_MOST else "ivf")
-        for start in range(0, len(vectors), _BLOCK):
-            found, places = index.search(vectors[start : start + _BLOCK], CROWD + 1)
-            farthest = np.where(places >= 0, found, 0).max(axis=1)
-            distances[start : start + len(farthest)] = farthest
-    return distances
