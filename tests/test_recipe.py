@@ -356,3 +356,27 @@ def test_files_that_are_no_recipe(tmp_path: Path, content: bytes, message: str) 
 def test_no_recipe(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"nowhere\.yaml"):
         load_recipe(tmp_path / "nowhere.yaml")
+
+
+def test_a_member_may_be_another_recipe_s_file(tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "one.yaml").write_text(
+        "backbone: {name: nano_vit, weights: here.pt}\ntraining: {epochs: 7}\n", encoding="utf-8"
+    )
+    path = write(
+        tmp_path,
+        "kind: ensemble\nseed: 3\nmembers:\n  a: inner/one.yaml\n  b: {backbone: {name: nano_vit}}\n",
+    )
+    recipe = as_ensemble(load_recipe(path, ["members.a.training.batch_size=5"]))
+    member = as_classifier(recipe.members["a"])
+    assert (member.training.epochs, member.training.batch_size, member.seed) == (7, 5, 3)
+    assert member.backbone.weights == str(tmp_path / "inner" / "here.pt")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("recipe.yaml", "is a member of itself"), ("no.yaml", "cannot be read")]
+)
+def test_a_member_s_file_must_be_another_recipe(tmp_path: Path, name: str, message: str) -> None:
+    path = write(tmp_path, f"kind: ensemble\nmembers:\n  a: {name}\n")
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(path)

@@ -5,7 +5,7 @@
     training: {epochs: 12}
 
 Whatever is left out has a default; an unknown key is an error that names the nearest known one.
-Relative paths in a recipe count from the recipe's folder.
+Relative paths in a recipe count from the recipe's folder; a member may be such a path, to a recipe.
 """
 
 import re
@@ -194,15 +194,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         RecipeError: no such file, not YAML, an unknown key, or a value that is not allowed.
     """
     path = Path(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"The recipe {str(path)!r} cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        raise RecipeError(f"The recipe {str(path)!r} is not YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise RecipeError(f"The recipe {str(path)!r} is not a mapping of keys to values.")
-    content = _with_paths(_unshared(content), path.parent)
+    content = _read(path)
     for override in overrides:  # after the paths: a file named here counts from the working folder
         override_key(content, override)
     return parse_recipe(content, origin=str(path))
@@ -246,6 +238,30 @@ def override_key(content: dict[str, Any], override: str) -> None:
         inner[last] = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise RecipeError(f"The value of {override!r} is not YAML.") from error
+
+
+def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """A recipe as plain containers, its files found and the recipes that it names read.
+
+    `above` are the recipes that led here, none of which may come again.
+    """
+    if path.resolve() in above:
+        raise RecipeError(f"The recipe {str(path)!r} is a member of itself.")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"The recipe {str(path)!r} cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise RecipeError(f"The recipe {str(path)!r} is not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise RecipeError(f"The recipe {str(path)!r} is not a mapping of keys to values.")
+    content = _with_paths(_unshared(content), path.parent)
+    if isinstance(members := content.get("members"), dict):
+        content["members"] = {
+            name: _read(path.parent / each, (*above, path.resolve())) if isinstance(each, str) else each
+            for name, each in members.items()
+        }
+    return content
 
 
 def _describe(fault: Mapping[str, Any]) -> tuple[str, str]:
