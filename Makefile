@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup format check test demo lock clean
+.PHONY: help setup format check test demo docs lock clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ test: $(INSTALLED)  ## run all tests
 
 demo: $(INSTALLED)  ## run the main job on a drawn catalogue
 	$(BIN)/facetry demo
+
+docs: $(INSTALLED)  ## renew the recipe reference from the schema
+	$(BIN)/python -m facetry.reference > docs/recipes.md
 
 lock: $(BIN)/uv  ## renew requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --quiet --all-extras --group dev --universal \

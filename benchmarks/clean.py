@@ -11,7 +11,7 @@ bootstrap over the test products. Photos without background are so in the test a
 
 import argparse
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,10 @@ import torch
 
 from benchmarks.frozen import Frozen, answers_on_test, freeze
 from benchmarks.measure import make_parser, show
+from benchmarks.paired import COLUMNS, measure_paired, paired_cells
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.catalogue.split import Split, SplitConfig, make_split
-from facetry.evaluation.metrics import Answers, paired_difference, score
+from facetry.evaluation.metrics import Answers
 from facetry.recipe import ClassifierRecipe, parse_recipe
 
 SETTINGS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
@@ -48,7 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
     split = make_split(catalogue, config, seed=0)
     seeds = range(1 if options.quick else options.seeds)
     runs = _run_all(catalogue, split, seeds, options)
-    measured = {name: _measure(each, runs["none"]) for name, each in runs.items()}
+    measured = {name: measure_paired(each, runs["none"]) for name, each in runs.items()}
     figures = {
         "benchmark": "clean",
         "catalogue": options.catalogue.name,
@@ -59,8 +60,8 @@ def main(arguments: list[str] | None = None) -> None:
         "settings": measured,
     }
     title = f"{figures['num_labels']:,} test labels, {len(seeds)} seeds, split {options.split_method}"
-    columns = ["cleaning", "test score", "to none", "95% interval", "by seed"]
-    show(title, columns, [_cells(name, each) for name, each in measured.items()], figures)
+    rows = [(name, *paired_cells(each, is_plain=name == "none")) for name, each in measured.items()]
+    show(title, ["cleaning", *COLUMNS], rows, figures)
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -96,30 +97,6 @@ def _with(frozen: Frozen, changes: Mapping[str, Mapping[str, Any]]) -> Frozen:
     recipe = parse_recipe(content)
     assert isinstance(recipe, ClassifierRecipe)
     return replace(frozen, recipe=recipe)
-
-
-def _measure(runs: Sequence[Answers], none: Sequence[Answers]) -> dict[str, Any]:
-    """Test score, and its difference to that without cleaning."""
-    by_seed = [score(each, num_resamples=0).total for each in runs]
-    difference = paired_difference(runs, none)
-    return {
-        "mean": round(sum(by_seed) / len(by_seed), 4),
-        "difference": round(difference.mean, 4),
-        "interval": [round(end, 4) for end in difference.interval],
-        "by_seed": [round(each, 4) for each in by_seed],
-    }
-
-
-def _cells(name: str, measured: Mapping[str, Any]) -> tuple[str, ...]:
-    low, high = measured["interval"]
-    is_none = name == "none"
-    return (
-        name,
-        f"{measured['mean']:.4f}",
-        "" if is_none else f"{measured['difference']:+.4f}",
-        "" if is_none else f"{low:+.4f} to {high:+.4f}",
-        ", ".join(f"{each:.4f}" for each in measured["by_seed"]),
-    )
 
 
 if __name__ == "__main__":

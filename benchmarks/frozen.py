@@ -18,10 +18,8 @@ from facetry.models.heads import Heads, probabilities
 from facetry.progress import SILENT
 from facetry.recipe import ClassifierRecipe, load_recipe
 from facetry.training.cleaning import clean
-from facetry.training.data import FeatureInputs, line_up, useful_rows
-from facetry.training.fit import Run, fit
-from facetry.training.optimiser import build_optimiser
-from facetry.training.state import TrainingState
+from facetry.training.data import line_up, useful_rows
+from facetry.training.features import FeatureSet, fit_heads
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "cpu" / "mobilenetv2_frozen.yaml"
 
@@ -54,23 +52,11 @@ def answers_on_test(frozen: Frozen, split: Split, seed: int) -> Answers:
     examples, _ = clean(examples, catalogue.taxonomy, frozen.recipe, features if asks else None, SILENT)
     torch.manual_seed(seed)
     heads = Heads(catalogue.taxonomy, embedding.features.shape[1], frozen.recipe.heads)
-    run = Run(
-        taxonomy=catalogue.taxonomy,
-        config=frozen.recipe.training,
-        seed=seed,
-        examples=examples,
-        inputs=FeatureInputs(torch.from_numpy(features)),
-        device=torch.device("cpu"),
-        folder=None,
+    given = FeatureSet(
+        taxonomy=catalogue.taxonomy, features=torch.from_numpy(features), examples=examples
     )
-    state = TrainingState(
-        model=heads,
-        optimiser=build_optimiser(heads, run.config),
-        scaler=torch.amp.GradScaler("cpu", enabled=False),
-    )
-    fit(run, state, lambda _: None)
-    heads.load_state_dict(state.best_weights)
-    return _answers(frozen, heads.eval(), split.rows("test"))
+    fit_heads(given, heads, frozen.recipe.training, seed=seed)
+    return _answers(frozen, heads, split.rows("test"))
 
 
 @torch.no_grad()

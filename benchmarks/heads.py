@@ -23,7 +23,8 @@ from benchmarks.measure import alternate, make_parser, ratio, show
 from facetry.models.config import HeadsConfig
 from facetry.models.heads import CategoryHeads, Heads
 from facetry.taxonomy import Taxonomy
-from facetry.training.loss import known_loss
+from facetry.training.config import LossConfig
+from facetry.training.loss import Criterion
 
 BATCH_SIZE = 32
 FEATURE_SIZE = 1024
@@ -41,11 +42,13 @@ def main(arguments: list[str] | None = None) -> None:
     heads = Heads(taxonomy, FEATURE_SIZE, CONFIG)
     networks = per_product_networks(heads)
     batch = make_batch(taxonomy)
-    difference = _difference(heads, networks, batch)
+    _, categories, labels = batch
+    criterion = Criterion.of(LossConfig(), taxonomy, labels, categories)
+    difference = _difference(heads, criterion, networks, batch)
     times = alternate(
         {
             "per product": functools.partial(_step_per_product, networks, taxonomy, *batch),
-            "by category": functools.partial(_step, heads, *batch),
+            "by category": functools.partial(_step, heads, criterion, *batch),
             "memory alone": functools.partial(_touch_weights, heads),
         },
         num_rounds=5 if options.quick else 30,
@@ -128,10 +131,13 @@ def _step_per_product(
     return loss.item()
 
 
-def _step(heads: Heads, features: Tensor, categories: Tensor, labels: Tensor) -> float:
+def _step(
+    heads: Heads, criterion: Criterion, features: Tensor, categories: Tensor, labels: Tensor
+) -> float:
     heads.zero_grad(set_to_none=True)
     features.grad = None
-    loss = known_loss(heads(features, categories), labels)
+    targets = criterion.targets(labels, categories)
+    loss = criterion(heads(features, categories), targets, categories) / targets.sum()
     loss.backward()
     return loss.item()
 
@@ -143,8 +149,11 @@ def _touch_weights(heads: Heads) -> None:
         parameter.detach().clone()
 
 
-def _difference(heads: Heads, networks: nn.ModuleDict, batch: tuple[Tensor, Tensor, Tensor]) -> float:
-    return abs(_step(heads, *batch) - _step_per_product(networks, heads.taxonomy, *batch))
+def _difference(
+    heads: Heads, criterion: Criterion, networks: nn.ModuleDict, batch: tuple[Tensor, Tensor, Tensor]
+) -> float:
+    ours = _step(heads, criterion, *batch)
+    return abs(ours - _step_per_product(networks, heads.taxonomy, *batch))
 
 
 if __name__ == "__main__":

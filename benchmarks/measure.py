@@ -4,10 +4,12 @@ import argparse
 import gc
 import json
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 
@@ -17,6 +19,17 @@ def make_parser(about: str | None, *, quick: str) -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help=quick)
     parser.add_argument("--threads", type=int, default=2)
     return parser
+
+
+@contextmanager
+def working_folder(kept: Path | None) -> Iterator[Path]:
+    """The folder to work in: the one that is to be kept, made if need be, or one for the time being."""
+    if kept:
+        kept.mkdir(parents=True, exist_ok=True)
+        yield kept
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Product photos to measure with: drawn, about as large and as hard to decode as a shop's."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,22 @@ WIDTH_PX, HEIGHT_PX = 512, 680
 NUM_DRAWN = 8
 
 
-def write_catalogue(folder: Path, num_products: int) -> Path:
-    """A table of products with a photo each, all heads of the challenge and no labels."""
+def write_catalogue(
+    folder: Path,
+    num_products: int,
+    *,
+    sizes_px: Sequence[tuple[int, int]] = ((WIDTH_PX, HEIGHT_PX),),
+) -> Path:
+    """A table of products with a photo each, all heads of the challenge and no labels.
+
+    The drawn photos have the widths and heights `sizes_px` in turn.
+    """
     images = folder / "products_images"
     images.mkdir(parents=True)
-    drawn = [draw_photo(number) for number in range(min(NUM_DRAWN, num_products))]
+    drawn = [
+        draw_photo(number).resize(sizes_px[number % len(sizes_px)])
+        for number in range(min(NUM_DRAWN, num_products))
+    ]
     for number in range(num_products):
         drawn[number % NUM_DRAWN].save(images / f"{number:06d}.jpg", quality=88)
     taxonomy = challenge_taxonomy()

@@ -22,16 +22,19 @@ from benchmarks.challenge import challenge_taxonomy, draw_labels
 from benchmarks.measure import Times, alternate, make_parser, percent_cells, share_outside, show
 from benchmarks.photos import write_catalogue
 from facetry.catalogue.catalogue import open_catalogue
-from facetry.images import NUM_DECODERS, Augmentation, Augmenter, PhotoStore
+from facetry.images import NUM_DECODERS, Augmentation, Augmenter, Mixer, PhotoStore
 from facetry.models.backbones import Backbone
 from facetry.models.checkpoint import build_classifier
 from facetry.models.classifier import Classifier
 from facetry.models.config import BackboneConfig, HeadsConfig, ImageConfig
 from facetry.training.config import TrainingConfig
-from facetry.training.data import Examples, PhotoInputs, Rows, in_batches
-from facetry.training.fit import Run, load, take_step
-from facetry.training.optimiser import build_optimiser
+from facetry.training.data import Examples, PhotoInputs, in_batches
+from facetry.training.fit import load
+from facetry.training.loss import Criterion
+from facetry.training.run import Run
+from facetry.training.start import start
 from facetry.training.state import TrainingState
+from facetry.training.step import take_step
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -45,12 +48,12 @@ def main(arguments: list[str] | None = None) -> None:
         classifier = build_classifier(challenge_taxonomy(), backbone, HeadsConfig(), ImageConfig())
         num_products = batch_size * num_steps
         store = _photos(Path(folder), classifier, num_products, in_memory=options.in_memory)
-        run, state = _set_up(Path(folder), classifier, store, batch_size)
+        run, state = _set_up(classifier, store, batch_size)
         order = in_batches(run.examples.train, batch_size)
         photos = [torch.from_numpy(store.batch(rows)) for rows in order]
         times = alternate(
             {
-                "whole step": functools.partial(_steps, run, state, order),
+                "whole step": functools.partial(_steps, run, state),
                 "backbone alone": functools.partial(_alone, classifier.backbone, photos),
             },
             num_rounds=num_rounds,
@@ -74,9 +77,7 @@ def _photos(folder: Path, classifier: Classifier, num_products: int, *, in_memor
     return store
 
 
-def _set_up(
-    folder: Path, classifier: Classifier, store: PhotoStore, batch_size: int
-) -> tuple[Run, TrainingState]:
+def _set_up(classifier: Classifier, store: PhotoStore, batch_size: int) -> tuple[Run, TrainingState]:
     """As `facetry train` sets up, with labels drawn at random."""
     categories, labels = draw_labels(classifier.taxonomy, len(store.readable))
     examples = Examples(
@@ -87,28 +88,23 @@ def _set_up(
         validation=np.arange(0),
     )
     config = TrainingConfig(batch_size=batch_size)
-    device = torch.device("cpu")
+    device, augmentation = torch.device("cpu"), Augmentation()
     run = Run(
         taxonomy=classifier.taxonomy,
         config=config,
         seed=0,
         examples=examples,
-        inputs=PhotoInputs(store, Augmenter(Augmentation(), 0), device),
+        inputs=PhotoInputs(store, Augmenter(augmentation, 0), Mixer(augmentation, 0), device),
+        criterion=Criterion.of(config.loss, classifier.taxonomy, examples.labels, examples.categories),
         device=device,
-        folder=folder,
     )
-    state = TrainingState(
-        model=classifier,
-        optimiser=build_optimiser(classifier, config),
-        scaler=torch.amp.GradScaler("cpu", enabled=False),
-    )
-    return run, state
+    return run, start(run, classifier)
 
 
-def _steps(run: Run, state: TrainingState, order: list[Rows]) -> None:
+def _steps(run: Run, state: TrainingState) -> None:
     """An epoch from a cold start of the loader, so that its first batch hides behind nothing."""
-    for step, (rows, inputs) in enumerate(load(run, order, 0)):
-        take_step(run, state, rows, inputs, step)
+    for _, batch in load(run, state):
+        take_step(run, state, batch)
 
 
 def _alone(backbone: Backbone, photos: list[torch.Tensor]) -> None:

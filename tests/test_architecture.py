@@ -11,7 +11,7 @@ import pytest
 LAYERS = (
     ("errors",),
     ("files", "progress", "product", "taxonomy"),
-    ("nearest",),
+    ("nearest", "tracking"),
     ("predictions",),
     ("images",),
     ("pages",),
@@ -20,10 +20,13 @@ LAYERS = (
     ("evaluation", "recipe"),
     ("training", "search", "ensemble"),
     ("vlm",),
-    ("modelcard", "nano"),
+    ("job",),
+    ("modelcard", "nano", "reference", "soup", "teaching"),
     ("build", "batch", "importing", "reporting", "audit"),
     ("compare", "demo"),
+    ("tune",),
     ("cli",),
+    ("__main__",),
 )
 """From the bottom up: a module imports from its own layer's package and from layers below."""
 
@@ -80,6 +83,7 @@ def test_every_module_has_its_layer(project: Path) -> None:
         "audit",
         "split",
         "train",
+        "tune",
         "compare",
         "evaluate",
         "predict",

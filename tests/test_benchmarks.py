@@ -16,7 +16,10 @@ import pytest
         ("predict", ["--backbone", "nano_vit"], {"share_outside_backbone", "photos_per_s"}),
         ("audit", [], {"products_per_s", "duplicate_pairs_recall", "conflicts_precision", "peak_MiB"}),
         ("split", [], {"evenness"}),
+        ("robustness", [], {"ways", "num_labels"}),
         ("search", [], {"indexes", "flat_most"}),
+        ("training", ["--backbone", "nano_vit", "--compile"], {"backbones", "num_products"}),
+        ("options", ["--only", "cosine"], {"settings", "impossible"}),
     ],
 )
 def test_ends_with_its_figures(
@@ -49,3 +52,57 @@ def test_clean_compares_every_setting_with_none(capsys: pytest.CaptureFixture[st
     for each in settings.values():
         low, high = each["interval"]
         assert low <= high
+
+
+@pytest.mark.slow
+def test_training_says_what_it_is_compared_with(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--quick", "--backbone", "nano_convnext", "nano_vit"]
+    importlib.import_module("benchmarks.training").main(words)
+    measured = json.loads(capsys.readouterr().out.splitlines()[-1])["backbones"]
+    assert set(measured) == {"nano_convnext", "nano_vit"}
+    for each in measured.values():
+        speeds = each["photos_per_s"]
+        assert set(speeds) == {"kept", "decoded", "baseline", "first", "in all"}
+        assert speeds["first"] < speeds["in all"] < speeds["kept"]
+        assert each["speedup"]["kept"] == pytest.approx(speeds["kept"] / speeds["baseline"], rel=0.01)
+        assert set(each["waiting_share"]) == {"kept", "decoded", "baseline"}
+        assert 0 < each["share_of_rate"] < 1
+
+
+@pytest.mark.slow
+def test_training_without_a_baseline_in_half_precision(capsys: pytest.CaptureFixture[str]) -> None:
+    """As on a GPU, where only ours is measured."""
+    words = ["--quick", "--backbone", "nano_vit", "--precision", "bf16", "--no-baseline"]
+    importlib.import_module("benchmarks.training").main(words)
+    measured = json.loads(capsys.readouterr().out.splitlines()[-1])["backbones"]["nano_vit"]
+    assert measured["numbers"] == "bfloat16"
+    assert measured["hours"] > 0
+    assert "speedup" not in measured
+
+
+@pytest.mark.slow
+def test_options_go_on_and_list_what_cannot_be_had(
+    capsys: pytest.CaptureFixture[str], drawn: Path, tmp_path: Path
+) -> None:
+    module = importlib.import_module("benchmarks.options")
+    words = ["--quick", "--catalogue", str(drawn), "--out", str(tmp_path), "--only", "cosine"]
+    extra = ["--also", "no heads", "backbone.prune={heads: 0.5}"]
+    module.main([*words, *extra])
+    first = json.loads(capsys.readouterr().out.splitlines()[-1])
+    names = {"plain", "cosine", "no heads"}
+    expected = {f"nano_vit, {name}" for name in names} | {
+        "nano_convnext, plain",
+        "nano_convnext, cosine",
+    }
+    assert set(first["settings"]) == expected
+    assert "no heads" in first["impossible"]["nano_convnext, no heads"]
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npz")}
+    assert len(kept) == len(expected)
+    assert not any((tmp_path / "models").iterdir())
+    module.main([*words, *extra])
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["settings"] == first["settings"]
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npz")} == kept
+    module.main([*words, "--no-train", "--also", "another", "training.epochs=1", "training.gamma=0.5"])
+    shown = capsys.readouterr().out
+    assert "not trained yet" in shown
+    assert "nano_vit, another" not in json.loads(shown.splitlines()[-1])["settings"]

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from facetry.build import SPLIT, load, train
+from facetry.build import load, train
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.catalogue.check import check_catalogue
 from facetry.catalogue.repairs import Repair, write_repairs
@@ -19,6 +19,7 @@ from facetry.ensemble import Ensemble
 from facetry.errors import CatalogueError, ModelFolderError, TrainingError
 from facetry.evaluation.evaluate import evaluate, predict
 from facetry.files import sha256
+from facetry.job import SPLIT
 from facetry.predictions import Predictor
 from facetry.recipe import ClassifierRecipe, parse_recipe
 
@@ -59,6 +60,8 @@ def test_a_model_folder_is_whole(tiny_model: Path) -> None:
         "checksums.json",
         "training/log.csv",
         "training/log.jsonl",
+        "training/heads.csv",
+        "training/steps.jsonl",
     }
 
 

@@ -10,7 +10,8 @@ import torch
 
 from facetry.errors import TrainingError
 from facetry.files import listing, place_folder, sha256, write_text, writing, writing_folder
-from facetry.training.state import STATE, TrainingState
+from facetry.training import checkpoints
+from facetry.training.state import TrainingState
 
 
 class Interrupted(BaseException):
@@ -132,18 +133,18 @@ def make_state(num_weights: int) -> TrainingState:
 
 def test_a_full_disk_leaves_the_old_checkpoint(small_disk: Path) -> None:
     state = make_state(1000)
-    state.epoch = 3
+    state.epoch, state.num_steps = 3, 30
     state.save(small_disk)
-    before = (small_disk / STATE).read_bytes()
+    (saved,) = checkpoints.states(small_disk / checkpoints.FOLDER)
     num_free = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize
-    (small_disk / "filler").write_bytes(b"x" * (num_free - 8192))
+    (small_disk / "filler").write_bytes(b"x" * (num_free - 4096))
 
-    state.epoch = 4
-    with pytest.raises(TrainingError, match="after epoch 4 could not be written") as caught:
+    state.epoch, state.num_steps = 4, 40
+    with pytest.raises(TrainingError, match="in epoch 5 could not be written") as caught:
         state.save(small_disk)
     assert "one before is intact" in caught.value.hint
-    assert (small_disk / STATE).read_bytes() == before
-    assert names(small_disk) == ["filler", STATE], "no draft is left"
+    assert checkpoints.is_whole(saved)
+    assert names(saved.parent) == [saved.name], "no draft is left"
     again = make_state(1000)
     assert again.restore(small_disk)
     assert again.epoch == 3

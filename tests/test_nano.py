@@ -66,6 +66,16 @@ def test_what_stays_and_what_goes() -> None:
     assert (small.seed, small.clean.upsample) == (5, 0.1)
 
 
+def test_text_is_read_by_the_nano_cards_own_encoder() -> None:
+    text = {"fusion": "gate", "drop": 0.1, "encoder": "ViT-B-32", "weights": "clip.pt"}
+    small = nano(classifier(backbone={"name": "mobilenetv2_100"}, text=text, photos={"max": 3}))
+    assert isinstance(small, ClassifierRecipe)
+    assert small.text is not None
+    assert small.text.model_dump() == {"fusion": "gate", "drop": 0.1, "encoder": None, "weights": None}
+    assert small.photos.max == 3
+    assert CARDS[small.backbone.name].text
+
+
 def test_backgrounds_go_without_a_file() -> None:
     recipe = classifier(image={"background": "rembg", "background_model": "u2net.onnx"})
     small = nano(recipe)

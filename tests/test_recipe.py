@@ -125,6 +125,40 @@ def test_a_misspelt_key(content: Mapping[str, Any], named: str, hint: str) -> No
         ({"kind": "ensemble", "members": {"a": 3}}, "members.a: "),
         ({**TWO, "members": {"a": {"kind": "oracle"}}}, "unknown kind 'oracle'"),
         ({**NANO, "training": {"epochs": 0}}, "training.epochs: Input should be greater than 0, got 0"),
+        ({**NANO, "augment": {"changes": {"hu": ["color"]}}}, "'hu'. Did you mean 'hue'?"),
+        ({**NANO, "text": {"fusion": "sum"}}, "text.fusion: Input should be 'concat' or 'gate'"),
+        ({**NANO, "text": {"drop": 1}}, "text.drop: Input should be less than 1, got 1"),
+        (
+            {**NANO, "photos": {"max": 0}},
+            "photos.max: Input should be greater than or equal to 1, got 0",
+        ),
+        ({**NANO, "photos": {"pool": "max"}}, "photos.pool: Input should be 'mean' or 'attention'"),
+        (
+            {**NANO, "text": {}, "augment": {"cutmix": 1}},
+            "augment.cutmix mixes photos, but not the texts",
+        ),
+        (
+            {**NANO, "photos": {"max": 2, "pool": "attention"}, "augment": {"mixup": 1}},
+            "augment.mixup mixes single photos",
+        ),
+        (
+            {"backbone": {"name": "x", "frozen": True}, "augment": {"mixup": 1}},
+            "augment.mixup has no effect",
+        ),
+        *(
+            (
+                {"backbone": {"name": "x", "frozen": True}, "training": {key: value}},
+                f"training.{key} has no effect with a frozen backbone",
+            )
+            for key, value in {
+                "adversarial": 0.02,
+                "checkpointing": True,
+                "compile": True,
+                "frozen_blocks": 2,
+                "layer_decay": 0.8,
+                "lora": {},
+            }.items()
+        ),
         ({**NANO, "training": {"epochs": "many"}}, "training.epochs: "),
         ({**NANO, "training": {"backbone_lr": "1e"}}, "training.backbone_lr: "),
         ({**NANO, "training": {"backbone_lr": math.nan}}, "training.backbone_lr: "),
@@ -299,9 +333,15 @@ def test_weight_files_count_from_the_recipe(tmp_path: Path, weights: str, expect
 
 
 def test_other_files_count_from_the_recipe_too(tmp_path: Path) -> None:
-    text = "{backbone: {name: nano_vit}, clean: {repairs: fixes/may.csv}"
+    text = "{backbone: {name: nano_vit}, clean: {repairs: fixes/may.csv}, text: {weights: clip.pt}"
+    text += ", teach: {model: ../teacher}, heads: {start: /elsewhere/model}"
     text += ", image: {background: rembg, background_model: ../u2net.onnx}}"
     recipe = as_classifier(load_recipe(write(tmp_path, text)))
+    assert recipe.text is not None
+    assert recipe.text.weights == str(tmp_path / "clip.pt")
+    assert recipe.teach is not None
+    assert recipe.teach.model == tmp_path / ".." / "teacher"
+    assert recipe.heads.start == Path("/elsewhere/model")
     assert recipe.repairs == tmp_path / "fixes" / "may.csv"
     assert recipe.image.background_model == tmp_path / ".." / "u2net.onnx"
     assert parse_recipe(yaml.safe_load(dump_recipe(recipe))) == recipe

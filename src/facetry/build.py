@@ -5,8 +5,9 @@ A table at the end says what is done for each kind of recipe.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,30 +27,48 @@ from facetry.errors import ModelFolderError, TrainingError
 from facetry.evaluation.evaluate import evaluate
 from facetry.evaluation.metrics import Scores
 from facetry.evaluation.tables import scores_json
-from facetry.files import holding, link_folder, place_folder, remove_drafts, write_text
+from facetry.files import holding, link_folder, place_folder, remove, remove_drafts, write_text
+from facetry.job import JOB, SPLIT, HeldOut, materials, read_job
 from facetry.modelcard import model_card
+from facetry.models.folder import open_folder, read_recipe, read_taxonomy, seal
 from facetry.predictions import Predictor
+from facetry.product import Product
 from facetry.progress import SILENT, Reporter
 from facetry.recipe import (
     ClassifierRecipe,
     EnsembleRecipe,
     Recipe,
     SearchRecipe,
+    SoupRecipe,
     VlmRecipe,
     dump_recipe,
     parse_recipe,
 )
+from facetry.tracking import Service
+from facetry.tracking.files import LOGS
 
-SPLIT = "split.parquet"
-JOB = "job.json"
+
+@dataclass(frozen=True, kw_only=True)
+class Support:
+    """What may help with building a predictor and changes nothing in it.
+
+    With a `library`, a folder of model folders called by their `recipe_key`, members of an ensemble
+    are taken from there, and put there first if they are missing. `services` are told how training
+    goes.
+    """
+
+    library: Path | None = None
+    services: tuple[Service, ...] = ()
+
+
+UNSUPPORTED = Support()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Job:
     """One predictor to build: what, from what, where. `folder` is the unfinished model folder.
 
-    `is_split_given` tells a split that was handed in from one that the recipe made; see `train` for
-    `library`.
+    `is_split_given` tells a split that was handed in from one that the recipe made.
     """
 
     recipe: Recipe
@@ -57,7 +76,7 @@ class Job:
     split: Split
     is_split_given: bool
     folder: Path
-    library: Path | None
+    support: Support
     reporter: Reporter
 
     @property
@@ -73,14 +92,12 @@ def train(
     out: str | Path,
     *,
     split: str | Path | Split | None = None,
-    library: Path | None = None,
+    support: Support = UNSUPPORTED,
     reporter: Reporter = SILENT,
 ) -> Path:
     """Build the predictor that `recipe` describes; returns its model folder, `out`.
 
-    Interrupted, the same call goes on where it stopped; finished, it does nothing. With a `library`, a
-    folder of model folders called by their `recipe_key`, members of an ensemble are taken from there,
-    and put there first if they are missing.
+    Interrupted, the same call goes on where it stopped; finished, it does nothing.
 
     Raises:
         CatalogueError: a catalogue that cannot be worked with.
@@ -106,7 +123,7 @@ def train(
         split=split,
         is_split_given=is_given,
         folder=folder,
-        library=library,
+        support=support,
         reporter=reporter,
     )
     if out.exists():
@@ -144,10 +161,8 @@ def load(folder: str | Path) -> Predictor:
     Raises:
         ModelFolderError: no model folder, an incomplete, damaged or newer one.
     """
-    from facetry.models import checkpoint
-
     folder = Path(folder)
-    kind = checkpoint.open_folder(folder)
+    kind = open_folder(folder)
     if kind not in _LOADERS:
         raise ModelFolderError(
             f"{folder} holds a predictor of the unknown kind {kind!r}.", hint="Update Facetry."
@@ -157,35 +172,24 @@ def load(folder: str | Path) -> Predictor:
 
 def _origin(recipe: Recipe, catalogue: Catalogue) -> dict[str, Any]:
     """What a predictor is built by and from, but for the split."""
-    source = catalogue.source
-    return {
-        "recipe": recipe.model_dump(mode="json"),
-        "catalogue": catalogue.fingerprint,
-        "photos": f"{_resolved(source.images)} {source.photo_pattern} {source.columns.photo}",
-    }
+    return {"recipe": recipe.model_dump(mode="json"), **materials(catalogue)}
 
 
 def _earlier_split(folders: Iterable[Path], recipe: Recipe, catalogue: Catalogue) -> Split | None:
     """The split that this recipe made of this catalogue before: to look for like photos takes long."""
     expected = {**_origin(recipe, catalogue), "is_split_given": False}
     for folder in folders:
-        found = _read_job(folder)
+        found = read_job(folder)
         if (folder / SPLIT).is_file() and all(found.get(key) == expected[key] for key in expected):
             return read_split(folder / SPLIT, catalogue)
     return None
 
 
-def _read_job(folder: Path) -> dict[str, Any]:
-    """What `folder` was made from; empty where that cannot be told."""
-    try:
-        found = json.loads((folder / JOB).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _resolved(folder: Path | None) -> Path | None:
-    return folder.resolve() if folder else None
+_SOON_MADE = {
+    *(JOB, SPLIT, "recipe.yaml", "taxonomy.json"),
+    *(f"training/{name}" for name in ("cleaning.json", "notes.json", *LOGS)),
+}
+"""What `_claim` writes, and what is written before the first work that can be gone on from."""
 
 
 def _claim(job: Job) -> None:
@@ -201,17 +205,14 @@ def _claim(job: Job) -> None:
 
 
 def _has_work(folder: Path) -> bool:
-    from facetry.training.train import UNFINISHED
-
-    return (
-        any((folder / "training" / name).exists() for name in UNFINISHED)
-        or (folder / "members").exists()
-    )
+    """Whether there is anything that would be lost if the folder were begun anew."""
+    files = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return any(path.as_posix() not in _SOON_MADE for path in files)
 
 
 def _check_claim(folder: Path, job: Job) -> None:
     hint = "Choose another --out, or delete that folder."
-    found = _read_job(folder)
+    found = read_job(folder)
     if not found:
         raise TrainingError(f"{folder} exists and was not made by training.", hint=hint)
     differing = [key for key, value in job.identity.items() if found.get(key) != value]
@@ -222,6 +223,7 @@ def _check_claim(folder: Path, job: Job) -> None:
 def _write_results(job: Job, predictor: Predictor) -> None:
     """Score the held-out parts, and write metrics and model card."""
     from facetry.training.cleaning import read_cleaning
+    from facetry.training.notes import read_notes
 
     scores: dict[str, Scores] = {}
     gain = None
@@ -240,8 +242,9 @@ def _write_results(job: Job, predictor: Predictor) -> None:
         metrics["test"]["fixed_weights"] = _gain_json(gain)
         job.reporter.say(f"On the test part the learned weights are {gain.sentence()}.")
     write_text(job.folder / "metrics.json", json.dumps(metrics, indent=1))
-    cleaning = read_cleaning(job.folder / "training")
-    card = model_card(job.recipe, job.catalogue, job.split, scores, cleaning, gain)
+    cleaning = [("cleaning", each) for each in read_cleaning(job.folder / "training")]
+    notes = [*cleaning, *read_notes(job.folder / "training").items()]
+    card = model_card(job.recipe, job.catalogue, job.split, scores, notes, gain)
     write_text(job.folder / "README.md", card)
 
 
@@ -256,26 +259,44 @@ def _gain_json(gain: Gain) -> dict[str, Any]:
 
 
 def _finish(job: Job, out: Path) -> None:
-    from facetry.models import checkpoint
     from facetry.training.train import UNFINISHED
 
-    checkpoint.seal(job.folder)
+    seal(job.folder)
     place_folder(job.folder, out)
     for name in UNFINISHED:  # only now: until here a kill loses nothing
-        (out / "training" / name).unlink(missing_ok=True)
+        remove(out / "training" / name)
+    if job.recipe.kind == "soup":
+        remove(out / "members")
 
 
 def _build_classifier(job: Job) -> Predictor:
+    from facetry.teaching import ask_teacher
+    from facetry.training.notes import clear_notes
     from facetry.training.train import train_classifier
 
     assert isinstance(job.recipe, ClassifierRecipe)
-    return train_classifier(job.recipe, job.catalogue, job.split, job.folder, job.reporter)
+    clear_notes(job.folder / "training")
+    _refuse_leaks(job, job.recipe.donors)
+    if job.recipe.teach:
+        held_out = HeldOut(catalogue=job.catalogue, split=job.split)
+        ask_teacher(job.recipe.teach, held_out, job.folder / "training", load, job.reporter)
+    return train_classifier(
+        job.recipe, job.catalogue, job.split, job.folder, job.reporter, job.support.services
+    )
+
+
+def _refuse_leaks(job: Job, donors: Mapping[str, Path]) -> None:
+    """Refuse model folders to start from that learned from held-out products."""
+    held_out = HeldOut(catalogue=job.catalogue, split=job.split)
+    for key, folder in donors.items():
+        held_out.refuse_leaks(folder, key)
 
 
 def _build_search(job: Job) -> Predictor:
     from facetry.search.build import build_search
 
     assert isinstance(job.recipe, SearchRecipe)
+    _refuse_leaks(job, job.recipe.donors)
     return build_search(job.recipe, job.catalogue, job.split, job.folder, job.reporter)
 
 
@@ -287,22 +308,56 @@ def _build_ensemble(job: Job) -> Predictor:
             "has none.",
             hint="Use another split, or weighting: fixed.",
         )
-    for name, recipe in job.recipe.members.items():
-        job.reporter.say(f"Member {name}")
-        out = job.folder / "members" / name
-        if job.library is None:
-            train(recipe, job.catalogue, out, split=job.split, reporter=job.reporter)
-        elif not out.exists():
-            link_folder(_from_library(recipe, job, job.library), out)
+    _train_members(job, job.recipe.members)
     if job.recipe.weighting != "fixed" and not (job.folder / WEIGHTING).exists():
         _learn_weighting(job, job.recipe.weighting, job.recipe.prior_labels)
     return _load_ensemble(job.folder)
 
 
-def _from_library(recipe: Recipe, job: Job, library: Path) -> Path:
-    """The member's model folder in the library, built there first if nobody did."""
-    out = library / recipe_key(recipe)
-    return train(recipe, job.catalogue, out, split=job.split, library=library, reporter=job.reporter)
+def _build_soup(job: Job) -> Predictor:
+    from facetry.models.checkpoint import save_classifier
+    from facetry.soup import greedy_soup, uniform_soup
+    from facetry.training.notes import write_note
+
+    assert isinstance(job.recipe, SoupRecipe)
+    held_out = job.catalogue.products(job.split.rows("validation"))
+    if job.recipe.how == "greedy" and not held_out:
+        raise TrainingError(
+            "A greedy soup is chosen on the validation part, and the split has none.",
+            hint="Use another split, or how: uniform.",
+        )
+    folders = _train_members(job, job.recipe.members)
+    if job.recipe.how == "uniform":
+        soup = uniform_soup(folders)
+    else:
+        score = partial(_score, products=held_out, reporter=job.reporter)
+        soup = greedy_soup(folders, score)
+    job.reporter.say(f"The soup is {soup.sentence}.")
+    write_note(job.folder / "training", "soup", soup.sentence)
+    save_classifier(job.folder, soup.classifier)
+    return soup.classifier
+
+
+def _score(predictor: Predictor, *, products: Sequence[Product], reporter: Reporter) -> float:
+    return evaluate(predictor, products, reporter=reporter).scores.total
+
+
+def _train_members(job: Job, members: Mapping[str, Recipe]) -> dict[str, Path]:
+    """The members' model folders, in the unfinished folder; built if they are not there."""
+    for name, recipe in members.items():
+        job.reporter.say(f"Member {name}")
+        out = job.folder / "members" / name
+        if job.support.library is None:
+            _train_member(recipe, job, out)
+        elif not out.exists():
+            kept = _train_member(recipe, job, job.support.library / recipe_key(recipe))
+            link_folder(kept, out)
+    return {name: job.folder / "members" / name for name in members}
+
+
+def _train_member(recipe: Recipe, job: Job, out: Path) -> Path:
+    """The member's model folder, built if it is not there."""
+    return train(recipe, job.catalogue, out, split=job.split, support=job.support, reporter=job.reporter)
 
 
 def _learn_weighting(job: Job, kind: Learned, prior_labels: float) -> None:
@@ -319,7 +374,9 @@ def _build_vlm(job: Job) -> Predictor:
     from facetry.vlm.train import train_vlm
 
     assert isinstance(job.recipe, VlmRecipe)
-    return train_vlm(job.recipe, job.catalogue, job.split, job.folder, job.reporter)
+    return train_vlm(
+        job.recipe, job.catalogue, job.split, job.folder, job.reporter, job.support.services
+    )
 
 
 def _load_vlm(folder: Path) -> Predictor:
@@ -329,9 +386,9 @@ def _load_vlm(folder: Path) -> Predictor:
 
 
 def _load_classifier(folder: Path) -> Predictor:
-    from facetry.models import checkpoint
+    from facetry.models.checkpoint import load_classifier
 
-    return checkpoint.load_classifier(folder)
+    return load_classifier(folder)
 
 
 def _load_search(folder: Path) -> Predictor:
@@ -341,14 +398,12 @@ def _load_search(folder: Path) -> Predictor:
 
 
 def _load_ensemble(folder: Path) -> Predictor:
-    from facetry.models import checkpoint
-
-    recipe = parse_recipe(checkpoint.read_recipe(folder), origin=str(folder / "recipe.yaml"))
+    recipe = parse_recipe(read_recipe(folder), origin=str(folder / "recipe.yaml"))
     assert isinstance(recipe, EnsembleRecipe)
     members = _load_members(folder, recipe)
     if recipe.weighting == "fixed":
         return Ensemble(members, recipe.weights or None)
-    weighting = read_weighting(folder, list(members), checkpoint.read_taxonomy(folder))
+    weighting = read_weighting(folder, list(members), read_taxonomy(folder))
     return Ensemble(members, recipe.weights or None, weighting)
 
 
@@ -361,10 +416,12 @@ _BUILDERS: Mapping[str, Callable[[Job], Predictor]] = {
     "search": _build_search,
     "vlm": _build_vlm,
     "ensemble": _build_ensemble,
+    "soup": _build_soup,
 }
 _LOADERS: Mapping[str, Callable[[Path], Predictor]] = {
     "classifier": _load_classifier,
     "search": _load_search,
     "vlm": _load_vlm,
     "ensemble": _load_ensemble,
+    "soup": _load_classifier,
 }

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from facetry.batch.local import predict_table
-from facetry.build import SPLIT, load, train
+from facetry.build import load, train
 from facetry.catalogue.catalogue import open_catalogue
 from facetry.catalogue.sample import SampleConfig, draw_catalogue, require_drawn
 from facetry.catalogue.split import read_split
 from facetry.evaluation.tables import scores_table
+from facetry.job import SPLIT
 from facetry.predictions import Predictor
 from facetry.progress import Reporter
 from facetry.recipe import load_recipe

@@ -12,7 +12,9 @@ FacetryError                 every error a user can cause or meet
 ├── ModelFolderError         a model folder that is missing, incomplete, damaged or too new
 ├── PredictorMismatch        predictors that cannot work together
 ├── AuditError               an audit that cannot start or go on
+├── EvaluationError          an evaluation that cannot start or go on
 ├── CompareError             a comparison that cannot start or go on
+├── TuneError                a search space or a study that cannot be used
 ├── MissingExtra             a package that only some work needs is not installed
 └── TrainingError            training that cannot go on
     └── NonFiniteLoss        the loss became NaN or infinite
@@ -99,8 +101,16 @@ class AuditError(FacetryError):
     """An audit that cannot start or go on."""
 
 
+class EvaluationError(FacetryError):
+    """An evaluation that cannot start or go on."""
+
+
 class CompareError(FacetryError):
     """A comparison that cannot start or go on."""
+
+
+class TuneError(FacetryError):
+    """A search space that cannot be used, or a study that cannot start or go on."""
 
 
 class MissingExtra(FacetryError):

@@ -110,6 +110,14 @@ def place_folder(draft: Path, folder: Path, *, is_durable: bool = True) -> None:
     sync(folder.parent)
 
 
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def sync(path: Path) -> None:
     """Have the system put a file or a folder's entries on disk."""
     handle = os.open(path, os.O_RDONLY)

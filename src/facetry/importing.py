@@ -31,7 +31,8 @@ def import_checkpoint(
         CheckpointError: a file of another form, heads that cannot be taken over, or `out` exists.
         RecipeError: an override that is not allowed.
     """
-    from facetry.models.checkpoint import save_classifier, seal
+    from facetry.models.checkpoint import save_classifier
+    from facetry.models.folder import seal
     from facetry.models.importers import read_checkpoint
 
     file, out = Path(file), Path(out)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split import PARTS, Split
@@ -9,7 +10,7 @@ from facetry.ensemble import Gain
 from facetry.evaluation.metrics import HeadScore, Scores
 from facetry.models.cards import find_card
 from facetry.models.config import BackboneConfig
-from facetry.recipe import EnsembleRecipe, Recipe, VlmRecipe
+from facetry.recipe import ClassifierRecipe, GroupRecipe, Recipe, VlmRecipe
 from facetry.taxonomy import Taxonomy
 from facetry.vlm.config import licence_of
 
@@ -19,12 +20,12 @@ def model_card(
     catalogue: Catalogue,
     split: Split,
     scores: Mapping[str, Scores],
-    cleaning: Sequence[str] = (),
+    notes: Sequence[tuple[str, str]] = (),
     gain: Gain | None = None,
 ) -> str:
     """Markdown: what the model is, what it saw, its scores per head, the licences of its weights.
 
-    `cleaning` are sentences on what was done to the training labels; `gain` is what an ensemble's
+    `notes` are sentences on how it was trained, each with what it is on; `gain` is what an ensemble's
     learned weights are worth.
     """
     taxonomy = catalogue.taxonomy
@@ -38,7 +39,7 @@ def model_card(
         "| | |",
         "|---|---|",
         f"| data | {catalogue.source.table.name}: {counts} products |",
-        *(f"| cleaning | {sentence} |" for sentence in cleaning),
+        *(f"| {what} | {sentence} |" for what, sentence in notes),
         *([f"| learned weights | on the test part {gain.sentence()} |"] if gain else []),
         *(
             f"| {each.what} {each.member} | {each.name}; licence of its weights: {each.licence} |"
@@ -88,7 +89,7 @@ class WeightSource:
 
 def weight_sources(recipe: Recipe, member: str = "") -> list[WeightSource]:
     """Where the weights of all parts of a recipe come from, and their licences."""
-    if isinstance(recipe, EnsembleRecipe):
+    if isinstance(recipe, GroupRecipe):
         found = [weight_sources(each, name) for name, each in recipe.members.items()]
         return [source for sources in found for source in sources]
     if isinstance(recipe, VlmRecipe):
@@ -97,15 +98,25 @@ def weight_sources(recipe: Recipe, member: str = "") -> list[WeightSource]:
     if recipe.backbone is None:
         names, licence = ", ".join(recipe.hashes), "none: hashes have no weights"
         return [WeightSource(what="hashes", member=member, name=names, licence=licence)]
-    name, licence = recipe.backbone.name, _licence(recipe.backbone)
-    return [WeightSource(what="backbone", member=member, name=name, licence=licence)]
+    encoders = {"backbone": recipe.backbone}
+    if isinstance(recipe, ClassifierRecipe) and recipe.text:
+        encoders["text encoder"] = recipe.text.reading(recipe.backbone)
+    return [
+        WeightSource(what=what, member=member, name=each.name, licence=_licence(each))
+        for what, each in encoders.items()
+    ]
 
 
 def _licence(backbone: BackboneConfig) -> str:
     if backbone.weights == "none":
         return "none: trained from scratch"
-    card = find_card(backbone.name)
-    return card.licence + ("" if backbone.weights == "hub" else " (the card's; these came from a file)")
+    licence = find_card(backbone.name).licence
+    if backbone.weights == "hub":
+        return licence
+    path = Path(backbone.weights)
+    if path.is_dir():
+        return f"that of the model folder {path.name}, which they came from"
+    return f"{licence} (the card's; these came from a file)"
 
 
 def _score_lines(scores: Scores) -> list[str]:

@@ -30,6 +30,7 @@ _TRAINING = {
     "milestones": [2],
     "warmup_epochs": 0.5,
     "precision": "fp32",
+    "keep_start": 0.0,  # there are no pretrained weights to keep
 }
 _VLM = {"model": "tiny", "revision": None}
 
@@ -58,10 +59,12 @@ def _shrunk(content: dict[str, Any]) -> dict[str, Any]:
     for part, key in ((result, "backbone"), (result.get("clean", {}), "neighbour_backbone")):
         if part.get(key):
             part[key] = _nano_backbone(part[key])
+    if result.get("text"):
+        result["text"] = result["text"] | {"encoder": None, "weights": None}
     if "image" in result:
         result["image"] = _nano_image(result["image"])
     if "heads" in result:
-        result["heads"] = result["heads"] | _HEADS
+        result["heads"] = result["heads"] | _HEADS | {"start": None}
         batch_size = min(32, result["training"]["batch_size"])
         result["training"] = result["training"] | _TRAINING | {"batch_size": batch_size}
     if "vlm" in result:

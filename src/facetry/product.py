@@ -1,6 +1,6 @@
-"""One product, and the form in which a predictor wants to see its photo.
+"""One product, and the form in which a predictor wants to see its photos.
 
-Shapes: S is the side in pixels of a square photo.
+Shapes: P photos of a product, S the side in pixels of a square photo.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,8 @@ class Preprocess(BaseModel):
     the aspect ratio; `letterbox` scales the longer side and pads with white. `mean` and `std` are in
     the range 0 to 1 and are applied by the model itself, so that pixels travel as `uint8`.
     `background`: whether what is not the product becomes white first, and how; see
-    `images.background`. `background_model` is rembg's model file.
+    `images.background`. `background_model` is rembg's model file. `max_photos` is how many of a
+    product's photos are wanted, the first ones that can be read.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -37,6 +38,7 @@ class Preprocess(BaseModel):
     resize: Literal["shortest", "squash", "letterbox"] = "shortest"
     background: Annotated[Background, Field(exclude_if=lambda how: how == "keep")] = "keep"
     background_model: Annotated[Path | None, Field(exclude_if=lambda file: file is None)] = None
+    max_photos: Annotated[int, Field(ge=1, exclude_if=lambda count: count == 1)] = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +46,9 @@ class Product:
     """One row of a catalogue.
 
     `labels` holds only what is known: a missing label is absent. `pixels` is filled by the loader:
-    one `uint8` array (3, S, S) for each `Preprocess` asked for. A product whose photo could not be
-    read has a `problem` and no pixels.
+    one `uint8` array (3, S, S) for each `Preprocess` asked for, or (P, 3, S, S) where that wants up to
+    several photos. `passed_over` are the photos that the loader could not read on the way. A product
+    none of whose photos could be read has a `problem` and no pixels.
     """
 
     id: ProductId
@@ -54,4 +57,5 @@ class Product:
     text: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     pixels: Mapping[Preprocess, Pixels] = field(default_factory=dict)
+    passed_over: tuple[Path, ...] = ()
     problem: str = ""

@@ -27,8 +27,8 @@ def evaluate_members(
     if isinstance(predictor, Ensemble):
         predicted = predictor.predict_members(products, reporter=reporter, description="Evaluating")
         if predictor.is_learned:
-            predicted[FIXED] = predictor.combine(predicted, products, predictor.fixed)
-        predicted[WHOLE] = predictor.combine(predicted, products)
+            predicted[FIXED] = predictor.combine(predicted, predictor.fixed)
+        predicted[WHOLE] = predictor.combine(predicted)
     else:
         predicted = {"model": predict(predictor, products, reporter=reporter, description="Evaluating")}
     return {

@@ -165,6 +165,43 @@ def test_the_fingerprint_follows_ids_categories_and_labels(write: Write) -> None
     assert same != fingerprint("1,Shirts,2,blue,slim,\n2,Shirts,2,red,slim,\n")
 
 
+def test_the_fingerprint_follows_titles_where_there_are_any(write: Write) -> None:
+    def fingerprint(*titles: str) -> str:
+        rows = "".join(f"{row},Shirts,red,{title}\n" for row, title in enumerate(titles))
+        return open_catalogue(write(f"id,Category,attr_1,title\n{rows}")).fingerprint
+
+    assert fingerprint("Red shirt", "") == fingerprint(" Red  shirt", " ")
+    others = [("Red shirt", "Shirt"), ("", "Red shirt"), ("Red", "shirt")]
+    assert len({fingerprint("Red shirt", ""), *(fingerprint(*each) for each in others)}) == 4
+
+
+@pytest.mark.parametrize(
+    ("header", "title"),
+    [
+        ("id,Category,attr_1,title", "Red shirt"),
+        ("id,Category,attr_1,TITLE", "Red shirt"),
+        ("id,Category,attr_1,name", None),
+    ],
+)
+def test_a_column_called_title_is_the_text(write: Write, header: str, title: str | None) -> None:
+    table = write(f"{header}\n1,Shirts,red,Red shirt\n")
+    (product,) = open_catalogue(table).products()
+    assert product.text == title
+
+
+def test_a_title_that_is_an_attribute_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("id,Category,title\n1,Shirts,long\n")
+    (tmp_path / "catalogue.yaml").write_text("table: t.csv\ncolumns: {attributes: {title: title}}\n")
+    (product,) = open_catalogue(tmp_path).products()
+    assert (product.text, dict(product.labels)) == (None, {"title": "long"})
+
+
+def test_another_column_may_be_named_as_the_text(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("id,Category,attr_1,title,about\n1,Shirts,red,Shirt,Red shirt\n")
+    (tmp_path / "catalogue.yaml").write_text("table: t.csv\ncolumns: {text: about}\n")
+    assert [each.text for each in open_catalogue(tmp_path).products()] == ["Red shirt"]
+
+
 CELLS = st.sampled_from(
     ["", "a", "b", " b", "b  c", "b c\n", "nan", "NU", "default", "dummy_value", "x,y", "ü½", 'q"']
 )

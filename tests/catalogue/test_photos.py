@@ -72,6 +72,59 @@ def test_a_pattern_that_does_not_fit_the_id_is_refused(pattern: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("id_", "pattern", "found"),
+    [
+        (1, "{id}_*.jpg", ["1_1.jpg", "1_2.jpg", "1_10.jpg"]),
+        (1, "{id}_*", ["1_1.jpg", "1_2.jpg", "1_2.png", "1_10.jpg"]),
+        (12, "{id}_*.jpg", ["12_1.jpg"]),
+        (12, "{id:04d}-*.jpg", []),
+        ("sub", "{id}/*.jpg", ["sub/a.jpg", "sub/b.jpg"]),
+        ("none", "{id}/*.jpg", []),
+        ("a[1]", "{id}_*.jpg", ["a[1]_x.jpg"]),
+        ("a*", "{id}_*.jpg", []),
+        ("b*", "{id}_*.jpg", ["b*_1.jpg"]),
+        (1, "{id}_?.*", ["1_1.jpg", "1_2.jpg", "1_2.png"]),
+        (1, "{id}_[1-3]*.png", ["1_2.png"]),
+        ("x" * 300, "{id}/*.jpg", []),
+    ],
+)
+def test_a_star_finds_all_photos_of_a_product(
+    tmp_path: Path, id_: int | str, pattern: str, found: list[str]
+) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "1_folder.jpg").mkdir()
+    for name in (
+        "1_10.jpg",
+        "1_2.jpg",
+        "1_1.jpg",
+        "1_2.png",
+        "12_1.jpg",
+        "a[1]_x.jpg",
+        "a1_x.jpg",
+        "b*_1.jpg",
+    ):
+        (tmp_path / name).touch()
+    for name in ("b.jpg", "a.jpg", "c.txt"):
+        (tmp_path / "sub" / name).touch()
+    expected = tuple(tmp_path / name for name in found)
+    assert PhotoFinder(tmp_path, pattern).find(id_, None) == (
+        expected,
+        "" if found else PhotoProblem.MISSING,
+    )
+
+
+def test_a_star_leads_out_of_the_folder_no_more_than_a_name(tmp_path: Path) -> None:
+    (tmp_path / "secret_1.jpg").touch()
+    (tmp_path / "photos").mkdir()
+    finder = PhotoFinder(tmp_path / "photos", "{id}_*.jpg")
+    assert finder.find("../secret", None) == ((), PhotoProblem.OUTSIDE)
+
+
+def test_the_column_goes_before_the_star() -> None:
+    assert PhotoFinder(ROOT, "{id}_*.jpg").find(1, "b.jpg|a.jpg")[0] == (ROOT / "b.jpg", ROOT / "a.jpg")
+
+
+@pytest.mark.parametrize(
     ("ids", "files", "pattern"),
     [
         ([1, 2], ["000001.jpg"], "{id:06d}.jpg"),

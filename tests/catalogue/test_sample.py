@@ -15,6 +15,7 @@ from facetry.catalogue.sample.facts import CategoryFacts, load_facts
 from facetry.catalogue.sample.labels import MISSING
 from facetry.catalogue.sample.photo import PhotoBrief, draw_photo
 from facetry.catalogue.sample.plan import NO_FAULT, Plan, plan_products
+from facetry.catalogue.sample.titles import draw_titles
 from facetry.errors import CatalogueError
 
 FACTS = load_facts()
@@ -179,8 +180,8 @@ def test_tables_have_the_challenges_form(folder: Path) -> None:
     train = pl.read_csv(folder / "train.csv", infer_schema_length=None)
     test = pl.read_csv(folder / "test.csv")
     names = [f"attr_{place}" for place in range(1, 11)]
-    assert train.columns == ["id", "Category", "len", *names]
-    assert test.columns == ["id", "Category"]
+    assert train.columns == ["id", "Category", "len", *names, "title"]
+    assert test.columns == ["id", "Category", "title"]
     assert (len(train), len(test)) == (84, 36)
     for row in train.iter_rows(named=True):
         facts = FACTS[row["Category"]]
@@ -191,6 +192,32 @@ def test_tables_have_the_challenges_form(folder: Path) -> None:
     for split, table in (("train", train), ("test", test)):
         files = {path.name for path in (folder / f"{split}_images").iterdir()}
         assert files == {f"{number:06d}.jpg" for number in table["id"]}
+
+
+def test_titles_name_some_of_what_is_true(plan: Plan) -> None:
+    block = plan.blocks[0]
+    titles = draw_titles(block, 3)
+    told = [title.lower() for title in titles if title]
+    assert 0.12 < 1 - len(told) / len(titles) < 0.18
+    places = [place for place, title in enumerate(titles) if title]
+    for attribute in ("color", "neck"):
+        values = [block.values(place)[attribute] for place in places]
+        named = [value in title for value, title in zip(values, told, strict=True)]
+        others = [value in title for value, title in zip(values, [*told[1:], told[0]], strict=True)]
+        is_said = [value != "default" for value in values]
+        assert 0.35 < np.mean(np.array(named)[is_said]) < 0.55  # half of them, some misspelt
+        assert np.mean(np.array(others)[is_said]) < np.mean(np.array(named)[is_said]) - 0.1
+    assert not any("default" in title or "same as" in title for title in told)
+    assert sum("shirt" in title or "tee" in title for title in told) < len(told)  # some are misspelt
+
+
+def test_titles_follow_from_seed_and_number_alone(plan: Plan) -> None:
+    block = plan.blocks[1]
+    titles = draw_titles(block, 3)
+    assert titles == draw_titles(block, 3)
+    assert titles != draw_titles(block, 4)
+    copies = np.flatnonzero(block.originals != np.arange(len(block)))
+    assert any(titles[copy] != titles[block.originals[copy]] for copy in copies)
 
 
 def test_truth_tells_every_wrong_label(folder: Path, truth: pl.DataFrame) -> None:

@@ -66,6 +66,8 @@ def test_a_described_catalogue_names_everything_relative_to_its_file(tmp_path: P
         ("table: a.csv\nphoto_pattern: photo.jpg", "does not say where the id stands"),
         ("table: a.csv\nphoto_pattern: '{sku}.jpg'", "does not say where the id stands"),
         ("table: a.csv\nphoto_pattern: '{id.name}.jpg'", "does not say where the id stands"),
+        ("table: a.csv\nphoto_pattern: '{id}*.jpg'", "part the star from the id"),
+        ("table: a.csv\nphoto_pattern: '*/{id}.jpg'", "a star in a folder's name"),
     ],
 )
 def test_a_faulty_description_is_refused(tmp_path: Path, text: str, said: str) -> None:

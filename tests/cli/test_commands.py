@@ -200,3 +200,13 @@ def test_debug_shows_the_trace(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, 
 )
 def test_wrong_usage_is_exit_code_2(run: Run, words: list[str]) -> None:
     assert run(*words).exit_code == 2
+
+
+def test_a_service_that_is_not_known_is_refused_before_any_work(
+    run: Run, drawn: Path, tiny_recipe: ClassifierRecipe, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(dump_recipe(tiny_recipe))
+    result = run("train", recipe, "-c", drawn, "-o", tmp_path / "model", "--track", "wandbb")
+    assert "Unknown service 'wandbb'" in str(result.exception)
+    assert [path.name for path in tmp_path.iterdir()] == ["recipe.yaml"]

@@ -8,13 +8,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from facetry.build import SPLIT, recipe_key, train
+from facetry.build import recipe_key, train
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.catalogue.split import Split, read_split
 from facetry.compare.entries import Entry, read_entries
 from facetry.compare.leaderboard import Leaderboard
 from facetry.compare.run import compare
 from facetry.errors import CompareError
+from facetry.job import SPLIT
 from facetry.recipe import ClassifierRecipe, Recipe, dump_recipe, parse_recipe
 
 MakeRecipe = Callable[..., ClassifierRecipe]

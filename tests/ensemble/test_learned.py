@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from facetry.build import load, train
+from facetry.build import Support, load, train
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.catalogue.split import Split, read_split
 from facetry.ensemble import WEIGHTING, Ensemble, Gate, HeadWeights
@@ -116,8 +116,9 @@ def test_members_come_from_a_library(
 ) -> None:
     members = {"hashes": describe()["members"]["hashes"]}
     recipe = parse_recipe(describe(members=members))
+    support = Support(library=tmp_path / "library")
     for name in ("one", "two"):
-        train(recipe, catalogue, tmp_path / name, library=tmp_path / "library")
+        train(recipe, catalogue, tmp_path / name, support=support)
     (kept,) = (tmp_path / "library").iterdir()
     assert (kept / "recipe.yaml").samefile(tmp_path / "two" / "members" / "hashes" / "recipe.yaml")
     load(tmp_path / "one")

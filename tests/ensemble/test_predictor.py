@@ -1,6 +1,7 @@
 """The ensemble averages probabilities, and refuses members that do not belong together."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from facetry.ensemble import Ensemble
+from facetry.ensemble import Ensemble, measure_gain
 from facetry.errors import PredictorMismatch
 from facetry.images import load
 from facetry.predictions import Predictions, Predictor, category_codes, value_mask
 from facetry.product import Preprocess, Product
+from facetry.reporting import WHOLE, evaluate_members
 from facetry.taxonomy import Taxonomy
 
 TAXONOMY = Taxonomy.of(
@@ -98,6 +100,34 @@ def test_problems_are_carried_through() -> None:
     assert predicted.problems == ("", "", "file not found", "unknown category 'Hats'")
     assert not predicted.probabilities[2:].any()
     np.testing.assert_allclose(predicted.probabilities.sum(axis=2)[:2], [[1, 1, 0], [1, 0, 0]])
+
+
+def test_photos_that_only_the_members_found_unreadable(tmp_path: Path) -> None:
+    """Who asks the members first hands over products whose photos nobody has opened yet."""
+    Image.new("RGB", (20, 20), "red").save(tmp_path / "fine.png")
+    (tmp_path / "empty.png").touch()
+    products = [
+        Product(
+            id=name, category="Kurtis", photos=(tmp_path / f"{name}.png",), labels={"length": "long"}
+        )
+        for name in ("fine", "empty")
+    ]
+    ensemble = Ensemble({"a": Fake(0), "b": Fake(1, form=LARGE)})
+    whole = evaluate_members(ensemble, products)[WHOLE]
+    assert whole.predictions.problems == ("", "file is empty")
+    np.testing.assert_allclose(whole.predictions.probabilities.sum(axis=2)[:, 0], [1, 0])
+    assert measure_gain(ensemble, products).learned.total == whole.scores.total
+
+
+def test_what_one_member_cannot_predict_the_whole_does_not() -> None:
+    ensemble = Ensemble({"a": Fake(0), "b": Fake(1)})
+    parts = {name: member.predict(PRODUCTS[:2]) for name, member in ensemble.members.items()}
+    parts["b"] = Predictions.of(
+        TAXONOMY, [PRODUCTS[0], replace(PRODUCTS[1], problem="no text")], parts["b"].probabilities
+    )
+    whole = ensemble.combine(parts)
+    assert whole.problems == ("", "no text")
+    assert not whole.probabilities[1].any()
 
 
 def test_nothing_to_predict() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from facetry.errors import PhotoProblem
-from facetry.images import batched, load, loader, preprocess, read_photo
+from facetry.images import batched, load, load_changed, loader, preprocess, read_photo
 from facetry.images.ahead import map_ahead
 from facetry.product import Preprocess, Product
 
@@ -147,3 +147,57 @@ def test_equal_preprocesses_are_one(products):
     (product,) = load(products[:1], specs, num_workers=0)
     assert isinstance(product, Product)
     assert len(product.pixels) == 1
+
+
+@pytest.fixture
+def broken(tmp_path):
+    path = tmp_path / "broken.jpg"
+    path.write_bytes(b"text")
+    return path
+
+
+@pytest.mark.parametrize("num_workers", WORKERS)
+@pytest.mark.parametrize(
+    ("max_photos", "expected"), [(1, [3]), (2, [3, 7]), (3, [3, 7, 1]), (9, [3, 7, 1])]
+)
+def test_several_photos_are_the_first_that_can_be_read(
+    products, spec, broken, num_workers, max_photos, expected
+):
+    paths = (broken, products[3].photos[0], products[7].photos[0], products[1].photos[0])
+    several = spec.model_copy(update={"max_photos": max_photos})
+    product = replace(products[0], photos=paths)
+    (loaded,) = load([product], [several, spec], num_workers=num_workers)
+    singles = [each.pixels[spec] for each in load(products, [spec], num_workers=0)]
+    wanted = np.stack([singles[row] for row in expected])
+    np.testing.assert_array_equal(loaded.pixels[several], wanted if max_photos > 1 else wanted[0])
+    np.testing.assert_array_equal(loaded.pixels[spec], singles[3])
+    assert loaded.passed_over == (broken,)
+    assert loaded.photos == paths
+
+
+def test_no_more_photos_are_decoded_than_are_wanted(products, spec, monkeypatch):
+    read = []
+    monkeypatch.setattr(
+        loader, "read_photo", lambda path, **how: read.append(path) or read_photo(path, **how)
+    )
+    paths = tuple(each.photos[0] for each in products[:5])
+    several = spec.model_copy(update={"max_photos": 3})
+    list(load([replace(products[0], photos=paths)], [spec, several], num_workers=0))
+    assert read == list(paths[:3])
+
+
+def test_a_product_of_which_no_photo_can_be_read_has_the_first_ones_problem(products, spec, broken):
+    several = spec.model_copy(update={"max_photos": 3})
+    paths = (broken, broken.with_name("missing.jpg"))
+    (loaded,) = load([replace(products[0], photos=paths)], [several], num_workers=0)
+    assert (loaded.problem, loaded.pixels) == ("not an image", {})
+
+
+def test_every_photo_is_changed(products, spec):
+    several = spec.model_copy(update={"max_photos": 2})
+    product = replace(products[0], photos=(products[1].photos[0], products[2].photos[0]))
+    changes = [lambda photo, _: photo, lambda photo, _: 255 - photo]
+    (((plain,), (changed,)),) = load_changed([product], [several], changes)
+    assert plain.pixels[several].shape == changed.pixels[several].shape == (2, 3, 32, 32)
+    for before, after in zip(plain.pixels[several], changed.pixels[several], strict=True):
+        assert np.abs(before.astype(int) + after - 255).max() <= 1

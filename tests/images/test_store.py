@@ -105,3 +105,68 @@ def test_a_batch_may_be_changed(products, spec, budget_bytes):
     changed = next(store.batches(list(first)))
     changed[:] = 0
     assert next(store.batches(list(again))).any()
+
+
+@pytest.fixture
+def several(products, spec):
+    """Twelve products with 1, 2, 3, 1, 2, 3, ... photos, and a form that wants up to two."""
+    with_several = [
+        replace(
+            product, photos=tuple(products[(row + place) % 12].photos[0] for place in range(row % 3 + 1))
+        )
+        for row, product in enumerate(products)
+    ]
+    return with_several, spec.model_copy(update={"max_photos": 2})
+
+
+@pytest.fixture
+def pixels(products, spec):
+    return np.stack([each.pixels[spec] for each in load(products, [spec], num_workers=0)])
+
+
+@BUDGETS
+def test_batches_of_several_photos_are_filled_up(several, pixels, budget_bytes):
+    products, form = several
+    store = PhotoStore(products, form, num_workers=2, budget_bytes=budget_bytes)
+    assert store.num_photos.tolist() == [1, 2, 2] * 4
+    first, second, last = store.batches([np.array([1, 3]), np.array([0, 6]), np.array([], dtype=int)])
+    np.testing.assert_array_equal(first[0], pixels[[1, 2]])
+    np.testing.assert_array_equal(first[1, 0], pixels[3])
+    assert not first[1, 1].any()
+    np.testing.assert_array_equal(second, pixels[[[0], [6]]])
+    assert len(last) == 0
+    np.testing.assert_array_equal(store.batch(np.array([1, 3])), first)
+
+
+@BUDGETS
+def test_one_photo_of_each_can_be_picked(several, pixels, budget_bytes):
+    products, form = several
+    store = PhotoStore(products, form, num_workers=2, budget_bytes=budget_bytes)
+    order, picks = [np.array([4, 0, 2]), np.array([4])], [np.array([1, 0, 1]), np.array([0])]
+    first, second = store.batches(order, picks=picks)
+    np.testing.assert_array_equal(first, pixels[[5, 0, 3]])
+    np.testing.assert_array_equal(second, pixels[[4]])
+
+
+@BUDGETS
+def test_photos_passed_over_are_counted_and_not_picked(several, pixels, tmp_path, budget_bytes):
+    products, form = several
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"")
+    products[1] = replace(products[1], photos=(broken, *products[1].photos))
+    products[2] = replace(products[2], photos=(products[2].photos[0], broken))
+    products[4] = replace(products[4], photos=(broken, broken))
+    store = PhotoStore(products, form, num_workers=2, budget_bytes=budget_bytes)
+    assert store.num_passed_over == 2
+    assert store.problems == {4: "file is empty"}
+    assert store.num_photos[:5].tolist() == [1, 2, 1, 1, 0]
+    np.testing.assert_array_equal(store.batch(np.array([1])), pixels[[[1, 2]]])
+    (picked,) = store.batches([np.array([1, 1, 2])], picks=[np.array([0, 1, 0])])
+    np.testing.assert_array_equal(picked, pixels[[1, 2, 2]])
+
+
+def test_the_budget_counts_photos(several):
+    products, form = several
+    needed = 20 * 3 * 32 * 32
+    for budget_bytes, fits in ((needed, True), (needed - 1, False)):
+        assert PhotoStore(products, form, num_workers=2, budget_bytes=budget_bytes).in_memory == fits

@@ -1,7 +1,7 @@
 """A small taxonomy with all that is odd in one, and batches over it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -10,9 +10,15 @@ from torch import Tensor
 
 from facetry.models.checkpoint import build_classifier
 from facetry.models.classifier import Classifier
-from facetry.models.config import BackboneConfig, HeadsConfig, ImageConfig
+from facetry.models.config import (
+    BackboneConfig,
+    HeadsConfig,
+    ImageConfig,
+    PhotosConfig,
+    TextConfig,
+)
 from facetry.models.heads import Heads
-from facetry.product import Product
+from facetry.product import Pixels, Product
 from facetry.taxonomy import Taxonomy
 
 NUM_FEATURES = 12
@@ -75,11 +81,19 @@ SMALL_VIT = BackboneConfig(
 )
 
 
-def make_classifier(*, seed: int = 0) -> Classifier:
+def make_classifier(
+    *, seed: int = 0, text: TextConfig | None = None, photos: PhotosConfig | None = None
+) -> Classifier:
     """A tiny classifier over the odd taxonomy, photos at 16 px."""
     torch.manual_seed(seed)
-    image = ImageConfig(size_px=16)
-    classifier = build_classifier(ODD, SMALL_VIT, HeadsConfig(hidden_dim=8), image)
+    classifier = build_classifier(
+        ODD,
+        SMALL_VIT,
+        HeadsConfig(hidden_dim=8),
+        ImageConfig(size_px=16),
+        text=text,
+        photos=photos or PhotosConfig(),
+    )
     randomise(classifier.heads)
     return classifier
 
@@ -88,12 +102,9 @@ def with_pixels(classifier: Classifier, products: Sequence[Product]) -> list[Pro
     """The products with photos of noise, each its own."""
     (form,) = classifier.preprocesses
     shape = (3, form.size_px, form.size_px)
-    return [
-        Product(
-            id=each.id,
-            category=each.category,
-            problem=each.problem,
-            pixels={form: np.random.default_rng(row).integers(0, 256, shape, dtype=np.uint8)},
-        )
-        for row, each in enumerate(products)
-    ]
+
+    def draw(row: int) -> Pixels:
+        several = (1 + row % form.max_photos,) if form.max_photos > 1 else ()
+        return np.random.default_rng(row).integers(0, 256, (*several, *shape), dtype=np.uint8)
+
+    return [replace(each, pixels={form: draw(row)}) for row, each in enumerate(products)]

@@ -4,6 +4,7 @@ import json
 import shutil
 import socket
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +18,13 @@ from facetry.errors import ModelFolderError
 from facetry.files import write_text
 from facetry.models.checkpoint import (
     BACKGROUND,
-    CHECKSUMS,
     WEIGHTS,
     load_classifier,
-    open_folder,
     save_classifier,
-    seal,
 )
 from facetry.models.classifier import Classifier
+from facetry.models.config import PhotosConfig, TextConfig
+from facetry.models.folder import CHECKSUMS, open_folder, seal
 from facetry.product import Product
 from tests.models.conftest import ODD, SMALL_VIT, make_classifier, with_pixels
 
@@ -32,9 +32,11 @@ PRODUCTS = [Product(id=row, category=ODD.categories[row % 3]) for row in range(5
 FILES = [WEIGHTS, "taxonomy.json", "recipe.yaml", "preprocess.json", "metrics.json"]
 
 
-def write_folder(folder: Path, classifier: Classifier, *, weights: str = "none") -> Path:
+def write_folder(
+    folder: Path, classifier: Classifier, *, weights: str = "none", **parts: object
+) -> Path:
     backbone = {**SMALL_VIT.model_dump(), "weights": weights}
-    recipe = {"kind": "classifier", "backbone": backbone, "heads": {"hidden_dim": 8}}
+    recipe = {"kind": "classifier", "backbone": backbone, "heads": {"hidden_dim": 8}, **parts}
     save_classifier(folder, classifier)
     write_text(folder / "recipe.yaml", yaml.safe_dump(recipe))
     write_text(folder / "metrics.json", "{}")
@@ -91,6 +93,20 @@ def test_comes_back_as_it_was(tmp_path: Path) -> None:
     products = with_pixels(classifier, PRODUCTS)
     expected, got = classifier.predict(products), loaded.predict(products)
     assert np.array_equal(expected.probabilities, got.probabilities)
+
+
+@pytest.mark.parametrize("encoder", [None, "nano_coca"])
+def test_neck_and_text_encoder_come_back(tmp_path: Path, encoder: str | None) -> None:
+    text = TextConfig(fusion="gate", encoder=encoder, weights="none")
+    photos = PhotosConfig(max=3, pool="attention")
+    classifier = make_classifier(seed=3, text=text, photos=photos)
+    parts = {"text": text.model_dump(), "photos": photos.model_dump()}
+    loaded = load(write_folder(tmp_path / "model", classifier, **parts))
+    assert loaded.preprocesses == classifier.preprocesses
+    products = [replace(each, text=f"title {each.id}") for each in with_pixels(classifier, PRODUCTS)]
+    expected, got = classifier.predict(products), loaded.predict(products)
+    assert np.array_equal(expected.probabilities, got.probabilities)
+    assert json.loads((tmp_path / "model" / "preprocess.json").read_text())["max_photos"] == 3
 
 
 def test_preprocessing_says_nothing_of_backgrounds_that_are_kept(whole: Path) -> None:

@@ -1,9 +1,13 @@
 """The classifier is a Predictor: its own heads' probabilities, problems told, nothing guessed."""
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 import torch
 
 from facetry.models.classifier import Classifier
+from facetry.models.config import PhotosConfig, TextConfig
 from facetry.models.heads import probabilities
 from facetry.predictions import Predictor
 from facetry.product import Product
@@ -92,3 +96,64 @@ def test_another_taxonomy_keeps_what_was_learned(odd: Taxonomy) -> None:
     assert after.problems == ("", "", "", "file not found", "")
     rows = [0, 1, 4]
     assert np.array_equal(before.probabilities[rows], after.probabilities[rows])
+
+
+TOLD = [
+    replace(each, text=text) for each, text in zip(PRODUCTS, ["red", None, "a", "b", "c d"], strict=True)
+]
+
+
+@pytest.fixture(params=["concat", "gate"])
+def joining(request: pytest.FixtureRequest) -> Classifier:
+    """One that reads text and up to three photos."""
+    photos = PhotosConfig(max=3, pool="attention" if request.param == "gate" else "mean")
+    return make_classifier(text=TextConfig(fusion=request.param, drop=0.5), photos=photos)
+
+
+def test_it_predicts_from_all_photos_and_the_text(joining: Classifier) -> None:
+    products = with_pixels(joining, TOLD)
+    predicted = joining.predict(products)
+    assert predicted.problems == ("", "", "unknown category 'Hats'", "file not found", "")
+    alone = [joining.predict([each]) for each in products[::-1]]
+    backwards = np.concatenate([each.probabilities for each in alone])[::-1]
+    np.testing.assert_allclose(predicted.probabilities, backwards, atol=1e-5)
+    (form,) = joining.preprocesses
+    for change in ({"text": "another"}, {"pixels": {form: products[4].pixels[form][:1]}}):
+        changed = joining.predict([replace(products[4], **change)]).probabilities
+        assert np.abs(changed[0] - predicted.probabilities[4]).max() > 1e-6
+
+
+def test_what_is_above_the_encoders_takes_their_features(joining: Classifier) -> None:
+    joining.eval()
+    photos = torch.randint(0, 256, (4, 3, 3, 16, 16), dtype=torch.uint8)
+    counts, categories = torch.tensor([1, 2, 3, 3]), torch.tensor([0, 1, 2, 2])
+    assert joining.text_tower is not None
+    tokens = torch.from_numpy(joining.text_tower.tokenise(["a", None, "b c", "d"]))
+    with torch.no_grad():
+        expected = joining(photos, categories, num_photos=counts, texts=tokens)
+        features = joining.backbone(photos.flatten(0, 1)).unflatten(0, (4, 3))
+        texts = joining.text_tower(tokens)
+        got = joining.top(features, categories, num_photos=counts, texts=texts)
+    torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_everything_above_and_below_learns(joining: Classifier) -> None:
+    joining.train()
+    assert joining.text_tower is not None
+    tokens = torch.from_numpy(joining.text_tower.tokenise([*"abcde", None]))
+    logits = joining(
+        torch.randint(0, 256, (6, 3, 3, 16, 16), dtype=torch.uint8),
+        torch.arange(6) % 3,
+        num_photos=torch.tensor([1, 2, 3] * 2),
+        texts=tokens,
+    )
+    logits[logits.isfinite()].square().sum().backward()
+    silent = [name for name, each in joining.named_parameters() if each.grad is None]
+    assert all(name.startswith("heads.") for name in silent), silent  # a head without values
+
+
+def test_another_taxonomy_keeps_neck_and_text(joining: Classifier, odd: Taxonomy) -> None:
+    changed = joining.with_taxonomy(odd)
+    products = with_pixels(joining, TOLD)
+    before, after = joining.predict(products), changed.predict(products)
+    assert np.array_equal(before.probabilities, after.probabilities)

@@ -1,5 +1,6 @@
 """Embedding: one decode, rows in order, problems kept, a file that is taken up again."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,8 @@ from facetry.catalogue.catalogue import Catalogue
 from facetry.images import load_batches
 from facetry.models.backbones import Backbone, build_backbone
 from facetry.models.config import BackboneConfig, ImageConfig
-from facetry.models.embed import Embedding, embed_products
+from facetry.models.embed import Embedding, embed_products, embed_texts
+from facetry.models.text import build_text_tower
 
 
 class Counting:
@@ -90,3 +92,54 @@ def test_problems_survive_the_file(tmp_path: Path) -> None:
     loaded = Embedding.load(tmp_path / "x.safetensors")
     assert loaded.problems == problems
     assert np.array_equal(loaded.features, np.eye(3))
+
+
+def test_several_photos_have_features_of_their_own(
+    catalogue: Catalogue, backbone: Backbone, tmp_path: Path
+) -> None:
+    plain = catalogue.products(range(8))
+    single = embed_products(backbone, plain)
+    usable = [row for row in range(8) if not single.problems[row]]
+    paths = [plain[row].photos[0] for row in usable]
+    gone = Path("nowhere.jpg")
+    products = [
+        replace(plain[0], photos=(paths[0],)),
+        replace(plain[0], photos=(paths[1], gone, paths[2])),
+        replace(plain[0], photos=(gone,)),
+    ]
+    several = copy.copy(backbone)
+    several.preprocess = backbone.preprocess.model_copy(update={"max_photos": 2})
+    embedding = embed_products(several, products, file=tmp_path / "features.safetensors")
+    assert embedding.features.shape == (3, 2, backbone.feature_size)
+    assert embedding.num_photos is not None
+    assert embedding.num_photos.tolist() == [1, 2, 0]
+    assert embedding.num_passed_over == 1
+    assert list(embedding.problems) == ["", "", "file not found"]
+    first, second, third = (single.features[usable[place]] for place in range(3))
+    assert embedding.features[0, 0] == pytest.approx(first, abs=1e-4)
+    assert embedding.features[1] == pytest.approx(np.stack([second, third]), abs=1e-4)
+    assert embedding.means[1] == pytest.approx((second + third) / 2, abs=1e-4)
+    assert embedding.means[0] == pytest.approx(first, abs=1e-4)
+    assert embedding.means.dtype == np.float32
+    assert not embedding.means[2].any()
+    again = Embedding.load(tmp_path / "features.safetensors")
+    assert np.array_equal(again.features, embedding.features)
+    assert again.num_photos is not None
+    assert (again.num_photos.tolist(), again.num_passed_over) == ([1, 2, 0], 1)
+
+
+def test_texts_are_embedded_and_kept(catalogue: Catalogue, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    tower = build_text_tower(BackboneConfig(name="nano_vit", weights="none"))
+    products = [
+        replace(each, text=text) for each in catalogue.products([0]) for text in ["red", None, "blue"]
+    ]
+    file = tmp_path / "texts.safetensors"
+    features = embed_texts(tower, products, file=file)
+    assert features.shape == (3, tower.feature_size)
+    assert features.any(axis=1).tolist() == [True, False, True]
+    with torch.no_grad():
+        alone = tower(torch.from_numpy(tower.tokenise(["blue"])))
+    assert features[2] == pytest.approx(alone[0].numpy(), abs=1e-5)
+    assert np.array_equal(embed_texts(tower, [], file=file), features)  # taken up again
+    assert embed_texts(tower, []).shape == (0, tower.feature_size)

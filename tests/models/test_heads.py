@@ -12,7 +12,8 @@ from torch.nn import functional
 from facetry.models.config import HeadsConfig
 from facetry.models.heads import CategoryHeads, Heads, probabilities
 from facetry.taxonomy import Taxonomy
-from facetry.training.loss import known_loss
+from facetry.training.config import LossConfig
+from facetry.training.loss import Criterion
 from tests.models.conftest import NUM_FEATURES, Batch, randomise
 
 Networks = Mapping[tuple[str, str], nn.Sequential]
@@ -70,6 +71,13 @@ def plain_loss(networks: Networks, taxonomy: Taxonomy, batch: Batch) -> Tensor:
     return torch.stack(losses).mean()
 
 
+def mean_loss(taxonomy: Taxonomy, logits: Tensor, categories: Tensor, labels: Tensor) -> Tensor:
+    """The mean loss of the known labels; 0 without any."""
+    criterion = Criterion.of(LossConfig(), taxonomy, labels, categories)
+    targets = criterion.targets(labels, categories)
+    return criterion(logits, targets, categories) / targets.sum().clamp_min(1)
+
+
 def stacked_gradients(heads: Heads) -> dict[tuple[str, str], list[Tensor]]:
     """The gradients of every head in the order of `nn.Sequential.parameters`."""
     gradients = {}
@@ -103,7 +111,8 @@ def test_equal_one_network_per_head(
         features = mixed.features.to(dtype).clone().requires_grad_()
         batches.append(Batch(features, mixed.categories, mixed.labels))
 
-    loss = known_loss(heads(batches[0].features, mixed.categories), mixed.labels)
+    logits = heads(batches[0].features, mixed.categories)
+    loss = mean_loss(odd, logits, mixed.categories, mixed.labels)
     loss.backward()
     expected = plain_loss(networks, odd, batches[1])
     expected.backward()
@@ -187,7 +196,7 @@ def test_a_missing_label_carries_no_loss_and_no_gradient() -> None:
     labels = torch.tensor([[0, -1], [1, -1], [-1, -1], [0, -1]])
     heads = make_heads(taxonomy)
     heads.eval()
-    loss = known_loss(heads(features, categories), labels)
+    loss = mean_loss(taxonomy, heads(features, categories), categories, labels)
     loss.backward()
     for name, parameter in heads.named_parameters():
         assert parameter.grad is not None
@@ -196,22 +205,25 @@ def test_a_missing_label_carries_no_loss_and_no_gradient() -> None:
     with torch.no_grad():
         for parameter in heads.parameters():
             parameter[1] += 1
-    assert known_loss(heads(features, categories), labels).item() == loss.item()
+    after = mean_loss(taxonomy, heads(features, categories), categories, labels)
+    assert after.item() == loss.item()
 
 
 def test_a_product_without_labels_changes_nothing(odd: Taxonomy, mixed: Batch) -> None:
     heads = make_heads(odd).eval()
-    before = known_loss(heads(mixed.features, mixed.categories), mixed.labels)
+    logits = heads(mixed.features, mixed.categories)
+    before = mean_loss(odd, logits, mixed.categories, mixed.labels)
     changed = mixed.features.clone()
     changed[[5, 7]] += 3  # these two have no label
-    after = known_loss(heads(changed, mixed.categories), mixed.labels)
+    after = mean_loss(odd, heads(changed, mixed.categories), mixed.categories, mixed.labels)
     assert after.item() == before.item()
 
 
 def test_a_batch_without_labels_has_no_loss_and_no_gradient(odd: Taxonomy, mixed: Batch) -> None:
     heads = make_heads(odd)
     features = mixed.features.clone().requires_grad_()
-    loss = known_loss(heads(features, mixed.categories), torch.full_like(mixed.labels, -1))
+    logits = heads(features, mixed.categories)
+    loss = mean_loss(odd, logits, mixed.categories, torch.full_like(mixed.labels, -1))
     loss.backward()
     assert loss.item() == 0
     assert torch.equal(features.grad, torch.zeros_like(features))
@@ -230,7 +242,7 @@ def test_one_category_does_not_influence_another(odd: Taxonomy, mixed: Batch) ->
     heads = make_heads(odd).eval()
     only_tops = torch.where(mixed.categories == 2, 2, -1)
     own = torch.where((mixed.categories == 2)[:, None], mixed.labels, -1)
-    known_loss(heads(mixed.features, only_tops), own).backward()
+    mean_loss(odd, heads(mixed.features, only_tops), only_tops, own).backward()
     for code, category in enumerate(heads.categories):
         for parameter in category.parameters():
             assert (parameter.grad is not None) == (code == 2)

@@ -12,7 +12,7 @@ from facetry.catalogue.sample import SampleConfig, draw_catalogue
 from facetry.errors import ModelFolderError
 from facetry.evaluation.evaluate import predict
 from facetry.files import holding
-from facetry.models.checkpoint import open_folder
+from facetry.models.folder import open_folder
 from facetry.product import Product
 from facetry.search.append import append
 from facetry.search.explain import explain

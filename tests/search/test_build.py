@@ -16,7 +16,7 @@ from facetry.cli.show import show_folder
 from facetry.errors import ModelFolderError, RecipeError, TrainingError
 from facetry.evaluation.evaluate import evaluate, predict
 from facetry.files import listing, sha256
-from facetry.models.checkpoint import open_folder, seal
+from facetry.models.folder import open_folder, seal
 from facetry.progress import Silent
 from facetry.recipe import load_recipe, parse_recipe
 from facetry.search.build import CHOICES
@@ -115,6 +115,8 @@ def test_a_stopped_build_goes_on(
             train(search_recipe(), open_catalogue(drawn), tmp_path / "model")
     features = tmp_path / "model.partial" / "training" / "features.safetensors"
     made = features.stat().st_mtime_ns
+    with pytest.raises(TrainingError, match="was made with another recipe"):
+        train(search_recipe(seed=3), open_catalogue(drawn), tmp_path / "model")
     with monkeypatch.context() as patch:
         patch.setattr("facetry.models.embed.load_batches", stop)
         patch.setattr("facetry.build.evaluate", stop)

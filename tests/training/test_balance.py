@@ -1,24 +1,67 @@
 """Weights of values and repeats of products, by hand."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
-from facetry.training.balance import class_weights, repeat_factors
+from facetry.training.balance import (
+    balanced_weights,
+    count_labels,
+    effective_weights,
+    head_weights,
+    log_priors,
+    repeat_factors,
+)
 from facetry.training.data import epoch_order
+
+Weigh = Callable[[np.ndarray], np.ndarray]
 
 # Head 0 is that of all products' first slot, head 1 and 2 those of the second.
 HEADS = np.array([[0, 1], [0, 1], [0, 1], [0, 2], [0, 2], [0, -1]])
 LABELS = np.array([[0, 0], [0, 0], [0, 3], [1, 1], [-1, 1], [0, -1]])
 
 
+COUNTS = np.array([[4, 1, 0, 0], [2, 0, 0, 1], [0, 2, 0, 0], [0, 0, 0, 0]])
+
+
+def test_labels_are_counted_by_head_and_value() -> None:
+    assert np.array_equal(count_labels(HEADS, LABELS, (4, 4)), COUNTS)
+
+
+@pytest.mark.parametrize("weigh", [balanced_weights, effective_weights])
+def test_the_labels_of_a_head_weigh_1_on_average(weigh: Weigh) -> None:
+    weights = weigh(COUNTS)
+    assert (weights * COUNTS).sum(axis=1) == pytest.approx(COUNTS.sum(axis=1))
+    assert (weights[COUNTS == 0] == 1).all()
+    assert (weights[[0, 1], [1, 3]] > weights[[0, 1], [0, 0]]).all(), "the rarer value weighs more"
+
+
 def test_every_value_of_a_head_weighs_the_same() -> None:
-    weights = class_weights(HEADS, LABELS)
     # Head 0: 5 labels, 2 values that occur, 4 of one and 1 of the other. Head 1: 3 labels, 2 and 1.
-    expected = [[5 / 8, 3 / 4], [5 / 8, 3 / 4], [5 / 8, 3 / 2], [5 / 2, 1], [1, 1], [5 / 8, 1]]
-    assert np.allclose(weights, expected)
-    known = LABELS >= 0
-    for head in range(3):
-        assert weights[known & (head == HEADS)].mean() == pytest.approx(1)
+    weights = balanced_weights(COUNTS)
+    assert weights[0].tolist() == [5 / 8, 5 / 2, 1, 1]
+    assert weights[1].tolist() == [3 / 4, 1, 1, 3 / 2]
+
+
+def test_effective_numbers_are_those_of_the_paper() -> None:
+    weights = effective_weights(COUNTS)
+    beta = 4 / 5  # of head 0, which has 5 labels
+    numbers = [(1 - beta**num_labels) / (1 - beta) for num_labels in (4, 1)]
+    assert weights[0, 1] / weights[0, 0] == pytest.approx(numbers[0] / numbers[1])
+
+
+def test_every_head_weighs_the_same() -> None:
+    weights = head_weights(COUNTS)
+    assert weights[:3] * COUNTS.sum(axis=1)[:3] == pytest.approx([10 / 3] * 3)
+    assert weights[3] == 1
+
+
+def test_priors_are_shares_with_one_label_added() -> None:
+    is_value = np.array([[True, True, True, False]] * 3 + [[False] * 4])
+    shares = np.exp(log_priors(np.where(is_value, COUNTS, 0), is_value))
+    assert shares[0].tolist() == pytest.approx([5 / 8, 2 / 8, 1 / 8, 1])
+    assert (log_priors(COUNTS, is_value)[~is_value] == 0).all()
 
 
 def test_a_product_is_repeated_for_its_rarest_value() -> None:
@@ -27,10 +70,12 @@ def test_a_product_is_repeated_for_its_rarest_value() -> None:
     assert factors == pytest.approx([1, 1, np.sqrt(0.5 * 3), np.sqrt(0.5 * 5), 1, 1])
 
 
-@pytest.mark.parametrize("function", [class_weights, lambda *codes: repeat_factors(*codes, 0.5)])
-def test_without_labels_nothing_is_weighed(function) -> None:
-    assert (function(HEADS, np.full_like(LABELS, -1)) == 1).all()
-    assert function(HEADS[:0], LABELS[:0]).shape[0] == 0
+def test_without_labels_nothing_is_weighed() -> None:
+    none = np.zeros((3, 2), dtype=int)
+    for weights in (balanced_weights(none), effective_weights(none), head_weights(none)):
+        assert (weights == 1).all()
+    assert (repeat_factors(HEADS, np.full_like(LABELS, -1), 0.5) == 1).all()
+    assert repeat_factors(HEADS[:0], LABELS[:0], 0.5).shape == (0,)
 
 
 def test_an_epoch_shows_a_row_as_often_as_its_factor_says() -> None:

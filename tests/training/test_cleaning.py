@@ -77,25 +77,6 @@ def test_weighing_leaves_the_labels(make_recipe: MakeRecipe) -> None:
     assert cleaning.mean_weight == pytest.approx((1 / 3 + 2 / 3 + 2 / 3 + 1 + 1 + 1 + 1 / 2) / 7)
 
 
-def test_weights_multiply(make_recipe: MakeRecipe) -> None:
-    weigh = {"neighbours": "weigh", "num_neighbours": 2}
-    balanced = {**SCHEDULE, "loss": {"class_weights": "balanced"}}
-    neighbours, _ = cleaned(make_recipe, clean=weigh)
-    classes, _ = cleaned(make_recipe, training=balanced)
-    both, _ = cleaned(make_recipe, clean=weigh, training=balanced)
-    assert neighbours.weights is not None
-    assert classes.weights is not None
-    assert both.weights is not None
-    # Fit has the value 0 once and 1 three times in training, neck 0 twice and 1 once.
-    assert classes.weights[:4].tolist() == [
-        pytest.approx([2, 3 / 4]),
-        pytest.approx([2 / 3, 3 / 4]),
-        pytest.approx([2 / 3, 1]),
-        pytest.approx([2 / 3, 3 / 2]),
-    ]
-    assert torch.allclose(both.weights, neighbours.weights * classes.weights)
-
-
 def test_upsampling_repeats_training_products(make_recipe: MakeRecipe) -> None:
     examples, cleaning = cleaned(make_recipe, clean={"upsample": 1.0})
     assert examples.factors == pytest.approx(np.sqrt([4, 3 / 2, 4 / 3, 3]))
@@ -148,8 +129,10 @@ def test_with_all_on_it_still_goes_on_to_the_same_weights(
     assert all(torch.equal(expected[name], got[name]) for name in expected)
     assert sorted(path.name for path in (broken / "training").iterdir()) == [
         "cleaning.json",
+        "heads.csv",
         "log.csv",
         "log.jsonl",
+        "steps.jsonl",
     ]
 
 

@@ -1,62 +1,224 @@
-"""The loss: weights and focus do what their formulas say, and nothing where they are off."""
+"""The loss: each option does what its formula says, and nothing where it is off."""
 
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional
 
-from facetry.training.loss import known_loss
+from facetry.taxonomy import Taxonomy
+from facetry.training.config import LossConfig
+from facetry.training.loss import Criterion
 
-# Two products, two slots, three values; the second slot has two values only.
+# Two categories: the first has no second slot. Heads have one, two and three values.
+TAXONOMY = Taxonomy.of({"Bags": {"shape": ["f"]}, "Tops": {"fit": ["d", "e"], "neck": ["a", "b", "c"]}})
+CATEGORIES = torch.tensor([1, 1, 0, -1])
+LABELS = torch.tensor([[0, -1], [1, 2], [0, -1], [-1, -1]])
+INF = math.inf
 LOGITS = torch.tensor(
-    [[[2.0, 0.0, 1.0], [1.0, 0.0, -math.inf]], [[0.0, 0.0, 0.0], [0.5, 3.0, -math.inf]]]
+    [
+        [[1.0, 0.0, -INF], [2.0, 0.0, 1.0]],
+        [[0.5, 3.0, -INF], [0.0, 0.0, 0.0]],
+        [[4.0, -INF, -INF], [-INF] * 3],
+        [[-INF] * 3, [-INF] * 3],
+    ]
 )
-LABELS = torch.tensor([[0, -1], [2, 1]])
-WEIGHTS = torch.tensor([[2.0, 9.0], [0.5, 1.0]])
+KNOWN = [(0, 0), (1, 0), (1, 1), (2, 0)]
+
+# Training rows: fit has 3 labels (2, 1), neck has 2 (2), shape has 1.
+TRAIN_CATEGORIES = torch.tensor([1, 1, 1, 0, 1])
+TRAIN_LABELS = torch.tensor([[0, 0], [0, -1], [1, 0], [0, -1], [-1, -1]])
+
+ALL_ON = {
+    "average": "head",
+    "class_weights": "effective",
+    "focal_gamma": 1.5,
+    "label_smoothing": 0.1,
+    "logit_adjustment": 1.0,
+}
 
 
-def own_losses() -> list[float]:
-    """Minus the logarithm of each known label's probability, by hand."""
-    first = -math.log(math.exp(2) / (math.exp(2) + 1 + math.exp(1)))
-    third = -math.log(math.exp(3) / (math.exp(0.5) + math.exp(3)))
-    return [first, math.log(3), third]
+def make(**config: object) -> Criterion:
+    return Criterion.of(LossConfig.model_validate(config), TAXONOMY, TRAIN_LABELS, TRAIN_CATEGORIES)
 
 
-def test_off_it_is_the_plain_mean_to_the_bit() -> None:
-    known = LABELS >= 0
-    expected = functional.cross_entropy(LOGITS[known], LABELS[known])
-    assert torch.equal(known_loss(LOGITS, LABELS), expected)
+def losses(logits: Tensor = LOGITS) -> Tensor:
+    """Cross-entropy of each known label, in the order of KNOWN."""
+    rows, slots = zip(*KNOWN, strict=True)
+    return functional.cross_entropy(logits[rows, slots], LABELS[rows, slots], reduction="none")
 
 
-def test_weights_make_a_weighted_mean_over_known_labels() -> None:
-    first, second, third = own_losses()
-    expected = (2 * first + 0.5 * second + 1 * third) / 3.5
-    assert known_loss(LOGITS, LABELS, WEIGHTS).item() == pytest.approx(expected)
-    assert known_loss(LOGITS, LABELS, 7 * WEIGHTS).item() == pytest.approx(expected)
+def loss_of(criterion: Criterion, weights: Tensor | None = None, logits: Tensor = LOGITS) -> float:
+    return criterion(logits, criterion.targets(LABELS, CATEGORIES, weights), CATEGORIES).item()
+
+
+def test_off_it_is_the_sum_of_the_known_labels_cross_entropies() -> None:
+    criterion = make()
+    assert loss_of(criterion) == pytest.approx(losses().sum().item())
+    targets = criterion.targets(LABELS, CATEGORIES)
+    expected = torch.zeros(4, 2, 3)
+    for row, slot in KNOWN:
+        expected[row, slot, LABELS[row, slot]] = 1
+    assert torch.equal(targets, expected)
+    assert targets.dtype == torch.float32
+
+
+def test_each_labels_loss_is_known() -> None:
+    criterion = make()
+    each = criterion.by_label(LOGITS, criterion.targets(LABELS, CATEGORIES), CATEGORIES)
+    assert [each[place].item() for place in KNOWN] == pytest.approx(losses().tolist())
+    assert each.sum().item() == pytest.approx(losses().sum().item())
+
+
+def test_weights_multiply() -> None:
+    weights = torch.tensor([[2.0, 9.0], [0.5, 1.0], [3.0, 1.0], [1.0, 1.0]])
+    expected = (torch.tensor([2.0, 0.5, 1.0, 3.0]) * losses()).sum().item()
+    assert loss_of(make(), weights) == pytest.approx(expected)
+    both = make(average="head").targets(LABELS, CATEGORIES, weights)
+    alone = make(average="head").targets(LABELS, CATEGORIES)
+    assert torch.equal(both, alone * weights[..., None])
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        # 6 labels in 3 heads: fit has 3, neck 2, shape 1.
+        ({"average": "head"}, [2 / 3, 2 / 3, 1, 2]),
+        # Fit has 2 of one value and 1 of the other; neck has no label of the value here.
+        ({"class_weights": "balanced"}, [3 / 4, 3 / 2, 1, 1]),
+        ({"class_weights": "balanced", "average": "head"}, [1 / 2, 1, 1, 2]),
+        # b = 2/3, effective numbers 5/3 and 1: weights 3/5 and 1, scaled to a mean of 1.
+        ({"class_weights": "effective"}, [9 / 11, 15 / 11, 1, 1]),
+    ],
+)
+def test_labels_weigh_what_their_head_and_value_say(
+    config: dict[str, object], expected: Sequence[float]
+) -> None:
+    mass = make(**config).targets(LABELS, CATEGORIES).sum(dim=-1)
+    assert [mass[place].item() for place in KNOWN] == pytest.approx(expected)
+    assert mass.sum().item() == pytest.approx(sum(expected))
+
+
+@pytest.mark.parametrize("config", [{"average": "head"}, {"class_weights": "balanced"}, ALL_ON])
+def test_training_labels_weigh_1_on_average(config: dict[str, object]) -> None:
+    targets = make(**config).targets(TRAIN_LABELS, TRAIN_CATEGORIES)
+    assert targets.sum().item() == pytest.approx(6)
+
+
+def test_smoothing_spreads_over_the_heads_own_values() -> None:
+    targets = make(label_smoothing=0.3).targets(LABELS, CATEGORIES)
+    assert targets[0, 0].tolist() == pytest.approx([0.85, 0.15, 0])
+    assert targets[1, 1].tolist() == pytest.approx([0.1, 0.1, 0.8])
+    assert targets[2, 0].tolist() == pytest.approx([1, 0, 0]), "one value cannot be less sure"
+    assert not targets[[0, 2, 3], [1, 1, 0]].any()
+    reference = functional.cross_entropy(LOGITS[1, 1], LABELS[1, 1], label_smoothing=0.3)
+    each = make(label_smoothing=0.3).by_label(LOGITS, targets, CATEGORIES)
+    assert each[1, 1].item() == pytest.approx(reference.item())
 
 
 @pytest.mark.parametrize("gamma", [0.5, 2.0])
 def test_focus_lowers_what_is_answered_surely(gamma: float) -> None:
-    focused = [(1 - math.exp(-each)) ** gamma * each for each in own_losses()]
-    assert known_loss(LOGITS, LABELS, focal_gamma=gamma).item() == pytest.approx(sum(focused) / 3)
-    expected = (2 * focused[0] + 0.5 * focused[1] + focused[2]) / 3.5
-    assert known_loss(LOGITS, LABELS, WEIGHTS, focal_gamma=gamma).item() == pytest.approx(expected)
+    plain = losses()
+    focused = ((1 - torch.exp(-plain)) ** gamma * plain).sum().item()
+    assert loss_of(make(focal_gamma=gamma)) == pytest.approx(focused)
+
+
+def test_focus_on_a_spread_target_is_a_sum_over_values() -> None:
+    criterion = make(focal_gamma=2.0)
+    targets = torch.zeros(4, 2, 3)
+    targets[1, 1] = torch.tensor([0.5, 0.25, 0.25])
+    chances = LOGITS[1, 1].softmax(dim=-1)
+    expected = -(targets[1, 1] * (1 - chances) ** 2 * chances.log()).sum().item()
+    assert criterion(LOGITS, targets, CATEGORIES).item() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("gamma", [0.3, 1.0, 5.0])
-@pytest.mark.parametrize("values", [1, 2], ids=["a head with one value", "certain"])
-def test_focus_has_a_slope_where_nothing_is_in_doubt(gamma: float, values: int) -> None:
-    logits = torch.tensor([[[90.0, -90.0][:values]]], requires_grad=True)
-    known_loss(logits, torch.tensor([[0]]), focal_gamma=gamma).backward()
+def test_focus_has_a_slope_where_nothing_is_in_doubt(gamma: float) -> None:
+    logits = torch.where(LOGITS.isinf(), LOGITS, 90 * LOGITS).requires_grad_()
+    criterion = make(focal_gamma=gamma)
+    criterion(logits, criterion.targets(LABELS, CATEGORIES), CATEGORIES).backward()
     assert logits.grad is not None
     assert logits.grad.isfinite().all()
 
 
-def test_without_a_known_label_there_is_no_loss_and_no_gradient() -> None:
-    logits = LOGITS.clone().requires_grad_()
-    loss = known_loss(logits, torch.full_like(LABELS, -1), WEIGHTS, focal_gamma=2.0)
-    loss.backward()
-    assert loss.item() == 0
-    assert logits.grad is not None
-    assert not logits.grad.any()
+def test_adjustment_adds_the_values_shares_to_their_logits() -> None:
+    # Fit: 2 + 1 and 1 + 1 labels of 5; neck: 2 + 1, 1 and 1 of 5.
+    shifted = LOGITS.clone()
+    shifted[[0, 1], 0, :2] += 0.7 * torch.tensor([3 / 5, 2 / 5]).log()
+    shifted[[0, 1], 1] += 0.7 * torch.tensor([3 / 5, 1 / 5, 1 / 5]).log()
+    assert loss_of(make(logit_adjustment=0.7)) == pytest.approx(losses(shifted).sum().item())
+
+
+@pytest.mark.parametrize("config", [{}, ALL_ON], ids=["plain", "all on"])
+class TestWhereNothingIsToBeLearned:
+    def test_there_is_no_loss_and_no_gradient(self, config: dict[str, object]) -> None:
+        logits = LOGITS.clone().requires_grad_()
+        criterion = make(**config)
+        targets = criterion.targets(torch.full_like(LABELS, -1), CATEGORIES)
+        loss = criterion(logits, targets, CATEGORIES)
+        loss.backward()
+        assert targets.sum() == 0
+        assert loss.item() == 0
+        assert torch.equal(logits.grad, torch.zeros_like(logits))
+
+    def test_unknown_labels_have_no_gradient_and_the_others_have(
+        self, config: dict[str, object]
+    ) -> None:
+        logits = LOGITS.clone().requires_grad_()
+        criterion = make(**config)
+        criterion(logits, criterion.targets(LABELS, CATEGORIES), CATEGORIES).backward()
+        assert logits.grad.isfinite().all()
+        is_moved = (logits.grad != 0).any(dim=-1)
+        assert is_moved.tolist() == [[True, False], [True, True], [False, False], [False, False]]
+
+    def test_a_label_of_an_unknown_category_or_slot_counts_for_nothing(
+        self, config: dict[str, object]
+    ) -> None:
+        criterion = make(**config)
+        targets = criterion.targets(torch.zeros(2, 2, dtype=torch.int64), torch.tensor([-1, 0]))
+        assert not targets[0].any()
+        assert not targets[1, 1].any()
+        assert targets[1, 0].sum() > 0
+
+    def test_nor_is_an_empty_batch_anything(self, config: dict[str, object]) -> None:
+        criterion = make(**config)
+        targets = criterion.targets(LABELS[:0], CATEGORIES[:0])
+        assert criterion(LOGITS[:0], targets, CATEGORIES[:0]).item() == 0
+
+
+@pytest.mark.parametrize("config", [{}, ALL_ON], ids=["plain", "all on"])
+def test_parts_add_up_to_the_whole(config: dict[str, object]) -> None:
+    criterion = make(**config)
+    parts = [slice(0, 1), slice(1, 4)]
+    whole = loss_of(criterion)
+    total = sum(
+        criterion(LOGITS[part], criterion.targets(LABELS[part], CATEGORIES[part]), CATEGORIES[part])
+        for part in parts
+    )
+    assert float(total) == pytest.approx(whole)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_summed_in_single_precision(dtype: torch.dtype) -> None:
+    rounded = LOGITS.to(dtype)
+    loss = loss_of(make(), logits=rounded)
+    assert loss == pytest.approx(losses(rounded.float()).sum().item(), rel=1e-6)
+    criterion = make()
+    assert criterion(rounded, criterion.targets(LABELS, CATEGORIES), CATEGORIES).dtype == torch.float32
+
+
+@pytest.mark.parametrize("fault", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_is_not_hidden(fault: float) -> None:
+    logits = LOGITS.clone()
+    logits[0, 0, 0] = fault  # the logit of a label to learn
+    assert not math.isfinite(loss_of(make(), logits=logits))
+
+
+@pytest.mark.parametrize("option", ALL_ON)
+def test_every_option_has_an_effect(option: str) -> None:
+    plain = make()
+    other = make(**{option: ALL_ON[option]})
+    means = [loss_of(each) / each.targets(LABELS, CATEGORIES).sum().item() for each in (plain, other)]
+    assert abs(means[0] - means[1]) > 1e-3

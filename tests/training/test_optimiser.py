@@ -1,16 +1,23 @@
-"""Two groups, one schedule."""
+"""Groups by rate, and schedules that are functions of the step."""
+
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from facetry.models.backbones import build_backbone
+from facetry.errors import BackboneError
+from facetry.models.backbones import Backbone, build_backbone
+from facetry.models.blocks import freeze_blocks
+from facetry.models.checkpoint import build_classifier
 from facetry.models.classifier import Classifier
-from facetry.models.config import BackboneConfig, HeadsConfig, ImageConfig
+from facetry.models.config import BackboneConfig, HeadsConfig, ImageConfig, TextConfig
 from facetry.models.device import compute_dtype
 from facetry.models.heads import Heads
+from facetry.models.lora import add_lora
+from facetry.product import Preprocess
 from facetry.taxonomy import Taxonomy
-from facetry.training.config import TrainingConfig
+from facetry.training.config import LoraConfig, TrainingConfig
 from facetry.training.optimiser import build_optimiser, rate_factor, set_rates
 
 TAXONOMY = Taxonomy.of({"Sarees": {"border": ["zari", "solid"]}})
@@ -39,6 +46,107 @@ def test_heads_alone_are_one_group(classifier: Classifier) -> None:
     assert group["lr"] == 3e-4
 
 
+@pytest.mark.parametrize("layer_decay", [1.0, 0.5])
+def test_a_text_encoder_learns_at_the_backbones_full_rate(layer_decay: float) -> None:
+    backbone = BackboneConfig(name="nano_vit", weights="none")
+    joining = build_classifier(
+        TAXONOMY, backbone, HeadsConfig(hidden_dim=8), ImageConfig(), text=TextConfig(fusion="gate")
+    )
+    config = TrainingConfig(backbone_lr=1e-5, heads_lr=5e-5, layer_decay=layer_decay)
+    groups = build_optimiser(joining, config).param_groups
+    assert (groups[0]["lr"], groups[-1]["lr"]) == (1e-5, 5e-5)
+    assert joining.text_tower is not None
+    readers = {id(each) for each in joining.text_tower.parameters()}
+    assert readers <= {id(each) for each in groups[0]["params"]}
+    above = {"heads", "neck"}
+    assert {name.partition(".")[0] for name in names_of(joining, groups[-1])} == above
+    assert sum(len(group["params"]) for group in groups) == len(list(joining.parameters()))
+
+
+NUM_BLOCKS = 5  # of the small ConvNeXt
+
+
+def fresh(name: str = "nano_convnext") -> Classifier:
+    tower = build_backbone(BackboneConfig(name=name, weights="none"), ImageConfig())
+    return Classifier(tower, Heads(TAXONOMY, tower.feature_size, HeadsConfig(hidden_dim=8)))
+
+
+def names_of(classifier: Classifier, group: dict[str, Any]) -> set[str]:
+    own = {id(parameter) for parameter in group["params"]}
+    return {name for name, each in classifier.named_parameters() if id(each) in own}
+
+
+def test_lower_blocks_learn_slower_and_equal_rates_share_a_group(classifier: Classifier) -> None:
+    config = TrainingConfig(backbone_lr=1e-3, heads_lr=7e-3, layer_decay=0.5)
+    groups = build_optimiser(classifier, config).param_groups
+    rates = [group["lr"] for group in groups]
+    assert rates == pytest.approx([1e-3 * 0.5**depth for depth in range(NUM_BLOCKS + 1)] + [7e-3])
+    assert {group["weight_decay"] for group in groups} == {config.weight_decay}
+    top, *_, stem, heads = (names_of(classifier, group) for group in groups)
+    # The last block and what follows it have no block above them.
+    assert {name.removeprefix("backbone.tower.").partition(".")[0] for name in top} == {"stages", "head"}
+    assert all(name.startswith("backbone.tower.stem.") for name in stem)
+    assert all(name.startswith("heads.") for name in heads)
+    assert sum(len(group["params"]) for group in groups) == len(list(classifier.parameters()))
+
+
+def test_layer_decay_changes_how_far_weights_move() -> None:
+    moves = []
+    for layer_decay in (1.0, 0.5):
+        torch.manual_seed(0)
+        classifier = fresh()
+        before = {name: each.clone() for name, each in classifier.backbone.tower.state_dict().items()}
+        optimiser = build_optimiser(
+            classifier, TrainingConfig(backbone_lr=1e-3, layer_decay=layer_decay, weight_decay=0)
+        )
+        random = torch.Generator().manual_seed(0)
+        photos = torch.randint(0, 256, (2, 3, 64, 64), generator=random, dtype=torch.uint8)
+        classifier.backbone(photos).square().sum().backward()
+        optimiser.step()
+        after = classifier.backbone.tower.state_dict()
+        moves.append({name: (after[name] - before[name]).abs().max().item() for name in before})
+    assert moves[1]["stem.0.weight"] == pytest.approx(
+        moves[0]["stem.0.weight"] / 2**NUM_BLOCKS, rel=0.01
+    )
+    assert moves[1]["head.norm.weight"] == pytest.approx(moves[0]["head.norm.weight"], rel=0.01)
+
+
+@pytest.mark.parametrize("layer_decay", [1.0, 0.8])
+def test_what_does_not_learn_is_left_out(layer_decay: float) -> None:
+    classifier = fresh()
+    freeze_blocks(classifier.backbone, NUM_BLOCKS)
+    groups = build_optimiser(classifier, TrainingConfig(layer_decay=layer_decay)).param_groups
+    tail = {"backbone.tower.head.norm.weight", "backbone.tower.head.norm.bias"}
+    assert [names_of(classifier, group) for group in groups[:-1]] == [tail]
+
+
+def test_a_backbone_of_which_nothing_learns_keeps_its_group() -> None:
+    classifier = fresh("nano_seresnext")
+    freeze_blocks(classifier.backbone, 4)
+    backbone, heads = build_optimiser(classifier, TrainingConfig()).param_groups
+    assert backbone["params"] == []
+    assert len(heads["params"]) == len(list(classifier.heads.parameters()))
+
+
+def test_with_lora_its_matrices_and_the_heads_learn() -> None:
+    classifier = fresh("nano_vit")
+    add_lora(classifier.backbone, LoraConfig(rank=2))
+    config = TrainingConfig(backbone_lr=1e-3, layer_decay=0.5)
+    *towers, heads = build_optimiser(classifier, config).param_groups
+    assert [group["lr"] for group in towers] == pytest.approx([1e-3, 5e-4, 2.5e-4, 1.25e-4])
+    assert all("lora_" in name for group in towers for name in names_of(classifier, group))
+    assert len(heads["params"]) == len(list(classifier.heads.parameters()))
+
+
+def test_layer_decay_of_a_tower_without_blocks_is_an_error() -> None:
+    tower = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 4))
+    backbone = Backbone(tower, Preprocess(size_px=8, mean=(0, 0, 0), std=(1, 1, 1)), 4)
+    classifier = Classifier(backbone, Heads(TAXONOMY, 4, HeadsConfig(hidden_dim=8)))
+    assert len(build_optimiser(classifier, TrainingConfig()).param_groups) == 2
+    with pytest.raises(BackboneError, match="Sequential"):
+        build_optimiser(classifier, TrainingConfig(layer_decay=0.9))
+
+
 @pytest.mark.parametrize("milestones", [(4, 6, 10), (1,), (2, 2), ()])
 @pytest.mark.parametrize("steps_per_epoch", [1, 3])
 def test_schedule_is_multistep_by_epoch(milestones: tuple[int, ...], steps_per_epoch: int) -> None:
@@ -57,6 +165,31 @@ def test_warmup_rises_to_the_full_rate() -> None:
     config = TrainingConfig(warmup_epochs=0.5, milestones=())
     factors = [rate_factor(config, step, steps_per_epoch=8) for step in range(6)]
     assert factors == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+
+
+def test_the_cosine_falls_to_nothing() -> None:
+    config = TrainingConfig(schedule="cosine", epochs=5, milestones=(1,))
+    factors = [rate_factor(config, step, steps_per_epoch=20) for step in range(101)]
+    assert factors[0] == 1
+    assert factors[50] == pytest.approx(0.5)
+    assert 0 < factors[99] < 0.001
+    assert factors[100] == pytest.approx(0)
+    assert factors == sorted(factors, reverse=True)
+
+
+def test_the_cosine_begins_where_warmup_ends() -> None:
+    config = TrainingConfig(schedule="cosine", epochs=4, warmup_epochs=1)
+    factors = [rate_factor(config, step, steps_per_epoch=10) for step in range(41)]
+    assert factors[:11] == pytest.approx([each / 10 for each in range(1, 11)] + [1])
+    assert factors[25] == pytest.approx(0.5)
+    assert factors[40] == pytest.approx(0)
+
+
+@pytest.mark.parametrize("schedule", ["steps", "cosine"])
+def test_warmup_may_be_longer_than_training(schedule: str) -> None:
+    config = TrainingConfig(schedule=schedule, epochs=2, warmup_epochs=4, milestones=())
+    factors = [rate_factor(config, step, steps_per_epoch=5) for step in range(10)]
+    assert factors == pytest.approx([each / 20 for each in range(1, 11)])
 
 
 def test_rates_scale_from_where_they_began(classifier: Classifier) -> None:

@@ -1,10 +1,6 @@
 """Training: it learns, it repeats itself, it goes on where it stopped, it fails without losing work."""
 
 import json
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,10 +15,10 @@ from facetry.catalogue.split import Split
 from facetry.errors import NonFiniteLoss, TrainingError
 from facetry.files import sha256
 from facetry.models.classifier import Classifier
-from facetry.recipe import ClassifierRecipe, dump_recipe
+from facetry.recipe import ClassifierRecipe
+from facetry.training import checkpoints
 from facetry.training import fit as fit_module
 from facetry.training.data import epoch_order, in_batches, line_up, useful_rows
-from facetry.training.state import STATE
 
 MakeRecipe = Callable[..., ClassifierRecipe]
 WEIGHTS = "weights.safetensors"
@@ -78,7 +74,8 @@ def test_the_same_recipe_gives_the_same_files(
 ) -> None:
     again = train(tiny_recipe, catalogue, tmp_path / "again")
     names = [path.relative_to(tiny_model) for path in tiny_model.rglob("*") if path.is_file()]
-    timed = {Path("training/log.csv"), Path("training/log.jsonl"), Path("checksums.json")}
+    logs = {Path("training") / name for name in ("log.csv", "log.jsonl", "steps.jsonl")}
+    timed = {*logs, Path("checksums.json")}
     for name in set(names) - timed:
         assert sha256(again / name) == sha256(tiny_model / name), name
 
@@ -104,31 +101,8 @@ def test_interrupted_it_goes_on_to_the_same_weights(
     broken = train(recipe, catalogue, tmp_path / "broken")
     expected, got = load_file(unbroken / WEIGHTS), load_file(broken / WEIGHTS)
     assert all(torch.equal(expected[name], got[name]) for name in expected)
-    assert not (broken / "training" / STATE).exists()
+    assert not (broken / "training" / checkpoints.FOLDER).exists()
     assert not (tmp_path / "broken.partial").exists()
-
-
-@pytest.mark.slow
-def test_killed_it_goes_on_to_the_same_weights(
-    drawn: Path, make_recipe: MakeRecipe, tmp_path: Path
-) -> None:
-    recipe = make_recipe(training={**SCHEDULE, "epochs": 30})
-    (tmp_path / "recipe.yaml").write_text(dump_recipe(recipe))
-    code = (
-        "import torch; torch.set_num_threads(2); from facetry.build import train;"
-        "from facetry.catalogue.catalogue import open_catalogue; from facetry.recipe import load_recipe;"
-        f"train(load_recipe('recipe.yaml'), open_catalogue({str(drawn)!r}), 'killed')"
-    )
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path)
-    state = tmp_path / "killed.partial" / "training" / STATE
-    while not state.exists() and process.poll() is None:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    catalogue = open_catalogue(drawn)
-    killed = train(recipe, catalogue, tmp_path / "killed")
-    unbroken = train(recipe, catalogue, tmp_path / "unbroken")
-    assert sha256(killed / WEIGHTS) == sha256(unbroken / WEIGHTS)
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(
@@ -137,24 +111,16 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(
     good = make_recipe(training={**SCHEDULE, "epochs": 3})
     with pytest.raises(KeyboardInterrupt):
         train(good, catalogue, tmp_path / "model", reporter=StopAfter(80))
-    state = tmp_path / "model.partial" / "training" / STATE
-    content = torch.load(state, weights_only=True)
+    folder = tmp_path / "model.partial" / "training" / checkpoints.FOLDER
+    newest, *_ = checkpoints.states(folder)
+    content = checkpoints.read_checkpoint(newest)
     content["model"]["backbone.tower.head.norm.weight"].fill_(torch.nan)
-    torch.save(content, state)
-    before = sha256(state)
+    newest.unlink()
+    spoilt = folder / checkpoints.write_checkpoint(folder, "step", content["num_steps"], content)
     with pytest.raises(NonFiniteLoss, match=r"loss is nan at epoch \d, step 1 \(products \d"):
         train(good, catalogue, tmp_path / "model")
-    assert sha256(state) == before
-
-
-def test_a_damaged_checkpoint_is_named(
-    catalogue: Catalogue, tiny_recipe: ClassifierRecipe, tmp_path: Path
-) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        train(tiny_recipe, catalogue, tmp_path / "model", reporter=StopAfter(80))
-    (tmp_path / "model.partial" / "training" / STATE).write_bytes(b"rubbish")
-    with pytest.raises(TrainingError, match=STATE):
-        train(tiny_recipe, catalogue, tmp_path / "model")
+    assert checkpoints.states(folder)[0] == spoilt
+    assert checkpoints.is_whole(spoilt)
 
 
 def test_nothing_to_train_on(drawn: Path, make_recipe: MakeRecipe, tmp_path: Path) -> None:

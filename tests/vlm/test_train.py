@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from facetry.build import SPLIT, load, train
+from facetry.build import load, train
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split import make_split, read_split
 from facetry.errors import BackboneError, TrainingError
 from facetry.evaluation.evaluate import predict
 from facetry.files import sha256, write_text
+from facetry.job import SPLIT
 from facetry.product import Product
 from facetry.progress import SILENT
 from facetry.vlm.folder import load_vlm
@@ -128,6 +129,12 @@ class Stopping:
         yield advance
 
 
+def epochs_logged(model: Path) -> list[tuple[int, int, float]]:
+    rows = [json.loads(line) for line in (model / "training" / "log.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2]
+    return [(row["step"], row["loss"], row["model_lr"]) for row in rows]
+
+
 @pytest.mark.parametrize("rank", [4, 0])
 def test_stopped_it_goes_on_as_if_it_had_not(rank: int, twenty: Catalogue, tmp_path: Path) -> None:
     recipe = make_recipe(training={**QUICK, "rank": rank}, split={"validation": 0.3, "test": 0})
@@ -138,6 +145,7 @@ def test_stopped_it_goes_on_as_if_it_had_not(rank: int, twenty: Catalogue, tmp_p
     assert "Going on after epoch 1 of 2." in stopping.said
     train(recipe, twenty, tmp_path / "whole")
     assert checksums(tmp_path / "stopped") == checksums(tmp_path / "whole")
+    assert epochs_logged(tmp_path / "stopped") == epochs_logged(tmp_path / "whole")
     assert not (tmp_path / "whole" / "training" / "state.pt").exists()
     has_adapter = (tmp_path / "whole" / "adapter").exists()
     assert has_adapter == (rank > 0)

@@ -46,7 +46,7 @@ def make_backbone(config: AuditConfig) -> "Backbone":
 
 
 def _open_model(folder: Path, changes: tuple[str, ...]) -> Path:
-    from facetry.models.checkpoint import open_folder
+    from facetry.models.folder import open_folder, read_classifier_recipe
 
     if changes:
         raise AuditError(
@@ -54,7 +54,7 @@ def _open_model(folder: Path, changes: tuple[str, ...]) -> Path:
             hint="Leave --set out, or name a recipe with --features.",
         )
     kind = open_folder(folder)
-    if kind != "classifier":
+    if read_classifier_recipe(folder) is None:
         members = sorted(each.name for each in (folder / "members").glob("*"))
         raise AuditError(
             f"{str(folder)!r} holds a predictor of the kind {kind!r}, which has no backbone of its own.",

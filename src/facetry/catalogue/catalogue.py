@@ -155,10 +155,13 @@ class Catalogue:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of ids, categories and labels: tells whether two catalogues teach the same."""
+        """A hash of ids, categories, texts and labels: tells whether two catalogues teach the same."""
         digest = hashlib.sha256(self.taxonomy.to_json().encode())
         for part in self.table.select(pl.col("id").cast(pl.String)).iter_slices(_NUM_HASHED):
             digest.update("".join(f"{each}\n" for each in part["id"]).encode())
+        if self.layout.text:
+            for part in self.table.select("text").iter_slices(_NUM_HASHED):
+                digest.update(repr(part["text"].to_list()).encode())
         digest.update(np.ascontiguousarray(self.labels).tobytes() + self.category_codes.tobytes())
         return digest.hexdigest()
 

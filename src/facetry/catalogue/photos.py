@@ -1,6 +1,12 @@
 """Which files hold a product's photos. No path may leave the photo folder."""
 
-from dataclasses import dataclass
+import bisect
+import glob
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from os import scandir
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from facetry.catalogue.source import CHALLENGE_PATTERN
@@ -9,41 +15,80 @@ from facetry.product import ProductId
 
 _PATTERNS = (CHALLENGE_PATTERN, *(f"{{id}}.{end}" for end in ("jpg", "jpeg", "png", "webp")))
 
+# What stands for other letters in a name, unless it is in brackets of its own.
+_WILD = re.compile(r"(?<!\[)[*?]|\[(?![*?[]\])")
+
 NAME_PHOTO_FOLDER = "Name it with --images, or images: in catalogue.yaml."
 """What to do where there is no photo folder."""
 
 
 @dataclass(frozen=True, slots=True)
 class PhotoFinder:
-    """Finds photos below `folder`, by `pattern` from the id or by the names in the photo column."""
+    """Finds photos below `folder`, by `pattern` from the id or by the names in the photo column.
+
+    A pattern with a star, as in `{id}_*.jpg` or `{id}/*.jpg`, names all files that fit it.
+    """
 
     folder: Path | None
     pattern: str = CHALLENGE_PATTERN
+    _listed: dict[str, Sequence[str]] = field(default_factory=dict, repr=False, compare=False)
 
     def find(self, product_id: ProductId | None, cell: str | None) -> tuple[tuple[Path, ...], str]:
-        """The paths of a product's photos, and a problem or "". Nothing on disk is looked at."""
+        """The paths of a product's photos, and a problem or "".
+
+        Nothing on disk is looked at, but for a pattern with a star: then each folder is listed once.
+        """
         if self.folder is None:
             return (), PhotoProblem.NO_FOLDER
         names = [name.strip() for name in (cell or "").split("|") if name.strip()]
-        if not names and product_id is not None:
-            names = [self.name(product_id)]
         if not all(_stays_below(name) for name in names):
             return (), PhotoProblem.OUTSIDE
+        if not names and product_id is not None:
+            name = self.name(product_id)
+            if not _stays_below(name):
+                return (), PhotoProblem.OUTSIDE
+            names = self._fitting(name, self.folder) if "*" in self.pattern else [name]
+            if not names:
+                return (), PhotoProblem.MISSING
         return tuple(self.folder / name for name in names), "" if names else PhotoProblem.NONE_GIVEN
 
     def name(self, product_id: ProductId) -> str:
-        """The photo's name after the pattern.
+        """The photo's name after the pattern; stars stay, and what stands for itself is in brackets.
 
         Raises:
             CatalogueError: a pattern for numbers and an id that is none.
         """
+        is_plain = "*" not in self.pattern or isinstance(product_id, int)
         try:
-            return self.pattern.format(id=product_id)
+            return self.pattern.format(id=product_id if is_plain else glob.escape(str(product_id)))
         except (ValueError, LookupError, AttributeError, TypeError) as error:
             raise CatalogueError(
                 f"The photo pattern {self.pattern!r} does not fit the id {product_id!r}: {error}.",
                 hint="Use {id}, or {id:06d} for whole numbers padded to six digits.",
             ) from error
+
+    def _fitting(self, wanted: str, folder: Path) -> list[str]:
+        """The files whose names fit, `..._2.jpg` before `..._10.jpg`."""
+        inner, _, last = wanted.rpartition("/")
+        names = self._names_in(folder, _literal(inner))
+        start = _literal(_WILD.split(last)[0])
+        found = []
+        for name in names[bisect.bisect_left(names, start) :]:
+            if not name.startswith(start):
+                break
+            if fnmatchcase(name, last):
+                found.append(f"{_literal(inner)}/{name}" if inner else name)
+        return sorted(found, key=_by_number)
+
+    def _names_in(self, folder: Path, inner: str) -> Sequence[str]:
+        """The files in a folder, sorted."""
+        if inner not in self._listed:
+            try:
+                with scandir(folder / inner) as entries:
+                    self._listed[inner] = sorted(each.name for each in entries if each.is_file())
+            except (OSError, ValueError):  # no such folder, or a name that no folder can have
+                self._listed[inner] = ()
+        return self._listed[inner]
 
 
 def guess_pattern(folder: Path | None, ids: list[ProductId]) -> str:
@@ -57,6 +102,16 @@ def guess_pattern(folder: Path | None, ids: list[ProductId]) -> str:
     fallback = CHALLENGE_PATTERN if all(isinstance(each, int) for each in ids) else "{id}.jpg"
     best = max(_PATTERNS, key=num_found)
     return best if num_found(best) else fallback
+
+
+def _literal(escaped: str) -> str:
+    """A name without the brackets that `glob.escape` puts around what stands for itself."""
+    return re.sub(r"\[([*?[])\]", r"\1", escaped)
+
+
+def _by_number(name: str) -> list[tuple[int, str]]:
+    """A key that sorts the numbers in names by size."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def _stays_below(name: str) -> bool:

@@ -9,6 +9,7 @@ found), or a `catalogue.yaml` that names everything. The last holds the fields o
     columns: {id: sku, category: type, photo: image, attributes: {color: colour, neck: neckline}}
 """
 
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ class Columns(BaseModel):
     """Which column holds what. `attributes` maps an attribute to its column.
 
     Without `attributes` the table either has the challenge's `attr_1`, `attr_2`, ... or columns
-    called like the taxonomy's attributes.
+    called like the taxonomy's attributes. Without `text` a column called `title` holds it, if there
+    is one and it holds nothing else.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,8 +46,9 @@ class Columns(BaseModel):
 class Source(BaseModel):
     """A table with what belongs to it; relative paths in a file count from that file's folder.
 
-    `photo_pattern` makes a photo's name from the product's id, as in `{id:06d}.jpg`; where a column
-    names the photos instead, several in one cell are parted by `|`. `repairs` are files with
+    `photo_pattern` makes a photo's name from the product's id, as in `{id:06d}.jpg`; with a star, as in
+    `{id}_*.jpg` or `{id}/*.jpg`, all files that fit are the product's. Where a column names the photos
+    instead, several in one cell are parted by `|`. `repairs` are files with
     corrections of labels, one or a list; see `catalogue.repairs`.
     """
 
@@ -68,6 +71,13 @@ class Source(BaseModel):
     def _names_the_id(cls, pattern: str | None) -> str | None:
         if pattern is not None and not (_differs(pattern, 1, 2) or _differs(pattern, "a", "b")):
             raise ValueError(f"{pattern!r} does not say where the id stands, as in '{{id}}.jpg'")
+        if pattern is not None and "*" in pattern.rpartition("/")[0]:
+            raise ValueError(f"{pattern!r} has a star in a folder's name; it may stand in the file's")
+        if pattern is not None and _star_mixes_ids(pattern):
+            raise ValueError(
+                f"{pattern!r} finds photos of other products, too: part the star from the id, as in "
+                "'{id}_*.jpg'"
+            )
         return pattern
 
 
@@ -77,6 +87,14 @@ def _differs(pattern: str, first: ProductId, second: ProductId) -> bool:
         return pattern.format(id=first) != pattern.format(id=second)
     except (ValueError, LookupError, AttributeError, TypeError):
         return False
+
+
+def _star_mixes_ids(pattern: str) -> bool:
+    """Whether a pattern with a star takes what is called after a longer id for its own."""
+    try:
+        return fnmatchcase(pattern.format(id=123).replace("*", "0"), pattern.format(id=12))
+    except ValueError:  # a pattern for texts
+        return fnmatchcase(pattern.format(id="ab").replace("*", "0"), pattern.format(id="a"))
 
 
 def find_source(path: Path, *, images: Path | None = None, repairs: Path | None = None) -> Source:

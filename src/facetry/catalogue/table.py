@@ -23,6 +23,7 @@ _WHOLE_FLOAT = r"^(0|-?[1-9]\d{0,14})\.0$"
 _STRAY_SPACE = r"[\s\x1c-\x1f]{2,}|[^\S ]|[\x1c-\x1f]"
 _FILL = f"^(?i:{'|'.join(sorted(NO_LABEL))})$"
 _NOTHING = pl.lit(None, pl.String)
+_TITLE = "title"
 
 ROW_NUMBER = "(row)"
 """A scanned table's column of row numbers; in brackets, lest the file has a column of that name."""
@@ -176,15 +177,25 @@ def find_layout(
             ),
         )
     attributes = _attribute_columns(names, columns, taxonomy)
+    slots = () if attributes else _slots(names)
     return Layout(
         id=actual_column(columns.id, names) or columns.id,
         category=actual_column(columns.category, names) or columns.category,
         photo=actual_column(columns.photo, names),
-        text=actual_column(columns.text, names),
-        slots=() if attributes else _slots(names),
+        text=_text_column(names, columns, [*slots, *(column for _, column in attributes)]),
+        slots=slots,
         attributes=attributes,
         named_by=named_by,
     )
+
+
+def _text_column(names: Sequence[str], columns: Columns, labels: Sequence[str]) -> str | None:
+    """The column with the text; where none is named, one called `title` that holds nothing else."""
+    if columns.text is not None:
+        return actual_column(columns.text, names)
+    found = actual_column(_TITLE, names)
+    taken = {actual_column(each, names) for each in (columns.id, columns.category, columns.photo)}
+    return None if found in taken | set(labels) else found
 
 
 def missing_columns(names: Sequence[str], columns: Columns) -> dict[str, str]:

@@ -5,25 +5,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from facetry.cli.options import CatalogueArgument, Changes, Images, Repairs
+
 if TYPE_CHECKING:
     from rich.table import Table
 
 
 def audit(
-    catalogue: Annotated[Path, typer.Argument(help="Challenge folder, table or catalogue.yaml.")],
+    catalogue: CatalogueArgument,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write; it must not exist yet.")],
-    images: Annotated[Path | None, typer.Option(help="Photo folder, if not beside the table.")] = None,
-    repairs: Annotated[
-        Path | None, typer.Option(help="Repair file: corrections of labels to apply.")
-    ] = None,
+    images: Images = None,
+    repairs: Repairs = None,
     features: Annotated[
         Path | None,
         typer.Option(help="Model folder or recipe whose backbone also looks for wrong labels."),
     ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe; may be repeated."),
-    ] = None,
+    set_: Changes = None,
     min_examples: Annotated[
         int, typer.Option(min=1, help="A value with fewer products is called rare.")
     ] = 10,

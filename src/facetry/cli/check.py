@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from facetry.cli.options import Images, Repairs
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -15,10 +17,8 @@ def check(
     catalogue: Annotated[
         Path, typer.Argument(help="Folder in the challenge's layout, table, or catalogue.yaml.")
     ],
-    images: Annotated[Path | None, typer.Option(help="Photo folder, if not beside the table.")] = None,
-    repairs: Annotated[
-        Path | None, typer.Option(help="Repair file: corrections of labels to apply.")
-    ] = None,
+    images: Images = None,
+    repairs: Repairs = None,
     taxonomy: Annotated[
         Path | None, typer.Option(help="Taxonomy file to hold the table's values against.")
     ] = None,

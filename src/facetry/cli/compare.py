@@ -5,21 +5,17 @@ from typing import Annotated
 
 import typer
 
+from facetry.cli.options import CatalogueOption, Fold, Images, OutFolder, Repairs, SplitFile
+
 
 def compare(
     recipes: Annotated[list[Path], typer.Argument(help="Recipes (YAML), or model folders.")],
-    catalogue: Annotated[
-        Path, typer.Option("--catalogue", "-c", help="Challenge folder, table or catalogue.yaml.")
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write, or to go on in.")],
-    images: Annotated[Path | None, typer.Option(help="Photo folder, if not beside the table.")] = None,
-    repairs: Annotated[
-        Path | None, typer.Option(help="Repair file: corrections of labels to apply.")
-    ] = None,
-    split: Annotated[
-        Path | None, typer.Option(help="A saved split or folds to use, as `facetry split` writes.")
-    ] = None,
-    fold: Annotated[int | None, typer.Option(min=0, help="Of saved folds, the one to test on.")] = None,
+    catalogue: CatalogueOption,
+    out: OutFolder,
+    images: Images = None,
+    repairs: Repairs = None,
+    split: SplitFile = None,
+    fold: Fold = None,
     nano: Annotated[
         bool, typer.Option("--nano", help="Rehearse: a tiny backbone of the same family in each row.")
     ] = False,

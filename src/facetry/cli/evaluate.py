@@ -5,9 +5,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from facetry.cli.options import CatalogueArgument, Images, Repairs
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from facetry.catalogue.catalogue import Catalogue
     from facetry.catalogue.split import Split
+    from facetry.evaluation.evaluate import Evaluation
+    from facetry.evaluation.robustness import Keeper
+    from facetry.predictions import Predictor
     from facetry.product import Product
 
 Part = Literal["test", "validation", "train", "all"]
@@ -15,11 +22,9 @@ Part = Literal["test", "validation", "train", "all"]
 
 def evaluate(
     model: Annotated[Path, typer.Argument(help="Model folder.")],
-    catalogue: Annotated[Path, typer.Argument(help="Challenge folder, table or catalogue.yaml.")],
-    images: Annotated[Path | None, typer.Option(help="Photo folder, if not beside the table.")] = None,
-    repairs: Annotated[
-        Path | None, typer.Option(help="Repair file: corrections of labels to apply.")
-    ] = None,
+    catalogue: CatalogueArgument,
+    images: Images = None,
+    repairs: Repairs = None,
     part: Annotated[Part, typer.Option(help="Which part of the model's split to score.")] = "test",
     split: Annotated[
         Path | None, typer.Option(help="Another split, or folds, than the model's own.")
@@ -30,6 +35,17 @@ def evaluate(
     per_head: Annotated[bool, typer.Option("--per-head", help="A row for each head.")] = False,
     report: Annotated[Path | None, typer.Option(help="Also write an HTML report here.")] = None,
     json_out: Annotated[Path | None, typer.Option("--json", help="Also write all figures here.")] = None,
+    corruptions: Annotated[
+        bool, typer.Option("--corruptions", help="Also score damaged photos: noise, blur, JPEG, ...")
+    ] = False,
+    corruption: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Only this kind of damage; may be repeated."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder for page and figures on damaged photos."),
+    ] = None,
 ) -> None:
     """Score a model by the challenge's metric on products whose labels are known."""
     import json
@@ -38,17 +54,24 @@ def evaluate(
     from facetry.catalogue.catalogue import open_catalogue
     from facetry.cli.console import make_console, make_reporter
     from facetry.cli.split import given_split
+    from facetry.errors import EvaluationError
     from facetry.evaluation.tables import scores_json, scores_table, unscored_line
     from facetry.files import write_text
+    from facetry.images.corruptions import choose_corruptions
     from facetry.reporting import evaluate_members, report_model
 
+    kinds = choose_corruptions(corruption or ()) if corruptions or corruption else ()
+    if out and not kinds:
+        raise EvaluationError("--out is for damaged photos.", hint="Add --corruptions, or leave it out.")
     predictor = load(model)
     opened = open_catalogue(catalogue, images=images, taxonomy=predictor.taxonomy, repairs=repairs)
     opened.require_sound()
     opened.require_photos()
     products = _choose(opened, model, part, given_split(split, fold, opened))
+    keeper = _claim(out, model, opened, products) if out else None
     evaluations = evaluate_members(predictor, products, reporter=make_reporter())
     result = list(evaluations.values())[-1]
+    facts = {"Model": model.name, "Catalogue": catalogue.name, "Part": part}
     console = make_console()
     if line := opened.repairs.describe():
         console.print(line)
@@ -58,8 +81,57 @@ def evaluate(
     if json_out:
         write_text(json_out, json.dumps(scores_json(result.scores), indent=1))
     if report:
-        report_model(report, model, evaluations, {"Catalogue": catalogue.name, "Part": part})
+        report_model(report, model, evaluations, facts)
         console.print(f"Report: {report}")
+    if kinds:
+        _score_damaged(predictor, result, kinds, keeper, facts)
+
+
+def _score_damaged(
+    predictor: "Predictor",
+    clean: "Evaluation",
+    kinds: "Sequence[str]",
+    keeper: "Keeper | None",
+    facts: dict[str, str],
+) -> None:
+    """Score photos with each kind of damage, and show and write what it costs."""
+    from facetry.cli.console import make_console, make_reporter
+    from facetry.evaluation.robustness import score_damaged
+    from facetry.evaluation.robustness_page import losers_table, robustness_table, write_robustness
+
+    console, products = make_console(), clean.products
+    try:
+        found = score_damaged(
+            predictor, products, kinds, clean.scores, keeper=keeper, reporter=make_reporter()
+        )
+    except KeyboardInterrupt:
+        if keeper:
+            console.print("Stopped. The same command goes on where it stopped.")
+        raise
+    console.print(robustness_table(found))
+    console.print(losers_table(found))
+    if keeper:
+        write_robustness(keeper.folder, f"Facetry: {facts['Model']}", found, products, facts)
+        console.print(f"Damaged photos: {keeper.folder}")
+
+
+def _claim(out: Path, model: Path, opened: "Catalogue", products: "list[Product]") -> "Keeper":
+    """Start the folder for scores on damaged photos, or go on with one of these very products."""
+    from hashlib import sha256
+
+    from facetry.evaluation.robustness import Keeper
+    from facetry.files import sha256 as file_sha256
+    from facetry.models.folder import CHECKSUMS
+
+    ids = "\n".join(str(product.id) for product in products)
+    images = opened.source.images
+    identity = {
+        "model": file_sha256(model / CHECKSUMS),
+        "catalogue": opened.fingerprint,
+        "photos": str(images.resolve()) if images else None,
+        "products": sha256(ids.encode()).hexdigest(),
+    }
+    return Keeper.claim(out, identity)
 
 
 def _choose(opened: "Catalogue", model: Path, part: Part, split: "Split | None") -> "list[Product]":
@@ -68,9 +140,9 @@ def _choose(opened: "Catalogue", model: Path, part: Part, split: "Split | None")
     Raises:
         CatalogueError: there are none, none has a label, or the split is of another table or has no say.
     """
-    from facetry.build import SPLIT
     from facetry.catalogue.split import read_split
     from facetry.errors import CatalogueError
+    from facetry.job import SPLIT
 
     if part == "all" and split:
         raise CatalogueError(
@@ -99,8 +171,8 @@ def _require_own(opened: "Catalogue", model: Path) -> None:
     """Refuse a table that the model was not trained on: its split means nothing there."""
     import json
 
-    from facetry.build import JOB
     from facetry.errors import CatalogueError
+    from facetry.job import JOB
 
     if not (model / JOB).is_file():
         raise CatalogueError(

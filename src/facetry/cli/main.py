@@ -22,6 +22,7 @@ from facetry.cli import (
     search,
     split,
     train,
+    tune,
 )
 from facetry.errors import FacetryError
 
@@ -41,6 +42,7 @@ for command in (
     audit.audit,
     split.split,
     train.train,
+    tune.tune,
     compare.compare,
     evaluate.evaluate,
     predict.predict,

@@ -5,12 +5,14 @@ from typing import Annotated, Literal
 
 import typer
 
+from facetry.cli.options import Images
+
 
 def predict(
     model: Annotated[Path, typer.Argument(help="Model folder.")],
     table: Annotated[Path, typer.Argument(help="Table with ids and categories, or catalogue.yaml.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")],
-    images: Annotated[Path | None, typer.Option(help="Photo folder, if not beside the table.")] = None,
+    images: Images = None,
     table_format: Annotated[
         Literal["parquet", "csv"], typer.Option("--format", help="Form of the long table.")
     ] = "parquet",

@@ -60,7 +60,7 @@ def _look(model: Path, photo: Path, category: str | None, top: int, html: Path |
 def _add(model: Path, table: Path, images: Path | None) -> None:
     from facetry.catalogue.catalogue import open_catalogue
     from facetry.cli.console import make_console, make_reporter
-    from facetry.models.checkpoint import read_taxonomy
+    from facetry.models.folder import read_taxonomy
     from facetry.search.append import append
 
     opened = open_catalogue(table, images=images, taxonomy=read_taxonomy(model))

@@ -30,7 +30,7 @@ def cards_table() -> "Table":
 
 def show_folder(console: "Console", folder: Path) -> None:
     """What a model folder holds: its recipe, its scores."""
-    from facetry.models.checkpoint import open_folder, read_recipe, read_taxonomy
+    from facetry.models.folder import open_folder, read_recipe, read_taxonomy
 
     kind = open_folder(folder)
     taxonomy = read_taxonomy(folder)

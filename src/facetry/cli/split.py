@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from facetry.cli.options import CatalogueArgument, Images
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -17,9 +19,9 @@ if TYPE_CHECKING:
 
 
 def split(
-    catalogue: Annotated[Path, typer.Argument(help="Challenge folder, table or catalogue.yaml.")],
+    catalogue: CatalogueArgument,
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write: .parquet or .csv.")],
-    images: Annotated[Path | None, typer.Option(help="Photo folder, if not beside the table.")] = None,
+    images: Images = None,
     method: Annotated[
         Literal["stratified", "random", "id_blocks"],
         typer.Option(help="All values evenly and like photos together; by chance; or by blocks of ids."),

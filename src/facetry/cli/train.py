@@ -1,53 +1,105 @@
 """`facetry train`: build a predictor from a recipe."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from facetry.cli.options import CatalogueOption, Changes, Fold, Images, Repairs, SplitFile
+
+if TYPE_CHECKING:
+    from facetry.catalogue.catalogue import Catalogue
+    from facetry.recipe import Recipe
 
 
 def train(
     recipe: Annotated[Path, typer.Argument(help="Recipe (YAML).")],
-    catalogue: Annotated[
-        Path, typer.Option("--catalogue", "-c", help="Challenge folder, table or catalogue.yaml.")
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Model folder to write.")],
-    images: Annotated[Path | None, typer.Option(help="Photo folder, if not beside the table.")] = None,
-    repairs: Annotated[
-        Path | None, typer.Option(help="Repair file: corrections of labels to apply.")
-    ] = None,
-    split: Annotated[
-        Path | None, typer.Option(help="A saved split or folds to use, as `facetry split` writes.")
-    ] = None,
-    fold: Annotated[int | None, typer.Option(min=0, help="Of saved folds, the one to test on.")] = None,
-    set_: Annotated[
+    catalogue: CatalogueOption,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Model folder to write.")] = None,
+    images: Images = None,
+    repairs: Repairs = None,
+    split: SplitFile = None,
+    fold: Fold = None,
+    set_: Changes = None,
+    track: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe; may be repeated."),
+        typer.Option(metavar="SERVICE", help="Tell wandb or trackio how it goes; may be repeated."),
+    ] = None,
+    shard: Annotated[
+        bool,
+        typer.Option(
+            "--shard",
+            help="Spread the backbone's weights over the processes (FSDP2), for a tower whose training "
+            "does not fit one device.",
+        ),
+    ] = False,
+    show_batch: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="In place of training: a sheet (.html or .png) of products as training sees them.",
+        ),
     ] = None,
 ) -> None:
-    """Train a predictor. Stopped in between, the same command goes on where it stopped."""
+    """Train a predictor. Stopped in between, the same command goes on where it stopped.
+
+    Asked to stop with SIGTERM it saves after the step at hand and ends with exit code 0. With several
+    devices: torchrun --nproc-per-node N -m facetry train ...
+    """
+    from facetry.build import Support
     from facetry.build import train as build
     from facetry.catalogue.catalogue import open_catalogue
     from facetry.cli.console import make_console, make_reporter
     from facetry.cli.show import show_metrics
     from facetry.cli.split import given_split
     from facetry.recipe import load_recipe
+    from facetry.tracking import require_service
+    from facetry.training.processes import joining
+    from facetry.training.stopping import Stopped
 
+    if (out is None) == (show_batch is None):
+        raise typer.BadParameter("name either a model folder with --out, or a file with --show-batch.")
+    services = tuple(require_service(name) for name in track or ())
     console = make_console()
     opened = open_catalogue(catalogue, images=images, repairs=repairs)
     opened.require_photos()
     if line := opened.repairs.describe():
         console.print(line)
+    loaded = load_recipe(recipe, set_ or ())
+    if show_batch:
+        _show_batch(loaded, opened, show_batch)
+        console.print(f"Sheet: {show_batch}")
+        return
+    assert out is not None
     try:
-        folder = build(
-            load_recipe(recipe, set_ or ()),
-            opened,
-            out,
-            split=given_split(split, fold, opened),
-            reporter=make_reporter(),
-        )
+        with joining(shards=shard) as processes:
+            if not processes.is_main:
+                from facetry.training.train import assist
+
+                assist(opened)
+                return
+            folder = build(
+                loaded,
+                opened,
+                out,
+                split=given_split(split, fold, opened),
+                support=Support(services=services),
+                reporter=make_reporter(),
+            )
+    except Stopped:
+        console.print("Stopped by SIGTERM. The same command goes on after the last step.")
+        return
     except KeyboardInterrupt:
         console.print("Stopped. The same command goes on where it stopped.")
         raise
     show_metrics(console, folder)
     console.print(f"Model folder: {folder}")
+
+
+def _show_batch(recipe: "Recipe", catalogue: "Catalogue", file: Path) -> None:
+    from facetry.training.sheet import make_sheet
+    from facetry.training.sheet_files import check_ending, save_sheet
+
+    check_ending(file)
+    catalogue.require_sound()
+    save_sheet(make_sheet(recipe, catalogue), file)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
 from typing import Any
 
 from facetry.errors import CompareError, FacetryError
@@ -43,14 +44,20 @@ class WorkFailed(CompareError):
         self.trace = trace
 
 
+def fork_context() -> ForkServerContext:
+    """What starts processes that have the large libraries, and nothing else, from the start."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_IMPORTED_ONCE)
+    return context
+
+
 def run_apart(work: Callable[..., Any], *arguments: object, reporter: Reporter) -> tuple[Any, Cost]:
     """Call `work(*arguments, reporter=...)` in a process of its own; its result and its cost.
 
     Raises:
         WorkFailed: it raised an error, or its process died.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_IMPORTED_ONCE)
+    context = fork_context()
     ours, theirs = context.Pipe()
     process = context.Process(target=_work, args=(theirs, work, arguments))
     process.start()

@@ -10,15 +10,16 @@ from typing import Any
 from facetry.catalogue.split import SplitConfig
 from facetry.errors import CompareError, nearest
 from facetry.nano import nano
-from facetry.recipe import EnsembleRecipe, Recipe, load_recipe, override_key, parse_recipe
+from facetry.recipe import GroupRecipe, Recipe, load_recipe, override_key, parse_recipe
 
 APPROACHES: Mapping[str, str] = {
     "vlm": "VQA using VLM",
     "search": "Similarity search",
     "classifier": "Classification with MLP heads",
     "ensemble": "Ensemble",
+    "soup": "Model soup",
 }
-"""What the paper's Table 1 calls each kind of recipe, in its order."""
+"""What the paper's Table 1 calls each kind of recipe, in its order; it has no soup."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,7 +70,7 @@ def line_up(entries: Sequence[Entry], split: SplitConfig) -> list[Entry]:
 
 def _with_split(recipe: Recipe, split: SplitConfig) -> Recipe:
     update: dict[str, Any] = {"split": split}
-    if isinstance(recipe, EnsembleRecipe):
+    if isinstance(recipe, GroupRecipe):
         update["members"] = {name: _with_split(member, split) for name, member in recipe.members.items()}
     return parse_recipe(recipe.model_copy(update=update).model_dump(mode="json"))
 
@@ -95,7 +96,7 @@ def _sort_changes(changes: Sequence[str], names: Sequence[str]) -> dict[str, lis
 
 def _read(path: Path, name: str, changes: Sequence[str], is_nano: bool) -> Entry:
     if path.is_dir():
-        from facetry.models.checkpoint import RECIPE, open_folder, read_recipe
+        from facetry.models.folder import RECIPE, open_folder, read_recipe
 
         open_folder(path)
         recipe = parse_recipe(read_recipe(path), origin=str(path / RECIPE))

@@ -26,7 +26,7 @@ from facetry.compare.work import Ground, Scored, build_model, score_model
 from facetry.errors import CompareError
 from facetry.files import holding, remove_drafts, sha256, write_text, writing_folder
 from facetry.progress import SILENT, Reporter
-from facetry.recipe import EnsembleRecipe, Recipe
+from facetry.recipe import GroupRecipe, Recipe
 
 LEADERBOARD = "leaderboard"
 _SPLIT = "split.parquet"
@@ -169,7 +169,7 @@ class _Field:
     def _build(self, recipe: Recipe) -> Cost:
         """Build a recipe's model folder, its members' before; what all of it took in all runs."""
         parts = []
-        if isinstance(recipe, EnsembleRecipe):
+        if isinstance(recipe, GroupRecipe):
             for name, member in recipe.members.items():
                 try:
                     parts.append(self._build(member))
@@ -213,7 +213,7 @@ def _key(entry: Entry) -> str:
     """What only equal models share: the recipe's key, or what a model folder's files are."""
     if entry.model is None:
         return recipe_key(entry.recipe)
-    from facetry.models.checkpoint import CHECKSUMS
+    from facetry.models.folder import CHECKSUMS
 
     sums = sorted(entry.model.rglob(CHECKSUMS))
     return "-".join(sha256(each)[:16] for each in sums)

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facetry.build import SPLIT, load, train
+from facetry.build import Support, load, train
 from facetry.catalogue.catalogue import Catalogue, assemble
 from facetry.catalogue.source import Source
 from facetry.catalogue.split import read_split
 from facetry.errors import CatalogueError, PredictorMismatch
 from facetry.evaluation.evaluate import predict
+from facetry.job import SPLIT
 from facetry.predictions import Predictor
 from facetry.progress import Reporter
 from facetry.recipe import Recipe
@@ -58,7 +59,7 @@ def build_model(ground: Ground, recipe: Recipe, out: Path, *, reporter: Reporter
         ground.catalogue(),
         out,
         split=ground.split,
-        library=ground.library,
+        support=Support(library=ground.library),
         reporter=reporter,
     )
 

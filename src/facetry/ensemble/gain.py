@@ -41,8 +41,8 @@ def measure_gain(
 ) -> Gain:
     """Score an ensemble with its own and with its fixed weights; the members predict once."""
     predicted = ensemble.predict_members(products, reporter=reporter, description="Evaluating")
-    learned = ensemble.combine(predicted, products)
-    fixed = ensemble.combine(predicted, products, ensemble.fixed)
+    learned = ensemble.combine(predicted)
+    fixed = ensemble.combine(predicted, ensemble.fixed)
     labels = encode_labels(ensemble.taxonomy, products)
 
     def answers(predictions: Predictions) -> Answers:

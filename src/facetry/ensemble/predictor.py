@@ -5,6 +5,7 @@ Shapes: B products, M members, A slots, V values.
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from facetry.ensemble.weighting import FixedWeights, Weighting
 from facetry.errors import PredictorMismatch
 from facetry.images import load_batches
-from facetry.predictions import Predictions, Predictor, category_codes, head_slots
+from facetry.predictions import Predictions, Predictor, head_slots
 from facetry.product import Preprocess, Product
 from facetry.progress import SILENT, Reporter
 from facetry.taxonomy import Taxonomy
@@ -72,7 +73,7 @@ class Ensemble:
     def predict(self, products: Sequence[Product]) -> Predictions:
         """The weighted mean of the members' probabilities (B, A, V)."""
         predicted = {name: member.predict(products) for name, member in self.members.items()}
-        return self.combine(predicted, products)
+        return self.combine(predicted)
 
     def predict_members(
         self,
@@ -91,18 +92,23 @@ class Ensemble:
         return {name: Predictions.concatenate(each) for name, each in parts.items()}
 
     def combine(
-        self,
-        predicted: Mapping[str, Predictions],
-        products: Sequence[Product],
-        weighting: Weighting | None = None,
+        self, predicted: Mapping[str, Predictions], weighting: Weighting | None = None
     ) -> Predictions:
-        """Average what the members have predicted already, by another weighting if one is given."""
-        stacked = np.stack([predicted[name].probabilities for name in self.members])  # M B A V
-        codes = category_codes(self.taxonomy, [product.category for product in products])
+        """Average what the members have predicted already, by another weighting if one is given.
+
+        What one of them could not predict has its problem in the result.
+        """
+        parts = [predicted[name] for name in self.members]
+        problems = tuple(
+            next(filter(None, each), "") for each in zip(*(part.problems for part in parts), strict=True)
+        )
+        stacked = np.stack([part.probabilities for part in parts])  # M B A V
+        stacked[:, [bool(problem) for problem in problems]] = 0
+        codes = parts[0].category_codes
         heads = np.where(codes[:, None] >= 0, head_slots(self.taxonomy)[codes], -1)  # B A
         shares = (weighting or self.weighting).shares(stacked, heads).astype(np.float32)  # M B A
         mean = np.einsum("mba,mbav->bav", shares, stacked)
-        return Predictions.of(self.taxonomy, products, mean)
+        return replace(parts[0], probabilities=mean, problems=problems)
 
 
 def _check_same(first: str, expected: Taxonomy, name: str, got: Taxonomy) -> None:

@@ -1,12 +1,12 @@
 """Photos from files to a predictor's input: decoding, resizing, augmenting, loading."""
 
 from facetry.images.ahead import batched
-from facetry.images.augment import Augmentation, Augmenter
+from facetry.images.augment import Augmentation, Augmenter, Mixer
 from facetry.images.background import find_remover, remove_background
 from facetry.images.decode import decode, read_photo
-from facetry.images.loader import NUM_DECODERS, load, load_batches
+from facetry.images.loader import NUM_DECODERS, load, load_batches, load_changed
 from facetry.images.preprocess import preprocess
-from facetry.images.store import PhotoStore
+from facetry.images.store import PhotoStore, pad_photos
 
 __all__ = [
     "decode",
@@ -16,9 +16,12 @@ __all__ = [
     "remove_background",
     "Augmentation",
     "Augmenter",
+    "Mixer",
     "load",
     "load_batches",
+    "load_changed",
     "NUM_DECODERS",
     "batched",
     "PhotoStore",
+    "pad_photos",
 ]

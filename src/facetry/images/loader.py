@@ -1,20 +1,26 @@
 """The one loader of photos: training, evaluation and prediction all read through it.
 
-Shapes: S is the side in pixels that a `Preprocess` asks for.
+Shapes: P photos of a product, S the side in pixels that a `Preprocess` asks for.
 """
 
 import os
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
+
+import numpy as np
 
 from facetry.errors import ImageError, PhotoProblem
 from facetry.images.ahead import batched, map_ahead
 from facetry.images.decode import read_photo
 from facetry.images.masks import Backgrounds
 from facetry.images.preprocess import preprocess
-from facetry.product import Preprocess, Product
+from facetry.product import Pixels, Preprocess, Product
 from facetry.progress import SILENT, Reporter
+
+Change = Callable[[Pixels, Product], Pixels]
+"""Makes another photo (h, w, 3) of a product's."""
 
 NUM_DECODERS = max(2, min(16, os.cpu_count() or 2))
 """Threads that decode photos: beyond sixteen the backbone is what one waits for."""
@@ -41,9 +47,10 @@ def load(
 ) -> Generator[Product, None, None]:
     """Yield the products in order, each with `pixels` (3, S, S) for every distinct `Preprocess`.
 
-    A photo is decoded once, whatever the number of preprocesses. A photo that cannot be used never
-    raises: its product comes with a `problem`, a value of `PhotoProblem`. A product that has a
-    problem already comes through untouched.
+    One that wants up to several photos gets (P, 3, S, S), the first that can be read. A photo is
+    decoded once, whatever the number of preprocesses. A photo that cannot be used never raises: it is
+    passed over, and where a product has no other, it comes with a `problem`, a value of `PhotoProblem`.
+    A product that has a problem already comes through untouched.
 
     Args:
         products: read at most `prefetch` products beyond the one yielded.
@@ -64,20 +71,72 @@ def load(
     )
 
 
+def load_changed(
+    products: Iterable[Product],
+    preprocesses: Sequence[Preprocess],
+    changes: Sequence[Change],
+    *,
+    reporter: Reporter = SILENT,
+) -> Iterator[tuple[tuple[Product, ...], ...]]:
+    """Load as `load_batches` does, each batch once for every change made to its photos first.
+
+    A photo is decoded once, whatever the number of changes.
+    """
+    backgrounds = Backgrounds(preprocesses, reporter, keeps_masks=False)
+    loaded = map_ahead(
+        partial(_load_all, backgrounds=backgrounds, changes=changes),
+        products,
+        num_workers=NUM_DECODERS,
+        num_ahead=NUM_DECODERS,
+    )
+    for batch in batched(loaded, BATCH_SIZE):
+        yield tuple(zip(*batch, strict=True))
+
+
 def load_one(product: Product, backgrounds: Backgrounds) -> Product:
-    """The product with the pixels of its first usable photo, or with its first photo's problem."""
+    """The product with the pixels of its first usable photos, or with its first photo's problem."""
+    (loaded,) = _load_all(product, backgrounds=backgrounds, changes=[lambda photo, _: photo])
+    return loaded
+
+
+def _load_all(
+    product: Product, *, backgrounds: Backgrounds, changes: Sequence[Change]
+) -> tuple[Product, ...]:
+    """The product once for each change."""
     if product.problem:
-        return product
-    problems: list[str] = []
+        return (product,) * len(changes)
+    problems: dict[Path, str] = {}
+    made: list[list[dict[Preprocess, Pixels]]] = []  # photo by photo, change by change
     for path in product.photos:
+        if len(made) == backgrounds.max_photos:
+            break
         try:
             photo = read_photo(path, jpeg_decoder="torchvision")
-            forms = backgrounds.of(photo, path)
-            pixels = {spec: preprocess(form, spec) for spec, form in forms.items()}
+            changed = [backgrounds.of(change(photo, product), path) for change in changes]
+            made.append([_forms(each, place=len(made)) for each in changed])
         except ImageError as error:
-            problems.append(error.problem.value)
+            problems[path] = error.problem.value
         except Exception as error:  # noqa: BLE001 - a worker's boundary: recorded, and counted
-            problems.append(f"{PhotoProblem.UNREADABLE.value} ({type(error).__name__})")
-        else:
-            return replace(product, pixels=pixels)
-    return replace(product, problem=problems[0] if problems else PhotoProblem.NONE_GIVEN.value)
+            problems[path] = f"{PhotoProblem.UNREADABLE.value} ({type(error).__name__})"
+    if not made:
+        problem = next(iter(problems.values()), PhotoProblem.NONE_GIVEN.value)
+        return (replace(product, problem=problem),) * len(changes)
+    passed_over = tuple(problems)
+    return tuple(
+        replace(product, pixels=_joined(photos), passed_over=passed_over)
+        for photos in zip(*made, strict=True)
+    )
+
+
+def _forms(photo: Mapping[Preprocess, Pixels], *, place: int) -> dict[Preprocess, Pixels]:
+    """What a product's photo at a place becomes for each preprocess that wants as many."""
+    return {spec: preprocess(each, spec) for spec, each in photo.items() if place < spec.max_photos}
+
+
+def _joined(photos: Sequence[Mapping[Preprocess, Pixels]]) -> dict[Preprocess, Pixels]:
+    """One photo for each preprocess, or all of them for one that may have several."""
+    joined = {}
+    for spec, pixels in photos[0].items():
+        several = [each[spec] for each in photos if spec in each]
+        joined[spec] = np.stack(several) if spec.max_photos > 1 else pixels  # P 3 S S
+    return joined

@@ -7,7 +7,7 @@ Shapes: h, w are the photo's height and width in pixels, m, n those of its mask.
 """
 
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -66,27 +66,50 @@ def _read(file: Path, shape: tuple[int, int]) -> Mask | None:
 
 
 class Backgrounds:
-    """The backgrounds that preprocesses want: each is made once of a photo, whoever shares it."""
+    """The backgrounds that preprocesses want: each is made once of a photo, whoever shares it.
 
-    def __init__(self, preprocesses: Iterable[Preprocess], reporter: Reporter = SILENT) -> None:
+    Attributes:
+        max_photos: how many of a product's photos the one that wants most asks for.
+    """
+
+    def __init__(
+        self,
+        preprocesses: Iterable[Preprocess],
+        reporter: Reporter = SILENT,
+        *,
+        keeps_masks: bool = True,
+    ) -> None:
         """Open what removes backgrounds.
+
+        `keeps_masks` is for photos as their files have them: a changed one has a mask of its own.
 
         Raises:
             MissingExtra: rembg is asked for and not installed.
             BackgroundError: a model file that cannot be used.
         """
+        wanted = tuple(dict.fromkeys(preprocesses))
+        self.max_photos = max((spec.max_photos for spec in wanted), default=1)
         specs: dict[tuple[str, Path | None], list[Preprocess]] = {}
-        for spec in dict.fromkeys(preprocesses):
+        for spec in wanted:
             specs.setdefault((spec.background, spec.background_model), []).append(spec)
         self._kept = specs.pop(("keep", None), [])
         self._removed = [
-            (MaskKeeper(find_remover(group[0].background, model), reporter), group)
+            (_removing(find_remover(group[0].background, model), keeps_masks, reporter), group)
             for (_, model), group in specs.items()
         ]
 
     def of(self, photo: Pixels, path: Path) -> Mapping[Preprocess, Pixels]:
         """The photo (h, w, 3), which was read from `path`, as each preprocess wants it."""
         forms = dict.fromkeys(self._kept, photo)
-        for keeper, specs in self._removed:
-            forms |= dict.fromkeys(specs, keeper.remove(photo, path))
+        for remove, specs in self._removed:
+            forms |= dict.fromkeys(specs, remove(photo, path))
         return forms
+
+
+def _removing(
+    remover: Remover, keeps_masks: bool, reporter: Reporter
+) -> Callable[[Pixels, Path], Pixels]:
+    """How a photo (h, w, 3) that was read from a path loses its background."""
+    if keeps_masks:
+        return MaskKeeper(remover, reporter).remove
+    return lambda photo, _: lay_on_white(photo, remover.mask(photo))

@@ -34,25 +34,37 @@ def preprocess(pixels: Pixels, spec: Preprocess) -> Pixels:
     return RESIZES[spec.resize](pixels, spec)
 
 
+def reduce(pixels: Pixels, side_px: int) -> Pixels:
+    """Scale a photo (h, w, 3) down until its shorter side is `side_px`; never up.
+
+    >>> reduce(np.zeros((80, 60, 3), np.uint8), 30).shape
+    (40, 30, 3)
+    """
+    if min(pixels.shape[:2]) <= side_px:
+        return pixels
+    reduced = _resize(_as_tensor(pixels), [side_px], "bicubic")  # (3, h, w)
+    return np.ascontiguousarray(reduced.permute(1, 2, 0).numpy())
+
+
 def _shortest(pixels: Pixels, spec: Preprocess) -> Pixels:
     """Scale the shorter side to S, then crop the centre."""
     from torchvision.transforms.v2 import functional
 
     photo = _as_tensor(_centre(pixels))  # (3, h, w)
-    scaled = _resize(photo, [spec.size_px], spec)
+    scaled = _resize(photo, [spec.size_px], spec.interpolation)
     return _as_pixels(functional.center_crop(scaled, [spec.size_px]))
 
 
 def _squash(pixels: Pixels, spec: Preprocess) -> Pixels:
     """Scale both sides to S, whatever that does to the proportions."""
-    return _as_pixels(_resize(_as_tensor(pixels), [spec.size_px, spec.size_px], spec))
+    return _as_pixels(_resize(_as_tensor(pixels), [spec.size_px, spec.size_px], spec.interpolation))
 
 
 def _letterbox(pixels: Pixels, spec: Preprocess) -> Pixels:
     """Scale the longer side to S and fill the rest with white on both sides."""
     height, width = (_scaled(side, pixels, spec) for side in pixels.shape[:2])
     top, left = (spec.size_px - height) // 2, (spec.size_px - width) // 2
-    scaled = _resize(_as_tensor(pixels), [height, width], spec)  # (3, h, w)
+    scaled = _resize(_as_tensor(pixels), [height, width], spec.interpolation)  # (3, h, w)
     square = np.full((3, spec.size_px, spec.size_px), WHITE, dtype=np.uint8)
     square[:, top : top + height, left : left + width] = scaled.numpy()
     return square
@@ -83,12 +95,12 @@ def _as_tensor(pixels: Pixels) -> "torch.Tensor":
     return torch.from_numpy(np.require(pixels, requirements=["C", "W"])).permute(2, 0, 1)
 
 
-def _resize(photo: "torch.Tensor", size: list[int], spec: Preprocess) -> "torch.Tensor":
+def _resize(photo: "torch.Tensor", size: list[int], interpolation: str) -> "torch.Tensor":
     # For three interleaved channels of uint8 torch stays on the calling thread: the loader's many
     # threads do not each start a team of their own.
     from torchvision.transforms.v2 import InterpolationMode, functional
 
-    mode = InterpolationMode(spec.interpolation)
+    mode = InterpolationMode(interpolation)
     resized: torch.Tensor = functional.resize(photo, size, interpolation=mode, antialias=True)
     return resized
 

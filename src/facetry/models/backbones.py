@@ -15,6 +15,8 @@ from torch.nn import functional
 from facetry.errors import BackboneError, WeightsUnavailable, nearest
 from facetry.models.cards import BackboneCard, find_card
 from facetry.models.config import BackboneConfig, ImageConfig
+from facetry.models.folder import WEIGHTS, open_folder, read_classifier_recipe
+from facetry.models.slim import Pruning
 from facetry.models.weights import load_weights
 from facetry.product import Preprocess
 
@@ -27,8 +29,9 @@ class Backbone(nn.Module):
     """An image tower with its preprocessing: `uint8` photos (B, 3, S, S) in, features (B, D) out.
 
     A tower that `is_pretrained` keeps its batch norms' statistics while its weights are trained:
-    those of a small batch of few categories are worth less than what it brought along. With
-    `unit_length` features have length 1.
+    those of a small batch of few categories are worth less than what it brought along. So does a
+    batch norm that is frozen. With `unit_length` features have length 1. `prunings` is what the tower
+    lost, in order.
     """
 
     mean: Tensor
@@ -50,6 +53,7 @@ class Backbone(nn.Module):
         self.tower = tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.preprocess = preprocess
         self.feature_size = feature_size
+        self.prunings: tuple[Pruning, ...] = ()
         for name in ("mean", "std"):
             channels = torch.tensor(getattr(preprocess, name)).view(1, 3, 1, 1) * 255
             self.register_buffer(name, channels, persistent=False)
@@ -57,10 +61,10 @@ class Backbone(nn.Module):
     def train(self, mode: bool = True) -> "Backbone":
         """Switch to training or evaluation; kept statistics stay as they are."""
         super().train(mode)
-        if self.is_pretrained:
-            for module in self.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):  # noqa: SLF001 - the base of all
-                    module.eval()
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):  # noqa: SLF001 - the base of all
+                is_frozen = module.affine and not module.weight.requires_grad
+                module.train(mode and not (self.is_pretrained or is_frozen))
         return self
 
     def forward(self, photos: Tensor) -> Tensor:
@@ -99,7 +103,7 @@ def build_backbone(config: BackboneConfig, image: ImageConfig, *, with_weights: 
         ) from error
     is_pretrained = config.weights != "none"
     if with_weights and is_pretrained:
-        load_weights(tower.module, _weights_file(card, config))
+        load_weights(tower.module, weights_file(card, config))
     wanted = {name: value for name, value in image.model_dump().items() if value is not None}
     numbers = {_FIELDS[key]: value for key, value in tower.numbers.items() if key in _FIELDS and value}
     preprocess = Preprocess.model_validate(
@@ -114,9 +118,16 @@ def build_backbone(config: BackboneConfig, image: ImageConfig, *, with_weights: 
     )
 
 
-def _weights_file(card: BackboneCard, config: BackboneConfig) -> Path:
+def weights_file(card: BackboneCard, config: BackboneConfig) -> Path:
+    """The file with a backbone's weights, fetched where they are at the hub.
+
+    Raises:
+        BackboneError: weights at the hub without a name.
+        WeightsUnavailable: a hub that cannot be reached.
+    """
     if config.weights != "hub":
-        return Path(config.weights)
+        path = Path(config.weights)
+        return _donated(path, config) if path.is_dir() else path
     tag = config.tag or card.tag
     if tag is None:
         tags = ", ".join(_tags(card)) or "none"
@@ -134,6 +145,33 @@ def _weights_file(card: BackboneCard, config: BackboneConfig) -> Path:
             hint=f"Download {_hub_place(card, tag)} where there is a network and set "
             "backbone.weights to the file (--set backbone.weights=FILE).",
         ) from error
+
+
+def _donated(folder: Path, config: BackboneConfig) -> Path:
+    """The weights of the classifier in a model folder, if it has such a tower as `config`.
+
+    Raises:
+        BackboneError: another predictor, or another tower.
+        ModelFolderError: no model folder, or a damaged one.
+    """
+    kind, recipe = open_folder(folder), read_classifier_recipe(folder)
+    if recipe is None:
+        raise BackboneError(
+            f"The model folder {folder} holds a predictor of the kind {kind}, not a classifier.",
+            hint="Name a classifier's folder; an ensemble has its members' in members/NAME.",
+        )
+    donor = BackboneConfig.model_validate(recipe["backbone"])
+    if (donor.name, donor.options, donor.prune) != (config.name, config.options, None):
+        raise BackboneError(
+            f"The tower in {folder} is {_described(donor)}; the recipe's is {_described(config)}.",
+            hint="Set backbone.name and backbone.options to the folder's, and prune neither of them.",
+        )
+    return folder / WEIGHTS
+
+
+def _described(config: BackboneConfig) -> str:
+    options = f" with {config.options}" if config.options else " without options"
+    return config.name + options + (", pruned" if config.prune else "")
 
 
 def _open_clip_tower(card: BackboneCard, config: BackboneConfig, size_px: int | None) -> _Tower:

@@ -19,7 +19,8 @@ class BackboneCard:
     """One image encoder. `tag` names its pretrained weights at the library's hub; None: there are none.
 
     `settings` are the library's own: for open_clip a model configuration in place of a known name,
-    for timm further arguments of the model. `family` tells which nano card stands for it in a rehearsal.
+    for timm further arguments of the model. `text` is the configuration of a text encoder that open_clip
+    does not know under the model's name. `family` tells which nano card stands for it in a rehearsal.
     """
 
     name: str
@@ -31,6 +32,7 @@ class BackboneCard:
     image_size_px: int
     licence: str
     settings: Mapping[str, Any] = field(default_factory=dict)
+    text: Mapping[str, Any] = field(default_factory=dict)
 
 
 _NANO_VIT = {
@@ -69,6 +71,11 @@ _NANO_SWIN = {
     "depths": (1, 1, 2, 1),
     "num_heads": (1, 2, 4, 8),
     "drop_path_rate": 0.0,
+}
+
+_NANO_TEXT = {
+    "embed_dim": 64,
+    "text_cfg": {"context_length": 32, "vocab_size": 2048, "width": 64, "heads": 2, "layers": 2},
 }
 
 _NO_WEIGHTS = "none: trained from scratch"
@@ -164,6 +171,7 @@ _CARDS = (
         image_size_px=64,
         licence=_NO_WEIGHTS,
         settings=_NANO_VIT,
+        text=_NANO_TEXT,
     ),
     BackboneCard(
         name="nano_coca",
@@ -175,6 +183,7 @@ _CARDS = (
         image_size_px=64,
         licence=_NO_WEIGHTS,
         settings=_NANO_COCA,
+        text=_NANO_TEXT,
     ),
     BackboneCard(
         name="nano_convnext",
@@ -186,6 +195,7 @@ _CARDS = (
         image_size_px=64,
         licence=_NO_WEIGHTS,
         settings=_NANO_CONVNEXT,
+        text=_NANO_TEXT,
     ),
     BackboneCard(
         name="nano_seresnext",
@@ -197,6 +207,7 @@ _CARDS = (
         image_size_px=64,
         licence=_NO_WEIGHTS,
         settings=_NANO_SERESNEXT,
+        text=_NANO_TEXT,
     ),
     BackboneCard(
         name="nano_swin",
@@ -208,6 +219,7 @@ _CARDS = (
         image_size_px=64,
         licence=_NO_WEIGHTS,
         settings=_NANO_SWIN,
+        text=_NANO_TEXT,
     ),
 )
 

@@ -1,40 +1,54 @@
 """The model folder: what training writes and everything else reads.
 
 `weights.safetensors`, `taxonomy.json`, `recipe.yaml`, `preprocess.json`, `metrics.json`, `README.md`
-and, last, `checksums.json`; also `background.onnx` where rembg removes backgrounds. Loading needs
-nothing else: no network, no pickle, no pretrained weights.
+and, last, `checksums.json`; also `background.onnx` where rembg removes backgrounds and `pruning.json`
+where the tower lost parts. Loading needs nothing else: no network, no pickle, no pretrained weights.
 """
 
-import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-import yaml
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from facetry.errors import ModelFolderError
-from facetry.files import listing, sha256, write_text, writing
+from facetry.errors import BackboneError, ModelFolderError
+from facetry.files import write_text, writing
 from facetry.models.backbones import Backbone, build_backbone
 from facetry.models.classifier import Classifier
-from facetry.models.config import BackboneConfig, HeadsConfig, ImageConfig
+from facetry.models.config import (
+    BackboneConfig,
+    HeadsConfig,
+    ImageConfig,
+    PhotosConfig,
+    TextConfig,
+)
 from facetry.models.device import pick_device
+from facetry.models.folder import (
+    RECIPE,
+    TAXONOMY,
+    WEIGHTS,
+    open_folder,
+    read_classifier_recipe,
+    read_recipe,
+    read_taxonomy,
+)
 from facetry.models.heads import Heads
+from facetry.models.neck import Neck
+from facetry.models.prune import prune
+from facetry.models.slim import Pruning
+from facetry.models.text import build_text_tower
 from facetry.product import Preprocess
 from facetry.taxonomy import Taxonomy
 
-FORMAT = 1
-CHECKSUMS = "checksums.json"
-WEIGHTS = "weights.safetensors"
 PREPROCESS = "preprocess.json"
 BACKGROUND = "background.onnx"
-RECIPE = "recipe.yaml"
+PRUNING = "pruning.json"
 
-_AGAIN = "Copy the model folder again, or train it anew."
+_PRUNINGS = TypeAdapter(list[Pruning])
+_ONE_PHOTO = PhotosConfig()
 
 
 class _Parts(BaseModel):
@@ -44,25 +58,91 @@ class _Parts(BaseModel):
 
     backbone: BackboneConfig
     heads: HeadsConfig = HeadsConfig()
+    text: TextConfig | None = None
+    photos: PhotosConfig = PhotosConfig()
 
 
 def build_classifier(
-    taxonomy: Taxonomy, backbone: BackboneConfig, heads: HeadsConfig, image: ImageConfig
+    taxonomy: Taxonomy,
+    backbone: BackboneConfig,
+    heads: HeadsConfig,
+    image: ImageConfig,
+    *,
+    text: TextConfig | None = None,
+    photos: PhotosConfig = _ONE_PHOTO,
 ) -> Classifier:
-    """A classifier with pretrained backbone and fresh heads.
+    """A classifier with pretrained encoders and fresh heads.
 
     Raises:
-        BackboneError: an unknown backbone, or weights that cannot be had or do not fit.
+        BackboneError: an unknown backbone, one without a text encoder where text is to be read, or
+            weights that cannot be had or do not fit.
     """
-    tower = build_backbone(backbone, image)
-    return Classifier(tower, Heads(taxonomy, tower.feature_size, heads))
+    parts = _Parts(backbone=backbone, heads=heads, text=text, photos=photos)
+    classifier = _assemble(parts, build_backbone(backbone, image), taxonomy)
+    if heads.start:
+        _take_heads(classifier, heads.start)
+    return classifier
+
+
+def _take_heads(classifier: Classifier, folder: Path) -> None:
+    """Give a classifier the heads that it shares with the one in `folder`.
+
+    Raises:
+        ModelFolderError: no classifier there, or one with other heads or none of these.
+    """
+    kind = open_folder(folder)
+    if read_classifier_recipe(folder) is None:
+        raise ModelFolderError(f"heads.start: {folder} holds a predictor of the kind {kind}.")
+    mine, theirs = classifier.heads, load_classifier(folder).cpu().heads
+    if mine.form != theirs.form:
+        raise ModelFolderError(
+            f"heads.start: the heads in {folder} have {theirs.form}, the recipe's have {mine.form}.",
+            hint="Both need the same hidden layers, and features of the same size.",
+        )
+    own = {(head.category, head.attribute) for head in mine.taxonomy.heads}
+    if own.isdisjoint((head.category, head.attribute) for head in theirs.taxonomy.heads):
+        raise ModelFolderError(f"heads.start: the model in {folder} has none of the catalogue's heads.")
+    mine.take_shared(theirs)
+
+
+def _assemble(
+    parts: _Parts, backbone: Backbone, taxonomy: Taxonomy, *, with_weights: bool = True
+) -> Classifier:
+    """A classifier around a backbone, its text encoder without weights if told so."""
+    if parts.text is None and parts.photos.max == 1:
+        return Classifier(backbone, Heads(taxonomy, backbone.feature_size, parts.heads))
+    text_tower = None
+    if parts.text:
+        text_tower = build_text_tower(parts.text.reading(parts.backbone), with_weights=with_weights)
+    text_size = text_tower.feature_size if text_tower else 0
+    neck = Neck(backbone.feature_size, text_size, parts.photos, parts.text)
+    backbone.preprocess = backbone.preprocess.model_copy(update={"max_photos": parts.photos.max})
+    heads = Heads(taxonomy, neck.feature_size, parts.heads)
+    return Classifier(backbone, heads, neck=neck, text_tower=text_tower)
 
 
 def save_classifier(folder: Path, classifier: Classifier) -> None:
-    """Write weights, taxonomy and preprocessing; `seal` closes the folder when all else is there."""
+    """Write weights, taxonomy and preprocessing; `folder.seal` closes the folder when all is there."""
     save_weights(folder / WEIGHTS, classifier)
-    write_text(folder / "taxonomy.json", classifier.taxonomy.to_json())
+    write_text(folder / TAXONOMY, classifier.taxonomy.to_json())
     save_preprocess(folder, classifier.backbone.preprocess)
+    save_prunings(folder, classifier.backbone.prunings)
+
+
+def save_prunings(folder: Path, prunings: Sequence[Pruning]) -> None:
+    """Write what a tower lost, if it lost anything."""
+    if prunings:
+        write_text(folder / PRUNING, _PRUNINGS.dump_json(list(prunings)).decode())
+
+
+def read_prunings(folder: Path) -> list[Pruning]:
+    """What the tower in a model folder lost, in order; nothing where that was never written.
+
+    Raises:
+        ValueError: a file of another form.
+    """
+    path = folder / PRUNING
+    return _PRUNINGS.validate_json(path.read_bytes()) if path.is_file() else []
 
 
 def save_preprocess(folder: Path, preprocess: Preprocess) -> None:
@@ -81,14 +161,14 @@ def save_weights(path: Path, module: torch.nn.Module) -> None:
 
 
 def load_classifier(folder: Path) -> Classifier:
-    """Load a classifier from an opened folder (see `open_folder`).
+    """Load a classifier from an opened folder (see `folder.open_folder`).
 
     Raises:
         ModelFolderError: a file is missing or does not fit the others.
     """
     parts, taxonomy, preprocess = _read(folder)
-    tower = _build_tower(parts.backbone, preprocess)
-    classifier = Classifier(tower, Heads(taxonomy, tower.feature_size, parts.heads))
+    tower = _build_tower(folder, parts.backbone, preprocess)
+    classifier = _assemble(parts, tower, taxonomy, with_weights=False)
     _restore(classifier, folder)
     return classifier.to(pick_device()).eval()
 
@@ -100,7 +180,7 @@ def load_backbone(folder: Path) -> Backbone:
         ModelFolderError: a file is missing or does not fit the others.
     """
     parts, _, preprocess = _read(folder)
-    backbone = _build_tower(parts.backbone, preprocess)
+    backbone = _build_tower(folder, parts.backbone, preprocess)
     _restore(backbone, folder)
     return backbone.to(pick_device()).eval()
 
@@ -115,15 +195,21 @@ def load_preprocess(folder: Path) -> Preprocess:
 
 def _read(folder: Path) -> tuple[_Parts, Taxonomy, Preprocess]:
     try:
-        parts = _Parts.model_validate(read_recipe(folder))
+        parts = _Parts.model_validate(read_classifier_recipe(folder) or read_recipe(folder))
         return parts, read_taxonomy(folder), load_preprocess(folder)
     except (OSError, ValueError) as error:
         raise _unloadable(folder, error) from error
 
 
-def _build_tower(backbone: BackboneConfig, preprocess: Preprocess) -> Backbone:
-    image = ImageConfig.model_validate(preprocess.model_dump())
-    return build_backbone(backbone, image, with_weights=False)
+def _build_tower(folder: Path, config: BackboneConfig, preprocess: Preprocess) -> Backbone:
+    image = ImageConfig.model_validate(preprocess.model_dump(exclude={"max_photos"}))
+    backbone = build_backbone(config, image, with_weights=False)
+    try:
+        for each in read_prunings(folder):
+            prune(backbone, each)
+    except (BackboneError, ValueError) as error:
+        raise _unloadable(folder, error) from error
+    return backbone
 
 
 def _restore(module: torch.nn.Module, folder: Path) -> None:
@@ -138,67 +224,3 @@ def _restore(module: torch.nn.Module, folder: Path) -> None:
 
 def _unloadable(folder: Path, error: Exception) -> ModelFolderError:
     return ModelFolderError(f"{folder} cannot be loaded: {error}")
-
-
-def seal(folder: Path) -> None:
-    """Write the checksums of all files, which makes the folder a model folder.
-
-    Not of what training needed or logged, which is not part of the model, nor of members, which
-    have sums of their own.
-    """
-    own = listing(folder, lambda path: _is_own(folder, path))
-    sums = {path.relative_to(folder).as_posix(): sha256(path) for path in own}
-    write_text(folder / CHECKSUMS, json.dumps({"format": FORMAT, "files": sums}, indent=1))
-
-
-def open_folder(folder: Path) -> str:
-    """Check that `folder` is a whole model folder and return the kind of predictor in it.
-
-    Raises:
-        ModelFolderError: no such folder, one that was never finished, a damaged or missing file, or
-            one made by a newer version.
-    """
-    if not (folder / CHECKSUMS).is_file():
-        what = "has no checksums.json: it was never finished" if folder.is_dir() else "does not exist"
-        hint = "Name the folder that `facetry train` wrote with --out; the same command finishes one."
-        raise ModelFolderError(f"The model folder {str(folder)!r} {what}.", hint=hint)
-    try:
-        content = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
-        version, sums = int(content["format"]), dict(content["files"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelFolderError(f"{folder / CHECKSUMS} is damaged.", hint=_AGAIN) from error
-    if version < 1:
-        raise ModelFolderError(f"{folder / CHECKSUMS} is damaged.", hint=_AGAIN)
-    if version > FORMAT:
-        raise ModelFolderError(
-            f"{folder} is of format {version}; this version reads up to {FORMAT}.",
-            hint="Update Facetry.",
-        )
-    for name, expected in {RECIPE: "", **sums}.items():
-        _verify(folder / name, expected)
-    return str(read_recipe(folder).get("kind"))
-
-
-def read_recipe(folder: Path) -> Mapping[str, Any]:
-    """The resolved recipe, as plain containers."""
-    content = yaml.safe_load((folder / RECIPE).read_text(encoding="utf-8"))
-    return content if isinstance(content, dict) else {}
-
-
-def read_taxonomy(folder: Path) -> Taxonomy:
-    """What the predictor in a model folder predicts."""
-    return Taxonomy.from_json((folder / "taxonomy.json").read_text(encoding="utf-8"))
-
-
-def _verify(path: Path, expected: str) -> None:
-    if not path.is_file():
-        raise ModelFolderError(f"{path} is missing; {CHECKSUMS} lists it.", hint=_AGAIN)
-    if sha256(path) != expected:
-        raise ModelFolderError(
-            f"{path} is damaged: its checksum is not that in {CHECKSUMS}.", hint=_AGAIN
-        )
-
-
-def _is_own(folder: Path, path: Path) -> bool:
-    inner = path.relative_to(folder).parts
-    return path.name != CHECKSUMS and inner[0] not in {"members", "training"}

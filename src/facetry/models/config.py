@@ -3,47 +3,105 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from facetry.product import Background, Channels
 
+Share = Annotated[float, Field(ge=0, le=0.9)]
+
+
+class PruneConfig(BaseModel):
+    """What a tower loses before it is trained: shares, from 0 to 0.9; see `models.prune`."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+    blocks: Share = 0.0
+    """Of the blocks whose output is as large as their input, over the whole tower."""
+
+    heads: Share = 0.0
+    """Of the attention heads of each block."""
+
+    channels: Share = 0.0
+    """Of the channels inside each block: an MLP's hidden ones, or those that convolutions expand to."""
+
 
 class BackboneConfig(BaseModel):
-    """Which image encoder, and where its weights come from.
+    """Which image encoder, and where its weights come from."""
 
-    `weights`: `hub` fetches the pretrained ones, `none` starts from scratch, anything else is a local
-    file. `tag` picks other pretrained weights than the card's. `options` go to the library: for timm
-    any argument of the model, for open_clip fields of its vision configuration. `frozen` embeds each
-    photo once and trains the heads alone. `unit_length` scales features to length 1, as CoCa's own
-    `encode_image` does.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     name: str
+    """One of those that `facetry models` lists."""
+
     weights: str = "hub"
+    """`hub` fetches the pretrained ones, `none` starts from scratch, anything else is a local file, or
+    the model folder of a classifier with the same backbone, whatever its taxonomy."""
+
     tag: str | None = None
+    """Other pretrained weights than the backbone's usual ones, by the library's name for them."""
+
     frozen: bool = False
+    """Embed each photo once and train the heads alone."""
+
     options: dict[str, Any] = {}
+    """What goes to the library: for timm any argument of the model, for open_clip fields of its vision
+    configuration."""
+
     unit_length: Annotated[bool, Field(exclude_if=lambda wanted: not wanted)] = False
+    """Scale features to length 1, as CoCa's own `encode_image` does."""
+
+    prune: Annotated[PruneConfig | None, Field(exclude_if=lambda wanted: wanted is None)] = None
+    """Make the tower smaller before it is trained."""
+
+    @model_validator(mode="after")
+    def _can_recover(self) -> "BackboneConfig":
+        if self.frozen and self.prune:
+            raise ValueError("a frozen backbone cannot be pruned: it would not learn to do without")
+        return self
+
+
+def _is_whole(backbone: BackboneConfig) -> BackboneConfig:
+    if backbone.prune:
+        raise ValueError("a backbone that is used as it is cannot be pruned")
+    return backbone
+
+
+UntrainedBackbone = Annotated[BackboneConfig, AfterValidator(_is_whole)]
+"""A backbone whose features are used as they are."""
 
 
 class ImageConfig(BaseModel):
-    """Departures from the backbone's own numbers; None keeps its own. See `product.Preprocess`.
+    """Departures from the backbone's own numbers; none keeps its own. See `product.Preprocess`."""
 
-    `background` `grabcut` or `rembg` makes what is not the product white; rembg runs the network in
-    the file `background_model`.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     size_px: Annotated[int, Field(ge=8, le=4096)] | None = None
+    """The side of the square that a photo becomes."""
+
     mean: Channels | None = None
+    """What is taken off red, green and blue, from 0 to 1."""
+
     std: Channels | None = None
+    """What red, green and blue are then divided by."""
+
     interpolation: Literal["bicubic", "bilinear"] | None = None
+    """How pixels are made from those around them."""
+
     resize: Literal["shortest", "squash", "letterbox"] | None = None
+    """How a photo becomes a square: `shortest` cuts off what is too long, `squash` changes its
+    proportions, `letterbox` fills up."""
+
     background: Background = "keep"
+    """`grabcut` or `rembg` makes what is not the product white."""
+
     background_model: Path | None = None
+    """The file with the network that `rembg` runs."""
 
     @model_validator(mode="after")
     def _has_its_model(self) -> "ImageConfig":
@@ -53,16 +111,68 @@ class ImageConfig(BaseModel):
 
 
 class HeadsConfig(BaseModel):
-    """The MLP of every head (paper, Tables 3 and 4). `hidden_dim` is the width of a hidden layer.
+    """The MLP of every head (paper, Tables 3 and 4)."""
 
-    `norms`: layer norms after `every` hidden layer or, as in the paper's code, after the `first` alone.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     hidden_dim: Annotated[int, Field(ge=1)] = 256
+    """The width of a hidden layer."""
+
     num_hidden_layers: Annotated[int, Field(ge=1, le=3)] = 1
+    """How many hidden layers there are."""
+
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """The share of a hidden layer that is left out in each step."""
+
+    start: Annotated[Path | None, Field(exclude_if=lambda folder: folder is None)] = None
+    """A model folder whose classifier's heads are where those of the same name begin."""
+
     norms: Annotated[Literal["every", "first"], Field(exclude_if=lambda where: where == "every")] = (
         "every"
     )
+    """Layer norms after `every` hidden layer or, as in the paper's code, after the `first` alone."""
+
+
+class TextConfig(BaseModel):
+    """What is read beside the photo: the product's title or description; see `models.text`."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+    fusion: Literal["concat", "gate"] = "concat"
+    """How it joins the photo: `concat` lays its features beside the photo's; `gate` adds to each of the
+    photo's features as much as photo and text together let through."""
+
+    drop: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    """The share of products whose text is hidden in training, so that the model can do without."""
+
+    encoder: str | None = None
+    """The backbone whose text encoder reads; none takes the recipe's own."""
+
+    weights: str | None = None
+    """The text encoder's weights, as `backbone.weights`; none takes them from where the backbone has its
+    own or, for another `encoder`, from the hub."""
+
+    def reading(self, backbone: BackboneConfig) -> BackboneConfig:
+        """The backbone whose text encoder reads, with the weights that are meant for it."""
+        if self.encoder is None:
+            return backbone.model_copy(update={"weights": self.weights or backbone.weights})
+        return BackboneConfig(
+            name=self.encoder, weights=self.weights or "hub", unit_length=backbone.unit_length
+        )
+
+
+class PhotosConfig(BaseModel):
+    """What is made of a product's photos; see `models.neck`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    max: Annotated[int, Field(ge=1, le=32)] = 1
+    """How many are read at most: the first that can be."""
+
+    pool: Literal["mean", "attention"] = "mean"
+    """How several become one: the `mean` of their features, learned from one photo of each product in
+    each epoch, drawn anew; or `attention`, which learns from all of them which one to look at."""

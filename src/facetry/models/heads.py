@@ -121,6 +121,15 @@ class Heads(nn.Module):
             for category in taxonomy.categories
         )
 
+    @property
+    def form(self) -> str:
+        """What the shapes of the weights follow from, but for the taxonomy, in words."""
+        config = self.config
+        return (
+            f"{self.feature_size} inputs, {config.num_hidden_layers} hidden layers of "
+            f"{config.hidden_dim}, norms after the {config.norms}"
+        )
+
     def forward(self, features: Tensor, categories: Tensor) -> Tensor:
         """Logits (B, A, V) of features (B, D); -inf in padding and for an unknown category (-1).
 
@@ -137,14 +146,18 @@ class Heads(nn.Module):
         return logits
 
     @torch.no_grad()
+    def take_shared(self, other: "Heads") -> None:
+        """Take over the weights of the heads and values that `other`, of the same sizes, has too."""
+        theirs = dict(zip(other.taxonomy.categories, other.categories, strict=True))
+        for category, heads in zip(self.taxonomy.categories, self.categories, strict=True):
+            found = theirs.get(category)
+            if isinstance(heads, CategoryHeads) and isinstance(found, CategoryHeads):
+                heads.copy_shared(found)
+
     def adapted(self, taxonomy: Taxonomy) -> "Heads":
         """Heads for another taxonomy: those it shares keep their weights, value by value."""
         new = Heads(taxonomy, self.feature_size, self.config)
-        mine = dict(zip(self.taxonomy.categories, self.categories, strict=True))
-        for category, heads in zip(taxonomy.categories, new.categories, strict=True):
-            old = mine.get(category)
-            if isinstance(heads, CategoryHeads) and isinstance(old, CategoryHeads):
-                heads.copy_shared(old)
+        new.take_shared(self)
         return new.to(next(self.parameters())).train(self.training)
 
 

@@ -49,7 +49,8 @@ def read_file(path: Path) -> Any:
     if not path.is_file():
         raise BackboneError(
             f"There is no weights file {str(path)!r}.",
-            hint="Name one that is there; in a recipe, set backbone.weights to a file, 'hub' or 'none'.",
+            hint="Name one that is there; in a recipe, set backbone.weights to a file, a model folder, "
+            "'hub' or 'none'.",
         )
     try:
         if path.suffix == ".safetensors":

@@ -16,8 +16,8 @@ import polars as pl
 from facetry.errors import ModelFolderError
 from facetry.evaluation.metrics import OFF_LIST, encode_labels
 from facetry.files import holding, link_folder, place_folder
-from facetry.models.checkpoint import open_folder, seal
 from facetry.models.embed import encode_products
+from facetry.models.folder import open_folder, seal
 from facetry.product import Product
 from facetry.progress import SILENT, Reporter
 from facetry.search.collection import FOLDER, Collection, to_table

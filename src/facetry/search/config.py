@@ -9,17 +9,19 @@ IndexKind = Literal["auto", "flat", "hnsw", "ivf"]
 
 
 class SearchConfig(BaseModel):
-    """How the nearest products of the same category vote.
+    """How the nearest products of the same category vote."""
 
-    Of the `num_neighbours` nearest those vote that have the label; `auto` takes the number that
-    scores best on the validation part. `vote`: `majority` counts them alike (paper, section 5.1.2),
-    `weighted` by how near they are. `smoothing` is how many votes the head's own frequencies have.
-    `index` `auto` goes by the number of products; see `nearest.index`.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     num_neighbours: PositiveInt | Literal["auto"] = 15
+    """Of so many nearest those vote that have the label; `auto` takes the number that scores best on the
+    validation part."""
+
     vote: Literal["majority", "weighted"] = "majority"
+    """`majority` counts them alike (paper, section 5.1.2), `weighted` by how near they are."""
+
     smoothing: Annotated[float, Field(gt=0, le=100)] = 1.0
+    """How many votes the head's own frequencies have."""
+
     index: IndexKind = "auto"
+    """How the nearest are found; `auto` goes by the number of products, see `nearest.index`."""

@@ -11,15 +11,13 @@ from facetry.errors import ModelFolderError
 from facetry.files import sha256, write_text
 from facetry.models.checkpoint import (
     PREPROCESS,
-    WEIGHTS,
     load_backbone,
     load_preprocess,
-    read_recipe,
-    read_taxonomy,
     save_preprocess,
     save_weights,
 )
 from facetry.models.embed import BackboneEncoder, Encoder
+from facetry.models.folder import WEIGHTS, read_recipe, read_taxonomy
 from facetry.recipe import SearchRecipe, parse_recipe
 from facetry.search.collection import FOLDER, Collection
 from facetry.search.hashes import HashEncoder
@@ -43,7 +41,7 @@ def save_search(folder: Path, search: SimilaritySearch) -> None:
 
 
 def load_search(folder: Path, *, to_append: bool = False) -> SimilaritySearch:
-    """Load a search from an opened folder (see `checkpoint.open_folder`).
+    """Load a search from an opened folder (see `models.folder.open_folder`).
 
     Its indexes lie in the memory that they are mapped to, unless they are `to_append`.
 

@@ -1,4 +1,4 @@
-"""Balance between the values of a head: weights of labels, and how often a product is shown.
+"""Balance between heads and between the values of a head: weights of labels, repeats of products.
 
 Shapes: N products of the training part, A slots, H heads, V values.
 """
@@ -7,25 +7,75 @@ import numpy as np
 from numpy.typing import NDArray
 
 Codes = NDArray[np.integer]
+Counts = NDArray[np.integer]
+Weights = NDArray[np.float64]
 
 
-def class_weights(heads: Codes, labels: Codes) -> NDArray[np.float32]:
-    """A weight (N, A) for each label, so that the values of a head weigh the same in all.
+def count_labels(heads: Codes, labels: Codes, shape: tuple[int, int]) -> NDArray[np.int64]:
+    """How often each value of each head occurs: `shape` (H, V).
 
-    The weight of a value is n / (k * n_v): n labels of the head, k values that occur, n_v labels of
-    this value. Over a head's known labels the mean is 1. `heads` and `labels` (N, A) are -1 where
-    there is none; the weight there is 1.
-
-    >>> class_weights(np.zeros((4, 1), int), np.array([[0], [0], [0], [1]])).ravel().round(2).tolist()
-    [0.67, 0.67, 0.67, 2.0]
+    `heads` and `labels` (N, A) are -1 where there is none.
     """
     known = (heads >= 0) & (labels >= 0)
-    counts = _count(heads[known], labels[known])  # H V
-    num_labels, num_values = counts.sum(axis=1), (counts > 0).sum(axis=1)
-    weights = np.ones(labels.shape, dtype=np.float32)
-    own = heads[known]
-    weights[known] = num_labels[own] / (num_values[own] * counts[own, labels[known]])
-    return weights
+    cells = np.ravel_multi_index((heads[known], labels[known]), shape)
+    return np.bincount(cells, minlength=shape[0] * shape[1]).reshape(shape)
+
+
+def head_weights(counts: Counts) -> Weights:
+    """A weight (H) for the labels of each head, so that all heads weigh the same.
+
+    It is n / (k * n_h): n labels in all, k heads that have any, n_h of this head. Over all labels the
+    mean is 1, so that the learning rates keep their meaning. A head without labels gets 1.
+
+    >>> head_weights(np.array([[2, 1], [1, 0], [0, 0]])).round(2).tolist()
+    [0.67, 2.0, 1.0]
+    """
+    return _shares(counts.sum(axis=1))
+
+
+def balanced_weights(counts: Counts) -> Weights:
+    """A weight (H, V) for each value, so that the values of a head weigh the same in all.
+
+    It is n / (k * n_v): n labels of the head, k values that occur, n_v labels of this value. Over a
+    head's labels the mean is 1. A value that does not occur gets 1.
+
+    >>> balanced_weights(np.array([[3, 1, 0]])).round(2).tolist()
+    [[0.67, 2.0, 1.0]]
+    """
+    return _shares(counts)
+
+
+def effective_weights(counts: Counts) -> Weights:
+    """A weight (H, V) for each value: one over its effective number of labels, with a mean of 1.
+
+    After Cui et al. 2019 (Class-Balanced Loss Based on Effective Number of Samples, formula 2): that
+    number is (1 - b^n_v) / (1 - b) with b = (n - 1) / n. Here n is the number of the head's labels, so
+    that a head has no dial of its own, and rare values are raised less than if balanced. Over a head's
+    labels the mean is 1. A value that does not occur gets 1.
+
+    >>> effective_weights(np.array([[3, 1, 0]])).round(2).tolist()
+    [[0.75, 1.74, 1.0]]
+    """
+    num_labels = counts.sum(axis=1, keepdims=True)
+    kept = 1 - 1 / np.maximum(num_labels, 1)  # H 1
+    weights = np.where(counts, (1 - kept) / np.where(counts, 1 - kept**counts, 1.0), 0.0)
+    total = (weights * counts).sum(axis=1, keepdims=True)
+    scaled = weights * num_labels / np.where(total, total, 1.0)
+    return np.where(counts, scaled, 1.0)
+
+
+def log_priors(counts: Counts, is_value: NDArray[np.bool_]) -> Weights:
+    """The logarithm of each value's share (H, V) of its head's labels, one label added to each value.
+
+    `is_value` (H, V) tells values from padding, where the result is 0.
+
+    >>> np.exp(log_priors(np.array([[2, 0, 0]]), np.array([[True, True, False]]))).tolist()
+    [[0.75, 0.25, 1.0]]
+    """
+    smoothed = np.where(is_value, counts + 1, 0)
+    total = np.maximum(smoothed.sum(axis=1, keepdims=True), 1)
+    logs: Weights = np.log(np.where(is_value, smoothed, total) / total)
+    return logs
 
 
 def repeat_factors(heads: Codes, labels: Codes, threshold: float) -> NDArray[np.float64]:
@@ -41,7 +91,7 @@ def repeat_factors(heads: Codes, labels: Codes, threshold: float) -> NDArray[np.
     [1.0, 1.0, 1.0, 1.41]
     """
     known = (heads >= 0) & (labels >= 0)
-    counts = _count(heads[known], labels[known])  # H V
+    counts = count_labels(heads, labels, (int(heads.max(initial=0)) + 1, int(labels.max(initial=0)) + 1))
     own = heads[known]
     shares = counts[own, labels[known]] / counts.sum(axis=1)[own]
     factors = np.ones(labels.shape)
@@ -50,8 +100,8 @@ def repeat_factors(heads: Codes, labels: Codes, threshold: float) -> NDArray[np.
     return largest
 
 
-def _count(heads: Codes, labels: Codes) -> NDArray[np.int64]:
-    """How often each value of each head occurs (H, V), from flat codes."""
-    shape = int(heads.max(initial=0)) + 1, int(labels.max(initial=0)) + 1
-    cells = np.ravel_multi_index((heads, labels), shape)
-    return np.bincount(cells, minlength=shape[0] * shape[1]).reshape(shape)
+def _shares(counts: Counts) -> Weights:
+    """Per place, n / (k * n_i) along the last dimension: n in all, k places with any; 1 for none."""
+    total = counts.sum(axis=-1, keepdims=True)
+    num_places = (counts > 0).sum(axis=-1, keepdims=True)
+    return np.where(counts, total / np.where(counts, num_places * counts, 1), 1.0)

@@ -17,7 +17,7 @@ from facetry.predictions import head_slots
 from facetry.progress import Reporter
 from facetry.recipe import ClassifierRecipe
 from facetry.taxonomy import Taxonomy
-from facetry.training.balance import class_weights, repeat_factors
+from facetry.training.balance import repeat_factors
 from facetry.training.config import CleanConfig
 from facetry.training.data import Examples
 from facetry.training.neighbours import agreement, poll_neighbours, replace_labels
@@ -88,12 +88,10 @@ def clean(
     )
     if features is not None:
         examples, cleaning = _ask_neighbours(examples, recipe.clean, features, cleaning, reporter)
-    labels = examples.labels[train].numpy()
-    heads = head_slots(taxonomy)[examples.categories[train].numpy()]  # T A
-    if recipe.training.loss.class_weights == "balanced":
-        examples = _weigh(examples, class_weights(heads, labels))
     if recipe.clean.upsample:
-        examples = replace(examples, factors=repeat_factors(heads, labels, recipe.clean.upsample))
+        heads = head_slots(taxonomy)[examples.categories[train].numpy()]  # T A
+        factors = repeat_factors(heads, examples.labels[train].numpy(), recipe.clean.upsample)
+        examples = replace(examples, factors=factors)
         cleaning = replace(cleaning, num_per_epoch=examples.num_per_epoch)
     return examples, cleaning
 
@@ -120,13 +118,7 @@ def _ask_neighbours(
         labels[train] = torch.from_numpy(replace_labels(given, votes))
         num_replaced = int((labels != examples.labels).sum())
         return replace(examples, labels=labels), replace(cleaning, num_replaced=num_replaced)
-    weights = agreement(votes)
-    mean_weight = float(weights[given >= 0].mean())
-    return _weigh(examples, weights), replace(cleaning, mean_weight=mean_weight)
-
-
-def _weigh(examples: Examples, factors: NDArray[np.float32]) -> Examples:
-    """Multiply the weights of the training labels with factors (T, A)."""
-    weights = torch.ones(examples.labels.shape) if examples.weights is None else examples.weights.clone()
-    weights[torch.from_numpy(examples.train)] *= torch.from_numpy(factors)
-    return replace(examples, weights=weights)
+    weights = torch.ones(examples.labels.shape)
+    weights[train] = torch.from_numpy(agreement(votes))
+    mean_weight = float(weights[train][given >= 0].mean())
+    return replace(examples, weights=weights), replace(cleaning, mean_weight=mean_weight)

@@ -3,108 +3,198 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
-from facetry.models.config import BackboneConfig
+from facetry.models.config import UntrainedBackbone
 
 Rate = Annotated[float, Field(gt=0, lt=1)]
 
 
 class LossConfig(BaseModel):
-    """Departures from plain cross-entropy over known labels; see `training.loss`.
+    """Departures from plain cross-entropy over known labels; see `training.loss`."""
 
-    `average`: what counts equally, every `label`, or every `head` as the score has it.
-    `class_weights`: `balanced` gives every value of a head the same weight in all, however often it
-    occurs; `effective` weighs a value by its effective number of labels (Cui et al. 2019); see
-    `training.balance`. `focal_gamma` above 0 makes labels that are answered surely and rightly count
-    less. `label_smoothing` is the share of a label that is spread over all values of its head.
-    `logit_adjustment` is the tau of Menon et al. 2021: rare values must win by more; 1 is usual.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     average: Literal["label", "head"] = "label"
+    """What counts equally: every `label`, or every `head` as the score has it."""
+
     class_weights: Literal["none", "balanced", "effective"] = "none"
+    """`balanced` gives every value of a head the same weight in all, however often it occurs;
+    `effective` weighs a value by its effective number of labels (Cui et al. 2019)."""
+
     focal_gamma: Annotated[float, Field(ge=0, le=10)] = 0.0
+    """Above 0, labels that are answered surely and rightly count less."""
+
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """The share of a label that is spread over all values of its head."""
+
     logit_adjustment: Annotated[float, Field(ge=0, le=5)] = 0.0
+    """The tau of Menon et al. 2021: rare values must win by more; 1 is usual."""
 
 
 class LoraConfig(BaseModel):
     """Low-rank updates of a tower's linear layers in place of the layers themselves (Hu et al. 2021).
 
     The tower's own weights stay as they are; what was learned is added to them at the end, so that the
-    model folder is like any other. `alpha` over `rank` scales the updates.
+    model folder is like any other.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     rank: PositiveInt = 8
+    """The rank of an update."""
+
     alpha: PositiveFloat = 16.0
+    """`alpha` over `rank` scales the updates."""
+
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """The share of an update's inputs that are left out in each step."""
+
+
+class TeachConfig(BaseModel):
+    """A predictor whose answers are learned from beside the labels; see `training.teaching`."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+    model: Path
+    """The teacher's model folder, of any kind; its heads and values are matched by name."""
+
+    share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """How much the teacher's answer counts beside a known label, which counts the rest; so much weighs
+    its answer where there is no label."""
+
+    temperature: Annotated[float, Field(ge=0.1, le=20)] = 1.0
+    """Above 1, the teacher's probabilities are evened out: they are raised to one over it."""
+
+    missing: bool = True
+    """Learn from the teacher where a product lacks a label, too."""
+
+    unlabelled: bool = False
+    """Learn from the teacher about products of the training part without any label, too."""
+
+    hard: bool = False
+    """Take the teacher's most probable value for the whole answer (pseudo-labels)."""
+
+    min_confidence: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """The teacher is not followed where it is less sure of its most probable value."""
+
+    @model_validator(mode="after")
+    def _has_something_to_say(self) -> "TeachConfig":
+        if self.unlabelled and not self.missing:
+            raise ValueError("unlabelled products lack every label: they need missing true")
+        return self
 
 
 class CleanConfig(BaseModel):
-    """What is done to training labels before they are learned from; other parts keep theirs.
+    """What is done to training labels before they are learned from; other parts keep theirs."""
 
-    `neighbours`: the products most alike in a category vote on each label; `replace` puts the
-    favourite in its place (paper, section 3.1.2), `weigh` lowers its weight; see
-    `training.neighbours`. `neighbour_backbone` makes the features that tell what is alike; None
-    takes the recipe's own with the weights it starts from. `upsample` is the share of a head's
-    labels below which a value is repeated; see `balance.repeat_factors`. `repairs` is a file with
-    corrections of labels, which hold for all parts; see `catalogue.repairs`.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     neighbours: Literal["none", "replace", "weigh"] = "none"
+    """The products most alike in a category vote on each label: `replace` puts the favourite in its
+    place (paper, section 3.1.2), `weigh` lowers its weight; see `training.neighbours`."""
+
     num_neighbours: PositiveInt = 15
-    neighbour_backbone: BackboneConfig | None = None
+    """How many products vote on a label."""
+
+    neighbour_backbone: UntrainedBackbone | None = None
+    """Makes the features that tell what is alike; none takes the recipe's own backbone with the weights
+    it starts from."""
+
     upsample: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """The share of a head's labels below which a value is repeated; see `balance.repeat_factors`."""
+
     repairs: Path | None = None
+    """A file with corrections of labels, which hold for all parts; see `catalogue.repairs`."""
 
 
 class TrainingConfig(BaseModel):
-    """AdamW over backbone and heads; the rates fall at epochs, or along a cosine.
+    """AdamW over backbone and heads; the rates fall at epochs, or along a cosine."""
 
-    The paper calls the two learning rates `clip_lr` and `predictor_lr`. `layer_decay` below 1 lets each
-    block of the tower learn slower than the next one up: its rate is multiplied once for each block
-    above it. The first `frozen_blocks` blocks, with all that lies before them, do not learn at all.
-    `schedule` `steps` multiplies the rates with `gamma` at each of `milestones` (epochs done); `cosine`
-    lets them fall to 0 at the last step. `warmup_epochs` (a fraction is fine) lets them rise from 0
-    first. `clip_norm` 0 switches gradient clipping off.
-
-    `batch_size` products make a step of the optimiser; they go through the model in `accumulation`
-    parts, over all devices together. `ema_decay` above 0 keeps a moving average of the weights, which
-    is what is validated and saved. `adversarial` above 0 also learns from photos changed to mislead the
-    model by so much, as a share of the range of a pixel (FGSM; Goodfellow et al. 2015).
-    `checkpointing` computes activations twice to save memory. `precision` `auto` is bf16 where the
-    device has it and fp32 on the CPU. `save_every_s` is the time between two checkpoints inside an
-    epoch.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     epochs: PositiveInt = 10
+    """How often each product is seen."""
+
     batch_size: PositiveInt = 32
+    """Products that make a step of the optimiser, over all devices together."""
+
     accumulation: PositiveInt = 1
+    """In how many parts a step's products go through the model: more take less memory."""
+
     backbone_lr: PositiveFloat = 1e-5
+    """The backbone's learning rate, the paper's `clip_lr`."""
+
     heads_lr: PositiveFloat = 5e-5
+    """The heads' learning rate, the paper's `predictor_lr`."""
+
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Below 1, each block of the tower learns slower than the next one up: its rate is multiplied once
+    for each block above it."""
+
     frozen_blocks: Annotated[int, Field(ge=0)] = 0
+    """The first blocks, so many, do not learn at all, nor does what lies before them."""
+
     lora: LoraConfig | None = None
+    """Learn low-rank updates of the tower in place of its weights; `{}` takes the usual ones."""
+
     weight_decay: Annotated[float, Field(ge=0)] = 0.001
+    """How strongly AdamW draws weights to 0."""
+
     beta1: Rate = 0.9
+    """How much of the gradients' mean AdamW keeps from step to step."""
+
     beta2: Rate = 0.999
+    """How much of the gradients' mean square AdamW keeps from step to step."""
+
     schedule: Literal["steps", "cosine"] = "steps"
+    """`steps` multiplies the rates with `gamma` at each of `milestones`, `cosine` lets them fall to 0 by
+    the end."""
+
     milestones: tuple[PositiveInt, ...] = (4, 6, 10)
+    """Numbers of epochs done."""
+
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """What the rates are multiplied with at each of `milestones`."""
+
     warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+    """For how many epochs, a fraction is fine, the rates rise from 0 first."""
+
     clip_norm: Annotated[float, Field(ge=0)] = 1.0
+    """The norm that a step's gradients are cut to; 0 switches clipping off."""
+
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Above 0, a moving average of the weights is kept, and is what is validated and saved."""
+
+    keep_start: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = 0.0
+    """The share of the weights that the tower starts from in those that are saved (Wortsman et al.
+    2022): `auto` picks the best of 0, 0.1, ... 0.5 on the validation part."""
+
     loss: LossConfig = LossConfig()
+    """What is made small."""
+
     adversarial: Annotated[float, Field(ge=0, le=0.25)] = 0.0
+    """Above 0, also learn from photos changed to mislead the model, each pixel by so much at most, as a
+    share of its range (FGSM; Goodfellow et al. 2015)."""
+
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """What the model computes in; `auto` is bf16 where the device has it and fp32 on the CPU."""
+
     compile: bool = False
+    """Have torch compile the tower; where that fails, training says so and goes on without."""
+
     checkpointing: bool = False
+    """Compute the tower's activations twice to save memory."""
+
     save_every_s: Annotated[float, Field(ge=0)] = 300.0
+    """The time between two checkpoints inside an epoch; 0 saves after each step."""

@@ -1,11 +1,12 @@
 """What the training loop reads: the rows of a split with their inputs, labels and categories.
 
-Shapes: N products, B in a batch, S photo side, D features, A slots.
+Shapes: N products, B in a batch, P photos of the one that has most, S photo side, L tokens of a text, D
+features, A slots, V values.
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -16,45 +17,169 @@ from torch import Tensor
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split import Split
 from facetry.errors import TrainingError
-from facetry.images import Augmenter, PhotoStore
+from facetry.images import Augmenter, Mixer, PhotoStore
+from facetry.images.draws import uniform_draws
 from facetry.product import ProductId
+from facetry.training.teaching import Teaching
 
 Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Batch:
+    """Products that go through the model together: their rows, inputs, targets and categories.
+
+    `beside` is what goes into the model beside the inputs, by the name that it has there.
+    """
+
+    rows: Rows
+    inputs: Tensor
+    targets: Tensor  # B A V
+    categories: Tensor  # B, on the CPU
+    beside: Mapping[str, Tensor] = field(default_factory=dict)  # B ...
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def parts(self, size: int) -> "list[Batch]":
+        """The batch cut up; the last part may be smaller."""
+        places = [slice(start, start + size) for start in range(0, len(self), size)]
+        return [
+            Batch(
+                rows=self.rows[place],
+                inputs=self.inputs[place],
+                targets=self.targets[place],
+                categories=self.categories[place],
+                beside={name: each[place] for name, each in self.beside.items()},
+            )
+            for place in places
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moment:
+    """A point in training: the epoch, from 0, and the share of all steps that is done."""
+
+    epoch: int
+    progress: float
 
 
 class Inputs(Protocol):
     """What goes into the model, batch by batch."""
 
-    def batches(self, order: Sequence[Rows], *, epoch: int | None) -> Iterator[Tensor]:
-        """The inputs of each batch of rows; augmented as `epoch` says, or as they are (None)."""
+    @property
+    def num_ahead(self) -> int:
+        """How many batches are worth preparing in a thread while the model learns from another."""
+        ...
+
+    def batches(self, order: Sequence[Rows], *, epoch: int | None = None) -> Iterator[Tensor]:
+        """The inputs of each batch of rows, not varied yet; None reads what prediction would."""
+        ...
+
+    def beside(self, rows: Rows, inputs: Tensor) -> dict[str, Tensor]:
+        """What goes into the model beside the inputs of some rows, by the name that it has there."""
+        ...
+
+    def vary(self, batch: Batch, at: Moment) -> Batch:
+        """A batch as training is to see it this time: a function of its rows and the moment."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class PhotoInputs:
-    """Photos (B, 3, S, S), augmented for training."""
+    """Photos (B, 3, S, S), augmented and mixed for training; tokens of texts (N, L) if any are read.
+
+    Of products with several photos these are (B, P, 3, S, S), all augmented in the same way, unless
+    training `draws_photos`: then it sees one of them in each epoch.
+    """
 
     store: PhotoStore
     augmenter: Augmenter
+    mixer: Mixer
     device: torch.device
+    texts: Tensor | None = None
+    draws_photos: bool = False
 
-    def batches(self, order: Sequence[Rows], *, epoch: int | None) -> Iterator[Tensor]:
+    @property
+    def num_ahead(self) -> int:
+        """See `Inputs`; a GPU varies the next batch before it is done with this one."""
+        return 2 if self.device.type == "cpu" else 0
+
+    def batches(self, order: Sequence[Rows], *, epoch: int | None = None) -> Iterator[Tensor]:
         """See `Inputs`."""
-        for rows, pixels in zip(order, self.store.batches(order), strict=True):
-            batch = torch.from_numpy(pixels).to(self.device)
-            yield batch if epoch is None else self.augmenter(batch, epoch=epoch, indices=rows)
+        picks = None
+        if self.draws_photos and epoch is not None and self.store.spec.max_photos > 1:
+            picks = [self._drawn(rows, epoch) for rows in order]
+        for pixels in self.store.batches(order, picks=picks):
+            yield torch.from_numpy(pixels).to(self.device)
+
+    def beside(self, rows: Rows, inputs: Tensor) -> dict[str, Tensor]:
+        """See `Inputs`."""
+        beside = {}
+        if inputs.dim() == 5:
+            beside["num_photos"] = torch.from_numpy(self.store.num_photos[rows])
+        if self.texts is not None:
+            beside["texts"] = self.texts[torch.from_numpy(rows)].to(self.device)
+        return beside
+
+    def _drawn(self, rows: Rows, epoch: int) -> Rows:
+        """The photo that each product shows in an epoch."""
+        draws = uniform_draws(rows, seed=self.augmenter.seed, epoch=epoch, purpose="photo", count=1)
+        return (draws[:, 0] * self.store.num_photos[rows]).astype(np.int64)
+
+    def _augmented(self, batch: Batch, epoch: int) -> Tensor:
+        """The photos; several of a product are augmented in the same way."""
+        if batch.inputs.dim() == 4:
+            return self.augmenter(batch.inputs, epoch=epoch, indices=batch.rows)
+        num_photos = batch.inputs.shape[1]
+        indices = np.repeat(batch.rows, num_photos)
+        pixels = self.augmenter(batch.inputs.flatten(0, 1), epoch=epoch, indices=indices)
+        return pixels.view_as(batch.inputs)
+
+    def vary(self, batch: Batch, at: Moment) -> Batch:
+        """See `Inputs`."""
+        pixels = self._augmented(batch, at.epoch)
+        targets = batch.targets
+        kept = self.augmenter.kept(epoch=at.epoch, indices=batch.rows, categories=batch.categories)
+        if kept is not None:
+            targets = targets * kept.to(targets.device)[..., None]
+        pixels, targets = self.mixer(
+            pixels,
+            targets,
+            batch.categories,
+            epoch=at.epoch,
+            indices=batch.rows,
+            progress=at.progress,
+        )
+        return replace(batch, inputs=pixels, targets=targets)
 
 
 @dataclass(frozen=True, eq=False)
 class FeatureInputs:
-    """Features (B, D) of a frozen backbone, embedded once."""
+    """Features (N, D) of a frozen backbone, embedded once, and of texts; they are not varied.
+
+    Of products with several photos they are (N, P, D), of which the first `num_photos` (N) are there.
+    """
 
     features: Tensor
+    num_ahead: int = 0
+    texts: Tensor | None = None
+    num_photos: Tensor | None = None
 
-    def batches(self, order: Sequence[Rows], *, epoch: int | None) -> Iterator[Tensor]:  # noqa: ARG002
-        """See `Inputs`; stored features are not augmented."""
+    def batches(self, order: Sequence[Rows], *, epoch: int | None = None) -> Iterator[Tensor]:  # noqa: ARG002
+        """See `Inputs`."""
         for rows in order:
             yield self.features[torch.from_numpy(rows)]
+
+    def beside(self, rows: Rows, inputs: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
+        """See `Inputs`."""
+        found = {"num_photos": self.num_photos, "texts": self.texts}
+        index = torch.from_numpy(rows)
+        return {name: each[index] for name, each in found.items() if each is not None}
+
+    def vary(self, batch: Batch, at: Moment) -> Batch:  # noqa: ARG002
+        """See `Inputs`."""
+        return batch
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +189,7 @@ class Examples:
     `train` and `validation` are positions, into the other arrays, of those that can be read.
     `weights` (N, A), above 0, weigh the labels in the loss; None weighs all the same. `factors`, one
     for each of `train`, are how often it is shown in an epoch on average, 1 or more; None is once.
+    With `teaching`, a teacher's answers are learned from beside the labels.
     """
 
     ids: Sequence[ProductId]
@@ -73,6 +199,7 @@ class Examples:
     validation: Rows
     weights: Tensor | None = None
     factors: NDArray[np.float64] | None = None
+    teaching: Teaching | None = None
 
     @property
     def num_per_epoch(self) -> int:
@@ -80,10 +207,18 @@ class Examples:
         return len(self.train) if self.factors is None else math.ceil(self.factors.sum() - 1e-6)
 
 
-def useful_rows(catalogue: Catalogue, split: Split) -> Rows:
-    """The training part's rows, then validation's, that have a known category and any label."""
-    rows = np.concatenate([split.rows("train"), split.rows("validation")])
-    useful: Rows = rows[catalogue.is_labelled[rows]]
+def useful_rows(catalogue: Catalogue, split: Split, *, unlabelled: bool = False) -> Rows:
+    """`rows_to_learn`, then those of the validation part that have any label."""
+    rows = split.rows("validation")
+    labelled = rows[catalogue.is_labelled[rows]]
+    return np.concatenate([rows_to_learn(catalogue, split, unlabelled=unlabelled), labelled])
+
+
+def rows_to_learn(catalogue: Catalogue, split: Split, *, unlabelled: bool = False) -> Rows:
+    """The training part's rows that have a known category and, unless told otherwise, any label."""
+    rows = split.rows("train")
+    is_useful = catalogue.category_codes >= 0 if unlabelled else catalogue.is_labelled
+    useful: Rows = rows[is_useful[rows]]
     return useful
 
 

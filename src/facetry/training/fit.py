@@ -1,56 +1,35 @@
 """The training loop: load, step, validate, save.
 
-Shapes: B products in a batch, A slots, V values.
+Shapes: B products in a batch, A slots, V values, H heads.
 """
 
-import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from facetry.errors import NonFiniteLoss
 from facetry.evaluation.metrics import Answers, harmonic_means, total
+from facetry.images.ahead import map_ahead
+from facetry.models.classifier import Classifier
 from facetry.models.device import computing
 from facetry.models.heads import probabilities
 from facetry.progress import Advance
-from facetry.taxonomy import Taxonomy
-from facetry.training.config import TrainingConfig
-from facetry.training.data import Examples, Inputs, Rows, epoch_order, in_batches
-from facetry.training.loss import known_loss
-from facetry.training.optimiser import rate_factor, set_rates
-from facetry.training.state import TrainingState, write_log
+from facetry.taxonomy import Head
+from facetry.tracking.records import EpochRecord, StepRecord
+from facetry.training.data import Batch, Moment, Rows, in_batches
+from facetry.training.optimiser import rate_factor
+from facetry.training.run import Run
+from facetry.training.saving import Saving
+from facetry.training.state import TrainingState
+from facetry.training.step import part_size, take_step
+from facetry.training.stopping import heeding_sigterm
+from facetry.training.tally import Tally
 
-MAX_SAVING_SHARE = 0.1
-"""Epochs so short that saving would take a larger share of the time are not all saved."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Run:
-    """One training run: what to fit, on what, how, and where its state goes (None: nowhere)."""
-
-    taxonomy: Taxonomy
-    config: TrainingConfig
-    seed: int
-    examples: Examples
-    inputs: Inputs
-    device: torch.device
-    folder: Path | None
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Optimiser steps in an epoch, the last partial batch included."""
-        return -(-self.examples.num_per_epoch // self.config.batch_size)
-
-    def order(self, epoch: int) -> list[Rows]:
-        """The batches of an epoch: a function of the epoch and what the run is given."""
-        examples = self.examples
-        rows = epoch_order(examples.train, seed=self.seed, epoch=epoch, factors=examples.factors)
-        return in_batches(rows, self.config.batch_size)
+_VALIDATION_BATCH = 64
 
 
 def fit(run: Run, state: TrainingState, on_step: Advance) -> None:
@@ -60,108 +39,147 @@ def fit(run: Run, state: TrainingState, on_step: Advance) -> None:
 
     Raises:
         NonFiniteLoss: the loss became NaN or infinite; the last checkpoint is kept.
-        TrainingError: a checkpoint could not be written.
+        TrainingError: a checkpoint could not be written, or a single product does not fit the memory.
+        Stopped: SIGTERM; the state is saved.
     """
-    started, saving_s = time.perf_counter(), 0.0
-    while state.epoch < run.config.epochs:
-        epoch_started = time.perf_counter()
-        order = run.order(state.epoch)
-        losses = []
-        for step, (rows, inputs) in enumerate(load(run, order, state.epoch)):
-            losses.append(take_step(run, state, rows, inputs, step))
-            on_step(len(rows))
+    saving = Saving(run, state)
+    with heeding_sigterm(is_on=run.folder is not None) as stop:
+        while state.epoch < run.config.epochs:
+            clock = time.perf_counter()
+            with closing(load(run, state)) as batches:
+                for num_products, batch in batches:
+                    waiting_s = time.perf_counter() - clock
+                    step = take_step(run, state, batch)
+                    now = time.perf_counter()
+                    step = step.took(num_products, waiting_s=waiting_s, seconds=now - clock)
+                    clock = now
+                    state.end_step(step)
+                    tell_step(run, state, step)
+                    saving.after_step(stop)
+                    on_step(num_products)
 
-        score = validate(run, state.model)
-        state.keep_best(score)
-        state.history.append(
-            {
-                "epoch": state.epoch + 1,
-                "loss": float(np.average(losses, weights=[len(rows) for rows in order])),
-                "score": score,
-                "backbone_lr": state.optimiser.param_groups[0]["lr"],
-                "heads_lr": state.optimiser.param_groups[-1]["lr"],
-                "seconds": time.perf_counter() - epoch_started,
-            }
-        )
-        state.epoch += 1
-
-        is_last = state.epoch == run.config.epochs
-        is_cheap = saving_s <= MAX_SAVING_SHARE * (time.perf_counter() - started)
-        if run.folder and (is_last or is_cheap):
-            save_started = time.perf_counter()
-            state.save(run.folder)
-            write_log(run.folder, state.history)
-            saving_s += time.perf_counter() - save_started
+            with state.averaged():
+                validation = validate(run, state.model, _validation_size(run, state))
+                state.keep_best(validation.score)
+            tell_epoch(run, state, validation, time.perf_counter() - clock)
+            state.end_epoch()
+            saving.after_epoch()
 
 
-def load(run: Run, order: Sequence[Rows], epoch: int) -> Iterator[tuple[Rows, Tensor]]:
-    """An epoch's batches: rows and inputs."""
-    return zip(order, run.inputs.batches(order, epoch=epoch), strict=True)
-
-
-def take_step(run: Run, state: TrainingState, rows: Rows, inputs: Tensor, step: int) -> float:
-    """Forward, backward, clip, update; returns the loss.
-
-    Raises:
-        NonFiniteLoss: names epoch, step and products.
-    """
-    model, optimiser, scaler = state.model.train(), state.optimiser, state.scaler
-    factor = rate_factor(run.config, state.epoch * run.steps_per_epoch + step, run.steps_per_epoch)
-    set_rates(optimiser, factor)
-    index = torch.from_numpy(rows)
-    with computing(run.config.precision, run.device):
-        logits = model(inputs, run.examples.categories[index])
-    loss = _loss(run, logits, index)
-    if not torch.isfinite(loss):
-        raise NonFiniteLoss(
-            _describe(run, state, rows, step, f"loss is {loss.item()}"), hint=_NON_FINITE_HINT
-        )
-    optimiser.zero_grad(set_to_none=True)
-    scaler.scale(loss).backward()
-    scaler.unscale_(optimiser)
-    norm = nn.utils.clip_grad_norm_(model.parameters(), run.config.clip_norm or math.inf)
-    if not torch.isfinite(norm) and not scaler.is_enabled():  # a scaler passes over such a step
-        raise NonFiniteLoss(
-            _describe(run, state, rows, step, f"gradient is {norm.item()}"), hint=_NON_FINITE_HINT
-        )
-    scaler.step(optimiser)
-    scaler.update()
-    return loss.item()
-
-
-def _loss(run: Run, logits: Tensor, index: Tensor) -> Tensor:
-    """The loss of a batch of rows."""
-    labels, weights = run.examples.labels[index], run.examples.weights
-    return known_loss(
-        logits,
-        labels.to(run.device),
-        None if weights is None else weights[index].to(run.device),
-        focal_gamma=run.config.loss.focal_gamma,
+def load(run: Run, state: TrainingState) -> Generator[tuple[int, Batch], None, None]:
+    """The epoch's batches from the step at hand on, with the number of products of all processes."""
+    epoch, first = state.epoch, state.num_steps
+    order = run.order(epoch)[state.step :]
+    shares = [run.processes.share(rows) for rows in order]
+    moments = [
+        Moment(epoch=epoch, progress=(first + number) / run.num_steps) for number in range(len(order))
+    ]
+    read = run.inputs.batches([rows for rows, _ in shares], epoch=epoch)
+    num_ahead = run.inputs.num_ahead
+    return map_ahead(
+        lambda each: (len(each[0]), _prepare(run, *each[1:])),
+        zip(order, shares, moments, read, strict=True),
+        num_workers=min(num_ahead, 1),
+        num_ahead=num_ahead,
     )
 
 
+def _prepare(run: Run, share: tuple[Rows, int], at: Moment, inputs: Tensor) -> Batch:
+    """What training sees of some rows, of which only the first ones may be learned from."""
+    (rows, num_own), examples = share, run.examples
+    index = torch.from_numpy(rows)
+    weights = None if examples.weights is None else examples.weights[index].to(run.device)
+    categories = examples.categories[index]
+    targets = run.criterion.targets(examples.labels[index].to(run.device), categories, weights)
+    if examples.teaching:
+        targets = examples.teaching.blend(targets, index, categories, run.criterion)
+    targets[num_own:] = 0
+    beside = run.inputs.beside(rows, inputs)
+    batch = Batch(rows=rows, inputs=inputs, targets=targets, categories=categories, beside=beside)
+    return run.inputs.vary(batch, at)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """The challenge's score on the validation part, and each head's; NaN and none without labels."""
+
+    score: float
+    by_head: Mapping[Head, float]
+
+
 @torch.no_grad()
-def validate(run: Run, model: nn.Module) -> float:
-    """The challenge's score on the validation part; NaN where it has no label."""
+def validate(run: Run, model: nn.Module, batch_size: int) -> Validation:
+    """Score the validation part, each process its share of it."""
     model.eval()
     rows = run.examples.validation
-    order = in_batches(rows, max(run.config.batch_size, 64))
-    tops = [torch.empty(0, run.taxonomy.num_slots, dtype=torch.int64)]
-    for batch, inputs in zip(order, run.inputs.batches(order, epoch=None), strict=True):
+    order = in_batches(np.arange(len(rows)), batch_size * run.processes.num)
+    shares = [run.processes.share(places) for places in order]
+    tops = torch.zeros(len(rows), run.taxonomy.num_slots, dtype=torch.int64, device=run.device)
+    read = run.inputs.batches([rows[places] for places, _ in shares])
+    for (places, num_own), inputs in zip(shares, read, strict=True):
+        index, beside = torch.from_numpy(rows[places]), run.inputs.beside(rows[places], inputs)
         with computing(run.config.precision, run.device):
-            logits = model(inputs, run.examples.categories[torch.from_numpy(batch)])
-        tops.append(probabilities(logits).argmax(dim=-1).cpu())
+            logits = model(inputs, run.examples.categories[index], **beside)
+        tops[torch.from_numpy(places[:num_own])] = probabilities(logits).argmax(dim=-1)[:num_own]
+    answers = run.processes.total(tops).cpu().numpy()
     index = torch.from_numpy(rows)
     categories, labels = run.examples.categories[index], run.examples.labels[index]
-    answers = Answers.of(run.taxonomy, categories.numpy(), labels.numpy(), torch.cat(tops).numpy())
-    return total(run.taxonomy, harmonic_means(answers.counts))
+    counts = Answers.of(run.taxonomy, categories.numpy(), labels.numpy(), answers).counts
+    means = harmonic_means(counts)  # H
+    has_labels = counts.sum(axis=(1, 2)) > 0
+    known = zip(run.taxonomy.heads, means.tolist(), has_labels.tolist(), strict=True)
+    return Validation(
+        score=total(run.taxonomy, means),
+        by_head={head: score for head, score, is_known in known if is_known},
+    )
 
 
-_NON_FINITE_HINT = """The last checkpoint is kept.
-Try a lower learning rate, more warm-up or fp32, with a new --out."""
+def _validation_size(run: Run, state: TrainingState) -> int:
+    """How many products are validated at once: not many, where training has run out of memory."""
+    is_short = state.num_parts > run.config.accumulation
+    return part_size(run, state) if is_short else max(run.config.batch_size, _VALIDATION_BATCH)
 
 
-def _describe(run: Run, state: TrainingState, rows: Rows, step: int, what: str) -> str:
-    ids = ", ".join(str(run.examples.ids[row]) for row in rows[:8])
-    more = ", ..." if len(rows) > 8 else ""
-    return f"The {what} at epoch {state.epoch + 1}, step {step + 1} (products {ids}{more})."
+def tell_step(run: Run, state: TrainingState, step: Tally) -> None:
+    """Tell the tracker of the step that was just done."""
+    if run.tracker and run.processes.is_main:
+        run.tracker.log_step(
+            StepRecord(
+                step=state.num_steps,
+                epoch=state.epoch + 1,
+                loss=step.loss,
+                gradient_norm=step.gradient_norm,
+                learning_rates=_rates(run, state),
+                loss_by_head=step.loss_by_head(run.taxonomy),
+                **step.speed(),
+            )
+        )
+
+
+def tell_epoch(run: Run, state: TrainingState, validation: Validation, seconds: float) -> None:
+    """Tell the tracker of the epoch at hand; validation took `seconds`."""
+    tally = state.tally
+    if run.tracker and run.processes.is_main:
+        run.tracker.log_epoch(
+            EpochRecord(
+                epoch=state.epoch + 1,
+                step=state.num_steps,
+                loss=tally.loss,
+                score=validation.score,
+                gradient_norm=tally.gradient_norm,
+                learning_rates=_rates(run, state),
+                seconds=tally.seconds + seconds,
+                loss_by_head=tally.loss_by_head(run.taxonomy),
+                score_by_head=validation.by_head,
+                **tally.speed(),
+            )
+        )
+
+
+def _rates(run: Run, state: TrainingState) -> dict[str, float]:
+    """The learning rates of the last step, by what learns at them."""
+    factor = rate_factor(run.config, state.num_steps - 1, run.steps_per_epoch)
+    rates = {"heads": run.config.heads_lr * factor}
+    if isinstance(state.model, Classifier):
+        rates = {"backbone": run.config.backbone_lr * factor, **rates}
+    return rates

@@ -1,23 +1,35 @@
 """The optimiser and its learning rates over time."""
 
 import bisect
+import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
 
+from facetry.models.blocks import tower_blocks
 from facetry.models.classifier import Classifier
 from facetry.training.config import TrainingConfig
 
 
 def build_optimiser(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
-    """AdamW over the backbone's and the heads' parameters; decay and betas hold for both.
+    """AdamW over those parameters of backbone and heads that learn; decay and betas hold for all.
 
-    A model without a backbone (stored features) has one group, the heads'.
+    The first group has the backbone's full rate, the last one the heads'. With `layer_decay` there is
+    one group for each depth of the tower (Clark et al. 2020, ELECTRA; Bao et al. 2022, BEiT). A text
+    encoder has the backbone's full rate, whatever is above the encoders the heads'. A model without a
+    backbone (stored features) has one group, the heads'.
+
+    Raises:
+        BackboneError: `layer_decay` for a tower whose blocks are not known.
     """
-    groups = [_group(model, config.heads_lr)]
+    groups = [_group(model.parameters(), config.heads_lr)]
     if isinstance(model, Classifier):
-        groups = [_group(model.backbone, config.backbone_lr), _group(model.heads, config.heads_lr)]
+        groups = [
+            *_backbone_groups(model, config),
+            _group(model.top.parameters(), config.heads_lr),
+        ]
     return torch.optim.AdamW(
         groups,
         betas=(config.beta1, config.beta2),
@@ -26,19 +38,44 @@ def build_optimiser(model: nn.Module, config: TrainingConfig) -> torch.optim.Ada
     )
 
 
-def _group(module: nn.Module, rate: float) -> dict[str, Iterable[nn.Parameter] | float]:
-    return {"params": list(module.parameters()), "lr": rate, "initial_lr": rate}
+def _backbone_groups(model: Classifier, config: TrainingConfig) -> list[dict[str, Any]]:
+    """One group for each rate, from the output down to the input."""
+    tower, reader = model.backbone.tower, model.text_tower
+    depths = tower_blocks(tower).depths if config.layer_decay < 1 else {}
+    learning = [] if reader is None else [each for each in reader.parameters() if each.requires_grad]
+    by_depth: dict[int, list[nn.Parameter]] = {0: learning}
+    for name, parameter in tower.named_parameters():
+        if parameter.requires_grad:
+            by_depth.setdefault(depths.get(name, 0), []).append(parameter)
+    return [
+        _group(by_depth[depth], config.backbone_lr * config.layer_decay**depth)
+        for depth in sorted(by_depth)
+    ]
+
+
+def _group(parameters: Iterable[nn.Parameter], rate: float) -> dict[str, Any]:
+    learning = [each for each in parameters if each.requires_grad]
+    return {"params": learning, "lr": rate, "initial_lr": rate}
 
 
 def rate_factor(config: TrainingConfig, step: int, steps_per_epoch: int) -> float:
-    """What both learning rates are multiplied with at a step: warm-up, then `gamma` per milestone.
+    """What all learning rates are multiplied with at a step: first warm-up, then the schedule.
 
-    A function of the step alone, so there is no schedule state to save. Without warm-up it is
-    torch's MultiStepLR by epoch.
+    A function of the step alone, so there is no schedule state to save. `steps` without warm-up is
+    torch's MultiStepLR by epoch. `cosine` falls from where warm-up ends to 0 after the last step
+    (Loshchilov and Hutter 2017, formula 5, without restarts).
+
+    >>> config = TrainingConfig(schedule="cosine", epochs=2)
+    >>> [round(rate_factor(config, step, 2), 2) for step in range(5)]
+    [1.0, 0.85, 0.5, 0.15, 0.0]
     """
-    passed = bisect.bisect_right(sorted(config.milestones), step // steps_per_epoch)
     warmup_steps = config.warmup_epochs * steps_per_epoch
     warmth = min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
+    if config.schedule == "cosine":
+        left = max(1.0, config.epochs * steps_per_epoch - warmup_steps)
+        share = min(1.0, max(0.0, step - warmup_steps) / left)
+        return warmth * (1 + math.cos(math.pi * share)) / 2
+    passed = bisect.bisect_right(sorted(config.milestones), step // steps_per_epoch)
     return float(warmth * config.gamma**passed)
 
 

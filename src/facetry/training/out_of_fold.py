@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor
 
 from facetry.catalogue.catalogue import Catalogue
 from facetry.files import writing
@@ -19,10 +19,8 @@ from facetry.models.device import pick_device
 from facetry.models.heads import Heads, probabilities
 from facetry.progress import SILENT, Advance, Reporter
 from facetry.training.config import TrainingConfig
-from facetry.training.data import Examples, FeatureInputs, Rows, in_batches
-from facetry.training.fit import Run, fit
-from facetry.training.optimiser import build_optimiser
-from facetry.training.state import TrainingState
+from facetry.training.data import Examples, Rows, in_batches
+from facetry.training.features import FeatureSet, fit_heads
 
 HEADS = HeadsConfig(hidden_dim=64, dropout=0.3)
 TRAINING = TrainingConfig(epochs=15, heads_lr=3e-3, weight_decay=0.05, milestones=(10, 13))
@@ -50,7 +48,7 @@ def out_of_fold(
     same arguments goes on.
     """
     is_used = folds >= 0
-    inputs = FeatureInputs(torch.from_numpy(_standardised(features, is_used)).to(pick_device()))
+    inputs = torch.from_numpy(_standardised(features, is_used)).to(pick_device())
     shape = (len(folds), catalogue.taxonomy.num_slots, catalogue.taxonomy.num_values)
     result = np.zeros(shape, dtype=np.float32)
     codes = np.unique(folds[is_used]).tolist()
@@ -63,8 +61,8 @@ def out_of_fold(
                 result[inside] = np.load(file)
                 advance(TRAINING.epochs * len(outside))
             elif len(outside):
-                run = _run(catalogue, inputs, outside, seed)
-                result[inside] = _probabilities(run, _fitted(run, features.shape[1], advance), inside)
+                given = _feature_set(catalogue, inputs, outside)
+                result[inside] = _probabilities(given, _fitted(given, seed, advance), inside)
                 _save(result[inside], file)
     return result
 
@@ -78,7 +76,7 @@ def _standardised(features: NDArray[np.float32], is_used: NDArray[np.bool_]) -> 
     return np.nan_to_num(scaled)
 
 
-def _run(catalogue: Catalogue, inputs: FeatureInputs, train: Rows, seed: int) -> Run:
+def _feature_set(catalogue: Catalogue, features: Tensor, train: Rows) -> FeatureSet:
     examples = Examples(
         ids=catalogue.table["id"].to_list(),
         categories=torch.tensor(catalogue.category_codes),
@@ -86,38 +84,25 @@ def _run(catalogue: Catalogue, inputs: FeatureInputs, train: Rows, seed: int) ->
         train=train,
         validation=train[:0],
     )
-    batch_size = max(1, min(MAX_BATCH, len(train) // MIN_STEPS))
-    return Run(
-        taxonomy=catalogue.taxonomy,
-        config=TRAINING.model_copy(update={"batch_size": batch_size}),
-        seed=seed,
-        examples=examples,
-        inputs=inputs,
-        device=inputs.features.device,
-        folder=None,
-    )
+    return FeatureSet(taxonomy=catalogue.taxonomy, features=features, examples=examples)
 
 
-def _fitted(run: Run, num_features: int, advance: Advance) -> nn.Module:
-    torch.manual_seed(run.seed)
-    heads = Heads(run.taxonomy, num_features, HEADS).to(run.device)
-    state = TrainingState(
-        model=heads,
-        optimiser=build_optimiser(heads, run.config),
-        scaler=torch.amp.GradScaler(run.device.type, enabled=False),
-    )
-    fit(run, state, advance)
-    return heads.eval()
+def _fitted(given: FeatureSet, seed: int, advance: Advance) -> Heads:
+    batch_size = max(1, min(MAX_BATCH, len(given.examples.train) // MIN_STEPS))
+    training = TRAINING.model_copy(update={"batch_size": batch_size})
+    torch.manual_seed(seed)
+    heads = Heads(given.taxonomy, given.features.shape[1], HEADS)
+    return fit_heads(given, heads, training, seed=seed, on_step=advance).heads
 
 
 @torch.no_grad()
-def _probabilities(run: Run, heads: nn.Module, rows: Rows) -> NDArray[np.float32]:
+def _probabilities(given: FeatureSet, heads: Heads, rows: Rows) -> NDArray[np.float32]:
     """Probabilities (F, A, V) of some rows."""
-    order = in_batches(rows, _NUM_PREDICTED)
-    parts = [
-        probabilities(heads(inputs, run.examples.categories[torch.from_numpy(batch)])).cpu().numpy()
-        for batch, inputs in zip(order, run.inputs.batches(order, epoch=None), strict=True)
-    ]
+    parts = []
+    for batch in in_batches(rows, _NUM_PREDICTED):
+        index = torch.from_numpy(batch)
+        logits = heads(given.features[index], given.examples.categories[index])
+        parts.append(probabilities(logits).cpu().numpy())
     return np.concatenate(parts)
 
 

@@ -5,35 +5,51 @@ folder called OUT is finished, and the same command after an interruption goes o
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split import Split
-from facetry.images import NUM_DECODERS, Augmenter, PhotoStore
+from facetry.errors import TrainingError
 from facetry.models.backbones import build_backbone
+from facetry.models.blocks import checkpoint_blocks, freeze_blocks
 from facetry.models.checkpoint import build_classifier, save_classifier
 from facetry.models.classifier import Classifier
 from facetry.models.config import ImageConfig
-from facetry.models.device import compute_dtype, pick_device
+from facetry.models.device import pick_device
 from facetry.models.embed import embed_products
-from facetry.product import Product
-from facetry.progress import Reporter
+from facetry.models.lora import add_lora, merge_lora
+from facetry.progress import SILENT, Reporter
 from facetry.recipe import ClassifierRecipe
+from facetry.tracking import RUN_ID, About, Position, Service, tracking
+from facetry.training import checkpoints
 from facetry.training.cleaning import Cleaning, clean
-from facetry.training.data import FeatureInputs, Inputs, PhotoInputs, line_up, useful_rows
-from facetry.training.fit import Run, fit
-from facetry.training.optimiser import build_optimiser
-from facetry.training.state import STATE, TrainingState
+from facetry.training.compiling import compiled
+from facetry.training.data import Examples, Rows, line_up, useful_rows
+from facetry.training.fit import fit
+from facetry.training.keeping import draw_back, tower_weights
+from facetry.training.loss import Criterion
+from facetry.training.processes import ALONE, Processes, joined
+from facetry.training.pruning import PRUNING, prune_for
+from facetry.training.run import Run
+from facetry.training.source import FEATURES, TEXTS, Source, read_source
+from facetry.training.start import start
+from facetry.training.state import TrainingState
+from facetry.training.teaching import ANSWERS, Teaching
 
 
 def train_classifier(
-    recipe: ClassifierRecipe, catalogue: Catalogue, split: Split, folder: Path, reporter: Reporter
+    recipe: ClassifierRecipe,
+    catalogue: Catalogue,
+    split: Split,
+    folder: Path,
+    reporter: Reporter,
+    services: Sequence[Service] = (),
 ) -> Classifier:
     """Train to the last epoch in `folder` (going on where it stopped) and write the best weights.
 
@@ -41,105 +57,142 @@ def train_classifier(
         BackboneError: a backbone or weights that cannot be had.
         TrainingError: nothing to train on, a loss that is not finite, a disk that is full.
     """
-    device, state_folder = pick_device(), folder / "training"
-    torch.manual_seed(recipe.seed)
-    classifier = build_classifier(catalogue.taxonomy, recipe.backbone, recipe.heads, recipe.image).to(
-        device
-    )
-    rows = useful_rows(catalogue, split)
-    source = _read(recipe, classifier, catalogue.products(rows), state_folder, reporter)
+    state_folder = folder / "training"
+    classifier = _build(recipe, catalogue, split.rows("train"), state_folder, reporter)
+    rows = useful_rows(catalogue, split, unlabelled=bool(recipe.teach and recipe.teach.unlabelled))
+    source = read_source(recipe, classifier, catalogue.products(rows), state_folder, reporter)
     examples = line_up(catalogue, split, rows, source.problems)
     neighbours = _neighbours(recipe, classifier, source, state_folder, reporter)
     examples, cleaning = clean(examples, catalogue.taxonomy, recipe, neighbours, reporter)
     cleaning.save(state_folder)
     _tell(source, cleaning, reporter)
-    run = Run(
-        taxonomy=catalogue.taxonomy,
-        config=recipe.training,
-        seed=recipe.seed,
-        examples=examples,
-        inputs=source.inputs,
-        device=device,
-        folder=state_folder,
-    )
-    state = TrainingState(
-        model=source.model,
-        optimiser=build_optimiser(source.model, recipe.training),
-        scaler=_scaler(recipe, device),
-    )
-    torch.manual_seed(recipe.seed)  # what was drawn until here depends on how the model is built
-    if state.restore(state_folder):
-        reporter.say(f"Going on after epoch {state.epoch} of {recipe.training.epochs}.")
-    total = examples.num_per_epoch * (recipe.training.epochs - state.epoch)
-    with reporter.bar("Training", total) as advance:
-        fit(run, state, advance)
+    if recipe.teach:
+        teaching = Teaching.read(recipe.teach, state_folder, examples.labels)
+        examples = replace(examples, teaching=teaching)
+        reporter.say(teaching.describe(examples.labels, torch.from_numpy(examples.train)))
+    content = recipe.model_dump(mode="json")
+    about = About.of(catalogue.source.table, folder, content, services)
+    task = _Task(recipe=recipe, rows=rows, examples=examples, folder=state_folder, about=about)
+    processes = ALONE if recipe.backbone.frozen else joined()
+    processes.ask(task)
+    state = _fit(task, classifier, source, processes, reporter)
     source.model.load_state_dict(state.best_weights)
+    classifier.to(pick_device())  # from the CPU, if its weights were spread over processes
+    if recipe.training.lora:
+        for encoder in classifier.encoders:
+            merge_lora(encoder)
     save_classifier(folder, classifier)
     return classifier.eval()
 
 
-def _tell(source: "_Source", cleaning: Cleaning, reporter: Reporter) -> None:
-    if num_unreadable := sum(map(bool, source.problems)):
-        reporter.say(
-            f"{num_unreadable:,} of {len(source.products):,} products have no readable photo and are "
-            "left out."
-        )
-    for sentence in cleaning.sentences:
-        reporter.say(sentence)
-
-
-_FEATURES = "features.safetensors"
-_NEIGHBOURS = "neighbours.safetensors"
-UNFINISHED = (STATE, _FEATURES, _NEIGHBOURS)
-"""What only an unfinished training needs, in its folder `training`."""
+def assist(catalogue: Catalogue) -> None:
+    """Train with the main process whatever it asks for, until it asks no more."""
+    processes = joined()
+    while asked := processes.asked():
+        task: _Task = asked[0]
+        classifier = _build(task.recipe, catalogue, task.rows, task.folder, SILENT)
+        products = catalogue.products(task.rows)
+        source = read_source(task.recipe, classifier, products, task.folder, SILENT)
+        _fit(task, classifier, source, processes, SILENT)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Source:
-    """Products, what is fitted to them, its inputs, and why a photo cannot be read ("": it can).
+class _Task:
+    """What the processes that train together have to know: `rows` are of the catalogue."""
 
-    `features` (N, D) are there where they are the inputs.
-    """
-
-    products: Sequence[Product]
-    model: nn.Module
-    inputs: Inputs
-    problems: Sequence[str]
-    features: NDArray[np.float32] | None = None
+    recipe: ClassifierRecipe
+    rows: Rows
+    examples: Examples
+    folder: Path
+    about: About
 
 
-def _read(
-    recipe: ClassifierRecipe,
-    classifier: Classifier,
-    products: Sequence[Product],
-    folder: Path,
-    reporter: Reporter,
-) -> _Source:
-    """Photos for the whole classifier or, with a frozen backbone, their features for its heads."""
-    if not recipe.backbone.frozen:
-        preprocess = classifier.backbone.preprocess
-        store = PhotoStore(products, preprocess, num_workers=NUM_DECODERS, reporter=reporter)
-        augmenter = Augmenter(recipe.augment, recipe.seed)
-        return _Source(
-            products=products,
-            model=classifier,
-            inputs=PhotoInputs(store, augmenter, classifier.device),
-            problems=[store.problems.get(row, "") for row in range(len(products))],
-        )
-    embedding = embed_products(classifier.backbone, products, file=folder / _FEATURES, reporter=reporter)
-    return _Source(
-        products=products,
-        model=classifier.heads,
-        inputs=FeatureInputs(torch.from_numpy(embedding.features).to(classifier.device)),
-        problems=embedding.problems,
-        features=embedding.features,
+def _build(
+    recipe: ClassifierRecipe, catalogue: Catalogue, rows: Rows, folder: Path, reporter: Reporter
+) -> Classifier:
+    """The classifier as training begins with it; `rows` have photos to judge parts of its tower by."""
+    training = recipe.training
+    torch.manual_seed(recipe.seed)
+    classifier = build_classifier(
+        catalogue.taxonomy,
+        recipe.backbone,
+        recipe.heads,
+        recipe.image,
+        text=recipe.text,
+        photos=recipe.photos,
     )
+    if recipe.backbone.prune:
+        products = catalogue.products(rows)
+        prune_for(classifier.backbone, recipe.backbone.prune, products, folder, reporter)
+    if training.lora:
+        for encoder in classifier.encoders:
+            add_lora(encoder, training.lora)
+    freeze_blocks(classifier.backbone, training.frozen_blocks)
+    if training.checkpointing:
+        checkpoint_blocks(classifier.backbone)
+    return classifier.to(pick_device())
+
+
+def _fit(
+    task: _Task,
+    classifier: Classifier,
+    source: Source,
+    processes: Processes,
+    reporter: Reporter,
+) -> TrainingState:
+    """Train to the last epoch, in however many processes; returns the state that is reached."""
+    recipe, config, examples = task.recipe, task.recipe.training, task.examples
+    train = torch.from_numpy(examples.train)
+    run = Run(
+        taxonomy=classifier.taxonomy,
+        config=config,
+        seed=recipe.seed,
+        examples=examples,
+        inputs=source.inputs,
+        criterion=Criterion.of(
+            config.loss, classifier.taxonomy, examples.labels[train], examples.categories[train]
+        ),
+        device=classifier.device,
+        folder=task.folder,
+        processes=processes,
+        reporter=reporter,
+    )
+    if config.keep_start == "auto" and not len(examples.validation):
+        raise TrainingError(
+            "training.keep_start 'auto' is picked on the validation part, which has nothing to score.",
+            hint="Set it to a number, or use a split with a validation part.",
+        )
+    beginning = tower_weights(classifier) if config.keep_start else {}
+    state = start(run, source.model)
+    if state.restore(task.folder, reporter):
+        reporter.say(state.describe(config.epochs))
+    num_left = examples.num_per_epoch * (config.epochs - state.epoch) - state.step * config.batch_size
+    model = state.model  # a copy, if its weights are spread over processes
+    backbone = model.backbone if config.compile and isinstance(model, Classifier) else None
+    tower = compiled(run, backbone) if backbone else nullcontext()
+    done = Position(epoch=state.epoch, step=state.num_steps)
+    told = tracking(task.folder, done, task.about, reporter) if processes.is_main else nullcontext()
+    with tower, told as tracker, reporter.bar("Training", num_left) as advance:
+        fit(replace(run, tracker=tracker), state, advance)
+    if config.keep_start:
+        draw_back(run, state, beginning, task.folder)
+    return state
+
+
+def _tell(source: Source, cleaning: Cleaning, reporter: Reporter) -> None:
+    for sentence in (*source.sentences, *cleaning.sentences):
+        reporter.say(sentence)
+
+
+_NEIGHBOURS = "neighbours.safetensors"
+UNFINISHED = (checkpoints.FOLDER, FEATURES, TEXTS, _NEIGHBOURS, PRUNING, ANSWERS, RUN_ID)
+"""What only an unfinished training needs, in its folder `training`."""
 
 
 def _neighbours(
     recipe: ClassifierRecipe,
     classifier: Classifier,
-    source: _Source,
+    source: Source,
     folder: Path,
     reporter: Reporter,
 ) -> NDArray[np.float32] | None:
@@ -151,9 +204,4 @@ def _neighbours(
         return source.features
     backbone = build_backbone(own, ImageConfig()).to(classifier.device) if own else classifier.backbone
     file = folder / _NEIGHBOURS
-    return embed_products(backbone, source.products, file=file, reporter=reporter).features
-
-
-def _scaler(recipe: ClassifierRecipe, device: torch.device) -> torch.amp.GradScaler:
-    is_fp16 = compute_dtype(recipe.training.precision, device) == torch.float16
-    return torch.amp.GradScaler(device.type, enabled=is_fp16)
+    return embed_products(backbone, source.products, file=file, reporter=reporter).means

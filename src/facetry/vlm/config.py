@@ -61,28 +61,38 @@ def licence_of(model: str) -> str:
 
 
 class VlmConfig(BaseModel):
-    """Which model, and how it is asked.
+    """Which model, and how it is asked."""
 
-    `model` is a checkpoint's name on the hub, a local folder (its name begins with `.`, `/` or `~`),
-    or `tiny`: a model of two hundred thousand weights made on the spot. `prompt` `head` asks for one
-    attribute at a time, `product` for all of them as one JSON object. `template` is what is asked,
-    with {category}, {attribute} and {values}, or {category} and {attributes}; None is ours.
-    `answers` `score` weighs every allowed value by its likelihood, `constrained` writes one token at
-    a time, only such as lead to an allowed value. `num_shots` labelled products of the category are
-    shown before the question. `batch_size` products are asked about at once, fewer where memory
-    runs out. `engine` `auto` has vLLM write constrained answers where it is installed.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     model: Annotated[str, Field(min_length=1)]
+    """A checkpoint's name on the hub, a local folder (its name begins with `.`, `/` or `~`), or `tiny`:
+    a model of two hundred thousand weights made on the spot."""
+
     revision: str | None = None
+    """The version of a checkpoint on the hub; none is the newest."""
+
     prompt: Asking = "head"
+    """`head` asks for one attribute at a time, `product` for all of them as one JSON object."""
+
     template: str | None = None
+    """What is asked, with {category}, {attribute} and {values}, or {category} and {attributes}; none is
+    ours."""
+
     answers: Literal["score", "constrained"] = "score"
+    """`score` weighs every allowed value by its likelihood, `constrained` writes one token at a time,
+    only such as lead to an allowed value."""
+
     num_shots: Annotated[int, Field(ge=0, le=64)] = 0
+    """How many labelled products of the category are shown before the question."""
+
     batch_size: PositiveInt = 16
+    """How many products are asked about at once; fewer where memory runs out."""
+
     engine: Literal["auto", "transformers"] = "auto"
+    """`auto` has vLLM write constrained answers where it is installed."""
 
     @field_validator("model")
     @classmethod
@@ -118,21 +128,35 @@ class VlmConfig(BaseModel):
 
 
 class TuningConfig(BaseModel):
-    """Fine-tuning with LoRA: matrices of a low `rank` beside the language model's own.
+    """Fine-tuning with LoRA: matrices of a low rank beside the language model's own."""
 
-    `rank` 0 trains every weight instead. `alpha` / `rank` scales what LoRA adds. The learning rate
-    rises over `warmup_share` of all steps and then falls to 0 along a cosine. `clip_norm` 0 switches
-    clipping off.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     epochs: PositiveInt = 1
+    """How often each product is seen."""
+
     batch_size: PositiveInt = 16
+    """Products that make a step of the optimiser."""
+
     lr: PositiveFloat = 1e-4
+    """The learning rate at its highest."""
+
     rank: Annotated[int, Field(ge=0, le=512)] = 16
+    """The rank of a matrix; 0 trains every weight instead."""
+
     alpha: PositiveInt = 32
+    """`alpha` over `rank` scales what LoRA adds."""
+
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """The share of a matrix's inputs that are left out in each step."""
+
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """How strongly AdamW draws weights to 0."""
+
     warmup_share: Annotated[float, Field(ge=0, lt=1)] = 0.03
+    """The learning rate rises over this share of all steps, and then falls to 0 along a cosine."""
+
     clip_norm: Annotated[float, Field(ge=0)] = 1.0
+    """The norm that a step's gradients are cut to; 0 switches clipping off."""

@@ -16,7 +16,8 @@ from safetensors.numpy import load_file, save_file
 
 from facetry.errors import ModelFolderError, WeightsUnavailable
 from facetry.files import write_text, writing, writing_folder
-from facetry.models.checkpoint import load_preprocess, read_taxonomy, save_preprocess
+from facetry.models.checkpoint import load_preprocess, save_preprocess
+from facetry.models.folder import read_taxonomy
 from facetry.predictions import Predictor
 from facetry.vlm import vllm
 from facetry.vlm.config import VlmConfig
@@ -59,7 +60,7 @@ def save_base(folder: Path, network: Any) -> None:
 
 
 def save_vlm(folder: Path, predictor: VlmPredictor) -> None:
-    """Write all but the network's own weights; `checkpoint.seal` closes the folder."""
+    """Write all but the network's own weights; `models.folder.seal` closes the folder."""
     qwen = predictor.qwen
     with writing_folder(folder / _PROCESSOR) as draft:
         qwen.processor.save_pretrained(draft)
@@ -83,7 +84,7 @@ def save_vlm(folder: Path, predictor: VlmPredictor) -> None:
 
 
 def load_vlm(folder: Path) -> Predictor:
-    """Load from an opened folder (see `checkpoint.open_folder`); nothing is fetched.
+    """Load from an opened folder (see `models.folder.open_folder`); nothing is fetched.
 
     Raises:
         ModelFolderError: a file is missing or does not fit the others; or the checkpoint that was

@@ -1,6 +1,7 @@
 """From a recipe and a catalogue to a model folder: fine-tuned, shown examples, or as it is."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from facetry.images import NUM_DECODERS, PhotoStore, load
 from facetry.product import Preprocess, Product
 from facetry.progress import Reporter
 from facetry.recipe import VlmRecipe
+from facetry.tracking import About, Position, Service, tracking
 from facetry.training.data import line_up, useful_rows
 from facetry.training.state import TrainingState
 from facetry.vlm.config import TINY, TuningConfig
@@ -24,7 +26,12 @@ from facetry.vlm.tuning import Run, Trained, tune
 
 
 def train_vlm(
-    recipe: VlmRecipe, catalogue: Catalogue, split: Split, folder: Path, reporter: Reporter
+    recipe: VlmRecipe,
+    catalogue: Catalogue,
+    split: Split,
+    folder: Path,
+    reporter: Reporter,
+    services: Sequence[Service] = (),
 ) -> VlmPredictor:
     """Make the predictor in `folder`, going on where a fine-tuning stopped.
 
@@ -47,7 +54,10 @@ def train_vlm(
         qwen.network = with_lora(qwen.network, tuning, recipe.seed)
     predictor = VlmPredictor(qwen, catalogue.taxonomy, config, preprocess, examples)
     if tuning:
-        _tune(predictor, recipe, tuning, (catalogue, split), folder / "training", reporter)
+        content = recipe.model_dump(mode="json")
+        about = About.of(catalogue.source.table, folder, content, services)
+        task = _Task(config=tuning, seed=recipe.seed, folder=folder / "training", about=about)
+        _tune(predictor, task, catalogue, split, reporter)
     if is_whole:
         save_base(folder, qwen.network)
     save_vlm(folder, predictor)
@@ -97,15 +107,19 @@ def _as_example(product: Product, catalogue: Catalogue, preprocess: Preprocess) 
     return Example(category=product.category, labels=known, pixels=product.pixels[preprocess])
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Task:
+    """A fine-tuning: how, where its state goes, and what services are told of it."""
+
+    config: TuningConfig
+    seed: int
+    folder: Path
+    about: About
+
+
 def _tune(
-    predictor: VlmPredictor,
-    recipe: VlmRecipe,
-    config: TuningConfig,
-    data: tuple[Catalogue, Split],
-    folder: Path,
-    reporter: Reporter,
+    predictor: VlmPredictor, task: _Task, catalogue: Catalogue, split: Split, reporter: Reporter
 ) -> None:
-    catalogue, split = data
     rows = useful_rows(catalogue, split)
     store = PhotoStore(
         catalogue.products(rows),
@@ -119,20 +133,24 @@ def _tune(
             f"{len(store.problems):,} of {len(rows):,} products have no readable photo and are left out."
         )
     examples = line_up(catalogue, split, rows, problems)
-    run = Run(
-        predictor=predictor,
-        config=config,
-        seed=recipe.seed,
-        examples=examples,
-        store=store,
-        folder=folder,
-    )
-    state = _start(predictor.qwen, config)
-    torch.manual_seed(recipe.seed)
-    if state.restore(folder):
-        reporter.say(f"Going on after epoch {state.epoch} of {config.epochs}.")
-    total = len(examples.train) * (config.epochs - state.epoch)
-    with reporter.bar("Fine-tuning", total) as advance:
+    state = _start(predictor.qwen, task.config)
+    if state.restore(task.folder, reporter):
+        reporter.say(state.describe(task.config.epochs))
+    total = len(examples.train) * (task.config.epochs - state.epoch)
+    done = Position(epoch=state.epoch, step=state.num_steps)
+    with (
+        tracking(task.folder, done, task.about, reporter) as tracker,
+        reporter.bar("Fine-tuning", total) as advance,
+    ):
+        run = Run(
+            predictor=predictor,
+            config=task.config,
+            seed=task.seed,
+            examples=examples,
+            store=store,
+            folder=task.folder,
+            tracker=tracker,
+        )
         tune(run, state, advance)
     state.model.load_state_dict(state.best_weights)
 

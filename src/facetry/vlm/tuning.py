@@ -21,8 +21,11 @@ from torch import Tensor, nn
 from facetry.errors import NonFiniteLoss, TrainingError
 from facetry.images import PhotoStore
 from facetry.progress import Advance
+from facetry.tracking import EpochRecord, Tracker
 from facetry.training.data import Examples, Rows, epoch_order, in_batches
-from facetry.training.state import TrainingState, write_log
+from facetry.training.seeding import seed_torch
+from facetry.training.state import TrainingState
+from facetry.training.tally import peak_memory_mib
 from facetry.vlm.config import TuningConfig
 from facetry.vlm.memory import BatchSize
 from facetry.vlm.predictor import VlmPredictor
@@ -49,6 +52,7 @@ class Run:
     examples: Examples
     store: PhotoStore
     folder: Path
+    tracker: Tracker
 
     @property
     def num_steps(self) -> int:
@@ -77,18 +81,22 @@ def tune(run: Run, state: TrainingState, advance: Advance) -> None:
             advance(len(rows))
         score = _validate(run, batch_size)
         state.keep_best(score)
-        state.history.append(
-            {
-                "epoch": state.epoch + 1,
-                "loss": float(np.average(losses, weights=[len(rows) for rows in order])),
-                "score": score,
-                "lr": state.optimiser.param_groups[0]["lr"],
-                "seconds": time.perf_counter() - started,
-            }
+        state.num_steps += len(order)
+        seconds = time.perf_counter() - started
+        run.tracker.log_epoch(
+            EpochRecord(
+                epoch=state.epoch + 1,
+                step=state.num_steps,
+                loss=float(np.average(losses, weights=[len(rows) for rows in order])),
+                score=score,
+                learning_rates={"model": state.optimiser.param_groups[0]["lr"]},
+                photos_per_s=len(run.examples.train) / seconds,
+                memory_mib=peak_memory_mib(),
+                seconds=seconds,
+            )
         )
-        state.epoch += 1
+        state.end_epoch()
         state.save(run.folder)
-        write_log(run.folder, state.history)
 
 
 def rate_factor(config: TuningConfig, step: int, num_steps: int) -> float:
@@ -113,6 +121,7 @@ def _take_step(run: Run, state: TrainingState, rows: Rows, step: int, batch_size
 
     def work(size: int) -> float:
         state.optimiser.zero_grad(set_to_none=True)  # a half-done attempt may have left some
+        seed_torch(run.seed, step)
         total = 0.0
         for part in in_batches(rows, size):
             loss = _losses(run, part).sum() / _num_labels(run, rows)

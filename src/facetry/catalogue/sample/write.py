@@ -12,6 +12,7 @@ from facetry.catalogue.sample.facts import load_facts
 from facetry.catalogue.sample.labels import MISSING, Indices
 from facetry.catalogue.sample.plan import Block, Plan, plan_products
 from facetry.catalogue.sample.press import print_photos
+from facetry.catalogue.sample.titles import draw_titles
 from facetry.catalogue.vocabulary import write_attribute_list
 from facetry.errors import CatalogueError
 from facetry.files import writing_folder
@@ -38,7 +39,7 @@ def draw_catalogue(
     summary = _summarise(plan, config, out)
     require_free(out)
     with writing_folder(out, is_durable=False) as folder:
-        _write_tables(plan, folder)
+        _write_tables(plan, folder, config.seed)
         _write_truth(plan, summary, config, folder)
         print_photos(plan, folder, config, on_progress or (lambda _: None))
     return summary
@@ -78,11 +79,13 @@ def require_drawn(folder: Path, config: SampleConfig) -> None:
         )
 
 
-def _write_tables(plan: Plan, folder: Path) -> None:
-    train = [_train_rows(block) for block in plan.split("train")]
-    pl.concat(train).write_csv(folder / "train.csv")
-    test = [_id_rows(block) for block in plan.split("test")]
-    pl.concat(test).write_csv(folder / "test.csv")
+def _write_tables(plan: Plan, folder: Path, seed: int) -> None:
+    for split, rows_of in (("train", _train_rows), ("test", _id_rows)):
+        parts = [
+            rows_of(block).with_columns(pl.Series("title", draw_titles(block, seed), dtype=pl.String))
+            for block in plan.split(split)
+        ]
+        pl.concat(parts).write_csv(folder / f"{split}.csv")
     facts = sorted(load_facts().values(), key=lambda each: each.splits["train"].first_id)
     taxonomy = Taxonomy.of({each.name: dict.fromkeys(each.attributes, ()) for each in facts})
     write_attribute_list(taxonomy, folder / "category_attributes.parquet")

@@ -13,22 +13,30 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class SplitConfig(BaseModel):
-    """How to split. `validation` and `test` are shares of the products.
+    """How to split.
 
-    `stratified` keeps each value's share in every part, over all heads at once, and puts products
-    whose photos are the same or nearly so into one part. `random` draws products one by one (paper,
-    section 3.2). `id_blocks` keeps products with neighbouring ids together, `block_size` ids to a
-    block: photos of one model in one pose often have neighbouring ids. A split that cuts between like
-    photos tests on what was trained on. `seed` None takes the recipe's.
+    A split that cuts between like photos tests on what was trained on.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     method: Literal["stratified", "random", "id_blocks"] = "stratified"
+    """`stratified` keeps each value's share in every part, over all heads at once, and puts products
+    whose photos are the same or nearly so into one part. `random` draws products one by one (paper,
+    section 3.2). `id_blocks` keeps products with neighbouring ids together: photos of one model in one
+    pose often have such ids."""
+
     validation: Share = 0.1
+    """The share of the products that training is steered by."""
+
     test: Share = 0.1
+    """The share of the products that the model is scored on."""
+
     block_size: Annotated[int, Field(ge=1)] = 50
+    """How many ids make a block."""
+
     seed: Seed | None = None
+    """What is drawn by chance follows from it; none takes the recipe's."""
 
     @model_validator(mode="after")
     def _leaves_some(self) -> "SplitConfig":

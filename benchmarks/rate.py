@@ -1,0 +1,35 @@
+"""What training a photo takes in operations, and how many the machine does in a second."""
+
+import copy
+import math
+import time
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from facetry.models.backbones import Backbone
+
+
+def operations_per_photo(backbone: Backbone) -> float:
+    """Of forward and backward, which takes twice as many; counted without computing anything.
+
+    torch's own count of a backward pass takes convolutions in groups for whole ones.
+    """
+    num_photos, side = 2, backbone.preprocess.size_px
+    ghost = copy.deepcopy(backbone).to("meta").train()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        ghost(torch.empty(num_photos, 3, side, side, device="meta"))
+    return 3 * counter.get_total_flops() / num_photos
+
+
+def matrix_rate(dtype: torch.dtype, device: torch.device) -> float:
+    """Operations a second of the best of ten products of two square matrices."""
+    side = 8192 if device.type == "cuda" else 2048
+    left, right = (torch.randn(side, side, dtype=dtype, device=device) for _ in range(2))
+    best_s = math.inf
+    for _ in range(10):
+        began = time.perf_counter()
+        product = left @ right
+        product[0, 0].item()  # waits for the device
+        best_s = min(best_s, time.perf_counter() - began)
+    return 2 * side**3 / best_s

@@ -1,0 +1,73 @@
+"""`facetry tune`: look for the settings of a recipe that score best."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from facetry.cli.options import CatalogueOption, Changes, Fold, Images, OutFolder, Repairs, SplitFile
+
+
+def tune(
+    recipe: Annotated[Path, typer.Argument(help="Recipe (YAML) to start from.")],
+    space: Annotated[Path, typer.Argument(help="Search space (YAML): what its keys may be.")],
+    catalogue: CatalogueOption,
+    out: OutFolder,
+    sampler: Annotated[str, typer.Option(help="How settings are drawn: grid, random or tpe.")] = "grid",
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="How many to try; else the whole grid, or 100.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=256, help="How many to train at once.")
+    ] = None,
+    prune: Annotated[
+        bool | None,
+        typer.Option("--prune/--no-prune", help="Stop trials that lag behind; off for grids."),
+    ] = None,
+    images: Images = None,
+    repairs: Repairs = None,
+    split: SplitFile = None,
+    fold: Fold = None,
+    set_: Changes = None,
+) -> None:
+    """Train a recipe with many settings, ranked on the validation part: best recipe and report.
+
+    Stopped in between, the same command goes on; with more --trials it adds to what is there.
+    """
+    from facetry.catalogue.catalogue import open_catalogue
+    from facetry.cli.console import make_console, make_reporter
+    from facetry.cli.split import given_split
+    from facetry.recipe import load_recipe
+    from facetry.tune.claim import TRIALS, place_name
+    from facetry.tune.config import TuneConfig, sampler_name
+    from facetry.tune.outputs import BEST, REPORT
+    from facetry.tune.run import tune as run
+    from facetry.tune.space import read_space
+    from facetry.tune.trials import counts_text, trials_table
+
+    console = make_console()
+    config = TuneConfig(
+        sampler=sampler_name(sampler), num_trials=trials, num_workers=workers, is_pruning=prune
+    )
+    searched = read_space(space, load_recipe(recipe, set_ or ()))
+    opened = open_catalogue(catalogue, images=images, repairs=repairs)
+    try:
+        findings = run(
+            searched,
+            opened,
+            out,
+            config,
+            split=given_split(split, fold, opened),
+            reporter=make_reporter(),
+        )
+    except KeyboardInterrupt:
+        console.print("Stopped. The same command goes on where it stopped.")
+        raise
+    console.print(trials_table(findings.trials))
+    console.print(counts_text(findings.trials))
+    console.print(f"Best recipe: {out / BEST}")
+    assert findings.best
+    model = out / TRIALS / place_name(findings.best.first)
+    if model.is_dir():
+        console.print(f"Its model folder: {model}")
+    console.print(f"Report: {out / REPORT}")

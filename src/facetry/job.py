@@ -1,0 +1,64 @@
+"""What a model folder tells of the work that it came from: the job and the split."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from facetry.catalogue.catalogue import Catalogue
+from facetry.catalogue.split import Split
+from facetry.errors import TrainingError
+
+SPLIT = "split.parquet"
+JOB = "job.json"
+
+
+def read_job(folder: Path) -> dict[str, Any]:
+    """What `folder` was made from; empty where that cannot be told."""
+    try:
+        found = json.loads((folder / JOB).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def materials(catalogue: Catalogue) -> dict[str, str]:
+    """What a predictor is built from, but for the split."""
+    source = catalogue.source
+    images = source.images.resolve() if source.images else None
+    return {
+        "catalogue": catalogue.fingerprint,
+        "photos": f"{images} {source.photo_pattern} {source.columns.photo}",
+    }
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class HeldOut:
+    """The products of a catalogue that a training must not have seen."""
+
+    catalogue: Catalogue
+    split: Split
+
+    def refuse_leaks(self, folder: Path, key: str) -> None:
+        """Refuse a model folder, named by a recipe's `key`, that learned from held-out products.
+
+        Whether it did is told by its split, where it comes from the same table or the same photos.
+
+        Raises:
+            TrainingError: it did; says from how many.
+        """
+        import polars as pl
+
+        path, job = folder / SPLIT, read_job(folder)
+        is_same = any(job.get(name) == value for name, value in materials(self.catalogue).items())
+        if not is_same or not path.is_file():
+            return
+        learned = pl.read_parquet(path).filter(pl.col("part") == "train")["id"].cast(pl.String)
+        for part in ("validation", "test"):
+            ids = self.catalogue.table["id"].gather(self.split.rows(part)).cast(pl.String)
+            if num_seen := int(ids.is_in(learned.implode()).sum()):
+                raise TrainingError(
+                    f"{key}: the model in {folder} learned from {num_seen:,} of the {len(ids):,} "
+                    f"products in the {part} part, so that scores there would say nothing.",
+                    hint=f"Use the same split for both: --split {path}",
+                )

@@ -1,0 +1,35 @@
+"""The recipe: one YAML file that fully describes how to build a predictor.
+
+    kind: classifier
+    backbone: {name: nano_vit, weights: none}
+    training: {epochs: 12}
+
+Whatever is left out has a default; an unknown key is an error that names the nearest known one.
+Relative paths in a recipe count from the recipe's folder; a member may be such a path, to a recipe.
+"""
+
+from facetry.recipe.kinds import (
+    ClassifierRecipe,
+    EnsembleRecipe,
+    GroupRecipe,
+    Recipe,
+    SearchRecipe,
+    SoupRecipe,
+    VlmRecipe,
+)
+from facetry.recipe.reading import dump_recipe, load_recipe, override_key, parse_recipe, set_key
+
+__all__ = [
+    "ClassifierRecipe",
+    "EnsembleRecipe",
+    "GroupRecipe",
+    "Recipe",
+    "SearchRecipe",
+    "SoupRecipe",
+    "VlmRecipe",
+    "dump_recipe",
+    "load_recipe",
+    "override_key",
+    "parse_recipe",
+    "set_key",
+]

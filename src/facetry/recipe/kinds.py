@@ -1,0 +1,354 @@
+"""The kinds of recipes: what each may say, and what does not go together."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
+
+from facetry.catalogue.split import Seed, SplitConfig
+from facetry.images.augment import Augmentation
+from facetry.models.config import (
+    BackboneConfig,
+    HeadsConfig,
+    ImageConfig,
+    PhotosConfig,
+    TextConfig,
+    UntrainedBackbone,
+)
+from facetry.search.config import HashName, SearchConfig
+from facetry.training.config import CleanConfig, TeachConfig, TrainingConfig
+from facetry.vlm.config import TuningConfig, VlmConfig
+
+_MEMBER_NAME = re.compile(r"\w[\w.-]*")
+
+_OF_LEARNING_TOWERS = {
+    "adversarial",
+    "checkpointing",
+    "compile",
+    "frozen_blocks",
+    "layer_decay",
+    "lora",
+}
+"""Keys of `training` that say how a tower learns."""
+
+
+class ClassifierRecipe(BaseModel):
+    """A backbone with one MLP head per (category, attribute), trained."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    kind: Literal["classifier"] = "classifier"
+    """What is built; `classifier` may be left out."""
+
+    seed: Seed = 0
+    """What is drawn by chance follows from it: order, augmentation, first weights."""
+
+    backbone: BackboneConfig
+    """The image encoder."""
+
+    image: ImageConfig = ImageConfig()
+    """How photos are prepared."""
+
+    photos: PhotosConfig = PhotosConfig()
+    """How many photos of a product are read, and how they become one."""
+
+    text: TextConfig | None = None
+    """How the product's text is read as well; none reads photos alone."""
+
+    heads: HeadsConfig = HeadsConfig()
+    """What reads the backbone's features."""
+
+    augment: Augmentation = Augmentation()
+    """What is done to training photos."""
+
+    training: TrainingConfig = TrainingConfig()
+    """How it learns."""
+
+    clean: CleanConfig = CleanConfig()
+    """What is done to training labels."""
+
+    teach: TeachConfig | None = None
+    """A model whose answers it learns from beside the labels; none learns from labels alone."""
+
+    split: SplitConfig = SplitConfig()
+    """What is held out."""
+
+    @model_validator(mode="after")
+    def _asks_nothing_of_a_frozen_backbone(self) -> "ClassifierRecipe":
+        parts = {
+            "augment": (self.augment, Augmentation()),
+            "training": (self.training, TrainingConfig()),
+        }
+        asked = [
+            f"{part}.{key}"
+            for part, (own, usual) in parts.items()
+            for key, value in own
+            if value
+            and value != getattr(usual, key)
+            and (part == "augment" or key in _OF_LEARNING_TOWERS)
+        ]
+        if self.backbone.frozen and asked:
+            raise ValueError(
+                f"{asked[0]} has no effect with a frozen backbone, which sees each photo once and "
+                "does not learn"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _mixes_single_photos(self) -> "ClassifierRecipe":
+        mixing = [name for name in ("mixup", "cutmix") if getattr(self.augment, name)]
+        if mixing and self.text:
+            raise ValueError(f"augment.{mixing[0]} mixes photos, but not the texts that text reads")
+        if mixing and self.photos.max > 1 and self.photos.pool == "attention":
+            raise ValueError(
+                f"augment.{mixing[0]} mixes single photos; photos.pool 'attention' learns from several"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _starts_somewhere(self) -> "ClassifierRecipe":
+        if not self.training.keep_start:
+            return self
+        if self.backbone.frozen:
+            raise ValueError(
+                "training.keep_start has no effect with a frozen backbone, which stays as it is"
+            )
+        if self.backbone.weights == "none":
+            raise ValueError(
+                "training.keep_start needs pretrained weights, and backbone.weights is 'none'"
+            )
+        if self.training.lora:
+            raise ValueError(
+                "give either training.keep_start or training.lora, whose alpha does the same"
+            )
+        return self
+
+    @property
+    def repairs(self) -> Path | None:
+        """The file with corrections of labels that the catalogue is to have."""
+        return self.clean.repairs
+
+    @property
+    def donors(self) -> dict[str, Path]:
+        """The model folders that training starts from, by the key that names them."""
+        text = self.text.weights if self.text else None
+        return _folders(
+            {
+                "backbone.weights": self.backbone.weights,
+                "text.weights": text,
+                "heads.start": self.heads.start,
+            }
+        )
+
+    def with_seed(self, seed: int) -> "ClassifierRecipe":
+        """The same recipe with another seed."""
+        return self.model_copy(update={"seed": seed})
+
+
+class SearchRecipe(BaseModel):
+    """The nearest products of the training part vote (paper, section 5.1.2).
+
+    What is near is told either by the features of a backbone as it is, or by perceptual hashes.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    kind: Literal["search"]
+    """What is built."""
+
+    seed: Seed = 0
+    """What is drawn by chance follows from it."""
+
+    backbone: UntrainedBackbone | None = None
+    """Whose features tell what is near, if hashes do not."""
+
+    hashes: tuple[HashName, ...] = ()
+    """The perceptual hashes whose bits, laid side by side, tell what is near."""
+
+    image: ImageConfig = ImageConfig()
+    """How photos are prepared."""
+
+    search: SearchConfig = SearchConfig()
+    """How the nearest vote."""
+
+    repairs: Path | None = None
+    """A file with corrections of labels, which hold for all parts; see `catalogue.repairs`."""
+
+    split: SplitConfig = SplitConfig()
+    """What is held out."""
+
+    @model_validator(mode="after")
+    def _compares_one_thing(self) -> "SearchRecipe":
+        if (self.backbone is None) != bool(self.hashes):
+            raise ValueError("give either a backbone or hashes: what tells which products are alike")
+        if len(set(self.hashes)) < len(self.hashes):
+            raise ValueError("hashes must name each hash once")
+        if self.hashes and self.search.index not in {"auto", "flat"}:
+            raise ValueError(f"search.index {self.search.index!r} is for features; hashes have 'flat'")
+        if self.hashes and (self.image.mean or self.image.std):
+            raise ValueError("image.mean and image.std are for backbones; hashes know neither")
+        if self.search.num_neighbours == "auto" and not self.split.validation:
+            raise ValueError("search.num_neighbours 'auto' is chosen on a validation part")
+        return self
+
+    @property
+    def donors(self) -> dict[str, Path]:
+        """The model folder whose tower makes the features, if one does, by the key that names it."""
+        return _folders({"backbone.weights": self.backbone.weights if self.backbone else None})
+
+    def with_seed(self, seed: int) -> "SearchRecipe":
+        """The same recipe with another seed."""
+        return self.model_copy(update={"seed": seed})
+
+
+class VlmRecipe(BaseModel):
+    """A language model with eyes is asked about each product (paper, section 5.1.1).
+
+    Examples shown before the question (`vlm.num_shots`) are for a model as it is: one that was
+    fine-tuned has seen them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    kind: Literal["vlm"]
+    """What is built."""
+
+    seed: Seed = 0
+    """What is drawn by chance follows from it."""
+
+    vlm: VlmConfig
+    """The model, and how it is asked."""
+
+    image: ImageConfig = ImageConfig()
+    """How photos are prepared."""
+
+    training: TuningConfig | None = None
+    """How it is fine-tuned; without it, it is asked as it is."""
+
+    repairs: Path | None = None
+    """A file with corrections of labels, which hold for all parts; see `catalogue.repairs`."""
+
+    split: SplitConfig = SplitConfig()
+    """What is held out."""
+
+    @model_validator(mode="after")
+    def _learns_in_one_way(self) -> "VlmRecipe":
+        if self.training and self.vlm.num_shots:
+            raise ValueError("give either training or vlm.num_shots")
+        return self
+
+    def with_seed(self, seed: int) -> "VlmRecipe":
+        """The same recipe with another seed."""
+        return self.model_copy(update={"seed": seed})
+
+
+class GroupRecipe(BaseModel):
+    """Members built one by one, then made one predictor of.
+
+    They are split as the whole says, so that all of them hold the same products out.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    kind: Literal["ensemble", "soup"]
+    """What is built."""
+
+    seed: Seed = 0
+    """What is drawn by chance follows from it, in members too that have none of their own."""
+
+    members: Annotated[dict[str, "Member"], Field(min_length=1)]
+    """Names, each with its recipe or the path of its file."""
+
+    split: SplitConfig = SplitConfig()
+    """What is held out."""
+
+    @model_validator(mode="after")
+    def _members_fit(self) -> Self:
+        wrong = [name for name in self.members if not _MEMBER_NAME.fullmatch(name)]
+        if wrong or "ensemble" in self.members:
+            raise ValueError("a member's name is of letters, digits, - _ . and not 'ensemble'")
+        if len({member.repairs for member in self.members.values()}) > 1:
+            raise ValueError("clean.repairs must be the same for all members: they share the labels")
+        return self
+
+    @property
+    def repairs(self) -> Path | None:
+        """The file with corrections of labels that the catalogue is to have."""
+        return next(iter(self.members.values())).repairs
+
+    def with_seed(self, seed: int) -> Self:
+        """The same recipe with another seed, its members' too."""
+        members = {name: member.with_seed(seed) for name, member in self.members.items()}
+        return self.model_copy(update={"seed": seed, "members": members})
+
+
+class EnsembleRecipe(GroupRecipe):
+    """Members built one by one, then averaged (paper, section 5.2).
+
+    The members are split as the ensemble says, so that all of them hold the same products out.
+    """
+
+    kind: Literal["ensemble"]
+    """What is built."""
+
+    weights: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = {}
+    """What each member counts; all the same if left out."""
+
+    weighting: Literal["fixed", "per_head", "gate"] = "fixed"
+    """`fixed` takes `weights`, `per_head` learns others for each head from the validation part, `gate`
+    such as depend on how sure the members are of a product."""
+
+    prior_labels: PositiveFloat = 50.0
+    """Learned weights are drawn to `weights` as hard as so many labels do; see `ensemble.fit`."""
+
+    @model_validator(mode="after")
+    def _weights_fit(self) -> Self:
+        if self.weights and set(self.weights) != set(self.members):
+            raise ValueError(f"weights must name each member once: {', '.join(self.members)}")
+        if self.weights and not sum(self.weights.values()):
+            raise ValueError("weights must not all be 0")
+        if self.weighting != "fixed" and not self.split.validation:
+            raise ValueError(f"weighting {self.weighting!r} is learned from a validation part")
+        return self
+
+
+class SoupRecipe(GroupRecipe):
+    """Classifiers that were trained from one start in several ways, their weights averaged into one.
+
+    The mean makes sense only of weights that began as the same ones: members need the same backbone,
+    with the same weights, and the same seed, from which the heads' first weights follow.
+    """
+
+    kind: Literal["soup"]
+    """What is built."""
+
+    how: Literal["greedy", "uniform"] = "greedy"
+    """`greedy` takes a member in only if that does not lower the score on the validation part, the best
+    one first; `uniform` takes all."""
+
+    @model_validator(mode="after")
+    def _begin_alike(self) -> Self:
+        starts = []
+        for member in self.members.values():
+            if not isinstance(member, ClassifierRecipe):
+                raise ValueError(f"the members of a soup are classifiers, not of kind {member.kind!r}")
+            parts = {"seed", "backbone", "heads", "image", "text", "photos"}
+            starts.append(member.model_dump(include=parts))
+        for start in starts[1:]:
+            if different := [key for key in start if start[key] != starts[0][key]]:
+                raise ValueError(f"the members of a soup begin alike, and their {different[0]} differs")
+        if self.how == "greedy" and not self.split.validation:
+            raise ValueError("how 'greedy' is chosen on a validation part")
+        return self
+
+
+Recipe = ClassifierRecipe | SearchRecipe | VlmRecipe | EnsembleRecipe | SoupRecipe
+Member = Annotated[Recipe, Field(discriminator="kind")]
+
+
+def _folders(named: Mapping[str, str | Path | None]) -> dict[str, Path]:
+    """Those of the named files that are folders."""
+    folders = {key: Path(name) for key, name in named.items() if name}
+    return {key: folder for key, folder in folders.items() if folder.is_dir()}

@@ -1,0 +1,203 @@
+"""Recipes from YAML and back, and what is said of one that is not right."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from facetry.errors import RecipeError, nearest
+from facetry.recipe.kinds import Member, Recipe
+from facetry.vlm.config import is_folder
+
+_FILES = (
+    ("backbone", "weights"),
+    ("text", "weights"),
+    ("image", "background_model"),
+    ("clean", "neighbour_backbone", "weights"),
+    ("clean", "repairs"),
+    ("repairs",),
+    ("vlm", "model"),
+    ("heads", "start"),
+    ("teach", "model"),
+)
+_NO_FILES = {"hub", "none"}  # what else such a key may hold
+
+
+_ADAPTER: TypeAdapter[Recipe] = TypeAdapter(Member)
+
+
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe; `overrides` are texts such as `training.epochs=3`.
+
+    Raises:
+        RecipeError: no such file, not YAML, an unknown key, or a value that is not allowed.
+    """
+    path = Path(path)
+    content = _read(path)
+    for override in overrides:  # after the paths: a file named here counts from the working folder
+        override_key(content, override)
+    return parse_recipe(content, origin=str(path))
+
+
+def parse_recipe(content: Mapping[str, Any], *, origin: str = "recipe") -> Recipe:
+    """Validate a recipe given as plain containers.
+
+    Raises:
+        RecipeError: says the key, what was got and what is allowed.
+    """
+    try:
+        return _ADAPTER.validate_python(_completed(content))
+    except ValidationError as error:
+        faults = [_describe(fault) for fault in error.errors()]
+        hint = "\n".join(dict.fromkeys(hint for _, hint in faults if hint))
+        raise RecipeError("\n".join(f"{origin}: {what}" for what, _ in faults), hint=hint) from error
+
+
+def dump_recipe(recipe: Recipe, *, base: Path | None = None) -> str:
+    """The recipe with every key written out, as YAML; with a `base` its files are named from there."""
+    content = recipe.model_dump(mode="json")
+    if base:
+        _with_paths(content, base)
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+
+
+def override_key(content: dict[str, Any], override: str) -> None:
+    """Set one key of a recipe in place, given as `training.epochs=3`; the value is read as YAML.
+
+    Raises:
+        RecipeError: text without `=`, a value that is not YAML, or a path through a plain value.
+    """
+    path, equals, text = override.partition("=")
+    if not equals or not path.strip():
+        raise RecipeError(f"Cannot read {override!r}.", hint="Write KEY=VALUE, as in training.epochs=3")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"The value of {override!r} is not YAML.") from error
+    set_key(content, path.strip(), value)
+
+
+def set_key(content: dict[str, Any], path: str, value: Any) -> None:
+    """Set one key of a recipe in place, named as in `training.epochs`.
+
+    Raises:
+        RecipeError: a path through a plain value.
+    """
+    *parents, last = path.split(".")
+    inner = content
+    for parent in parents:
+        inner = inner.setdefault(parent, {})
+        if not isinstance(inner, dict):
+            raise RecipeError(f"{path!r} leads through {parent!r}, which holds a plain value.")
+    inner[last] = value
+
+
+def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """A recipe as plain containers, its files found and the recipes that it names read.
+
+    `above` are the recipes that led here, none of which may come again.
+    """
+    if path.resolve() in above:
+        raise RecipeError(f"The recipe {str(path)!r} is a member of itself.")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"The recipe {str(path)!r} cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise RecipeError(f"The recipe {str(path)!r} is not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise RecipeError(f"The recipe {str(path)!r} is not a mapping of keys to values.")
+    content = _with_paths(_unshared(content), path.parent)
+    if isinstance(members := content.get("members"), dict):
+        content["members"] = {
+            name: _read(path.parent / each, (*above, path.resolve())) if isinstance(each, str) else each
+            for name, each in members.items()
+        }
+    return content
+
+
+def _describe(fault: Mapping[str, Any]) -> tuple[str, str]:
+    """What is wrong at which key, and a hint for a key that is not known."""
+    place = _place(fault["loc"])
+    name = ".".join(place)
+    if fault["type"] == "extra_forbidden":
+        return f"unknown key {name!r}.", nearest(place[-1], _known_keys(place[:-1]))
+    if fault["type"] == "missing":
+        return f"the key {name!r} is missing.", ""
+    if fault["type"] == "union_tag_invalid":
+        return (
+            f"unknown kind {fault['ctx']['tag']!r}.",
+            "Known: classifier, search, vlm, ensemble, soup.",
+        )
+    if fault["type"] == "value_error" and isinstance(fault["input"], Mapping):  # of keys together
+        return f"{name}: {fault['ctx']['error']}.".removeprefix(": "), ""
+    return f"{name}: {fault['msg']}, got {fault['input']!r}.", ""
+
+
+def _place(location: Sequence[str | int]) -> list[str]:
+    """The keys that lead to a fault, without the kinds that pydantic puts between them."""
+    parts, place = [str(part) for part in location[1:]], []
+    while len(parts) >= 3 and parts[0] == "members":
+        place += parts[:2]
+        parts = parts[3:]
+    return place + parts
+
+
+def _known_keys(place: Sequence[str]) -> list[str]:
+    """The keys that the part of a recipe at `place` may have."""
+    while len(place) >= 2 and place[0] == "members":
+        place = place[2:]
+    models: list[type[BaseModel]] = list(get_args(Recipe))
+    for key in place:
+        fields = [model.model_fields[key] for model in models if key in model.model_fields]
+        models = [part for field in fields for part in _parts_of(field.annotation)]
+    return [key for model in models for key in model.model_fields]
+
+
+def _parts_of(annotation: Any) -> list[type[BaseModel]]:
+    """The part of a recipe that a key holds; none for a plain value."""
+    options = (annotation, *get_args(annotation))  # an optional part is one of two
+    candidates = [get_args(each)[0] if get_origin(each) is Annotated else each for each in options]
+    return [each for each in candidates if isinstance(each, type) and issubclass(each, BaseModel)]
+
+
+def _unshared(content: Any) -> Any:
+    """A copy in which what YAML anchors share is there several times, to be changed one by one."""
+    if isinstance(content, dict):
+        return {key: _unshared(value) for key, value in content.items()}
+    return [_unshared(each) for each in content] if isinstance(content, list) else content
+
+
+def _completed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe is a classifier's where it says nothing else; members take the ensemble's seed."""
+    result = {"kind": "classifier", **content}
+    if isinstance(members := result.get("members"), dict):
+        result["members"] = {
+            name: _completed({"seed": result.get("seed", 0), **each}) if isinstance(each, dict) else each
+            for name, each in members.items()
+        }
+    return result
+
+
+def _with_paths(content: dict[str, Any], base: Path) -> dict[str, Any]:
+    """The recipe, changed in place, with its files found from the recipe's folder."""
+    members = content.get("members")
+    for each in members.values() if isinstance(members, dict) else ():
+        if isinstance(each, dict):
+            _with_paths(each, base)
+    for *parents, last in _FILES:
+        inner: Any = content
+        for key in parents:
+            inner = inner.get(key) if isinstance(inner, dict) else None
+        if (
+            isinstance(inner, dict)
+            and isinstance(name := inner.get(last), str)
+            and name not in _NO_FILES
+            and (parents != ["vlm"] or is_folder(name))
+        ):
+            file = base / Path(name).expanduser()
+            # A checkpoint's folder is wanted again whenever its model folder is loaded.
+            inner[last] = str(file.absolute() if parents == ["vlm"] else file)
+    return content

@@ -1,0 +1,80 @@
+"""Checkpoint files: each is called by its content's sum, so that one that is not whole is never taken.
+
+`step_00000120-<first 16 digits of the SHA-256>.pt` is a training's state after 120 steps, and
+`best_00000100-<...>.pt` the best weights so far, as a state may name them.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from facetry.errors import TrainingError
+from facetry.files import sha256, sync, writing
+
+FOLDER: Final = "checkpoints"
+NUM_KEPT: Final = 2
+"""How many states are kept; the older of them is for a disk that loses what it was given."""
+
+_SUM_LENGTH = 16
+
+
+def write_checkpoint(folder: Path, kind: str, step: int, content: Mapping[str, Any]) -> str:
+    """Write a checkpoint into `folder`, safely on disk before it gets its name; returns the name."""
+    unnamed = folder / "unnamed.pt"
+    with writing(unnamed) as draft:
+        torch.save(dict(content), draft)
+    named = folder / f"{kind}_{step:08d}-{sha256(unnamed)[:_SUM_LENGTH]}.pt"
+    unnamed.replace(named)
+    sync(folder)
+    return named.name
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a file is there and its content is what its name says."""
+    return path.is_file() and path.stem.rpartition("-")[2] == sha256(path)[:_SUM_LENGTH]
+
+
+def states(folder: Path) -> list[Path]:
+    """The states in `folder`, the newest first, whole or not."""
+    return sorted(folder.glob("step_*-*.pt"), reverse=True)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """What a checkpoint holds, on the CPU.
+
+    Raises:
+        TrainingError: it cannot be read.
+    """
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise damaged(path, error) from error
+    return content
+
+
+def damaged(path: Path, why: object) -> TrainingError:
+    """The error of a checkpoint that cannot be gone on from."""
+    return TrainingError(
+        f"The checkpoint {path} cannot be read: {why}", hint="Delete its folder to start again."
+    )
+
+
+def prune(folder: Path, written: str) -> None:
+    """Remove all but the state just written and the one before, and best weights that neither names.
+
+    States that are further than the one just written were passed over: they are not whole.
+    """
+    newest = folder / written
+    kept = [newest, *(each for each in states(folder) if _step(each) < _step(newest))][:NUM_KEPT]
+    bests = sorted(folder.glob("best_*-*.pt"), reverse=True)
+    # The older state names the newest best weights of its time.
+    named = next((_step(each) for each in bests if _step(each) <= _step(kept[-1])), 0)
+    old = [each for each in bests if _step(each) < named]
+    for path in [*(each for each in states(folder) if each not in kept), *old]:
+        path.unlink()
+
+
+def _step(path: Path) -> int:
+    return int(path.stem.partition("_")[2].partition("-")[0])

@@ -1,0 +1,57 @@
+"""When a training's state is saved: now and then, after an epoch, and when it is asked to stop."""
+
+import time
+
+from facetry.training.run import Run
+from facetry.training.state import TrainingState
+from facetry.training.stopping import Stop, Stopped
+
+MAX_SAVING_SHARE = 0.1
+"""Epochs so short that saving would take a larger share of the time are not all saved."""
+
+
+class Saving:
+    """Saves the state of a run into its folder, if it has one.
+
+    The main process decides when, and writes; the others give it their parts of spread weights.
+    """
+
+    def __init__(self, run: Run, state: TrainingState) -> None:
+        self.run = run
+        self.state = state
+        self._started = self._saved = time.perf_counter()
+        self._spent_s = 0.0
+
+    def after_step(self, stop: Stop) -> None:
+        """Save if it is time to, or if training is to stop.
+
+        Raises:
+            Stopped: it is.
+            TrainingError: the checkpoint could not be written.
+        """
+        waited_s = time.perf_counter() - self._saved
+        is_time = self.run.processes.is_main and waited_s >= self.run.config.save_every_s
+        is_time, is_asked = self.run.processes.agree(is_time, stop.is_asked)
+        if is_time or is_asked:
+            self._save()
+        if is_asked:
+            raise Stopped
+
+    def after_epoch(self) -> None:
+        """Save, unless that would take too large a share of the time; after the last one always.
+
+        Raises:
+            TrainingError: the checkpoint could not be written.
+        """
+        is_last = self.state.epoch == self.run.config.epochs
+        is_cheap = self._spent_s <= MAX_SAVING_SHARE * (time.perf_counter() - self._started)
+        (is_time,) = self.run.processes.agree((is_last or is_cheap) and self.run.processes.is_main)
+        if is_time:
+            self._save()
+
+    def _save(self) -> None:
+        if self.run.folder:
+            started = time.perf_counter()
+            self.state.save(self.run.folder if self.run.processes.is_main else None)
+            self._saved = time.perf_counter()
+            self._spent_s += self._saved - started

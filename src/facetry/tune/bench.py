@@ -1,0 +1,158 @@
+"""Where trials are trained: on features made once, or each from photos to a model folder."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import nan
+from pathlib import Path
+from typing import Protocol
+
+from facetry.compare.apart import run_apart
+from facetry.compare.work import Ground, build_model
+from facetry.progress import SILENT, Advance, Reporter
+from facetry.recipe import ClassifierRecipe, Recipe
+from facetry.tune.space import Space
+
+OnEpoch = Callable[[int, float], None]
+"""Told the number of an epoch, from 1, and the score after it; raises `Pruned` to stop the trial."""
+
+FEATURES = "features.safetensors"
+"""The features of all products that training looks at, in a study's folder."""
+
+_USUAL = frozenset(
+    {"kind", "seed", "backbone", "image", "heads", "augment", "training", "clean", "split"}
+)
+_OF_HEADS = frozenset({"heads", "training", "clean"})
+_NOT_OF_HEADS = ("clean.neighbour_backbone", "training.adversarial")
+
+
+class Pruned(Exception):
+    """A trial lags behind and goes no further."""
+
+
+class Bench(Protocol):
+    """What trains one recipe. It is sent to the processes that do so."""
+
+    @property
+    def is_light(self) -> bool:
+        """Whether a trial is too small to make use of several cores."""
+        ...
+
+    def prepare(self, reporter: Reporter) -> None:
+        """Do, once, what all trials need."""
+        ...
+
+    def score(self, recipe: Recipe, place: Path, on_epoch: OnEpoch | None) -> float:
+        """Train a recipe, with `place` as its own folder; the score on the validation part.
+
+        It depends on the recipe alone, whatever was trained before.
+        """
+        ...
+
+
+def choose_bench(space: Space, ground: Ground, folder: Path) -> Bench:
+    """The cheapest bench that does justice to all recipes of a space."""
+    base = space.base
+    if isinstance(base, ClassifierRecipe) and base.backbone.frozen and _is_of_heads(base, space):
+        return HeadsBench(ground=ground, base=base, folder=folder)
+    return FullBench(ground=ground)
+
+
+def _is_of_heads(base: ClassifierRecipe, space: Space) -> bool:
+    """Whether features of one photo each, and heads on them, are all that a trial needs."""
+    others = {key: each for key, each in ClassifierRecipe.model_fields.items() if key not in _USUAL}
+    return (
+        all(getattr(base, key) == each.default for key, each in others.items())
+        and base.clean.neighbour_backbone is None
+        and base.heads.start is None
+        and base.text is None
+        and base.photos.max == 1
+        and not base.training.adversarial
+        and all(key.split(".")[0] in _OF_HEADS for key in space.dimensions)
+        and not any(key.startswith(_NOT_OF_HEADS) for key in space.dimensions)
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadsBench:
+    """Heads on the features of a frozen backbone, which are made once and kept in `folder`."""
+
+    ground: Ground
+    base: ClassifierRecipe
+    folder: Path
+
+    @property
+    def is_light(self) -> bool:
+        """See `Bench`."""
+        return True
+
+    def prepare(self, reporter: Reporter) -> None:
+        """Make the features, in a process of its own: this one stays without torch."""
+        if not (self.folder / FEATURES).is_file():
+            run_apart(_embed, self.ground, self.base, self.folder, reporter=reporter)
+
+    def score(self, recipe: Recipe, place: Path, on_epoch: OnEpoch | None) -> float:  # noqa: ARG002
+        """See `Bench`; no files are written."""
+        from facetry.tune.heads import score_heads
+
+        assert isinstance(recipe, ClassifierRecipe)
+        return score_heads(self.ground, recipe, self.folder, on_epoch)
+
+
+def _embed(ground: Ground, recipe: ClassifierRecipe, folder: Path, *, reporter: Reporter) -> None:
+    from facetry.tune.heads import embed_catalogue
+
+    embed_catalogue(ground, recipe, folder, reporter=reporter)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FullBench:
+    """Any recipe, trained and scored as `facetry train` does it."""
+
+    ground: Ground
+
+    @property
+    def is_light(self) -> bool:
+        """See `Bench`."""
+        return False
+
+    def prepare(self, reporter: Reporter) -> None:
+        """Nothing is shared."""
+
+    def score(self, recipe: Recipe, place: Path, on_epoch: OnEpoch | None) -> float:
+        """See `Bench`; the model folder is `place`. Members of an ensemble tell of no epochs."""
+        log = place.with_name(f"{place.name}.partial") / "training" / "log.jsonl"
+        build_model(self.ground, recipe, place, reporter=_Watch(log, on_epoch) if on_epoch else SILENT)
+        metrics = json.loads((place / "metrics.json").read_text(encoding="utf-8"))
+        total = metrics["validation"]["total"]
+        return nan if total is None else float(total)
+
+
+@dataclass
+class _Watch:
+    """A reporter that looks, whenever work goes on, for new epochs in the log of a training."""
+
+    log: Path
+    on_epoch: OnEpoch
+    num_told: int = 0
+    num_bytes: int = 0
+
+    def say(self, text: str) -> None:
+        """Nobody listens."""
+
+    @contextmanager
+    def bar(self, description: str, total: int | None) -> Iterator[Advance]:  # noqa: ARG002
+        """Nobody looks, but the log may have grown."""
+        yield self.look
+
+    def look(self, _: int) -> None:
+        if not self.log.is_file() or self.log.stat().st_size == self.num_bytes:
+            return
+        text = self.log.read_text(encoding="utf-8")
+        self.num_bytes = self.log.stat().st_size
+        whole = text[: text.rfind("\n") + 1].splitlines()
+        for line in whole[self.num_told :]:
+            row = json.loads(line)
+            self.num_told += 1
+            self.on_epoch(row["epoch"], nan if row["score"] is None else row["score"])

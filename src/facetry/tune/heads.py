@@ -1,0 +1,91 @@
+"""Trials of heads on stored features: each is what `facetry train` would make of its recipe.
+
+Shapes: N products of training and validation part, D features.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import nan
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from facetry.catalogue.catalogue import Catalogue
+from facetry.catalogue.split import read_split
+from facetry.compare.work import Ground
+from facetry.files import writing
+from facetry.models.backbones import build_backbone
+from facetry.models.device import pick_device
+from facetry.models.embed import Embedding, embed_products
+from facetry.models.heads import Heads
+from facetry.progress import SILENT, Reporter
+from facetry.recipe import ClassifierRecipe
+from facetry.tracking.records import EpochRecord, StepRecord
+from facetry.training.cleaning import clean
+from facetry.training.data import Examples, line_up, useful_rows
+from facetry.training.features import FeatureSet, fit_heads
+from facetry.tune.bench import FEATURES, OnEpoch
+
+_GENERATOR = "generator.safetensors"
+
+
+def embed_catalogue(
+    ground: Ground, recipe: ClassifierRecipe, folder: Path, *, reporter: Reporter
+) -> None:
+    """Embed the products of both parts, and keep where the random numbers for heads begin."""
+    catalogue = ground.catalogue()
+    rows = useful_rows(catalogue, read_split(ground.split, catalogue))
+    torch.manual_seed(recipe.seed)
+    backbone = build_backbone(recipe.backbone, recipe.image)
+    with writing(folder / _GENERATOR) as draft:
+        save_file({"state": torch.get_rng_state()}, draft)
+    backbone = backbone.to(pick_device())
+    embed_products(backbone, catalogue.products(rows), file=folder / FEATURES, reporter=reporter)
+
+
+def score_heads(
+    ground: Ground, recipe: ClassifierRecipe, folder: Path, on_epoch: OnEpoch | None
+) -> float:
+    """The best score on the validation part over all epochs; NaN where there is none."""
+    catalogue, examples, embedding, generator = _material(ground, folder)
+    features = embedding.features if recipe.clean.neighbours != "none" else None
+    examples, _ = clean(examples, catalogue.taxonomy, recipe, features, SILENT)
+    given = FeatureSet(
+        taxonomy=catalogue.taxonomy,
+        features=torch.from_numpy(embedding.features).to(pick_device()),
+        examples=examples,
+    )
+    torch.set_rng_state(generator)
+    heads = Heads(catalogue.taxonomy, embedding.features.shape[1], recipe.heads)
+    tracker = _Teller(on_epoch) if on_epoch else None
+    fitted = fit_heads(given, heads, recipe.training, seed=recipe.seed, tracker=tracker)
+    return fitted.score if fitted.score >= 0 else nan
+
+
+@dataclass(frozen=True)
+class _Teller:
+    """Passes on the score after each epoch; a tracker."""
+
+    on_epoch: OnEpoch
+
+    def log_step(self, record: StepRecord) -> None:
+        """Steps are not of interest."""
+
+    def log_epoch(self, record: EpochRecord) -> None:
+        self.on_epoch(record.epoch, record.score)
+
+    def finish(self) -> None:
+        """Nothing is open."""
+
+
+@lru_cache(maxsize=1)  # a process trains many trials of one study
+def _material(ground: Ground, folder: Path) -> tuple[Catalogue, Examples, Embedding, Tensor]:
+    """What all trials start from."""
+    catalogue = ground.catalogue()
+    split = read_split(ground.split, catalogue)
+    rows = useful_rows(catalogue, split)
+    embedding = Embedding.load(folder / FEATURES)
+    examples = line_up(catalogue, split, rows, embedding.problems)
+    return catalogue, examples, embedding, load_file(folder / _GENERATOR)["state"]

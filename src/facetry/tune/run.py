@@ -1,0 +1,181 @@
+"""From a search space and a catalogue to the best recipe, with a report.
+
+Everything lies in OUT: the study, the tables, the report and the best recipe. The same command goes
+on where it stopped; with more trials asked for, the same study is added to.
+"""
+
+import os
+import shutil
+from dataclasses import dataclass, field
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from facetry.catalogue.catalogue import Catalogue
+from facetry.catalogue.split import Split
+from facetry.errors import RecipeError, TuneError
+from facetry.files import holding, write_text
+from facetry.progress import SILENT, Advance, Reporter
+from facetry.tune.bench import choose_bench
+from facetry.tune.claim import STUDY, TRIALS, claim, place_name
+from facetry.tune.config import TuneConfig
+from facetry.tune.crew import Crew, Died, Epoch, Failed, News, Scored, Task
+from facetry.tune.findings import Findings
+from facetry.tune.outputs import write_outputs
+from facetry.tune.space import Space
+from facetry.tune.study import Ledger, Plan, first_number, open_study
+from facetry.tune.trials import ranked
+
+if TYPE_CHECKING:
+    import optuna
+
+_DEFAULT_TRIALS = 100
+_MIN_SPARED = 3
+
+
+def tune(
+    space: Space,
+    catalogue: Catalogue,
+    out: str | Path,
+    config: TuneConfig,
+    *,
+    split: Split | None = None,
+    reporter: Reporter = SILENT,
+) -> Findings:
+    """Train recipes of a space, rank them by their score on the validation part, write all to `out`.
+
+    Raises:
+        CatalogueError: a catalogue that cannot be worked with.
+        MissingExtra: Optuna is not installed.
+        TuneError: a grid of ranges without steps, a split without validation part, an `out` that holds
+            something else, or not one trial with a score.
+    """
+    out = Path(out)
+    plan = make_plan(space, config)
+    if space.base.repairs is not None:
+        catalogue = catalogue.with_repairs(space.base.repairs)
+    catalogue.require_sound()
+    catalogue.require_photos()
+    if config.sampler == "grid" and plan.num_trials < (space.num_points or 0):
+        reporter.say(f"{plan.num_trials:,} of the grid's {space.num_points:,} points, drawn by chance.")
+    with holding(out) as is_ours:
+        if not is_ours:
+            raise TuneError(f"{out} is being written by another process.", hint="Wait for it.")
+        ground = claim(out, space, config.sampler, catalogue, split, reporter)
+        bench = choose_bench(space, ground, out)
+        bench.prepare(reporter)
+        with open_study(out / STUDY, space, plan) as ledger:
+            num_workers = config.num_workers or (_num_cores() if bench.is_light else 1)
+            num_workers = max(1, min(num_workers, ledger.num_left))
+            num_threads = 1 if bench.is_light else max(1, _num_cores() // num_workers)
+            with (
+                Crew(bench, num_workers=num_workers, num_threads=num_threads) as crew,
+                reporter.bar("Trials", ledger.num_left) as advance,
+            ):
+                _Search(ledger, crew, out, config.prunes, reporter).run(advance)
+            findings = Findings(space, config.sampler, ledger.trials(), ledger.importances())
+        write_outputs(out, findings)
+    if not findings.best:
+        reasons = dict.fromkeys(each.error for each in findings.trials)
+        raise TuneError(
+            f"None of {len(findings.trials):,} trials has a score: {' '.join(reasons)}",
+            hint=f"{out} has a list of them.",
+        )
+    return findings
+
+
+def make_plan(space: Space, config: TuneConfig) -> Plan:
+    """How a space is gone through.
+
+    Raises:
+        TuneError: a grid of ranges without steps.
+    """
+    wanted = config.num_trials
+    if config.sampler == "grid":
+        num_points = prod(map(len, space.grid.values()))
+        wanted = min(wanted or num_points, num_points)
+    epochs = getattr(getattr(space.base, "training", None), "epochs", 0)
+    return Plan(
+        sampler=config.sampler,
+        seed=space.base.seed,
+        num_trials=wanted or _DEFAULT_TRIALS,
+        num_spared_epochs=max(_MIN_SPARED, epochs // 4),
+    )
+
+
+def _num_cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+@dataclass
+class _Search:
+    """Trials begun, heard of and written down, until there are enough."""
+
+    ledger: Ledger
+    crew: Crew
+    out: Path
+    is_pruning: bool
+    reporter: Reporter
+    under_way: dict[int, "optuna.Trial"] = field(default_factory=dict)
+
+    def run(self, advance: Advance) -> None:
+        while True:
+            while not self.crew.is_full and (trial := self.ledger.begin()):
+                self.start(trial, advance)
+            if not self.crew.num_busy:
+                return
+            for task, news in self.crew.listen():
+                self.hear(task, news, advance)
+
+    def start(self, trial: "optuna.Trial", advance: Advance) -> None:
+        try:
+            recipe = self.ledger.space.recipe(trial.params)
+        except RecipeError as error:  # settings that are allowed one by one
+            self.ledger.fail(trial, error.message)
+            advance(1)
+            return
+        self.under_way[trial.number] = trial
+        place = self.out / TRIALS / place_name(first_number(trial))
+        self.crew.start(Task(name=trial.number, recipe=recipe, place=place, is_pruning=self.is_pruning))
+
+    def hear(self, task: Task, news: News, advance: Advance) -> None:
+        trial = self.under_way[task.name]
+        if isinstance(news, Epoch):
+            is_to_stop = self.ledger.lags_behind(trial, news.epoch, news.score)
+            self.crew.answer(task, is_to_stop=is_to_stop)
+            return
+        del self.under_way[task.name]
+        if isinstance(news, Died):
+            num_begun = self.ledger.num_begun
+            self.ledger.lose(trial, news.reason)
+            if self.ledger.num_begun < num_begun:
+                return  # it is begun again
+        elif isinstance(news, Scored):
+            self.score(trial, news.score)
+        elif isinstance(news, Failed):
+            self.ledger.fail(trial, news.reason)
+            if news.trace:
+                write_text(self.out / "errors" / f"{task.name:05d}.txt", news.trace)
+        else:
+            self.ledger.prune(trial)
+        self.tidy()
+        advance(1)
+
+    def score(self, trial: "optuna.Trial", score: float) -> None:
+        """Write a score down, and say so if it is the best."""
+        best = ranked(self.ledger.trials())[:1]
+        self.ledger.finish(trial, score)
+        if not best or score > best[0].score:
+            self.reporter.say(f"Trial {trial.number:,}: {score:.4f}, the best so far.")
+
+    def tidy(self) -> None:
+        """Remove all model folders but the best one and what is under way."""
+        folder = self.out / TRIALS
+        if not folder.exists():
+            return
+        kept = {first_number(trial) for trial in self.under_way.values()} | self.ledger.in_line()
+        kept |= {each.first for each in ranked(self.ledger.trials())[:1]}
+        names = {place_name(each) for each in kept}
+        for each in folder.iterdir():
+            if each.name.removesuffix(".partial") not in names:
+                shutil.rmtree(each)

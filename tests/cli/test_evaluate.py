@@ -1,0 +1,95 @@
+"""`facetry evaluate` on damaged photos, end to end."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from facetry.cli import main
+from facetry.errors import FacetryError
+from facetry.evaluation import robustness
+from facetry.images.corruptions import CORRUPTIONS
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run() -> Run:
+    runner = CliRunner(env={"COLUMNS": "100"})
+
+    def invoke(*words: object) -> Result:
+        result = runner.invoke(main.app, ["evaluate", *(str(word) for word in words)])
+        if result.exception and not isinstance(result.exception, FacetryError | SystemExit):
+            raise result.exception
+        return result
+
+    return invoke
+
+
+def test_every_kind_of_damage(run: Run, tiny_model: Path, drawn: Path, tmp_path: Path) -> None:
+    out = tmp_path / "damaged"
+    done = run(tiny_model, drawn, "--corruptions", "--out", out)
+    assert done.exit_code == 0
+    assert max(map(len, done.output.splitlines())) <= 100
+    for corruption in CORRUPTIONS.values():
+        assert corruption.title in done.output
+    assert str(out) in done.output
+    figures = json.loads((out / "corruptions.json").read_text())
+    assert set(figures["corruptions"]) == set(CORRUPTIONS)
+    clean = json.loads((tiny_model / "metrics.json").read_text())["test"]["total"]
+    assert figures["clean"] == pytest.approx(clean)
+    assert figures["mean"] < clean
+    assert (out / "corruptions.html").stat().st_size > 50_000
+
+
+def test_stopped_it_goes_on(
+    run: Run, tiny_model: Path, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = (
+        tiny_model,
+        drawn,
+        "--corruption",
+        "noise",
+        "--corruption",
+        "jpeg",
+        "--out",
+        tmp_path / "out",
+    )
+    done = []
+    score_kind = robustness._score_kind
+
+    def stop_at_the_second(*arguments: object) -> robustness.DamagedScores:
+        if done:
+            raise KeyboardInterrupt
+        done.append(arguments)
+        return score_kind(*arguments)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(robustness, "_score_kind", stop_at_the_second)
+        assert "The same command goes on" in run(*words).output
+    kept = tmp_path / "out" / "scores" / "noise.json"
+    before = kept.stat().st_mtime_ns
+    assert "JPEG damage" in run(*words).output
+    assert kept.stat().st_mtime_ns == before
+    figures = json.loads((tmp_path / "out" / "corruptions.json").read_text())
+    assert list(figures["corruptions"]) == ["noise", "jpeg"]
+
+
+def test_another_part_is_other_work(run: Run, tiny_model: Path, drawn: Path, tmp_path: Path) -> None:
+    words = ("--corruption", "jpeg", "--out", tmp_path / "out")
+    run(tiny_model, drawn, *words)
+    refused = run(tiny_model, drawn, "--part", "validation", *words)
+    assert "was made with another products" in str(refused.exception)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--corruption", "noize"], "Did you mean 'noise'?"),
+        (["--out", "somewhere"], "Add --corruptions"),
+    ],
+)
+def test_mistakes_are_told_before_the_model_is_loaded(run: Run, words: list[str], told: str) -> None:
+    assert told in str(run("no-model", "no-catalogue", *words).exception)

@@ -1,0 +1,229 @@
+"""Training that was stopped goes on as if it had not been, however it was stopped."""
+
+import json
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from facetry.build import train
+from facetry.catalogue.catalogue import Catalogue
+from facetry.compare.apart import WorkFailed, run_apart
+from facetry.errors import TrainingError
+from facetry.files import sha256
+from facetry.progress import SILENT
+from facetry.recipe import ClassifierRecipe, dump_recipe
+from facetry.training import checkpoints
+from tests.training import workloads
+
+MakeRecipe = Callable[..., ClassifierRecipe]
+TIMES = ("seconds", "photos_per_s", "waiting_share", "memory_mib")
+
+
+@pytest.fixture
+def recipe(make_recipe: MakeRecipe) -> ClassifierRecipe:
+    """Three steps an epoch, each saved; with all that a step may draw or keep."""
+    return make_recipe(
+        training={
+            "epochs": 3,
+            "batch_size": 16,
+            "accumulation": 2,
+            "backbone_lr": 1e-3,
+            "heads_lr": 1e-3,
+            "ema_decay": 0.9,
+            "schedule": "cosine",
+            "save_every_s": 0,
+        },
+        augment={"mixup": 0.4, "cutmix": 0.4, "hue": 0.1},
+        heads={"hidden_dim": 16, "dropout": 0.3},
+    )
+
+
+class Lines:
+    """A reporter that keeps what is said, and presses Ctrl-C after some steps."""
+
+    def __init__(self, stop_after: int = -1) -> None:
+        self.said: list[str] = []
+        self.left = stop_after
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    def bar(self, description: str, total: int | None) -> nullcontext[Callable[[int], None]]:  # noqa: ARG002
+        return nullcontext(self._step if description == "Training" else lambda _: None)
+
+    def _step(self, _: int) -> None:
+        self.left -= 1
+        if not self.left:
+            raise KeyboardInterrupt
+
+
+def untimed(folder: Path, name: str) -> list[dict[str, object]]:
+    rows = [json.loads(line) for line in (folder / "training" / name).read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key not in TIMES} for row in rows]
+
+
+def assert_same(one: Path, other: Path) -> None:
+    weights, others = (load_file(each / "weights.safetensors") for each in (one, other))
+    assert weights.keys() == others.keys()
+    assert all(torch.equal(weights[name], others[name]) for name in weights)
+    for name in ("log.jsonl", "steps.jsonl"):
+        assert untimed(one, name) == untimed(other, name)
+    assert not (one / "training" / checkpoints.FOLDER).exists()
+
+
+def stop_after(steps: int, recipe: ClassifierRecipe, catalogue: Catalogue, out: Path) -> Path:
+    """Train for some steps; returns the folder of checkpoints."""
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, catalogue, out, reporter=Lines(steps))
+    return out.with_name(f"{out.name}.partial") / "training" / checkpoints.FOLDER
+
+
+@pytest.mark.slow
+def test_killed_at_random_it_ends_with_the_same_weights(
+    recipe: ClassifierRecipe, drawn: Path, tmp_path: Path
+) -> None:
+    draw = random.Random(5)
+    out = tmp_path / "killed"
+    longer = recipe.training.model_copy(update={"epochs": 8})  # so long that five kills find it alive
+    recipe = recipe.model_copy(update={"training": longer})
+    for _ in range(5):
+        killer = workloads.Killer(draw.randint(1, 2), draw.uniform(0.0, 0.08))
+        with pytest.raises(WorkFailed, match="Killed by the system"):  # SIGKILL
+            run_apart(workloads.train_and_say_who, recipe, drawn, out, reporter=killer)
+        assert not out.exists()
+    for folder in (out, tmp_path / "unbroken"):
+        run_apart(workloads.train_to_the_end, recipe, drawn, folder, reporter=SILENT)
+    assert_same(out, tmp_path / "unbroken")
+
+
+@pytest.mark.slow
+def test_sigterm_saves_after_the_step(recipe: ClassifierRecipe, drawn: Path, tmp_path: Path) -> None:
+    rare = recipe.model_copy(
+        update={"training": recipe.training.model_copy(update={"save_every_s": 999.0})}
+    )
+    out = tmp_path / "stopped"
+    what, _ = run_apart(workloads.train_until_asked_to_stop, rare, drawn, out, 2, reporter=SILENT)
+    assert what == "stopped"
+    (state,) = checkpoints.states(tmp_path / "stopped.partial" / "training" / checkpoints.FOLDER)
+    assert state.name.startswith("step_00000003-")
+    for folder in (out, tmp_path / "unbroken"):
+        run_apart(workloads.train_to_the_end, rare, drawn, folder, reporter=SILENT)
+    assert_same(out, tmp_path / "unbroken")
+
+
+@pytest.mark.slow
+def test_the_command_ends_well_when_asked_to_stop(
+    make_recipe: MakeRecipe, drawn: Path, tmp_path: Path
+) -> None:
+    recipe = make_recipe(training={"epochs": 500, "batch_size": 16})
+    (tmp_path / "recipe.yaml").write_text(dump_recipe(recipe))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "facetry", "train", "recipe.yaml", "-c", drawn, "-o", "model"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    training = tmp_path / "model.partial" / "training"
+    while not (training / "steps.jsonl").exists() and process.poll() is None:
+        time.sleep(0.05)
+    process.terminate()
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert "Stopped by SIGTERM. The same command goes on after the last step." in output
+    assert not (tmp_path / "model").exists()
+    steps = [json.loads(line) for line in (training / "steps.jsonl").read_text().splitlines()]
+    newest, *_ = checkpoints.states(training / checkpoints.FOLDER)
+    assert newest.name.startswith(f"step_{steps[-1]['step']:08d}-")
+
+
+def test_nobody_takes_a_stopped_training_for_a_finished_one() -> None:
+    with pytest.raises(WorkFailed, match="ended with code 130"):
+        run_apart(workloads.be_stopped, reporter=SILENT)
+
+
+def spoil(path: Path, how: str) -> None:
+    content = bytearray(path.read_bytes())
+    if how == "half":
+        content = content[: len(content) // 2]
+    elif how == "zeros":
+        content[-4096:] = bytes(4096)
+    else:
+        content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("how", ["half", "zeros", "flipped bit"])
+def test_a_damaged_checkpoint_is_passed_over(
+    recipe: ClassifierRecipe, catalogue: Catalogue, tmp_path: Path, how: str
+) -> None:
+    folder = stop_after(5, recipe, catalogue, tmp_path / "broken")
+    newest, _ = checkpoints.states(folder)
+    expected = checkpoints.read_checkpoint(newest)["model"]
+    spoil(newest, how)
+    lines = Lines(stop_after=1)
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, catalogue, tmp_path / "broken", reporter=lines)
+    assert f"The checkpoint {newest.name} is damaged and is passed over." in lines.said
+    assert "Going on after epoch 1 of 3, 1 step into the next." in lines.said
+    again, older = checkpoints.states(folder)
+    assert checkpoints.is_whole(again)
+    assert checkpoints.is_whole(older)
+    assert again.name.startswith("step_00000005-")
+    got = checkpoints.read_checkpoint(again)["model"]
+    assert all(torch.equal(expected[name], got[name]) for name in expected)
+
+
+def test_with_no_whole_checkpoint_it_says_so(
+    recipe: ClassifierRecipe, catalogue: Catalogue, tmp_path: Path
+) -> None:
+    folder = stop_after(3, recipe, catalogue, tmp_path / "broken")
+    for each in checkpoints.states(folder):
+        spoil(each, "half")
+    with pytest.raises(TrainingError, match="no checkpoint beside it is whole") as caught:
+        train(recipe, catalogue, tmp_path / "broken")
+    assert "Delete its folder" in caught.value.hint
+
+
+def test_a_state_whose_best_weights_are_damaged_is_passed_over(
+    recipe: ClassifierRecipe, catalogue: Catalogue, tmp_path: Path
+) -> None:
+    folder = stop_after(5, recipe, catalogue, tmp_path / "broken")  # one epoch and a step
+    (best,) = folder.glob("best_*")
+    newest, older = checkpoints.states(folder)
+    spoil(best, "flipped bit")
+    lines = Lines(stop_after=1)
+    with pytest.raises(TrainingError, match=newest.name):
+        train(recipe, catalogue, tmp_path / "broken", reporter=lines)
+    assert [older.name in line for line in lines.said].count(True) == 1
+
+
+def test_old_checkpoints_go_and_the_best_stays(
+    recipe: ClassifierRecipe, catalogue: Catalogue, tmp_path: Path
+) -> None:
+    folder = stop_after(8, recipe, catalogue, tmp_path / "broken")
+    kept = checkpoints.states(folder)
+    assert [each.name.partition("-")[0] for each in kept] == ["step_00000008", "step_00000007"]
+    for each in kept:
+        best = checkpoints.read_checkpoint(each)["best_file"]
+        assert checkpoints.is_whole(folder / best)
+    assert len(list(folder.iterdir())) == 3, "two states and the best weights"
+    before = [sha256(each) for each in kept]
+    assert all(each.stem.endswith(f"-{sum_[:16]}") for each, sum_ in zip(kept, before, strict=True))
+
+
+def test_epochs_that_are_saved_rarely(
+    make_recipe: MakeRecipe, catalogue: Catalogue, tmp_path: Path
+) -> None:
+    recipe = make_recipe()  # a checkpoint every five minutes, and after epochs
+    folder = stop_after(5, recipe, catalogue, tmp_path / "broken")
+    (state,) = checkpoints.states(folder)
+    content = checkpoints.read_checkpoint(state)
+    assert (content["epoch"], content["step"]) == (1, 0)

@@ -1,0 +1,249 @@
+"""Where training starts: from another model's tower and heads; and how far it is drawn back to it."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from torch import Tensor
+
+from facetry.build import load, train
+from facetry.catalogue.catalogue import Catalogue, open_catalogue
+from facetry.catalogue.split import Split
+from facetry.errors import BackboneError, ModelFolderError, RecipeError, TrainingError
+from facetry.models.backbones import build_backbone
+from facetry.models.checkpoint import build_classifier, save_classifier
+from facetry.models.classifier import Classifier
+from facetry.models.config import BackboneConfig, HeadsConfig, ImageConfig
+from facetry.models.folder import seal
+from facetry.recipe import ClassifierRecipe, Recipe, parse_recipe
+from facetry.taxonomy import Taxonomy
+from facetry.training.keeping import mixed
+
+MakeRecipe = Callable[..., ClassifierRecipe]
+NANO = {"name": "nano_convnext", "weights": "none"}
+SHOES = Taxonomy.of({"Shoes": {"heel": ["high", "low"], "colour": ["red", "black", "tan"]}})
+TRAINING = {"epochs": 2, "batch_size": 16, "backbone_lr": 1e-3, "heads_lr": 1e-3}
+
+
+def tower(folder: Path) -> Mapping[str, Tensor]:
+    weights = load_file(folder / "weights.safetensors")
+    return {name: each for name, each in weights.items() if name.startswith("backbone.")}
+
+
+def write_donor(
+    folder: Path, kind: str = "classifier", heads: HeadsConfig | None = None, **backbone: object
+) -> Path:
+    """A model folder of another taxonomy, whose heads and tower are what they are."""
+    torch.manual_seed(3)
+    heads = heads or HeadsConfig(hidden_dim=16)
+    config = BackboneConfig.model_validate(NANO)
+    save_classifier(folder, build_classifier(SHOES, config, heads, ImageConfig()))
+    recipe = {
+        "kind": kind,
+        "backbone": {**config.model_dump(), **backbone},
+        "heads": heads.model_dump(),
+    }
+    if kind == "soup":
+        recipe = {"kind": kind, "members": {"a": {**recipe, "kind": "classifier"}}}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    seal(folder)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["classifier", "soup"])
+def test_a_tower_starts_from_a_model_folder(tmp_path: Path, kind: str) -> None:
+    donor = write_donor(tmp_path / "donor", kind)
+    config = BackboneConfig.model_validate({**NANO, "weights": str(donor)})
+    backbone = build_backbone(config, ImageConfig())
+    assert backbone.is_pretrained
+    expected = tower(donor)
+    got = {f"backbone.{name}": each for name, each in backbone.state_dict().items()}
+    assert expected.keys() == got.keys()
+    assert all(torch.equal(expected[name], each) for name, each in got.items())
+
+
+@pytest.mark.parametrize(
+    ("kind", "donor", "changes", "message"),
+    [
+        ("ensemble", {}, {}, "holds a predictor of the kind ensemble, not a classifier"),
+        (
+            "classifier",
+            {},
+            {"name": "nano_vit"},
+            "nano_convnext without options; the recipe's is nano_vit",
+        ),
+        ("classifier", {}, {"options": {"depths": [1, 1, 1, 1]}}, "nano_convnext with {'depths'"),
+        ("classifier", {"prune": {"blocks": 0.5}}, {}, "is nano_convnext without options, pruned"),
+    ],
+    ids=str,
+)
+def test_towers_that_do_not_fit(
+    tmp_path: Path, kind: str, donor: dict[str, object], changes: dict[str, object], message: str
+) -> None:
+    folder = write_donor(tmp_path / "donor", kind, **donor)
+    config = BackboneConfig.model_validate({**NANO, "weights": str(folder), **changes})
+    with pytest.raises(BackboneError) as caught:
+        build_backbone(config, ImageConfig())
+    assert message in caught.value.message
+
+
+def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
+    config = BackboneConfig.model_validate({**NANO, "weights": str(tmp_path)})
+    with pytest.raises(ModelFolderError, match="never finished"):
+        build_backbone(config, ImageConfig())
+
+
+def test_heads_start_from_a_model_folder(catalogue: Catalogue, tiny_model: Path) -> None:
+    def build(start: Path | None) -> Classifier:
+        torch.manual_seed(0)
+        heads = HeadsConfig(hidden_dim=16, start=start)
+        backbone = BackboneConfig.model_validate(NANO)
+        return build_classifier(catalogue.taxonomy, backbone, heads, ImageConfig())
+
+    donor = load(tiny_model)
+    assert isinstance(donor, Classifier)
+    categories = torch.arange(len(catalogue.taxonomy.categories))
+    features = torch.randn(len(categories), donor.heads.feature_size)
+    fresh, taken, given = (
+        each.heads.eval()(features, categories) for each in (build(None), build(tiny_model), donor)
+    )
+    assert torch.equal(taken, given)
+    assert not torch.equal(fresh, given)
+
+
+@pytest.mark.parametrize(
+    ("kind", "heads", "message"),
+    [
+        ("ensemble", {"hidden_dim": 16}, "holds a predictor of the kind ensemble"),
+        ("classifier", {"hidden_dim": 8}, "1 hidden layers of 8, .*, the recipe's have .* of 16"),
+        ("classifier", {"hidden_dim": 16}, "has none of the catalogue's heads"),
+    ],
+    ids=str,
+)
+def test_heads_that_cannot_be_taken(
+    catalogue: Catalogue,
+    make_recipe: MakeRecipe,
+    tmp_path: Path,
+    kind: str,
+    heads: dict[str, int],
+    message: str,
+) -> None:
+    donor = write_donor(tmp_path / "donor", kind, HeadsConfig.model_validate(heads))
+    recipe = make_recipe(heads={"hidden_dim": 16, "start": str(donor)})
+    with pytest.raises(ModelFolderError, match=message):
+        train(recipe, catalogue, tmp_path / "model")
+
+
+def test_pre_training_is_in_the_card_and_needs_no_donor_to_load(
+    catalogue: Catalogue, make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    donor = write_donor(tmp_path / "donor")
+    recipe = make_recipe(backbone={**NANO, "weights": str(donor)}, training=TRAINING)
+    out = train(recipe, catalogue, tmp_path / "model")
+    assert "that of the model folder donor, which they came from" in (out / "README.md").read_text()
+    for each in donor.iterdir():
+        each.unlink()
+    assert isinstance(load(out), Classifier)
+
+
+@pytest.mark.parametrize("key", ["backbone.weights", "heads.start", "search"])
+def test_a_donor_that_saw_the_test_part_is_refused(
+    catalogue: Catalogue, make_recipe: MakeRecipe, tiny_model: Path, tmp_path: Path, key: str
+) -> None:
+    codes = pl.read_parquet(tiny_model / "split.parquet")["part"].to_list()
+    split = Split(np.array([0 if part == "test" else 2 for part in codes], dtype=np.int8))
+    donated = {"backbone": {**NANO, "weights": str(tiny_model)}}
+    recipes: Mapping[str, Recipe] = {
+        "backbone.weights": make_recipe(**donated),
+        "heads.start": make_recipe(heads={"hidden_dim": 16, "start": str(tiny_model)}),
+        "search": parse_recipe({"kind": "search", **donated, "search": {"num_neighbours": 1}}),
+    }
+    named = key if key != "search" else "backbone.weights"
+    with pytest.raises(TrainingError, match=f"{named}: .* learned from .* test part"):
+        train(recipes[key], catalogue, tmp_path / "model", split=split)
+
+
+@pytest.fixture(scope="module")
+def started(drawn: Path, make_recipe: MakeRecipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A donor, and in `plain` what is trained from it, in `half` drawn back half the way."""
+    folder, catalogue = tmp_path_factory.mktemp("started"), open_catalogue(drawn)
+    donor = write_donor(folder / "donor")
+    for name, share in (("plain", 0.0), ("half", 0.5)):
+        backbone = {**NANO, "weights": str(donor)}
+        recipe = make_recipe(backbone=backbone, training={**TRAINING, "keep_start": share})
+        train(recipe, catalogue, folder / name)
+    return folder
+
+
+def test_a_tower_is_drawn_back_and_heads_are_not(started: Path) -> None:
+    start, plain, half = (tower(started / name) for name in ("donor", "plain", "half"))
+    for name, each in half.items():
+        torch.testing.assert_close(each, (start[name] + plain[name]) / 2)
+    assert any(not torch.equal(half[name], plain[name]) for name in half)
+    own, kept = (load_file(started / name / "weights.safetensors") for name in ("plain", "half"))
+    assert all(torch.equal(own[name], kept[name]) for name in own if name.startswith("heads."))
+    card = (started / "half" / "README.md").read_text()
+    assert "| starting weights | the tower's weights are 50% those that it started with |" in card
+
+
+def test_auto_picks_what_scores_best_on_validation(
+    catalogue: Catalogue, make_recipe: MakeRecipe, started: Path, tmp_path: Path
+) -> None:
+    recipe = make_recipe(
+        backbone={**NANO, "weights": str(started / "donor")},
+        training={**TRAINING, "keep_start": "auto"},
+    )
+    out = train(recipe, catalogue, tmp_path / "auto")
+    note = (out / "README.md").read_text().partition("| starting weights | ")[2].partition(" |")[0]
+    reached, plain = (
+        float(each) for each in note[: -len(" without)")].partition("validation ")[2].split("; ")
+    )
+    assert reached >= plain
+    share = int(note.partition("are ")[2].partition("%")[0]) / 100
+    start, trained, kept = tower(started / "donor"), tower(started / "plain"), tower(out)
+    expected = mixed(trained, start, share)
+    assert all(torch.equal(each, kept[name]) for name, each in expected.items())
+
+
+def test_auto_needs_a_validation_part(
+    catalogue: Catalogue, make_recipe: MakeRecipe, started: Path, tmp_path: Path
+) -> None:
+    recipe = make_recipe(
+        backbone={**NANO, "weights": str(started / "donor")},
+        training={**TRAINING, "keep_start": "auto"},
+    )
+    split = Split(np.zeros(len(catalogue), dtype=np.int8))
+    with pytest.raises(TrainingError, match="picked on the validation part"):
+        train(recipe, catalogue, tmp_path / "model", split=split)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"backbone": NANO}, "needs pretrained weights"),
+        ({"backbone": {"name": "ViT-B-32", "frozen": True}}, "no effect with a frozen backbone"),
+        (
+            {"backbone": {"name": "ViT-B-32"}, "training": {"keep_start": "auto", "lora": {}}},
+            "give either training.keep_start or training.lora",
+        ),
+        (
+            {"backbone": {"name": "ViT-B-32"}, "training": {"keep_start": 1}},
+            "training.keep_start",
+        ),
+        ({"backbone": NANO, "teach": {"model": "x", "share": 0}, "training": {}}, "teach.share"),
+        (
+            {"backbone": NANO, "teach": {"model": "x", "missing": False, "unlabelled": True}},
+            "they need missing true",
+        ),
+    ],
+    ids=str,
+)
+def test_recipes_that_make_no_sense(content: dict[str, object], message: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        parse_recipe({"training": {"keep_start": 0.3}, **content})
+    assert message in caught.value.message
