@@ -28,24 +28,14 @@ def model_card(
     `notes` are sentences on how it was trained, each with what it is on; `gain` is what an ensemble's
     learned weights are worth.
     """
-    taxonomy = catalogue.taxonomy
-    categories = ", ".join(taxonomy.categories)
     counts = ", ".join(f"{len(split.rows(part)):,} {part}" for part in PARTS)
-    lines = [
-        f"# Facetry model: {recipe.kind}",
-        "",
-        f"Predicts {taxonomy.num_heads} (category, attribute) pairs; the categories: {categories}.",
-        "",
-        "| | |",
-        "|---|---|",
+    rows = [
         f"| data | {catalogue.source.table.name}: {counts} products |",
         *(f"| {what} | {sentence} |" for what, sentence in notes),
         *([f"| learned weights | on the test part {gain.sentence()} |"] if gain else []),
-        *(
-            f"| {each.what} {each.member} | {each.name}; licence of its weights: {each.licence} |"
-            for each in weight_sources(recipe)
-        ),
-        "| licence of this model | that of its weights and of the data it learned from |",
+    ]
+    lines = [
+        *_opening(recipe, catalogue.taxonomy, rows),
         "",
         "The recipe is `recipe.yaml`, the split `split.parquet`.",
     ]
@@ -56,25 +46,32 @@ def model_card(
 
 def imported_card(recipe: Recipe, taxonomy: Taxonomy, file: str) -> str:
     """Markdown on a model that was not trained here but imported from a `file`."""
-    categories = ", ".join(taxonomy.categories)
     lines = [
+        *_opening(recipe, taxonomy, [f"| imported from | {file} |"]),
+        "",
+        "The recipe is `recipe.yaml`; what it says of training holds for training the model anew, and",
+        "not for how it was trained.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _opening(recipe: Recipe, taxonomy: Taxonomy, rows: Sequence[str]) -> list[str]:
+    """What the model predicts, and a table: `rows` on where it comes from, then the licences."""
+    categories = ", ".join(taxonomy.categories)
+    return [
         f"# Facetry model: {recipe.kind}",
         "",
         f"Predicts {taxonomy.num_heads} (category, attribute) pairs; the categories: {categories}.",
         "",
         "| | |",
         "|---|---|",
-        f"| imported from | {file} |",
+        *rows,
         *(
             f"| {each.what} {each.member} | {each.name}; licence of its weights: {each.licence} |"
             for each in weight_sources(recipe)
         ),
         "| licence of this model | that of its weights and of the data it learned from |",
-        "",
-        "The recipe is `recipe.yaml`; what it says of training holds for training the model anew, and",
-        "not for how it was trained.",
     ]
-    return "\n".join(lines) + "\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
