@@ -52,6 +52,11 @@ def test_the_page_shows_every_row_and_loads_nothing(board: Leaderboard, tmp_path
     assert "on the front" in page.text
 
 
+def test_the_same_weights_show_their_licence_once(board: Leaderboard, tmp_path: Path) -> None:
+    cells = render(board, tmp_path).text.count("nano_vit: none: trained from scratch")
+    assert cells == 3  # two classifiers, one of which failed, and the ensemble
+
+
 def test_the_same_leaderboard_gives_the_same_page(board: Leaderboard, tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_report(tmp_path / name, board)

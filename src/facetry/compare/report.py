@@ -11,7 +11,7 @@ from facetry.compare.tables import (
     count_text,
     counts_text,
     duration_text,
-    licences_text,
+    licence_lines,
     memory_text,
 )
 from facetry.files import write_text
@@ -26,7 +26,7 @@ def write_report(path: Path, board: Leaderboard) -> None:
         "duration": duration_text,
         "memory": memory_text,
         "count": count_text,
-        "licences": licences_text,
+        "licences": licence_lines,
         "behind": behind_text,
     }
     template = environment.get_template("leaderboard.html.jinja")

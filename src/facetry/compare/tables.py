@@ -181,6 +181,11 @@ def licences_text(row: Row) -> str:
     return "; ".join(dict.fromkeys(source.licence for source in row.sources))
 
 
+def licence_lines(row: Row) -> list[str]:
+    """What the weights are called with their licence, each once."""
+    return list(dict.fromkeys(f"{source.name}: {source.licence}" for source in row.sources))
+
+
 def _one_line(text: str) -> str:
     return " ".join(text.split())
 
