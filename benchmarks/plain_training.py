@@ -45,7 +45,7 @@ class PlainTraining:
         self.tower = tower.to(self.device).train()
         self.taxonomy = taxonomy
         self.heads = nn.ModuleDict(
-            {_key(head): _network(built.feature_size, head) for head in taxonomy.heads}
+            {head_key(head): head_network(built.feature_size, head) for head in taxonomy.heads}
         ).to(self.device)
         self.batch_size = config.batch_size
         self.clip_norm = config.clip_norm
@@ -67,7 +67,7 @@ class PlainTraining:
         order = torch.randperm(len(photos)).split(self.batch_size)
         for rows in order:
             read_from = time.perf_counter()
-            batch = torch.stack([self.transform(_open(photos[row])) for row in rows.tolist()])
+            batch = torch.stack([self.transform(open_photo(photos[row])) for row in rows.tolist()])
             self.waiting_s += time.perf_counter() - read_from
             self._step(batch, categories[rows.numpy()], labels[rows.numpy()])
         self.seconds += time.perf_counter() - started
@@ -80,7 +80,7 @@ class PlainTraining:
         for row, category in enumerate(categories.tolist()):
             for slot, head in enumerate(self.taxonomy.heads_of(self.taxonomy.categories[category])):
                 if (label := int(labels[row, slot])) >= 0:
-                    logits = self.heads[_key(head)](features[row : row + 1])
+                    logits = self.heads[head_key(head)](features[row : row + 1])
                     losses.append(
                         functional.cross_entropy(logits, torch.tensor([label], device=self.device))
                     )
@@ -90,11 +90,13 @@ class PlainTraining:
         self.optimiser.step()
 
 
-def _key(head: Head) -> str:
+def head_key(head: Head) -> str:
+    """What a head's network is called."""
     return f"{head.category}_{head.attribute}".replace(".", " ")
 
 
-def _network(feature_size: int, head: Head) -> nn.Sequential:
+def head_network(feature_size: int, head: Head) -> nn.Sequential:
+    """A head by itself."""
     return nn.Sequential(
         nn.Linear(feature_size, HEADS.hidden_dim),
         nn.LayerNorm(HEADS.hidden_dim),
@@ -104,7 +106,8 @@ def _network(feature_size: int, head: Head) -> nn.Sequential:
     )
 
 
-def _open(path: Path) -> Image.Image:
+def open_photo(path: Path) -> Image.Image:
+    """Decode with Pillow."""
     with Image.open(path) as photo:
         return photo.convert("RGB")
 

@@ -9,6 +9,7 @@ the backbone alone on the same pixels in the same batches with the same threads.
 import argparse
 import functools
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -20,7 +21,7 @@ import torch
 from benchmarks.challenge import challenge_taxonomy
 from benchmarks.measure import Times, alternate, make_parser, percent_cells, share_outside, show
 from benchmarks.photos import write_catalogue
-from facetry.batch.local import predict_table
+from facetry.batch.local import BatchConfig, predict_table
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.images import load_batches
 from facetry.models.backbones import Backbone
@@ -62,7 +63,8 @@ def _batches(catalogue: Catalogue, classifier: Classifier) -> list[torch.Tensor]
 
 
 def _whole(classifier: Classifier, catalogue: Catalogue, out: Path) -> None:
-    summary = predict_table(classifier, catalogue, out)
+    shutil.rmtree(out, ignore_errors=True)  # else what is there would be taken over
+    summary = predict_table(classifier, catalogue, out, BatchConfig(model=""))
     assert not summary.problems
 
 

@@ -5,6 +5,7 @@ import math
 import time
 
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from facetry.models.backbones import Backbone
@@ -15,11 +16,16 @@ def operations_per_photo(backbone: Backbone) -> float:
 
     torch's own count of a backward pass takes convolutions in groups for whole ones.
     """
-    num_photos, side = 2, backbone.preprocess.size_px
-    ghost = copy.deepcopy(backbone).to("meta").train()
+    return 3 * forward_operations(copy.deepcopy(backbone).train(), backbone.preprocess.size_px)
+
+
+def forward_operations(module: nn.Module, side_px: int) -> float:
+    """Of one photo; counted without computing anything. `module` takes photos (B, 3, S, S)."""
+    num_photos = 2
+    ghost = copy.deepcopy(module).to("meta")
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        ghost(torch.empty(num_photos, 3, side, side, device="meta"))
-    return 3 * counter.get_total_flops() / num_photos
+        ghost(torch.empty(num_photos, 3, side_px, side_px, device="meta"))
+    return counter.get_total_flops() / num_photos
 
 
 def matrix_rate(dtype: torch.dtype, device: torch.device) -> float:

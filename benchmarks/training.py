@@ -162,12 +162,12 @@ def _run(classifier: Classifier, config: TrainingConfig, data: Data, store: Phot
 
 def main(arguments: list[str] | None = None) -> None:
     """Measure and print."""
-    options = _parse(arguments)
+    options = parse(arguments)
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
-        data = _draw(Path(folder), options.batch_size * options.steps)
-        measured = {name: _measure(name, data, options) for name in options.backbone}
+        data = draw_data(Path(folder), options.batch_size * options.steps)
+        measured = {name: measure(name, data, options) for name in options.backbone}
     figures = {
         "benchmark": "training",
         "device": _device_name(),
@@ -185,7 +185,8 @@ def main(arguments: list[str] | None = None) -> None:
     )
 
 
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
     parser = make_parser(__doc__, quick="8 photos in a batch, one round")
     parser.add_argument("--backbone", nargs="+", default=["ViT-B-32", "mobilenetv2_100"])
     parser.add_argument("--batch-size", type=int, default=32)
@@ -200,7 +201,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def _draw(folder: Path, num_products: int) -> Data:
+def draw_data(folder: Path, num_products: int) -> Data:
+    """Products with photos of several sizes."""
     table = write_catalogue(folder / "catalogue", num_products, sizes_px=SIZES_PX)
     taxonomy = challenge_taxonomy()
     categories, labels = draw_labels(taxonomy, num_products)
@@ -208,7 +210,8 @@ def _draw(folder: Path, num_products: int) -> Data:
     return Data(taxonomy=taxonomy, products=products, categories=categories, labels=labels)
 
 
-def _measure(name: str, data: Data, options: argparse.Namespace) -> dict[str, Any]:
+def measure(name: str, data: Data, options: argparse.Namespace) -> dict[str, Any]:
+    """The figures of one backbone; `options` are those that `main` takes."""
     backbone = BackboneConfig(name=name, weights="none")
     config = TrainingConfig(batch_size=options.batch_size, precision=options.precision)
     ours = Ours.of(backbone, config, data)

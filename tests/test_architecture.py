@@ -10,7 +10,7 @@ import pytest
 
 LAYERS = (
     ("errors",),
-    ("files", "progress", "product", "taxonomy"),
+    ("files", "progress", "product", "stopping", "taxonomy"),
     ("nearest", "tracking"),
     ("predictions",),
     ("images",),
@@ -21,7 +21,7 @@ LAYERS = (
     ("training", "search", "ensemble"),
     ("vlm",),
     ("job",),
-    ("modelcard", "nano", "reference", "soup", "teaching"),
+    ("engines", "modelcard", "nano", "reference", "soup", "teaching"),
     ("build", "batch", "importing", "reporting", "audit"),
     ("compare", "demo"),
     ("tune",),
@@ -87,6 +87,7 @@ def test_every_module_has_its_layer(project: Path) -> None:
         "compare",
         "evaluate",
         "predict",
+        "export",
         "search",
         "models",
         "import",

@@ -14,12 +14,18 @@ import pytest
         ("heads", [], {"speedup", "per_product", "by_category", "loss_difference"}),
         ("train_step", ["--backbone", "nano_vit"], {"share_outside_backbone", "whole_step"}),
         ("predict", ["--backbone", "nano_vit"], {"share_outside_backbone", "photos_per_s"}),
+        ("engines", ["--backbone", "nano_vit"], {"heads_share", "whole_against_backbone", "tasks"}),
+        ("decode", ["--px", "160", "200"], {"paths", "photos_per_s_by_threads"}),
+        ("memory", ["--repeat"], {"rows", "most_to_least"}),
         ("audit", [], {"products_per_s", "duplicate_pairs_recall", "conflicts_precision", "peak_MiB"}),
         ("split", [], {"evenness"}),
         ("robustness", [], {"ways", "num_labels"}),
         ("search", [], {"indexes", "flat_most"}),
         ("training", ["--backbone", "nano_vit", "--compile"], {"backbones", "num_products"}),
         ("options", ["--only", "cosine"], {"settings", "impossible"}),
+        ("startup", [], {"backbones"}),
+        ("gpu", ["--no-compile"], {"photos_per_s", "ms_per_photo", "share_of_rate", "speedup"}),
+        ("gpu", ["--no-compile", "--training"], {"training"}),
     ],
 )
 def test_ends_with_its_figures(

@@ -29,7 +29,7 @@ def after_demo(tmp_path_factory: pytest.TempPathFactory, quick_demo_recipe: Path
     (folder / "recipes" / "demo.yaml").write_bytes(quick_demo_recipe.read_bytes())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("facetry.demo.RECIPE", quick_demo_recipe)
-        run_demo(folder / "facetry-demo", DemoConfig(num_products=80), Console(quiet=True), SILENT)
+        run_demo(folder / "facetry-demo", DemoConfig(num_products=330), Console(quiet=True), SILENT)
     return folder
 
 

@@ -13,14 +13,16 @@ from typing import Any
 
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split import Split, make_split, read_split
+from facetry.engines.config import EngineConfig
+from facetry.engines.serving import serve
 from facetry.ensemble import (
     WEIGHTING,
     Ensemble,
     Gain,
     Learned,
     learn_weighting,
+    load_ensemble,
     measure_gain,
-    read_weighting,
     save_weighting,
 )
 from facetry.errors import ModelFolderError, TrainingError
@@ -30,7 +32,7 @@ from facetry.evaluation.tables import scores_json
 from facetry.files import holding, link_folder, place_folder, remove, remove_drafts, write_text
 from facetry.job import JOB, SPLIT, HeldOut, materials, read_job
 from facetry.modelcard import model_card
-from facetry.models.folder import open_folder, read_recipe, read_taxonomy, seal
+from facetry.models.folder import open_folder, seal
 from facetry.predictions import Predictor
 from facetry.product import Product
 from facetry.progress import SILENT, Reporter
@@ -42,7 +44,6 @@ from facetry.recipe import (
     SoupRecipe,
     VlmRecipe,
     dump_recipe,
-    parse_recipe,
 )
 from facetry.tracking import Service
 from facetry.tracking.files import LOGS
@@ -155,13 +156,23 @@ def recipe_key(recipe: Recipe) -> str:
     return hashlib.sha256(recipe.model_dump_json().encode()).hexdigest()[:16]
 
 
-def load(folder: str | Path) -> Predictor:
+def load(
+    folder: str | Path, engine: EngineConfig | None = None, *, reporter: Reporter = SILENT
+) -> Predictor:
     """The predictor in a model folder, checked against its checksums.
 
+    Without an `engine` it is the one that was trained, on torch. With one, its graph is computed by
+    that engine, or by the one that suits best; the `reporter` is told which.
+
     Raises:
+        EngineError: an engine that cannot do what it is asked to.
+        ExportError: an export that is damaged or made by a newer version.
+        MissingExtra: the engine is not installed.
         ModelFolderError: no model folder, an incomplete, damaged or newer one.
     """
     folder = Path(folder)
+    if engine and (served := serve(folder, engine, reporter)):
+        return served
     kind = open_folder(folder)
     if kind not in _LOADERS:
         raise ModelFolderError(
@@ -362,7 +373,8 @@ def _train_member(recipe: Recipe, job: Job, out: Path) -> Path:
 
 def _learn_weighting(job: Job, kind: Learned, prior_labels: float) -> None:
     assert isinstance(job.recipe, EnsembleRecipe)
-    ensemble = Ensemble(_load_members(job.folder, job.recipe), job.recipe.weights or None)
+    members = {name: load(job.folder / "members" / name) for name in job.recipe.members}
+    ensemble = Ensemble(members, job.recipe.weights or None)
     products = job.catalogue.products(job.split.rows("validation"))
     weighting = learn_weighting(
         ensemble, products, kind, prior_labels=prior_labels, reporter=job.reporter
@@ -398,17 +410,7 @@ def _load_search(folder: Path) -> Predictor:
 
 
 def _load_ensemble(folder: Path) -> Predictor:
-    recipe = parse_recipe(read_recipe(folder), origin=str(folder / "recipe.yaml"))
-    assert isinstance(recipe, EnsembleRecipe)
-    members = _load_members(folder, recipe)
-    if recipe.weighting == "fixed":
-        return Ensemble(members, recipe.weights or None)
-    weighting = read_weighting(folder, list(members), read_taxonomy(folder))
-    return Ensemble(members, recipe.weights or None, weighting)
-
-
-def _load_members(folder: Path, recipe: EnsembleRecipe) -> dict[str, Predictor]:
-    return {name: load(folder / "members" / name) for name in recipe.members}
+    return load_ensemble(folder, load)
 
 
 _BUILDERS: Mapping[str, Callable[[Job], Predictor]] = {

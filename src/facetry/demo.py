@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from facetry.batch.local import predict_table
+from facetry.batch.ground import model_fingerprint
+from facetry.batch.local import BatchConfig, predict_table
 from facetry.build import load, train
 from facetry.catalogue.catalogue import open_catalogue
 from facetry.catalogue.sample import SampleConfig, draw_catalogue, require_drawn
@@ -50,10 +51,10 @@ def run_demo(out: Path, config: DemoConfig, console: "Console", reporter: Report
     predictor = load(model)
     _score(predictor, out, console, reporter)
     blanks = open_catalogue(drawn / "test.csv", taxonomy=predictor.taxonomy)
-    summary = predict_table(predictor, blanks, out, reporter=reporter)
-    num_problems = summary.problems.total()
+    batch = BatchConfig(model=model_fingerprint(model))
+    summary = predict_table(predictor, blanks, out, batch, reporter=reporter)
     console.print(
-        f"\n{summary.num_products - num_problems:,} products filled in; {num_problems:,} have no "
+        f"\n{summary.num_predicted:,} products filled in; {summary.problems.total():,} have no "
         f"readable photo and are listed in {out / 'problems.csv'}."
     )
     console.print(_next_steps(out))

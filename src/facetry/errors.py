@@ -10,10 +10,13 @@ FacetryError                 every error a user can cause or meet
 │   └── WeightsUnavailable   weights that could not be fetched
 ├── CheckpointError          a checkpoint of other code that cannot be imported
 ├── ModelFolderError         a model folder that is missing, incomplete, damaged or too new
+├── EngineError              an engine that cannot do what it is asked to
+├── ExportError              a predictor that cannot be exported, or an export that cannot be used
 ├── PredictorMismatch        predictors that cannot work together
 ├── AuditError               an audit that cannot start or go on
 ├── EvaluationError          an evaluation that cannot start or go on
 ├── CompareError             a comparison that cannot start or go on
+├── BatchError               predictions of a table that cannot start or go on
 ├── TuneError                a search space or a study that cannot be used
 ├── MissingExtra             a package that only some work needs is not installed
 └── TrainingError            training that cannot go on
@@ -93,6 +96,14 @@ class ModelFolderError(FacetryError):
     """A model folder that is missing, incomplete, damaged or made by a newer version."""
 
 
+class EngineError(FacetryError):
+    """An engine that cannot do what it is asked to, such as compute in a precision it does not have."""
+
+
+class ExportError(FacetryError):
+    """A predictor that cannot be exported, or an export that is damaged or cannot be used."""
+
+
 class PredictorMismatch(FacetryError):
     """Predictors that cannot work together, or on this catalogue."""
 
@@ -107,6 +118,10 @@ class EvaluationError(FacetryError):
 
 class CompareError(FacetryError):
     """A comparison that cannot start or go on."""
+
+
+class BatchError(FacetryError):
+    """Predictions of a whole table that cannot start or go on."""
 
 
 class TuneError(FacetryError):
@@ -129,6 +144,16 @@ class TrainingError(FacetryError):
 
 class NonFiniteLoss(TrainingError):
     """The loss became NaN or infinite; the last good checkpoint is kept."""
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what another library's error says; its class where it says nothing.
+
+    >>> first_line(KeyError())
+    'KeyError'
+    """
+    lines = (line for line in str(error).splitlines() if line.strip())
+    return next(lines, type(error).__name__)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -26,7 +26,8 @@ class Preprocess(BaseModel):
     the range 0 to 1 and are applied by the model itself, so that pixels travel as `uint8`.
     `background`: whether what is not the product becomes white first, and how; see
     `images.background`. `background_model` is rembg's model file. `max_photos` is how many of a
-    product's photos are wanted, the first ones that can be read.
+    product's photos are wanted, the first ones that can be read. `scaled_decoding`: JPEGs may be
+    decoded at a half, a quarter or an eighth of their size, where all who share them allow it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,6 +40,7 @@ class Preprocess(BaseModel):
     background: Annotated[Background, Field(exclude_if=lambda how: how == "keep")] = "keep"
     background_model: Annotated[Path | None, Field(exclude_if=lambda file: file is None)] = None
     max_photos: Annotated[int, Field(ge=1, exclude_if=lambda count: count == 1)] = 1
+    scaled_decoding: Annotated[bool, Field(exclude_if=lambda is_on: not is_on)] = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +49,9 @@ class Product:
 
     `labels` holds only what is known: a missing label is absent. `pixels` is filled by the loader:
     one `uint8` array (3, S, S) for each `Preprocess` asked for, or (P, 3, S, S) where that wants up to
-    several photos. `passed_over` are the photos that the loader could not read on the way. A product
-    none of whose photos could be read has a `problem` and no pixels.
+    several photos. `passed_over` are the photos that the loader could not read on the way. `digest`,
+    where the loader was asked for it, is the SHA-256 sum (hex) of the bytes of the photos that it read.
+    A product none of whose photos could be read has a `problem` and no pixels.
     """
 
     id: ProductId
@@ -58,4 +61,5 @@ class Product:
     labels: Mapping[str, str] = field(default_factory=dict)
     pixels: Mapping[Preprocess, Pixels] = field(default_factory=dict)
     passed_over: tuple[Path, ...] = ()
+    digest: str = ""
     problem: str = ""

@@ -1,5 +1,6 @@
 """Predicting a table: three files, nobody forgotten, nothing guessed."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,11 +8,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from facetry.batch import local
-from facetry.batch.local import predict_table
+from facetry.batch import shard
+from facetry.batch.local import BatchConfig, BatchSummary, predict_table
 from facetry.catalogue.catalogue import open_catalogue
 from facetry.errors import CatalogueError
 from facetry.evaluation.evaluate import predict
+from facetry.files import sha256
 from facetry.predictions import Predictions, Predictor, value_mask
 from facetry.product import Preprocess, Product
 from facetry.taxonomy import Taxonomy
@@ -53,9 +55,10 @@ def folder(drawn: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(folder: Path, **options: str) -> local.BatchSummary:
+def run(folder: Path, **options: str) -> BatchSummary:
     catalogue = open_catalogue(folder / "table.csv", images=folder / "photos", taxonomy=TAXONOMY)
-    return predict_table(Uniform(), catalogue, folder / "out", **options)  # type: ignore[arg-type]
+    config = BatchConfig(model="one", **options)  # type: ignore[arg-type]
+    return predict_table(Uniform(), catalogue, folder / "out", config)
 
 
 def test_problems_are_listed_and_never_guessed(folder: Path) -> None:
@@ -89,7 +92,8 @@ def test_submission_has_every_row_in_order(folder: Path) -> None:
 
 
 def test_csv_on_request(folder: Path) -> None:
-    run(folder, table_format="csv")
+    run(folder)
+    assert run(folder, table_format="csv").num_taken == 3  # a form is no other model
     assert (folder / "out" / "predictions.csv").read_text().count("\n") == 3
     assert not (folder / "out" / "predictions.parquet").exists()
 
@@ -101,7 +105,7 @@ def test_nothing_is_left_of_a_run_that_fails(folder: Path, monkeypatch: pytest.M
     monkeypatch.setattr(Uniform, "predict", fail)
     with pytest.raises(KeyboardInterrupt):
         run(folder)
-    assert list((folder / "out").iterdir()) == []
+    assert [path.name for path in (folder / "out").iterdir()] == ["manifest.json"]
 
 
 @pytest.mark.parametrize(
@@ -117,7 +121,7 @@ def test_the_challenges_form_exactly(
     drawn: Path, tiny_predictor: Predictor, shared_data: Path, tmp_path: Path
 ) -> None:
     catalogue = open_catalogue(drawn / "test.csv", taxonomy=tiny_predictor.taxonomy)
-    predict_table(tiny_predictor, catalogue, tmp_path)
+    predict_table(tiny_predictor, catalogue, tmp_path, BatchConfig(model="tiny"))
     ours = pl.read_csv(tmp_path / "submission.csv", infer_schema=False)
     theirs = pl.read_csv(shared_data / "meesho" / "sample_submission.csv", infer_schema=False)
     assert ours.columns == theirs.columns
@@ -136,10 +140,39 @@ def test_in_parts_as_at_once(
     drawn: Path, tiny_predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     catalogue = open_catalogue(drawn / "test.csv", taxonomy=tiny_predictor.taxonomy)
-    monkeypatch.setattr(local, "ROWS_AT_ONCE", 7)
-    monkeypatch.setattr("facetry.batch.outputs.ROW_GROUP", 5)
-    predict_table(tiny_predictor, catalogue, tmp_path)
-    expected = predict(tiny_predictor, catalogue.products()).to_long()
+    monkeypatch.setattr(shard, "_ROWS_AT_ONCE", 7)
+    config = BatchConfig(model="tiny", shard_rows=5, fill="nu")
+    summary = predict_table(tiny_predictor, catalogue, tmp_path, config)
+    assert len(list((tmp_path / "parts").iterdir())) == -(-len(catalogue) // 5)
+    expected = predict(tiny_predictor, catalogue.products())
     got = pl.read_parquet(tmp_path / "predictions.parquet")
-    assert got.drop("confidence").equals(expected.drop("confidence"))
-    np.testing.assert_allclose(got["confidence"], expected["confidence"], atol=1e-5)
+    assert got.schema == expected.to_long().schema
+    assert got.drop("confidence").equals(expected.to_long().drop("confidence"))
+    np.testing.assert_allclose(got["confidence"], expected.to_long()["confidence"], atol=1e-5)
+    for name, frame in (
+        ("submission", expected.to_wide(fill="nu")),
+        ("problems", expected.to_problems()),
+    ):
+        assert (tmp_path / f"{name}.csv").read_text() == frame.write_csv()
+    assert summary.num_predicted == expected.readable.sum()
+
+
+def test_the_manifest_tells_what_there_is(folder: Path) -> None:
+    run(folder)
+    manifest = json.loads((folder / "out" / "manifest.json").read_text())
+    (part,) = manifest["parts"]
+    assert part["statuses"] == {
+        "file not found": 1,
+        "not an image": 1,
+        "ok": 1,
+        "unknown category 'Sandals'": 1,
+    }
+    assert part["sha256"] == sha256(folder / "out" / "parts" / part["name"])
+    rows = pl.read_parquet(folder / "out" / "parts" / part["name"])
+    assert rows["id"].to_list() == ["007", "008", "009", "010"]
+    assert rows["digest"][0] == sha256(folder / "photos" / "007.jpg")
+    assert rows["predictions"][0][1] == {
+        "attribute": "color",
+        "value": "blue",
+        "confidence": pytest.approx(1 / 3),
+    }

@@ -93,3 +93,28 @@ def test_another_part_is_other_work(run: Run, tiny_model: Path, drawn: Path, tmp
 )
 def test_mistakes_are_told_before_the_model_is_loaded(run: Run, words: list[str], told: str) -> None:
     assert told in str(run("no-model", "no-catalogue", *words).exception)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--engine", "openvino"], "Engine: OpenVINO"),
+        (["--engine", "torch"], ""),
+        (["--engine", "torch", "--precision", "fp32"], "Engine: torch"),
+    ],
+)
+def test_an_engine_scores_as_the_model_it_was_made_of(
+    run: Run, tiny_model: Path, drawn: Path, tmp_path: Path, words: list[str], told: str
+) -> None:
+    figures = tmp_path / "scores.json"
+    done = run(tiny_model, drawn, "--json", figures, *words)
+    metrics = json.loads((tiny_model / "metrics.json").read_text())["test"]
+    assert json.loads(figures.read_text())["total"] == pytest.approx(metrics["total"], abs=1e-3)
+    assert told in done.output
+    assert ("Engine" in done.output) == bool(told)
+
+
+def test_an_engine_that_cannot_do_what_it_is_asked_to(run: Run, tiny_model: Path, drawn: Path) -> None:
+    refused = run(tiny_model, drawn, "--engine", "torch", "--precision", "int8")
+    assert "does not compute in int8" in str(refused.exception)
+    assert "Invalid value for '--engine'" in run(tiny_model, drawn, "--engine", "tensorrt").output

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from facetry.errors import EvaluationError
-from facetry.images import load, load_changed, preprocess, read_photo
+from facetry.images import load, load_changed, preprocess
 from facetry.images.corruptions import CORRUPTIONS, NUM_STRENGTHS, Damage, choose_corruptions
+from facetry.images.decode import read_file
 from facetry.images.preprocess import reduce
 from facetry.product import Product
 
@@ -149,8 +150,7 @@ def test_an_unknown_kind_is_named_with_the_nearest():
 def test_loading_changed_photos_decodes_once(products, spec, monkeypatch):
     read = []
     monkeypatch.setattr(
-        "facetry.images.loader.read_photo",
-        lambda path, **how: read.append(path) or read_photo(path, **how),
+        "facetry.images.reading.read_file", lambda path: read.append(path) or read_file(path)
     )
     changes = [lambda photo, _: photo, lambda photo, product: photo * 0 + np.uint8(product.id)]
     missing = replace(products[0], photos=(products[0].photos[0].with_name("none"),))

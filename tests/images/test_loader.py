@@ -9,8 +9,17 @@ import numpy as np
 import pytest
 
 from facetry.errors import PhotoProblem
-from facetry.images import batched, load, load_changed, loader, preprocess, read_photo
+from facetry.images import (
+    batched,
+    load,
+    load_changed,
+    loader,
+    preprocess,
+    read_photo,
+    reading,
+)
 from facetry.images.ahead import map_ahead
+from facetry.images.decode import read_file
 from facetry.product import Preprocess, Product
 
 WORKERS = [0, 1, 4]
@@ -27,7 +36,7 @@ def test_in_order_with_the_pixels_asked_for(products, spec, num_workers, prefetc
     loaded = list(load(products, [spec, other, spec], num_workers=num_workers, prefetch=prefetch))
     assert [product.id for product in loaded] == list(range(12))
     for before, product in zip(products, loaded, strict=True):
-        photo = read_photo(product.photos[0], jpeg_decoder="torchvision")
+        photo = read_photo(product.photos[0])
         assert set(product.pixels) == {spec, other}
         np.testing.assert_array_equal(product.pixels[spec], preprocess(photo, spec))
         np.testing.assert_array_equal(product.pixels[other], preprocess(photo, other))
@@ -36,9 +45,7 @@ def test_in_order_with_the_pixels_asked_for(products, spec, num_workers, prefetc
 
 def test_a_photo_is_decoded_once(products, spec, monkeypatch):
     read = []
-    monkeypatch.setattr(
-        loader, "read_photo", lambda path, **how: read.append(path) or read_photo(path, **how)
-    )
+    monkeypatch.setattr(reading, "read_file", lambda path: read.append(path) or read_file(path))
     other = spec.model_copy(update={"size_px": 16})
     list(load(products, [spec, other], num_workers=2))
     assert sorted(read) == sorted(product.photos[0] for product in products)
@@ -64,7 +71,7 @@ def test_problems_are_records(products, spec, tmp_path, num_workers):
 
 
 def test_the_unexpected_is_recorded_with_its_name(products, spec, monkeypatch):
-    def fail(*_):
+    def fail(*_, **__):
         raise IndexError
 
     monkeypatch.setattr(loader, "preprocess", fail)
@@ -177,9 +184,7 @@ def test_several_photos_are_the_first_that_can_be_read(
 
 def test_no_more_photos_are_decoded_than_are_wanted(products, spec, monkeypatch):
     read = []
-    monkeypatch.setattr(
-        loader, "read_photo", lambda path, **how: read.append(path) or read_photo(path, **how)
-    )
+    monkeypatch.setattr(reading, "read_file", lambda path: read.append(path) or read_file(path))
     paths = tuple(each.photos[0] for each in products[:5])
     several = spec.model_copy(update={"max_photos": 3})
     list(load([replace(products[0], photos=paths)], [spec, several], num_workers=0))

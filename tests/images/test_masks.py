@@ -135,7 +135,7 @@ def test_the_loader_gives_each_preprocess_what_it_wants(
     for _ in range(2):  # masks found, then masks kept
         loaded = list(load(products, [spec, removed, small], num_workers=3))
         for product in loaded:
-            photo = read_photo(product.photos[0], jpeg_decoder="torchvision")
+            photo = read_photo(product.photos[0])
             white = remove_background(photo, find_remover("grabcut"))
             np.testing.assert_array_equal(product.pixels[spec], preprocess(photo, spec))
             np.testing.assert_array_equal(product.pixels[removed], preprocess(white, removed))

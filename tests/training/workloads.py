@@ -13,7 +13,7 @@ from facetry.build import train
 from facetry.catalogue.catalogue import open_catalogue
 from facetry.progress import Reporter
 from facetry.recipe import Recipe
-from facetry.training.stopping import Stopped
+from facetry.stopping import Stopped
 
 
 class Signalling:

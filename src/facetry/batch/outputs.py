@@ -1,94 +1,91 @@
-"""What a prediction run writes: predictions in long form, the challenge's submission, the problems."""
+"""What users read of a run: predictions in long form, the challenge's submission, the problems."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal
 
+import polars as pl
+
+from facetry.batch.parts import OK
 from facetry.files import writing
-from facetry.predictions import FILL, Predictions
+from facetry.predictions import FILL
 from facetry.taxonomy import Taxonomy
-
-if TYPE_CHECKING:
-    import polars as pl
-
-ROW_GROUP = 8192
-"""Products written at a time."""
 
 Format = Literal["parquet", "csv"]
 
+_ROWS_AT_ONCE = 2500  # a part at once would take twice the memory that scoring one does
 
-class Outputs:
-    """Takes predictions part by part and writes three tables, each whole at the end or not at all.
+
+def write_outputs(
+    folder: Path,
+    parts: Iterable[pl.DataFrame],
+    taxonomy: Taxonomy,
+    *,
+    table_format: Format = "parquet",
+    fill: str = FILL,
+) -> None:
+    """Put parts together to three tables, each whole at the end or not at all.
 
     `predictions.parquet` (or `.csv`): id, category, attribute, value, confidence. `submission.csv`:
     the challenge's form. `problems.csv`: products that could not be predicted, with the reason.
     """
+    with ExitStack() as stack:
+        long = _open(stack, folder / f"predictions.{table_format}")
+        submission = _open(stack, folder / "submission.csv")
+        problems = _open(stack, folder / "problems.csv")
+        for rows in (piece for part in parts for piece in part.iter_slices(_ROWS_AT_ONCE)):
+            long(to_long(rows))
+            submission(to_submission(rows, taxonomy, fill=fill))
+            problems(to_problems(rows))
+    other = "csv" if table_format == "parquet" else "parquet"
+    (folder / f"predictions.{other}").unlink(missing_ok=True)  # of a former run, and no longer true
 
-    def __init__(
-        self,
-        folder: Path,
-        taxonomy: Taxonomy,
-        *,
-        table_format: Format = "parquet",
-        fill: str = FILL,
-    ) -> None:
-        self.folder = folder
-        self.fill = fill
-        self.table_format = table_format
-        self.num_slots = taxonomy.num_slots
-        self._stack = ExitStack()
-        self._pending: list[Predictions] = []
 
-    def __enter__(self) -> Self:
-        with ExitStack() as stack:
-            self._predictions = self._open(stack, f"predictions.{self.table_format}")
-            self._submission = self._open(stack, "submission.csv")
-            self._problems = self._open(stack, "problems.csv")
-            self._stack = stack.pop_all()
-        return self
+def to_long(rows: pl.DataFrame) -> pl.DataFrame:
+    """One row for each prediction: id, category, attribute, value, confidence."""
+    predicted = rows.filter(pl.col("predictions").list.len() > 0)
+    return predicted.select("id", "category", "predictions").explode("predictions").unnest("predictions")
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        with self._stack:
-            if error is not None:
-                raise error
-            self._flush()
 
-    def write(self, predictions: Predictions) -> None:
-        """Append one part; parts are gathered until there are enough for a row group."""
-        self._pending.append(predictions)
-        if sum(map(len, self._pending)) >= ROW_GROUP:
-            self._flush()
+def to_submission(rows: pl.DataFrame, taxonomy: Taxonomy, *, fill: str = FILL) -> pl.DataFrame:
+    """The challenge's submission: id, Category, len, attr_1 ... attr_A.
 
-    def _flush(self) -> None:
-        if not self._pending:
-            return
-        predictions = Predictions.concatenate(self._pending)
-        self._pending.clear()
-        self._predictions(predictions.to_long())
-        self._submission(predictions.to_wide(fill=self.fill, num_slots=self.num_slots))
-        self._problems(predictions.to_problems())
+    `fill` stands where a category has no such attribute and where nothing was predicted.
+    """
+    lengths = {category: len(taxonomy.attributes(category)) for category in taxonomy.categories}
+    values = pl.col("predictions").list.eval(pl.element().struct.field("value"))
+    return rows.select(
+        "id",
+        pl.col("category").alias("Category"),
+        pl.col("category").replace_strict(lengths, default=0, return_dtype=pl.Int64).alias("len"),
+        *(
+            values.list.get(slot, null_on_oob=True).fill_null(fill).alias(f"attr_{slot + 1}")
+            for slot in range(taxonomy.num_slots)
+        ),
+    )
 
-    def _open(self, stack: ExitStack, name: str) -> "Callable[[pl.DataFrame], None]":
-        draft = stack.enter_context(writing(self.folder / name))
-        writer = _ParquetWriter(draft) if name.endswith(".parquet") else _CsvWriter(draft)
-        stack.callback(writer.close)
-        return writer
+
+def to_problems(rows: pl.DataFrame) -> pl.DataFrame:
+    """One row for each product without predictions: id, category, problem."""
+    without = rows.filter(pl.col("status") != OK)
+    return without.select("id", "category", pl.col("status").alias("problem"))
+
+
+def _open(stack: ExitStack, path: Path) -> Callable[[pl.DataFrame], None]:
+    draft = stack.enter_context(writing(path))
+    writer = _ParquetWriter(draft) if path.suffix == ".parquet" else _CsvWriter(draft)
+    stack.callback(writer.close)
+    return writer
 
 
 class _CsvWriter:
     def __init__(self, path: Path) -> None:
-        self._file = path.open("wb")
+        self._file = path.open("w", encoding="utf-8", newline="")
         self._has_header = False
 
-    def __call__(self, frame: "pl.DataFrame") -> None:
-        frame.write_csv(self._file, include_header=not self._has_header)
+    def __call__(self, frame: pl.DataFrame) -> None:
+        self._file.write(frame.write_csv(include_header=not self._has_header))
         self._has_header = True
 
     def close(self) -> None:
@@ -96,13 +93,13 @@ class _CsvWriter:
 
 
 class _ParquetWriter:
-    """One row group for each part; the first part's column types hold."""
+    """One row group for each frame; the first one's column types hold."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._writer: Any = None  # pyarrow has no types
 
-    def __call__(self, frame: "pl.DataFrame") -> None:
+    def __call__(self, frame: pl.DataFrame) -> None:
         import pyarrow.parquet
 
         table = frame.to_arrow()

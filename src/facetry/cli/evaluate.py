@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from facetry.cli.options import CatalogueArgument, Images, Repairs
+from facetry.cli.options import (
+    CatalogueArgument,
+    Engine,
+    Images,
+    Precision,
+    Repairs,
+    engine_config,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,6 +53,8 @@ def evaluate(
         Path | None,
         typer.Option("--out", "-o", help="Folder for page and figures on damaged photos."),
     ] = None,
+    engine: Engine = "torch",
+    precision: Precision = "auto",
 ) -> None:
     """Score a model by the challenge's metric on products whose labels are known."""
     import json
@@ -63,7 +72,10 @@ def evaluate(
     kinds = choose_corruptions(corruption or ()) if corruptions or corruption else ()
     if out and not kinds:
         raise EvaluationError("--out is for damaged photos.", hint="Add --corruptions, or leave it out.")
-    predictor = load(model)
+    # The model as it was trained is what engines are measured by, so it is loaded without one.
+    is_plain = engine == "torch" and precision == "auto"
+    config = None if is_plain else engine_config(engine, precision)
+    predictor = load(model, config, reporter=make_reporter())
     opened = open_catalogue(catalogue, images=images, taxonomy=predictor.taxonomy, repairs=repairs)
     opened.require_sound()
     opened.require_photos()

@@ -15,6 +15,7 @@ from facetry.cli import (
     compare,
     demo,
     evaluate,
+    export,
     import_,
     models,
     predict,
@@ -46,6 +47,7 @@ for command in (
     compare.compare,
     evaluate.evaluate,
     predict.predict,
+    export.export,
     search.search,
     models.models,
 ):

@@ -1,17 +1,22 @@
 """`facetry predict`: fill in a table."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from facetry.cli.options import Images
+from facetry.cli.options import Compile, Engine, Images, Precision, Threads, engine_config
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from facetry.batch.local import BatchSummary
 
 
 def predict(
     model: Annotated[Path, typer.Argument(help="Model folder.")],
     table: Annotated[Path, typer.Argument(help="Table with ids and categories, or catalogue.yaml.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write, or to go on in.")],
     images: Images = None,
     table_format: Annotated[
         Literal["parquet", "csv"], typer.Option("--format", help="Form of the long table.")
@@ -19,27 +24,61 @@ def predict(
     fill: Annotated[
         str, typer.Option(help="What the submission holds where a category has no such attribute.")
     ] = "dummy_value",
+    engine: Engine = "auto",
+    precision: Precision = "auto",
+    threads: Threads = None,
+    compile_: Compile = False,
+    shard_rows: Annotated[int, typer.Option(min=1, hidden=True, help="Rows in a part.")] = 10_000,
 ) -> None:
-    """Predict every product of a table: predictions, submission.csv and problems.csv."""
-    from facetry.batch.local import predict_table
+    """Predict every product of a table: predictions, submission.csv and problems.csv.
+
+    Stopped in between, the same command goes on after the last part of 10,000 rows. Repeated, it
+    predicts only the rows whose text, category or photos have changed, or that are new. Asked to stop
+    with SIGTERM it ends with exit code 0.
+    """
+    from facetry.batch.ground import model_fingerprint, numbers_of
+    from facetry.batch.local import BatchConfig, predict_table
     from facetry.build import load
     from facetry.catalogue.catalogue import open_catalogue
     from facetry.cli.console import make_console, make_reporter
     from facetry.errors import CatalogueError
+    from facetry.stopping import Stopped
 
     if table.is_dir():
         raise CatalogueError(
             f"{str(table)!r} is a folder.", hint=f"Name the table, e.g. {table / 'test.csv'}."
         )
-    predictor = load(model)
+    console, reporter = make_console(), make_reporter()
+    predictor = load(model, engine_config(engine, precision, threads, compile_), reporter=reporter)
     opened = open_catalogue(table, images=images, taxonomy=predictor.taxonomy)
     opened.require_photos()
-    summary = predict_table(
-        predictor, opened, out, table_format=table_format, fill=fill, reporter=make_reporter()
+    config = BatchConfig(
+        model=model_fingerprint(model, *numbers_of(predictor)),
+        table_format=table_format,
+        fill=fill,
+        shard_rows=shard_rows,
     )
-    console = make_console()
-    num_problems = summary.problems.total()
-    console.print(f"{summary.num_products - num_problems:,} products predicted, {num_problems:,} not.")
+    try:
+        summary = predict_table(predictor, opened, out, config, reporter=reporter)
+    except Stopped:
+        console.print("Stopped by SIGTERM. The same command goes on after the last part.")
+        return
+    except KeyboardInterrupt:
+        console.print("Stopped. The same command goes on after the last part.")
+        raise
+    _show(console, summary)
+    console.print(f"Written to {out}: predictions.{table_format}, submission.csv, problems.csv")
+
+
+def _show(console: "Console", summary: "BatchSummary") -> None:
+    """What became of the products, and what this run had to do for it."""
+    console.print(f"{summary.num_predicted:,} products predicted, {summary.problems.total():,} not.")
     for problem, count in summary.problems.most_common():
         console.print(f"  {count:>8,}  {problem}")
-    console.print(f"Written to {out}: predictions.{table_format}, submission.csv, problems.csv")
+    rate = (summary.num_new + summary.num_taken) / summary.seconds
+    done = f"{summary.num_new:,} rows scored now"
+    if summary.num_taken:
+        done += f", {summary.num_taken:,} taken over unchanged"
+    if summary.num_standing:
+        done += f", {summary.num_standing:,} stood already"
+    console.print(f"{done}; {summary.seconds:,.1f} s, {rate:,.1f} rows/s.")

@@ -53,9 +53,9 @@ def train(
     from facetry.cli.show import show_metrics
     from facetry.cli.split import given_split
     from facetry.recipe import load_recipe
+    from facetry.stopping import Stopped
     from facetry.tracking import require_service
     from facetry.training.processes import joining
-    from facetry.training.stopping import Stopped
 
     if (out is None) == (show_batch is None):
         raise typer.BadParameter("name either a model folder with --out, or a file with --show-batch.")

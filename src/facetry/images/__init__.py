@@ -3,6 +3,7 @@
 from facetry.images.ahead import batched
 from facetry.images.augment import Augmentation, Augmenter, Mixer
 from facetry.images.background import find_remover, remove_background
+from facetry.images.batches import stack_pixels
 from facetry.images.decode import decode, read_photo
 from facetry.images.loader import NUM_DECODERS, load, load_batches, load_changed
 from facetry.images.preprocess import preprocess
@@ -22,6 +23,7 @@ __all__ = [
     "load_changed",
     "NUM_DECODERS",
     "batched",
+    "stack_pixels",
     "PhotoStore",
     "pad_photos",
 ]

@@ -5,17 +5,19 @@ Shapes: P photos of a product, S the side in pixels that a `Preprocess` asks for
 
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
+from types import MappingProxyType
+from typing import Final
 
 import numpy as np
 
-from facetry.errors import ImageError, PhotoProblem
 from facetry.images.ahead import batched, map_ahead
-from facetry.images.decode import read_photo
+from facetry.images.batches import Rows, close_ranks, with_rows
+from facetry.images.decode import decode
 from facetry.images.masks import Backgrounds
-from facetry.images.preprocess import preprocess
+from facetry.images.preprocess import least_side, preprocess
+from facetry.images.reading import IsKnown, PhotoFiles
 from facetry.product import Pixels, Preprocess, Product
 from facetry.progress import SILENT, Reporter
 
@@ -29,12 +31,61 @@ BATCH_SIZE = 64
 """Products predicted at once."""
 
 
+_NO_ROWS: Final[Rows] = MappingProxyType({})
+
+
+def _as_it_is(photo: Pixels, _: Product) -> Pixels:
+    return photo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What is to be made of every product.
+
+    `min_side_px` is how long the sides of a decoded photo have to be; None for the whole photo.
+    """
+
+    backgrounds: Backgrounds
+    min_side_px: int | None
+    changes: Sequence[Change] = (_as_it_is,)
+    is_known: IsKnown | None = None
+
+    @classmethod
+    def of(
+        cls,
+        preprocesses: Sequence[Preprocess],
+        *,
+        reporter: Reporter,
+        is_known: IsKnown | None = None,
+        keeps_masks: bool = True,
+    ) -> "Order":
+        """What the preprocesses ask for."""
+        backgrounds = Backgrounds(preprocesses, reporter, keeps_masks=keeps_masks)
+        return cls(backgrounds=backgrounds, min_side_px=least_side(preprocesses), is_known=is_known)
+
+
 def load_batches(
-    products: Iterable[Product], preprocesses: Sequence[Preprocess], *, reporter: Reporter = SILENT
+    products: Iterable[Product],
+    preprocesses: Sequence[Preprocess],
+    *,
+    is_known: IsKnown | None = None,
+    reporter: Reporter = SILENT,
 ) -> Iterator[tuple[Product, ...]]:
-    """Load as `load` does, in batches to predict."""
-    loaded = load(products, preprocesses, num_workers=NUM_DECODERS, reporter=reporter)
-    return batched(loaded, BATCH_SIZE)
+    """Load as `load` does, in batches to predict.
+
+    With `is_known` products get a `digest` of their photos' bytes before anything is decoded. One
+    that is known then comes through as it is, without pixels and without a problem: the caller asks
+    again to tell it from the others. It is asked by several threads at once, and not about a product
+    of which no byte could be read.
+    """
+    order = Order.of(preprocesses, reporter=reporter, is_known=is_known)
+    loaded = map_ahead(
+        lambda placed: _load_one(placed[0], order, placed[1]),
+        with_rows(products, preprocesses, BATCH_SIZE),
+        num_workers=NUM_DECODERS,
+        num_ahead=BATCH_SIZE,
+    )
+    return map(close_ranks, batched(loaded, BATCH_SIZE))
 
 
 def load(
@@ -64,7 +115,7 @@ def load(
         MissingExtra: a preprocess wants a background removed by a package that is not installed.
     """
     yield from map_ahead(
-        partial(load_one, backgrounds=Backgrounds(preprocesses, reporter)),
+        partial(_load_one, order=Order.of(preprocesses, reporter=reporter)),
         products,
         num_workers=num_workers,
         num_ahead=prefetch,
@@ -82,9 +133,9 @@ def load_changed(
 
     A photo is decoded once, whatever the number of changes.
     """
-    backgrounds = Backgrounds(preprocesses, reporter, keeps_masks=False)
+    order = replace(Order.of(preprocesses, reporter=reporter, keeps_masks=False), changes=changes)
     loaded = map_ahead(
-        partial(_load_all, backgrounds=backgrounds, changes=changes),
+        partial(_load_all, order=order),
         products,
         num_workers=NUM_DECODERS,
         num_ahead=NUM_DECODERS,
@@ -93,44 +144,36 @@ def load_changed(
         yield tuple(zip(*batch, strict=True))
 
 
-def load_one(product: Product, backgrounds: Backgrounds) -> Product:
+def _load_one(product: Product, order: Order, rows: Rows = _NO_ROWS) -> Product:
     """The product with the pixels of its first usable photos, or with its first photo's problem."""
-    (loaded,) = _load_all(product, backgrounds=backgrounds, changes=[lambda photo, _: photo])
+    (loaded,) = _load_all(product, order, rows)
     return loaded
 
 
-def _load_all(
-    product: Product, *, backgrounds: Backgrounds, changes: Sequence[Change]
-) -> tuple[Product, ...]:
+def _load_all(product: Product, order: Order, rows: Rows = _NO_ROWS) -> tuple[Product, ...]:
     """The product once for each change."""
     if product.problem:
-        return (product,) * len(changes)
-    problems: dict[Path, str] = {}
+        return (product,) * len(order.changes)
+    files = PhotoFiles(product, order.is_known)
     made: list[list[dict[Preprocess, Pixels]]] = []  # photo by photo, change by change
-    for path in product.photos:
-        if len(made) == backgrounds.max_photos:
-            break
-        try:
-            photo = read_photo(path, jpeg_decoder="torchvision")
-            changed = [backgrounds.of(change(photo, product), path) for change in changes]
-            made.append([_forms(each, place=len(made)) for each in changed])
-        except ImageError as error:
-            problems[path] = error.problem.value
-        except Exception as error:  # noqa: BLE001 - a worker's boundary: recorded, and counted
-            problems[path] = f"{PhotoProblem.UNREADABLE.value} ({type(error).__name__})"
-    if not made:
-        problem = next(iter(problems.values()), PhotoProblem.NONE_GIVEN.value)
-        return (replace(product, problem=problem),) * len(changes)
-    passed_over = tuple(problems)
-    return tuple(
-        replace(product, pixels=_joined(photos), passed_over=passed_over)
-        for photos in zip(*made, strict=True)
-    )
+    while (taken := files.take(order.backgrounds.max_photos - len(made))) is not None:
+        path, data = taken
+        with files.noting(path):
+            photo = decode(data, min_side_px=order.min_side_px)
+            changed = [order.backgrounds.of(change(photo, product), path) for change in order.changes]
+            made.append([_forms(each, len(made), rows) for each in changed])
+    if files.is_known or not made:
+        return (files.product if files.is_known else files.refused,) * len(order.changes)
+    return tuple(replace(files.product, pixels=_joined(photos)) for photos in zip(*made, strict=True))
 
 
-def _forms(photo: Mapping[Preprocess, Pixels], *, place: int) -> dict[Preprocess, Pixels]:
+def _forms(photo: Mapping[Preprocess, Pixels], place: int, rows: Rows) -> dict[Preprocess, Pixels]:
     """What a product's photo at a place becomes for each preprocess that wants as many."""
-    return {spec: preprocess(each, spec) for spec, each in photo.items() if place < spec.max_photos}
+    return {
+        spec: preprocess(each, spec, out=rows.get(spec))
+        for spec, each in photo.items()
+        if place < spec.max_photos
+    }
 
 
 def _joined(photos: Sequence[Mapping[Preprocess, Pixels]]) -> dict[Preprocess, Pixels]:

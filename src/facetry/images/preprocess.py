@@ -5,24 +5,29 @@ Nothing in it is random. What training adds is in `augment`, and is applied to w
 Shapes: h, w are the photo's height and width in pixels, S the side asked for.
 """
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 import numpy as np
 
+from facetry.images.resize import Size, resize
 from facetry.product import Pixels, Preprocess
 
-if TYPE_CHECKING:
-    import torch
-
 WHITE: Final = 255
+
+
+LEAST_SCALE: Final = 2
+"""How many times as long as in the result a side has to be in a photo decoded at a smaller scale."""
+
+
 MAX_RATIO: Final = 16
 
 
-def preprocess(pixels: Pixels, spec: Preprocess) -> Pixels:
+def preprocess(pixels: Pixels, spec: Preprocess, *, out: Pixels | None = None) -> Pixels:
     """Resize a photo (h, w, 3) as `spec` asks, to (3, S, S) in the range 0 to 255.
 
-    Equal to open_clip's preprocessing through Pillow to within about one grey level.
+    Equal to open_clip's preprocessing through Pillow to within about one grey level. With `out`
+    (3, S, S) that is filled and returned.
 
     >>> spec = Preprocess(size_px=8, mean=(0, 0, 0), std=(1, 1, 1))
     >>> preprocess(np.zeros((1, 1000, 3), np.uint8), spec).shape
@@ -31,49 +36,28 @@ def preprocess(pixels: Pixels, spec: Preprocess) -> Pixels:
     assert pixels.ndim == 3
     assert pixels.shape[2] == 3
     assert pixels.size > 0
-    return RESIZES[spec.resize](pixels, spec)
-
-
-def reduce(pixels: Pixels, side_px: int) -> Pixels:
-    """Scale a photo (h, w, 3) down until its shorter side is `side_px`; never up.
-
-    >>> reduce(np.zeros((80, 60, 3), np.uint8), 30).shape
-    (40, 30, 3)
-    """
-    if min(pixels.shape[:2]) <= side_px:
-        return pixels
-    reduced = _resize(_as_tensor(pixels), [side_px], "bicubic")  # (3, h, w)
-    return np.ascontiguousarray(reduced.permute(1, 2, 0).numpy())
-
-
-def _shortest(pixels: Pixels, spec: Preprocess) -> Pixels:
-    """Scale the shorter side to S, then crop the centre."""
-    from torchvision.transforms.v2 import functional
-
-    photo = _as_tensor(_centre(pixels))  # (3, h, w)
-    scaled = _resize(photo, [spec.size_px], spec.interpolation)
-    return _as_pixels(functional.center_crop(scaled, [spec.size_px]))
-
-
-def _squash(pixels: Pixels, spec: Preprocess) -> Pixels:
-    """Scale both sides to S, whatever that does to the proportions."""
-    return _as_pixels(_resize(_as_tensor(pixels), [spec.size_px, spec.size_px], spec.interpolation))
-
-
-def _letterbox(pixels: Pixels, spec: Preprocess) -> Pixels:
-    """Scale the longer side to S and fill the rest with white on both sides."""
-    height, width = (_scaled(side, pixels, spec) for side in pixels.shape[:2])
-    top, left = (spec.size_px - height) // 2, (spec.size_px - width) // 2
-    scaled = _resize(_as_tensor(pixels), [height, width], spec.interpolation)  # (3, h, w)
-    square = np.full((3, spec.size_px, spec.size_px), WHITE, dtype=np.uint8)
-    square[:, top : top + height, left : left + width] = scaled.numpy()
+    if spec.resize == "shortest":
+        pixels = _centre(pixels)
+    side = spec.size_px
+    size = RESIZES[spec.resize](pixels.shape[:2], side)
+    scaled = resize(pixels, size, spec.interpolation)
+    square = np.empty((3, side, side), dtype=np.uint8) if out is None else out
+    if min(size) < side:
+        square[:] = WHITE
+    (rows, to_rows), (columns, to_columns) = (_overlap(length, side) for length in size)
+    square[:, to_rows, to_columns] = scaled[rows, columns].transpose(2, 0, 1)
     return square
 
 
-def _scaled(side: int, pixels: Pixels, spec: Preprocess) -> int:
-    """A side's length once the longer side is S; a thread keeps one pixel."""
-    longest: int = max(pixels.shape[:2])
-    return max(1, round(side * spec.size_px / longest))
+def _overlap(length: int, side: int) -> tuple[slice, slice]:
+    """The middle of a scaled side that the square has room for, and where in the square it lies.
+
+    >>> _overlap(10, 4), _overlap(3, 4)
+    ((slice(3, 7, None), slice(0, 4, None)), (slice(0, 3, None), slice(0, 3, None)))
+    """
+    shared = min(length, side)
+    begin, to = max(0, round((length - side) / 2)), max(0, (side - length) // 2)
+    return slice(begin, begin + shared), slice(to, to + shared)
 
 
 def _centre(pixels: Pixels) -> Pixels:
@@ -88,30 +72,46 @@ def _centre(pixels: Pixels) -> Pixels:
     return pixels[rows : height - rows, columns : width - columns]
 
 
-def _as_tensor(pixels: Pixels) -> "torch.Tensor":
-    """Pixels (h, w, 3) as a tensor (3, h, w) over the same memory, if that is writable."""
-    import torch
+def least_side(preprocesses: Sequence[Preprocess]) -> int | None:
+    """How long the sides of a decoded photo have to be; None where one wants it as it is.
 
-    return torch.from_numpy(np.require(pixels, requirements=["C", "W"])).permute(2, 0, 1)
-
-
-def _resize(photo: "torch.Tensor", size: list[int], interpolation: str) -> "torch.Tensor":
-    # For three interleaved channels of uint8 torch stays on the calling thread: the loader's many
-    # threads do not each start a team of their own.
-    from torchvision.transforms.v2 import InterpolationMode, functional
-
-    mode = InterpolationMode(interpolation)
-    resized: torch.Tensor = functional.resize(photo, size, interpolation=mode, antialias=True)
-    return resized
+    >>> spec = Preprocess(size_px=224, mean=(0, 0, 0), std=(1, 1, 1), scaled_decoding=True)
+    >>> least_side([spec])
+    448
+    """
+    if not preprocesses or not all(spec.scaled_decoding for spec in preprocesses):
+        return None
+    return LEAST_SCALE * max(spec.size_px for spec in preprocesses)
 
 
-def _as_pixels(photo: "torch.Tensor") -> Pixels:
-    # Copied by numpy: torch would share even so small a copy out to several threads.
-    return np.ascontiguousarray(photo.numpy())
+def reduce(pixels: Pixels, side_px: int) -> Pixels:
+    """Scale a photo (h, w, 3) down until its shorter side is `side_px`; never up.
+
+    >>> reduce(np.zeros((80, 60, 3), np.uint8), 30).shape
+    (40, 30, 3)
+    """
+    height, width = pixels.shape[:2]
+    if min(height, width) <= side_px:
+        return pixels
+    return resize(pixels, _with_shorter_side((height, width), side_px))
 
 
-RESIZES: Final[Mapping[str, Callable[[Pixels, Preprocess], Pixels]]] = {
-    "shortest": _shortest,
-    "squash": _squash,
-    "letterbox": _letterbox,
+def _with_shorter_side(size: Size, side_px: int) -> Size:
+    """A photo's size once its shorter side is `side_px`; the longer one is rounded down."""
+    height, width = size
+    shorter = min(size)
+    return side_px * height // shorter, side_px * width // shorter
+
+
+def _with_longer_side(size: Size, side_px: int) -> Size:
+    """A photo's size once its longer side is `side_px`; a thread keeps one pixel."""
+    longest = max(size)
+    return max(1, round(size[0] * side_px / longest)), max(1, round(size[1] * side_px / longest))
+
+
+RESIZES: Final[Mapping[str, Callable[[Size, int], Size]]] = {
+    "shortest": _with_shorter_side,
+    "squash": lambda _, side_px: (side_px, side_px),
+    "letterbox": _with_longer_side,
 }
+"""The size that a photo is scaled to: what goes beyond the square is cropped, what is left is white."""

@@ -27,9 +27,11 @@ from facetry.models.config import (
 )
 from facetry.models.device import pick_device
 from facetry.models.folder import (
+    PREPROCESS,
     RECIPE,
     TAXONOMY,
     WEIGHTS,
+    load_preprocess,
     open_folder,
     read_classifier_recipe,
     read_recipe,
@@ -43,7 +45,6 @@ from facetry.models.text import build_text_tower
 from facetry.product import Preprocess
 from facetry.taxonomy import Taxonomy
 
-PREPROCESS = "preprocess.json"
 BACKGROUND = "background.onnx"
 PRUNING = "pruning.json"
 
@@ -185,14 +186,6 @@ def load_backbone(folder: Path) -> Backbone:
     return backbone.to(pick_device()).eval()
 
 
-def load_preprocess(folder: Path) -> Preprocess:
-    """How photos are prepared, with the model that removes backgrounds found in the model folder."""
-    text = (folder / PREPROCESS).read_text(encoding="utf-8")
-    preprocess = Preprocess.model_validate_json(text)
-    model = preprocess.background_model
-    return preprocess.model_copy(update={"background_model": folder / model}) if model else preprocess
-
-
 def _read(folder: Path) -> tuple[_Parts, Taxonomy, Preprocess]:
     try:
         parts = _Parts.model_validate(read_classifier_recipe(folder) or read_recipe(folder))
@@ -214,6 +207,11 @@ def _build_tower(folder: Path, config: BackboneConfig, preprocess: Preprocess) -
 
 def _restore(module: torch.nn.Module, folder: Path) -> None:
     """Give a module the folder's weights."""
+    if not (folder / WEIGHTS).is_file():
+        raise ModelFolderError(
+            f"{folder} has no {WEIGHTS}: it was written by `facetry export --out` to be predicted with.",
+            hint="Name the model folder that it was exported from.",
+        )
     try:
         module.load_state_dict(load_file(folder / WEIGHTS))
     except (OSError, SafetensorError) as error:

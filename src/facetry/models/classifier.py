@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from facetry.images import pad_photos
+from facetry.images import pad_photos, stack_pixels
 from facetry.models.backbones import Backbone
 from facetry.models.device import computing
 from facetry.models.heads import Heads, probabilities
@@ -119,8 +119,11 @@ class Classifier(nn.Module):
         return features
 
     def _photos(self, products: Sequence[Product]) -> Tensor:
-        pixels = [product.pixels[self.backbone.preprocess] for product in products]
-        batch = np.stack(pixels) if pixels[0].ndim == 3 else pad_photos(pixels)
+        spec = self.backbone.preprocess
+        if spec.max_photos == 1:
+            batch = stack_pixels(products, spec)
+        else:
+            batch = pad_photos([product.pixels[spec] for product in products])
         return torch.from_numpy(batch).to(self.device)
 
     def _beside(self, products: Sequence[Product]) -> dict[str, Tensor]:

@@ -103,6 +103,10 @@ class ImageConfig(BaseModel):
     background_model: Path | None = None
     """The file with the network that `rembg` runs."""
 
+    scaled_decoding: Annotated[bool, Field(exclude_if=lambda is_on: not is_on)] = False
+    """Whether JPEGs at least four times as large as they are wanted are decoded at a half, a quarter or
+    an eighth of their size: faster, and not quite the same pixels."""
+
     @model_validator(mode="after")
     def _has_its_model(self) -> "ImageConfig":
         if (self.background == "rembg") != (self.background_model is not None):

@@ -34,7 +34,7 @@ class StackedLinear(nn.Module):
         """Each head on the same inputs (n, D), one product in all, or on its own (n, h, U)."""
         if inputs.dim() == 2:
             outputs = functional.linear(inputs, self.weight.flatten(0, 1), self.bias.flatten())
-            return outputs.view(len(inputs), *self.bias.shape)
+            return outputs.view(-1, *self.bias.shape)
         stacked = inputs.transpose(0, 1)  # h n U
         outputs = torch.baddbmm(self.bias[:, None], stacked, self.weight.mT)
         return outputs.transpose(0, 1)

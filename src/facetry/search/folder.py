@@ -9,15 +9,9 @@ from pathlib import Path
 
 from facetry.errors import ModelFolderError
 from facetry.files import sha256, write_text
-from facetry.models.checkpoint import (
-    PREPROCESS,
-    load_backbone,
-    load_preprocess,
-    save_preprocess,
-    save_weights,
-)
+from facetry.models.checkpoint import load_backbone, save_preprocess, save_weights
 from facetry.models.embed import BackboneEncoder, Encoder
-from facetry.models.folder import WEIGHTS, read_recipe, read_taxonomy
+from facetry.models.folder import PREPROCESS, WEIGHTS, load_preprocess, read_recipe, read_taxonomy
 from facetry.recipe import SearchRecipe, parse_recipe
 from facetry.search.collection import FOLDER, Collection
 from facetry.search.hashes import HashEncoder

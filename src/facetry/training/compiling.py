@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from facetry.errors import first_line
 from facetry.models.backbones import Backbone
 from facetry.models.device import computing
 from facetry.training.run import Run
@@ -42,8 +43,7 @@ def _try(run: Run, backbone: Backbone) -> str:
             features: Tensor = backbone.train()(photos)
         features.float().sum().backward()
     except Exception as error:  # noqa: BLE001 - a compiler has too many kinds of failure
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        return (lines or [type(error).__name__])[0][:200]
+        return first_line(error)[:200]
     finally:
         backbone.zero_grad(set_to_none=True)
         for name, each in backbone.named_buffers():

@@ -18,6 +18,7 @@ from facetry.models.classifier import Classifier
 from facetry.models.device import computing
 from facetry.models.heads import probabilities
 from facetry.progress import Advance
+from facetry.stopping import heeding_sigterm
 from facetry.taxonomy import Head
 from facetry.tracking.records import EpochRecord, StepRecord
 from facetry.training.data import Batch, Moment, Rows, in_batches
@@ -26,7 +27,6 @@ from facetry.training.run import Run
 from facetry.training.saving import Saving
 from facetry.training.state import TrainingState
 from facetry.training.step import part_size, take_step
-from facetry.training.stopping import heeding_sigterm
 from facetry.training.tally import Tally
 
 _VALIDATION_BATCH = 64

@@ -2,9 +2,9 @@
 
 import time
 
+from facetry.stopping import Stop, Stopped
 from facetry.training.run import Run
 from facetry.training.state import TrainingState
-from facetry.training.stopping import Stop, Stopped
 
 MAX_SAVING_SHARE = 0.1
 """Epochs so short that saving would take a larger share of the time are not all saved."""

@@ -16,8 +16,8 @@ from safetensors.numpy import load_file, save_file
 
 from facetry.errors import ModelFolderError, WeightsUnavailable
 from facetry.files import write_text, writing, writing_folder
-from facetry.models.checkpoint import load_preprocess, save_preprocess
-from facetry.models.folder import read_taxonomy
+from facetry.models.checkpoint import save_preprocess
+from facetry.models.folder import load_preprocess, read_taxonomy
 from facetry.predictions import Predictor
 from facetry.vlm import vllm
 from facetry.vlm.config import VlmConfig

@@ -1,4 +1,4 @@
-"""SIGTERM asks training to stop: a machine that is to be given back, a queue whose time is up."""
+"""SIGTERM asks long work to stop: a machine that is to be given back, a queue whose time is up."""
 
 import signal
 import threading
@@ -9,15 +9,15 @@ from types import FrameType
 
 
 class Stopped(KeyboardInterrupt):
-    """SIGTERM has stopped training, and what was done is saved.
+    """SIGTERM has stopped the work, and what was done is saved.
 
-    To all who do not ask it is a Ctrl-C: nobody goes on as if training were finished.
+    To all who do not ask it is a Ctrl-C: nobody goes on as if the work were finished.
     """
 
 
 @dataclass
 class Stop:
-    """Whether training is to stop after the step at hand."""
+    """Whether the work is to stop after the step at hand."""
 
     is_asked: bool = False
 

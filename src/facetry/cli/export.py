@@ -1,0 +1,54 @@
+"""`facetry export`: a trained model as a file for another runtime."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from facetry.cli.options import CatalogueOption, Images
+
+
+def export(
+    model: Annotated[Path, typer.Argument(help="Model folder.")],
+    runtime: Annotated[Literal["openvino", "onnx"], typer.Option("--to", help="Form of the files.")],
+    catalogue: CatalogueOption,
+    images: Images = None,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Quantise: smaller, faster where the CPU has VNNI or AMX.")
+    ] = False,
+    photos: Annotated[
+        int, typer.Option(min=200, help="Held-out products to compare model and export on.")
+    ] = 500,
+    calibration: Annotated[
+        int, typer.Option(min=1, help="Training products whose photos --int8 is calibrated with.")
+    ] = 300,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Write a slim model folder: the export, and no weights."),
+    ] = None,
+) -> None:
+    """Write a model for OpenVINO or ONNX Runtime, if the export answers photos as the model does."""
+    from facetry.build import load
+    from facetry.catalogue.catalogue import open_catalogue
+    from facetry.cli.console import make_console, make_reporter
+    from facetry.engines.export import export_model
+    from facetry.engines.export_job import ExportConfig, ExportJob
+    from facetry.engines.parity import parity_table
+    from facetry.models.folder import WEIGHTS, open_folder, read_taxonomy
+
+    open_folder(model, unread=[WEIGHTS])
+    config = ExportConfig(runtime=runtime, int8=int8, num_photos=photos, num_calibration=calibration)
+    opened = open_catalogue(catalogue, images=images, taxonomy=read_taxonomy(model))
+    console = make_console()
+    job = ExportJob(folder=model, catalogue=opened, config=config, out=out)
+    export_model(
+        job,
+        load,
+        show=lambda rows: console.print(parity_table(rows, is_int8=int8)),
+        reporter=make_reporter(),
+    )
+    for place in job.places:
+        size = sum(each.stat().st_size for each in place.iterdir())
+        console.print(f"Export: {place} ({size / 1e6:,.1f} MB)")
+    if out:
+        console.print(f"Written to {out}")

@@ -1,0 +1,195 @@
+"""Which engine is to compute a model's graph, if it can be one."""
+
+import ctypes
+import platform
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from facetry.engines.config import EngineConfig, EngineName
+from facetry.engines.packages import is_installed
+from facetry.errors import EngineError, FacetryError, MissingExtra
+from facetry.models.folder import member_folders, read_classifier_recipe, read_recipe
+
+_EXTRAS: Final[Mapping[EngineName, str]] = {"openvino": "openvino", "onnxruntime": "onnx"}
+"""The extra that brings an engine."""
+
+_EXPORTS: Final[Mapping[EngineName, Mapping[str, frozenset[str]]]] = {
+    "openvino": {
+        "openvino": frozenset({"auto", "fp32", "bf16", "fp16"}),
+        "openvino-int8": frozenset({"auto", "int8"}),
+    },
+    "onnxruntime": {
+        "onnx": frozenset({"auto", "fp32"}),
+        "onnx-int8": frozenset({"auto", "int8"}),
+    },
+}
+"""An engine's exports, and in which precisions it computes each; the first is preferred."""
+
+
+def find_obstacle(folder: Path) -> str:
+    """What a model is or does that no graph can; "" if it can become one. Told from its recipe."""
+    if members := member_folders(folder):
+        found = (find_obstacle(each) for each in members)
+        return next((f"has a member that {obstacle}" for obstacle in found if obstacle), "")
+    content = read_classifier_recipe(folder)
+    if content is None:
+        return f"is of the kind {read_recipe(folder).get('kind')}"
+    if content.get("text") is not None:
+        return "reads text beside the photo"
+    if (content.get("photos") or {}).get("max", 1) > 1:
+        return "reads several photos of a product"
+    return ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What the choice depends on besides the model: a GPU, the kind of CPU, the engines installed."""
+
+    has_gpu: bool
+    is_x86: bool
+    engines: frozenset[str]
+
+    @classmethod
+    def here(cls) -> "Machine":
+        """What this machine has."""
+        return cls(
+            has_gpu=_has_gpu(),
+            is_x86=platform.machine().lower() in {"x86_64", "amd64"},
+            engines=frozenset(name for name in _EXTRAS if is_installed(name)),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stock:
+    """What a model folder can be computed from: exports that all its classifiers have, and weights."""
+
+    name: str
+    exports: frozenset[str]
+    has_weights: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """An engine, the export that it reads (None: it starts from the weights), and why it was chosen."""
+
+    engine: EngineName
+    export: str | None
+    reason: str
+
+
+def choose(stock: Stock, config: EngineConfig, machine: Machine) -> Choice:
+    """The engine for what a model folder has.
+
+    Left open it is torch on a GPU; on an x86 CPU OpenVINO, from its export or converted in memory;
+    else an export that an installed engine reads; else torch. fp32 goes before int8.
+
+    Raises:
+        EngineError: what is asked for cannot be had.
+        MissingExtra: the engine is not installed.
+    """
+    if config.compile and config.name not in {"auto", "torch"}:
+        raise EngineError(
+            f"--compile is for the torch engine, not for {config.name}.",
+            hint="Leave out one of --compile and --engine.",
+        )
+    wanted = "torch" if config.compile else config.name
+    for choice in _options(stock, config, machine):
+        if wanted == "auto":
+            return choice
+        if wanted == choice.engine:
+            return replace(choice, reason="as asked") if wanted == "torch" else choice
+    raise _refusal(stock, config, machine)
+
+
+def _options(stock: Stock, config: EngineConfig, machine: Machine) -> Iterator[Choice]:
+    """All that can be had, the best first."""
+    openvino, onnx = (list(_exported(name, stock, config, machine)) for name in _EXPORTS)
+    from_weights = stock.has_weights and config.precision != "int8"
+    converted = []
+    if from_weights and "openvino" in machine.engines:
+        reason = f"converted in memory; facetry export {stock.name} --to openvino keeps it"
+        converted = [Choice(engine="openvino", export=None, reason=reason)]
+    if from_weights and machine.has_gpu:
+        yield Choice(engine="torch", export=None, reason="there is a GPU")
+    if machine.is_x86:
+        yield from [*openvino, *converted]
+    yield from [*openvino, *onnx]
+    if from_weights:
+        yield Choice(engine="torch", export=None, reason=_reason_for_torch(machine))
+    yield from converted
+
+
+def _exported(
+    engine: EngineName, stock: Stock, config: EngineConfig, machine: Machine
+) -> Iterator[Choice]:
+    """The exports that an engine reads, if it is installed."""
+    for export, precisions in _EXPORTS[engine].items():
+        if engine in machine.engines and export in stock.exports and config.precision in precisions:
+            yield Choice(engine=engine, export=export, reason="its export in the model folder")
+
+
+def _reason_for_torch(machine: Machine) -> str:
+    """Why a CPU is left to torch."""
+    if machine.is_x86 and "openvino" not in machine.engines:
+        return 'pip install "facetry[openvino]" brings a faster one'
+    return "there is no export that an installed engine reads"
+
+
+def _refusal(stock: Stock, config: EngineConfig, machine: Machine) -> FacetryError:
+    """Why nothing that can be had is what was asked for."""
+    wanted, precision = config.name, config.precision
+    if wanted == "torch" or config.compile:
+        return _refusal_of_torch(stock, config)
+    if wanted != "auto" and wanted not in machine.engines:
+        return MissingExtra(f"The engine {wanted}", _EXTRAS[wanted])
+    if wanted == "auto":
+        for name, exports in _EXPORTS.items():
+            if any(each in stock.exports and precision in exports[each] for each in exports):
+                return MissingExtra(f"The export in {stock.name}", _EXTRAS[name])
+    elif precision not in (allowed := frozenset[str]().union(*_EXPORTS[wanted].values())):
+        numbers = ", ".join(sorted(allowed - {"auto"}))
+        return EngineError(
+            f"{wanted} does not compute in {precision}.", hint=f"It computes in: {numbers}."
+        )
+    return _lacking_export(stock, config)
+
+
+def _refusal_of_torch(stock: Stock, config: EngineConfig) -> EngineError:
+    if config.precision == "int8":
+        return EngineError(
+            "The torch engine does not compute in int8.",
+            hint="Make an export with `facetry export --int8`, and leave out --engine torch.",
+        )
+    return EngineError(
+        f"{stock.name} has no weights for the torch engine, but only exports: {_names(stock)}.",
+        hint="Leave out --engine, or name the model folder that the exports were made from.",
+    )
+
+
+def _lacking_export(stock: Stock, config: EngineConfig) -> EngineError:
+    """The error of lacking the one export that would do."""
+    runtime = "onnx" if config.name == "onnxruntime" else "openvino"
+    int8 = " --int8" if config.precision == "int8" else ""
+    what = f"{config.precision} " if config.precision != "auto" else ""
+    engine = "" if config.name == "auto" else f" for {config.name}"
+    return EngineError(
+        f"{stock.name} has no {what}export{engine}; it has: {_names(stock)}.",
+        hint=f"Make one with: facetry export {stock.name} --to {runtime}{int8} --catalogue CATALOGUE",
+    )
+
+
+def _names(stock: Stock) -> str:
+    return ", ".join(sorted(stock.exports)) or "none"
+
+
+def _has_gpu() -> bool:
+    """Whether there is a GPU, told by its driver: torch takes seconds to import."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    count = ctypes.c_int(0)
+    is_fine = driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0
+    return is_fine and count.value > 0

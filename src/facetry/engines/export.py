@@ -1,0 +1,247 @@
+"""Exports a predictor: its classifiers become files for another runtime, if these answer alike.
+
+Each classifier's export stands in its own model folder; or a slim copy of the whole model folder is
+written, which has exports in place of weights.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from facetry.engines.choose import find_obstacle
+from facetry.engines.engine import Engine, Precision, Runtime
+from facetry.engines.export_folder import (
+    MODEL_FILES,
+    PARITY,
+    ExportNote,
+    export_folder,
+    metadata,
+    weights_sum,
+    write_export,
+)
+from facetry.engines.export_job import ExportConfig, ExportJob, is_there
+from facetry.engines.onnx import OnnxEngine
+from facetry.engines.openvino import OpenVinoEngine
+from facetry.engines.packages import package
+from facetry.engines.parity import Parity, compare_answers, parity_json, require_parity
+from facetry.engines.quantise import Form, quantise_onnx, quantise_openvino
+from facetry.engines.samples import Photos, choose_sample, counted, load_photos, readable
+from facetry.engines.served import ServedClassifier
+from facetry.ensemble import WEIGHTING, Ensemble
+from facetry.errors import ExportError
+from facetry.files import write_text, writing_folder
+from facetry.images import batched
+from facetry.images.loader import BATCH_SIZE
+from facetry.models.folder import (
+    PREPROCESS,
+    RECIPE,
+    TAXONOMY,
+    classifier_folders,
+    member_folders,
+    seal,
+)
+from facetry.predictions import Predictor
+from facetry.product import Pixels
+from facetry.progress import SILENT, Reporter
+
+if TYPE_CHECKING:
+    from facetry.models.classifier import Classifier
+
+Show = Callable[[Sequence[Parity]], None]
+"""Called with the gate's table before the verdict."""
+
+_SLIM = (RECIPE, TAXONOMY, PREPROCESS, WEIGHTING, "background.onnx", "metrics.json", "README.md")
+"""What a slim model folder keeps, where it is there, beside the exports."""
+
+_NEEDED: Mapping[tuple[Runtime, Precision], Sequence[str]] = {
+    ("openvino", "fp32"): ("openvino",),
+    ("openvino", "int8"): ("openvino", "nncf"),
+    ("onnx", "fp32"): ("onnx", "onnxscript", "onnxruntime"),
+    ("onnx", "int8"): ("onnx", "onnxscript", "onnxruntime", "nncf"),
+}
+"""The packages that an export needs, by runtime and precision."""
+
+
+def export_model(
+    job: ExportJob,
+    load: Callable[[Path], Predictor],
+    *,
+    show: Show = lambda _: None,
+    reporter: Reporter = SILENT,
+) -> list[Path]:
+    """Export the predictor that `load` finds in a model folder; returns the exports' folders.
+
+    Nothing is written unless the export answers as the model does. One that is there already and was
+    made of these weights in this way is left as it is.
+
+    Raises:
+        CatalogueError: a catalogue that cannot be worked with.
+        ExportError: a predictor that cannot be exported, too few photos, an export that does not answer
+            as its model, or something else in the place of `job.out`.
+        MissingExtra: a package that is needed is not installed.
+        ModelFolderError: a damaged model folder.
+    """
+    if is_there(job):
+        reporter.say(f"{job.out or job.places[0]} is there already and is of these weights.")
+        return job.places
+    if job.out and job.out.exists():
+        raise ExportError(f"{job.out} exists already.", hint="Choose another --out, or delete it.")
+    if obstacle := find_obstacle(job.folder):
+        raise ExportError(
+            f"{job.folder} cannot be exported: it {obstacle}. Classifiers that read one photo can, and "
+            "ensembles of them.",
+            hint="Predict with it as it is, on the torch engine.",
+        )
+    for name in _NEEDED[job.config.runtime, job.config.precision]:
+        package(name)
+    predictor = load(job.folder)
+    job.catalogue.require_sound()
+    job.catalogue.require_photos()
+    with ExitStack() as stack:
+        drafts = _begin(job, stack)
+        rows = _convert_and_compare(job, predictor, drafts, reporter)
+        show(rows)
+        require_parity(rows, is_int8=job.config.int8)
+        _finish(job, drafts, rows)
+    return job.places
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Drafts:
+    """Where exports are written until all of them are good: by the folder of the classifier.
+
+    `slim` is the unfinished slim model folder that they stand in, if one is asked for.
+    """
+
+    exports: Mapping[Path, Path]
+    slim: Path | None
+
+
+def _begin(job: ExportJob, stack: ExitStack) -> _Drafts:
+    """Folders to write to, which take their places when the `stack` is left without an error."""
+    folders = classifier_folders(job.folder)
+    if job.out is None:
+        exports = {}
+        for folder, place in zip(folders, job.places, strict=True):
+            stack.callback(_remove_empty, place.parent)
+            exports[folder] = stack.enter_context(writing_folder(place))
+        return _Drafts(exports=exports, slim=None)
+    slim = stack.enter_context(writing_folder(job.out))
+    exports = {
+        folder: export_folder(slim / folder.relative_to(job.folder), job.config.name)
+        for folder in folders
+    }
+    for export in exports.values():
+        export.mkdir(parents=True)
+    return _Drafts(exports=exports, slim=slim)
+
+
+def _remove_empty(folder: Path) -> None:
+    if not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _convert_and_compare(
+    job: ExportJob, predictor: Predictor, drafts: _Drafts, reporter: Reporter
+) -> list[Parity]:
+    """Write the files, and have them answer the same decoded photos as the predictor."""
+    config, forms = job.config, predictor.preprocesses
+    sample = choose_sample(job.folder, job.catalogue, is_int8=config.int8, seed=config.seed)
+    photos: Photos = {}
+    if config.int8:
+        source = readable(job.catalogue, sample.calibration, forms, reporter)
+        photos = load_photos(source, forms, config.num_calibration, reporter)
+    with reporter.bar("Converting", len(drafts.exports)) as advance:
+
+        def convert(classifier: "Classifier", folder: Path) -> ServedClassifier:
+            form = classifier.backbone.preprocess
+            served = _convert(classifier, drafts.exports[folder], config, photos.get(form, ()))
+            advance(1)
+            return served
+
+        exported = _exported(predictor, job.folder, convert)
+    source = readable(job.catalogue, sample.checked, forms, reporter)
+    with reporter.bar("Comparing", min(config.num_photos, len(sample.checked))) as advance:
+        checked = counted(islice(source, config.num_photos), advance)
+        batches = batched(checked, BATCH_SIZE)
+        name = "ensemble" if isinstance(predictor, Ensemble) else job.folder.resolve().name
+        return compare_answers(predictor, exported, batches, name=name)
+
+
+def _exported(
+    predictor: Predictor, folder: Path, convert: "Callable[[Classifier, Path], ServedClassifier]"
+) -> Predictor:
+    """The same predictor over its exports."""
+    from facetry.models.classifier import Classifier
+
+    if isinstance(predictor, Ensemble):
+        members = {
+            name: _exported(each, folder / "members" / name, convert)
+            for name, each in predictor.members.items()
+        }
+        weighting = predictor.weighting if predictor.is_learned else None
+        return Ensemble(members, predictor.weights, weighting)
+    assert isinstance(predictor, Classifier)
+    return convert(predictor, folder)
+
+
+def _convert(
+    classifier: "Classifier", folder: Path, config: ExportConfig, photos: Sequence[Pixels]
+) -> ServedClassifier:
+    """Write a classifier's file, in int8 if there are photos to calibrate with, and open it."""
+    from facetry.engines.convert import save_openvino, to_onnx, to_openvino
+    from facetry.engines.graph import Graph
+
+    graph = Graph(classifier)
+    notes = metadata(graph.taxonomy, graph.preprocess)
+    file = folder / MODEL_FILES[config.runtime]
+    engine: Engine
+    if config.runtime == "openvino":
+        model = to_openvino(graph)
+        if photos:
+            model = quantise_openvino(model, photos, Form.of(graph))
+        save_openvino(model, folder, notes)
+        engine = OpenVinoEngine.load(file, precision=config.precision)
+    else:
+        to_onnx(graph, file, notes)
+        if photos:
+            quantise_onnx(file, photos, Form.of(graph))
+        engine = OnnxEngine.load(file, precision=config.precision)
+    return ServedClassifier(graph.taxonomy, graph.preprocess, engine)
+
+
+def _finish(job: ExportJob, drafts: _Drafts, rows: Sequence[Parity]) -> None:
+    """Close the exports, and the slim model folder around them."""
+    parity = {"asked": job.identity, "rows": parity_json(rows)}
+    config = job.config
+    made_with = ("facetry", "torch", *_NEEDED[config.runtime, config.precision])
+    versions = {name: version(name) for name in made_with}
+    for folder, draft in drafts.exports.items():
+        weights = weights_sum(folder)
+        assert weights is not None, "a classifier was loaded from a folder without weights"
+        write_text(draft / PARITY, json.dumps(parity, indent=1))
+        note = ExportNote(
+            runtime=config.runtime,
+            precision=config.precision,
+            weights=weights,
+            versions=versions,
+        )
+        write_export(draft, note)
+    if drafts.slim:
+        _copy_slim(job.folder, drafts.slim)
+
+
+def _copy_slim(folder: Path, slim: Path) -> None:
+    """Copy what a model folder needs beside its exports; likewise of its members."""
+    for name in _SLIM:
+        if (folder / name).is_file():
+            shutil.copyfile(folder / name, slim / name)
+    for member in member_folders(folder):
+        _copy_slim(member, slim / member.relative_to(folder))
+    seal(slim)

@@ -1,0 +1,144 @@
+"""The folder of one export: `MODEL/engines/NAME/`, read without torch.
+
+`model.xml` and `model.bin`, or `model.onnx` (with `model.onnx.data` where it is large), `export.json`,
+`parity.json`, and `checksums.json`, which is written last.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from facetry.engines.engine import Precision, Runtime
+from facetry.errors import ExportError, ModelFolderError
+from facetry.files import write_text
+from facetry.models.folder import CHECKSUMS, ENGINES, WEIGHTS, check_files, read_sums, seal
+from facetry.product import Preprocess
+from facetry.taxonomy import Taxonomy
+
+FORMAT = 1
+EXPORT = "export.json"
+PARITY = "parity.json"
+MODEL_FILES: Mapping[Runtime, str] = {"openvino": "model.xml", "onnx": "model.onnx"}
+"""The file that a runtime opens."""
+
+NAMES = ("openvino", "openvino-int8", "onnx", "onnx-int8")
+"""What an export may be called."""
+
+_AGAIN = "Export the model again with `facetry export`."
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportNote:
+    """What `export.json` says of an export.
+
+    `weights` is the SHA-256 of the `weights.safetensors` that it was made from; `versions` are those of
+    the packages that made it.
+    """
+
+    runtime: Runtime
+    precision: Precision
+    weights: str
+    versions: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """The folder's name.
+
+        >>> ExportNote(runtime="onnx", precision="int8", weights="", versions={}).name
+        'onnx-int8'
+        """
+        return export_name(self.runtime, self.precision)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """An export that is whole: its folder, and what stands in its `export.json`."""
+
+    folder: Path
+    note: ExportNote
+
+    @property
+    def file(self) -> Path:
+        """What the runtime opens."""
+        return self.folder / MODEL_FILES[self.note.runtime]
+
+    def fits(self, model: Path) -> bool:
+        """Whether it was made from the weights in a model folder, or that has none."""
+        return weights_sum(model) in {None, self.note.weights}
+
+
+_NOTE = TypeAdapter(ExportNote)
+
+
+def export_name(runtime: Runtime, precision: Precision) -> str:
+    """What an export's folder is called."""
+    return f"{runtime}-int8" if precision == "int8" else runtime
+
+
+def export_folder(model: Path, name: str) -> Path:
+    """Where the export called `name` stands in a model folder."""
+    return model / ENGINES / name
+
+
+def find_exports(model: Path) -> Iterator[str]:
+    """The names of the exports that a model folder has, unread."""
+    return (name for name in NAMES if (export_folder(model, name) / CHECKSUMS).is_file())
+
+
+def weights_sum(model: Path) -> str | None:
+    """The SHA-256 of a model folder's weights, as its checksums say; None for one without weights."""
+    return read_sums(model).get(WEIGHTS)
+
+
+def write_export(folder: Path, note: ExportNote) -> None:
+    """Close an export: all other files are in `folder` already."""
+    write_text(folder / EXPORT, json.dumps({"format": FORMAT, **asdict(note)}, indent=1))
+    seal(folder)
+
+
+def read_export(folder: Path) -> Export:
+    """Check an export and read what it is.
+
+    Raises:
+        ExportError: no export, one that is damaged, or one made by a newer version.
+    """
+    try:
+        check_files(folder, needed=(EXPORT,))
+        content = json.loads((folder / EXPORT).read_text(encoding="utf-8"))
+        version = int(content.pop("format"))
+    except ModelFolderError as error:
+        raise ExportError(f"The export {folder} cannot be used: {error.message}", hint=_AGAIN) from error
+    except (OSError, ValueError, KeyError) as error:
+        raise ExportError(f"{folder / EXPORT} is missing or damaged.", hint=_AGAIN) from error
+    return Export(folder=folder, note=_note(folder, version, content))
+
+
+def metadata(taxonomy: Taxonomy, preprocess: Preprocess) -> dict[str, str]:
+    """What an exported file says of itself, so that other programs can use it.
+
+    A model that removes backgrounds is named without its folder.
+    """
+    if preprocess.background_model:
+        file = Path(preprocess.background_model.name)
+        preprocess = preprocess.model_copy(update={"background_model": file})
+    return {
+        "facetry.format": str(FORMAT),
+        "facetry.taxonomy": taxonomy.to_json(),
+        "facetry.preprocess": preprocess.model_dump_json(),
+    }
+
+
+def _note(folder: Path, version: int, content: Mapping[str, Any]) -> ExportNote:
+    if version > FORMAT:
+        raise ExportError(
+            f"{folder} is of format {version}; this version reads up to {FORMAT}.",
+            hint="Update Facetry.",
+        )
+    try:
+        return _NOTE.validate_python(content)
+    except ValueError as error:
+        raise ExportError(f"{folder / EXPORT} is damaged.", hint=_AGAIN) from error

@@ -1,0 +1,98 @@
+"""A classifier as one static graph: photos in, probabilities of all heads of all categories out.
+
+Shapes: B photos, S side in pixels, D features, H heads of all categories, V values of the head that has
+most.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from facetry.ensemble import Ensemble
+from facetry.errors import ExportError
+from facetry.models.classifier import Classifier
+from facetry.models.heads import CategoryHeads, Heads, precise
+from facetry.predictions import Predictor
+
+_LEAST = -1e30
+"""A logit whose probability is 0 beside any real one."""
+
+_AS_IT_IS = "Predict with it as it is, on the torch engine."
+
+
+class Graph(nn.Module):
+    """`uint8` photos (B, 3, S, S) in, probabilities (B, H, V) of all heads out, 0 in padding.
+
+    Normalisation, backbone, heads and softmax in one, without a branch on what goes in, so that every
+    runtime can compute it. The backbone is the classifier's own; the heads are copies.
+
+    Raises:
+        ExportError: a classifier that reads text or several photos.
+    """
+
+    def __init__(self, classifier: Classifier) -> None:
+        super().__init__()
+        check_exportable(classifier)
+        self.taxonomy = classifier.taxonomy
+        self.preprocess = classifier.backbone.preprocess
+        self.backbone = classifier.backbone
+        self.heads = _joined(classifier.heads)
+        self.eval()
+
+    def forward(self, photos: Tensor) -> Tensor:
+        """Probabilities of all heads, in single precision."""
+        logits: Tensor = self.heads(self.backbone(photos))  # B H V
+        finite = precise(logits).clamp(min=_LEAST)  # a head without values has no logit but -inf
+        return finite.softmax(dim=-1).masked_fill(~self.heads.value_mask, 0)
+
+
+def check_exportable(predictor: Predictor) -> None:
+    """Check that a predictor, or each member of an ensemble, can become a `Graph`.
+
+    Raises:
+        ExportError: it cannot; says why.
+    """
+    if isinstance(predictor, Ensemble):
+        for member in predictor.members.values():
+            check_exportable(member)
+    elif not isinstance(predictor, Classifier):
+        raise ExportError(
+            f"Only trained classifiers and ensembles of them can be exported, not a "
+            f"{type(predictor).__name__}.",
+            hint=_AS_IT_IS,
+        )
+    elif predictor.text_tower is not None:
+        raise ExportError(
+            "A classifier that reads a product's text beside its photo cannot be exported.",
+            hint=f"{_AS_IT_IS} Or train one without `text`.",
+        )
+    elif predictor.neck is not None:
+        raise ExportError(
+            "A classifier that reads several photos of a product cannot be exported.",
+            hint=f"{_AS_IT_IS} Or train one with photos.max: 1.",
+        )
+
+
+@torch.no_grad()
+def _joined(heads: Heads) -> CategoryHeads:
+    """All heads of all categories as if they were one category's: their first layers are one product."""
+    taxonomy = heads.taxonomy
+    joined = CategoryHeads(taxonomy.heads, heads.feature_size, heads.config)
+    joined.to(next(heads.parameters()).device).requires_grad_(requires_grad=False)
+    nn.init.zeros_(joined.output.weight)  # what pads it would else be drawn by chance
+    nn.init.zeros_(joined.output.bias)
+    for category, own in zip(taxonomy.categories, heads.categories, strict=True):
+        assert isinstance(own, CategoryHeads)
+        _copy(own, joined, taxonomy.head_indices(category))
+    return joined
+
+
+def _copy(source: CategoryHeads, joined: CategoryHeads, rows: range) -> None:
+    """Put one category's weights in their place among all."""
+    place = slice(rows.start, rows.stop)
+    layers = zip([*joined.hidden, *joined.norms], [*source.hidden, *source.norms], strict=True)
+    for layer, own in layers:
+        layer.weight[place] = own.weight
+        layer.bias[place] = own.bias
+    num_values = source.output.bias.shape[1]
+    joined.output.weight[place, :num_values] = source.output.weight
+    joined.output.bias[place, :num_values] = source.output.bias

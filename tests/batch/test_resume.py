@@ -1,0 +1,205 @@
+"""A run that is stopped goes on, and ends as an unbroken one does."""
+
+import json
+import os
+import random
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from facetry.batch.local import BatchConfig, predict_table
+from facetry.compare.apart import WorkFailed, run_apart
+from facetry.errors import BatchError
+from facetry.files import holding
+from facetry.progress import SILENT
+from tests.batch import workloads
+from tests.batch.workloads import Lines, Seeing, make_table, outcome, run, write_table
+
+NUM_ROWS = 57
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return make_table(tmp_path, NUM_ROWS)
+
+
+def stop() -> None:
+    raise KeyboardInterrupt
+
+
+def stop_after(num_rows: int, folder: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, reporter=Lines(num_rows, stop))
+
+
+@pytest.mark.slow
+def test_killed_at_random_it_ends_as_an_unbroken_run(tmp_path: Path) -> None:
+    folder = make_table(tmp_path, 300)
+    draw = random.Random(3)
+    for _ in range(10):
+        killer = workloads.Killer(draw.randint(1, 25), draw.uniform(0.0, 0.03))
+        with pytest.raises(WorkFailed, match="Killed by the system"):  # SIGKILL
+            run_apart(workloads.predict_and_say_who, folder, reporter=killer)
+    assert not json.loads((folder / "out" / "manifest.json").read_text())["is_finished"]
+    summary = run(folder)
+    assert summary.num_standing >= 50
+    run(folder, out="unbroken")
+    assert outcome(folder / "out") == outcome(folder / "unbroken")
+    assert not list((folder / "out").rglob("*.draft"))
+
+
+def test_parts_that_stand_are_not_made_again(folder: Path) -> None:
+    stop_after(35, folder)
+    assert not (folder / "out" / "submission.csv").exists()
+    predictor, lines = Seeing(), Lines()
+    summary = run(folder, predictor, reporter=lines)
+    assert min(predictor.asked) == 30
+    assert (summary.num_new, summary.num_standing, summary.num_taken) == (27, 30, 0)
+    assert lines.said == ["30 rows stand from the run that was stopped."]
+    assert (lines.total, lines.num_rows) == (27, 27)
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("spoil", [flip, Path.unlink, lambda path: path.write_bytes(b"")])
+def test_damaged_parts_and_strays_are_made_anew(folder: Path, spoil: Callable[[Path], object]) -> None:
+    stop_after(35, folder)
+    parts = folder / "out" / "parts"
+    spoil(sorted(parts.iterdir())[1])
+    (parts / "part-00003-01234567.parquet").write_text("not on the list")
+    predictor = Seeing()
+    assert run(folder, predictor).num_standing == 20
+    assert set(range(10)) | set(range(20, 30)) == set(range(30)) - set(predictor.asked)
+    run(folder, out="unbroken")
+    assert outcome(folder / "out") == outcome(folder / "unbroken")
+
+
+def test_stopped_while_the_tables_are_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from facetry.batch import local
+
+    with monkeypatch.context() as patch:
+        patch.setattr(local, "write_outputs", lambda *_, **__: stop())
+        with pytest.raises(KeyboardInterrupt):
+            run(folder)
+    predictor = Seeing()
+    assert run(folder, predictor).num_standing == NUM_ROWS
+    assert not predictor.asked
+
+
+@pytest.mark.slow
+def test_sigterm_stops_with_nothing_half(folder: Path) -> None:
+    what, _ = run_apart(workloads.predict_until_sigterm, folder, reporter=SILENT)
+    assert what == "stopped"
+    assert len(list((folder / "out" / "parts").iterdir())) == 2
+    assert run(folder).num_standing == 20
+
+
+def test_a_second_run_into_one_folder_is_refused(folder: Path) -> None:
+    with holding(folder / "out"), pytest.raises(BatchError, match="written by another process"):
+        run(folder)
+    assert not list((folder / "out").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("submission.csv", "mine", "holds submission.csv, and no manifest.json"),
+        ("parts", None, "holds parts, and"),
+        ("manifest.json", "{}", "is not that of a folder of predictions"),
+        ("manifest.json", '{"name": "an app"}', "is not that of a folder of predictions"),
+        ("manifest.json", "{", "is not that of a folder of predictions"),
+    ],
+)
+def test_a_folder_that_holds_something_else(
+    folder: Path, name: str, content: str | None, told: str
+) -> None:
+    path = folder / "out" / name
+    path.parent.mkdir()
+    path.mkdir() if content is None else path.write_text(content)
+    with pytest.raises(BatchError, match=told):
+        run(folder)
+    assert [each.name for each in (folder / "out").iterdir()] == [name]
+
+
+def test_a_folder_of_a_newer_version(folder: Path) -> None:
+    run(folder)
+    path = folder / "out" / "manifest.json"
+    path.write_text(path.read_text().replace('"format": 1', '"format": 2'))
+    with pytest.raises(BatchError, match="is of format 2; this version reads up to 1"):
+        run(folder)
+
+
+def test_a_photo_folder_that_vanishes(folder: Path) -> None:
+    photos, away = folder / "photos", folder / "away"
+    lines = Lines(10, lambda: photos.rename(away))
+    with pytest.raises(BatchError, match=r"photo folder .* has vanished"):
+        run(folder, reporter=lines)
+    away.rename(photos)
+    run(folder)
+    run(folder, out="unbroken")
+    assert outcome(folder / "out") == outcome(folder / "unbroken")
+
+
+def test_a_photo_folder_that_is_emptied(folder: Path) -> None:
+    """As a disk does that is unmounted."""
+    photos, away = folder / "photos", folder / "away"
+
+    def empty() -> None:
+        photos.rename(away)
+        photos.mkdir()
+
+    with pytest.raises(BatchError, match="has vanished"):
+        run(folder, reporter=Lines(10, empty))
+
+
+def test_photos_that_come_while_they_are_waited_for(folder: Path) -> None:
+    lines = Lines(1, lambda: workloads.draw_photo(folder / "photos" / "3.png", 3))
+    assert run(folder, reporter=lines).problems == {"not an image": 1}
+    assert lines.num_rows == NUM_ROWS
+
+
+def test_a_table_that_changes_meanwhile(folder: Path) -> None:
+    lines = Lines(25, lambda: write_table(folder, range(40)))
+    with pytest.raises(BatchError, match="changed while it was predicted"):
+        run(folder, reporter=lines)
+    predictor = Seeing()
+    summary = run(folder, predictor)
+    assert (summary.num_products, summary.num_taken) == (40, 19)  # row 3 has no photo to know it by
+    run(folder, out="unbroken")
+    assert outcome(folder / "out") == outcome(folder / "unbroken")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 256 KiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "facetry-test", str(disk)]
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"may not mount a small disk: {error}")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)  # noqa: S607
+
+
+@pytest.mark.parametrize("num_free", [0, 8192, 24576])
+def test_a_full_disk(folder: Path, small_disk: Path, num_free: int) -> None:
+    room = os.statvfs(small_disk)
+    filler = small_disk / "filler"
+    filler.write_bytes(b"x" * (room.f_bavail * room.f_frsize - num_free))
+    catalogue, config = workloads.open_table(folder), BatchConfig(model="one", shard_rows=10)
+    with pytest.raises(BatchError, match=r"disk .* is full") as caught:
+        predict_table(Seeing(), catalogue, small_disk / "out", config)
+    assert "goes on where it stopped" in caught.value.hint
+    assert not list(small_disk.rglob("*.draft"))
+    filler.unlink()
+    predict_table(Seeing(), catalogue, small_disk / "out", config)
+    run(folder, out="unbroken")
+    assert outcome(small_disk / "out") == outcome(folder / "unbroken")

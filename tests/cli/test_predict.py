@@ -1,0 +1,107 @@
+"""`facetry predict`, end to end in one process."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+from typer.testing import CliRunner, Result
+
+from facetry.batch import local
+from facetry.batch.ground import numbers_of
+from facetry.build import load
+from facetry.cli import main
+from facetry.engines.config import EngineConfig
+from facetry.errors import CatalogueError, FacetryError
+from facetry.stopping import Stopped
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(tiny_model: Path, drawn: Path, tmp_path: Path) -> Run:
+    """Predict the drawn test table into `filled`."""
+
+    def invoke(*words: object, table: Path = drawn / "test.csv") -> Result:
+        command = ["predict", tiny_model, table, "-o", tmp_path / "filled", "--engine", "torch", *words]
+        result = CliRunner(env={"COLUMNS": "100"}).invoke(main.app, [str(word) for word in command])
+        if result.exception and not isinstance(result.exception, FacetryError | SystemExit):
+            raise result.exception
+        return result
+
+    return invoke
+
+
+def summary(said: str) -> list[str]:
+    """What is on standard output, without times."""
+    return [line.partition(" s, ")[0].rpartition("; ")[0] or line for line in said.splitlines()]
+
+
+def test_first_and_again(run: Run, drawn: Path, tmp_path: Path) -> None:
+    first = run("--shard-rows", 10)
+    num_rows = pl.read_csv(drawn / "test.csv").height
+    lines = summary(first.stdout)
+    assert lines[0].endswith("not.")
+    assert f"{num_rows} rows scored now" in lines
+    written = f"Written to {tmp_path / 'filled'}: predictions.parquet, submission.csv, problems.csv"
+    assert lines[-1] == written
+    before = (tmp_path / "filled" / "predictions.parquet").read_bytes()
+
+    again = summary(run("--shard-rows", 10).stdout)
+    assert again[0] == lines[0]
+    assert any(line.endswith("taken over unchanged") for line in again)
+    assert (tmp_path / "filled" / "predictions.parquet").read_bytes() == before
+
+
+def test_another_engine_is_another_model(run: Run) -> None:
+    run("--engine", "torch")
+    again = run("--engine", "torch", "--precision", "fp32")
+    assert "taken over" in again.stdout
+    openvino = run("--engine", "openvino")
+    assert "Engine: OpenVINO" in openvino.stderr
+    assert "taken over" in openvino.stdout, "both compute in fp32"
+
+
+def test_what_an_engine_computes_in(tiny_model: Path) -> None:
+    assert numbers_of(load(tiny_model)) == ()
+    assert numbers_of(load(tiny_model, EngineConfig(name="torch"))) == ("fp32",)
+
+
+def test_gone_on_with(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(local, "write_outputs", stop)
+        stopped = run()
+    assert stopped.exit_code == 130
+    assert stopped.stdout == "Stopped. The same command goes on after the last part.\n"
+    gone_on = run()
+    assert "rows stand from the run that was stopped." in gone_on.stderr
+    assert "0 rows scored now, " in gone_on.stdout
+    assert "stood already" in gone_on.stdout
+
+
+def test_sigterm_is_no_failure(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise Stopped
+
+    monkeypatch.setattr(local, "score_shard", stop)
+    result = run()
+    assert result.exit_code == 0
+    assert result.stdout == "Stopped by SIGTERM. The same command goes on after the last part.\n"
+
+
+def test_a_folder_is_no_table(run: Run, drawn: Path) -> None:
+    error = run(table=drawn).exception
+    assert isinstance(error, CatalogueError)
+    assert error.hint == f"Name the table, e.g. {drawn / 'test.csv'}."
+
+
+def test_a_table_without_photos(run: Run, drawn: Path, tmp_path: Path) -> None:
+    shutil.copy(drawn / "test.csv", tmp_path)
+    error = run(table=tmp_path / "test.csv").exception
+    assert isinstance(error, CatalogueError)
+    assert "has no photo folder" in error.message
+    assert not (tmp_path / "filled").exists()

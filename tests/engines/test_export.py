@@ -1,0 +1,327 @@
+"""Exports are written whole if they answer as the model does, and not at all otherwise."""
+
+import copy
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import torch
+
+from facetry import build
+from facetry.catalogue.catalogue import open_catalogue
+from facetry.catalogue.sample import SampleConfig, draw_catalogue
+from facetry.catalogue.sample.config import FaultRates
+from facetry.engines import convert, parity
+from facetry.engines.export import export_model
+from facetry.engines.export_folder import read_export, weights_sum
+from facetry.engines.export_job import ExportConfig, ExportJob
+from facetry.engines.graph import Graph
+from facetry.engines.parity import Parity
+from facetry.errors import ExportError, MissingExtra
+from facetry.job import JOB, SPLIT
+from facetry.models.classifier import Classifier
+from facetry.models.folder import (
+    WEIGHTS,
+    classifier_folders,
+    open_folder,
+    read_recipe,
+    read_sums,
+    read_taxonomy,
+    seal,
+)
+from facetry.progress import Silent
+from facetry.recipe import dump_recipe, parse_recipe
+
+MakeJob = Callable[..., ExportJob]
+
+
+class Told(Silent):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A drawn catalogue with enough photos to check an export on; not to be written to."""
+    folder = tmp_path_factory.mktemp("many") / "catalogue"
+    rates = FaultRates.model_validate(dict.fromkeys(FaultRates.model_fields, 0))
+    config = SampleConfig(num_products=270, seed=2, size_px=64, test_share=0, rates=rates)
+    draw_catalogue(folder, config)
+    return folder
+
+
+@pytest.fixture
+def model(tiny_model: Path, tmp_path: Path) -> Path:
+    """A model folder to write to."""
+    return Path(shutil.copytree(tiny_model, tmp_path / "model"))
+
+
+@pytest.fixture
+def make_job(model: Path, many: Path) -> MakeJob:
+    """A job; keyword arguments replace fields of its config, and `folder`, `catalogue`, `out`."""
+
+    def make(
+        folder: Path = model, catalogue: Path = many, out: Path | None = None, **config: Any
+    ) -> ExportJob:
+        return ExportJob(
+            folder=folder,
+            catalogue=open_catalogue(catalogue, taxonomy=read_taxonomy(folder)),
+            config=ExportConfig.model_validate({"runtime": "openvino", **config}),
+            out=out,
+        )
+
+    return make
+
+
+@pytest.fixture
+def ensemble(tiny_model: Path, tmp_path: Path) -> Path:
+    """A model folder of two members, one of which counts three times."""
+    folder = tmp_path / "both"
+    member = dict(read_recipe(tiny_model))
+    recipe = parse_recipe(
+        {"kind": "ensemble", "members": {"a": member, "b": member}, "weights": {"a": 3, "b": 1}}
+    )
+    for name in "ab":
+        shutil.copytree(tiny_model, folder / "members" / name)
+    for name in ("taxonomy.json", "metrics.json", "README.md", SPLIT, JOB):
+        shutil.copy(tiny_model / name, folder / name)
+    (folder / "recipe.yaml").write_text(dump_recipe(recipe))
+    seal(folder)
+    return folder
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def roughened(to_openvino: Callable[[Graph], Any]) -> Callable[[Graph], Any]:
+    """A conversion that goes wrong: weights are rounded."""
+
+    def convert_badly(graph: Graph) -> Any:
+        rounded = copy.deepcopy(graph)
+        with torch.no_grad():
+            for parameter in rounded.parameters():
+                parameter.copy_((parameter * 3).round() / 3)
+        return to_openvino(rounded)
+
+    return convert_badly
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "onnx"])
+def test_an_export_is_written_once_and_again_for_other_weights(
+    make_job: MakeJob, model: Path, runtime: str
+) -> None:
+    before, rows, reporter = files(model), [], Told()
+    job = make_job(runtime=runtime)
+    (place,) = export_model(job, build.load, show=rows.extend, reporter=reporter)
+    assert place == model / "engines" / runtime
+    export = read_export(place)
+    assert (export.note.runtime, export.note.precision) == (runtime, "fp32")
+    assert export.note.weights == weights_sum(model)
+    assert {"facetry", "torch", runtime} <= set(export.note.versions)
+    (row,) = rows
+    assert row.num_products > 200
+    assert row.agreement >= 0.999
+    assert row.largest_difference < 1e-3
+    kept = json.loads((place / "parity.json").read_text())
+    assert kept["rows"] == parity.parity_json(rows)
+    assert {name: text for name, text in files(model).items() if "engines/" not in name} == before
+    open_folder(model)
+
+    written = files(place)
+    assert not reporter.lines
+    export_model(job, lambda _: pytest.fail("loaded"), reporter=reporter)
+    assert reporter.lines == [f"{place} is there already and is of these weights."]
+    note = json.loads((place / "export.json").read_text())
+    (place / "export.json").write_text(json.dumps({**note, "weights": "0" * 64}))
+    seal(place)
+    export_model(job, build.load)
+    assert files(place) == written, "the same command twice gives the same files"
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "onnx"])
+def test_int8_is_calibrated_and_judged_by_its_score(
+    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch, runtime: str
+) -> None:
+    monkeypatch.setattr(parity, "MAX_FALL", 0.05)  # this model has seen 54 products
+    rows: list[Parity] = []
+    job = make_job(runtime=runtime, int8=True, num_calibration=24)
+    (place,) = export_model(job, build.load, show=rows.extend)
+    assert place.name == f"{runtime}-int8"
+    assert read_export(place).note.precision == "int8"
+    assert 0.7 < rows[0].agreement < 1
+    assert rows[0].fall <= 0.05
+    assert rows[0].num_labels > 500
+
+    monkeypatch.setattr(parity, "MAX_FALL", -1.0)
+    again = make_job(runtime=runtime, int8=True, num_calibration=25)
+    written = files(place)
+    with pytest.raises(ExportError, match="its score falls by") as caught:
+        export_model(again, build.load)
+    assert "--int8" in caught.value.hint
+    assert files(place) == written, "the earlier export stays"
+
+
+def test_a_slim_folder_has_each_members_export_and_no_weights(
+    make_job: MakeJob, ensemble: Path, tmp_path: Path
+) -> None:
+    before, out, reporter = files(ensemble), tmp_path / "slim", Told()
+    rows: list[Parity] = []
+    job = make_job(folder=ensemble, out=out)
+    places = export_model(job, build.load, show=rows.extend)
+    assert [row.name for row in rows] == ["a", "b", "ensemble"]
+    assert files(ensemble) == before
+    assert places == [out / "members" / name / "engines" / "openvino" for name in "ab"]
+    assert open_folder(out) == "ensemble"
+    for place in places:
+        assert read_export(place).note.weights == weights_sum(ensemble / "members" / "a")
+        assert len(json.loads((place / "parity.json").read_text())["rows"]) == 3
+    for folder in classifier_folders(out):
+        assert open_folder(folder) == "classifier"
+        assert WEIGHTS not in read_sums(folder)
+        assert {"recipe.yaml", "taxonomy.json", "preprocess.json", "README.md"} <= set(read_sums(folder))
+    assert not [path for path in out.rglob("*") if path.name in {WEIGHTS, SPLIT, "training"}]
+
+    written = files(out)
+    export_model(job, lambda _: pytest.fail("loaded"), reporter=reporter)
+    assert reporter.lines == [f"{out} is there already and is of these weights."]
+    with pytest.raises(ExportError, match="exists already"):
+        export_model(make_job(folder=ensemble, out=out, num_photos=300), build.load)
+    assert files(out) == written
+
+
+def test_an_export_that_answers_otherwise_is_refused_and_leaves_nothing(
+    make_job: MakeJob, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, rows = files(model), []
+    monkeypatch.setattr(convert, "to_openvino", roughened(convert.to_openvino))
+    with pytest.raises(ExportError, match="of its answers agree") as caught:
+        export_model(make_job(), build.load, show=rows.extend)
+    assert "Nothing was written" in caught.value.hint
+    assert rows[0].agreement < 0.999
+    assert files(model) == before
+    assert not (model / "engines").exists()
+    with pytest.raises(ExportError):
+        export_model(make_job(out=tmp_path / "slim"), build.load)
+    assert {path.name for path in tmp_path.iterdir()} == {"model"}
+
+
+def test_ctrl_c_leaves_nothing(make_job: MakeJob, model: Path) -> None:
+    def stop(rows: Sequence[Parity]) -> None:
+        assert rows
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export_model(make_job(), build.load, show=stop)
+    assert not (model / "engines").exists()
+
+
+def test_an_operator_that_cannot_be_converted(make_job: MakeJob, model: Path) -> None:
+    class Odd(torch.nn.Module):
+        def forward(self, features: torch.Tensor) -> torch.Tensor:
+            return torch.special.bessel_j0(features)
+
+    def load(folder: Path) -> Classifier:
+        classifier = build.load(folder)
+        assert isinstance(classifier, Classifier)
+        classifier.backbone.tower = torch.nn.Sequential(classifier.backbone.tower, Odd())
+        return classifier
+
+    with pytest.raises(ExportError, match="bessel_j0"):
+        export_model(make_job(), load)
+    assert not (model / "engines").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"kind": "search", "hashes": ["phash"]}, "is of the kind search"),
+        ({"kind": "vlm", "vlm": {"model": "tiny"}}, "is of the kind vlm"),
+        ({"backbone": {"name": "nano_coca", "weights": "none"}, "text": {}}, "reads text"),
+        ({"photos": {"max": 3}}, "reads several photos"),
+    ],
+)
+def test_what_cannot_be_exported(
+    make_job: MakeJob, model: Path, make_recipe: Any, changes: dict[str, object], told: str
+) -> None:
+    recipe = parse_recipe(changes) if "kind" in changes else make_recipe(**changes)
+    (model / "recipe.yaml").write_text(dump_recipe(recipe))
+    seal(model)
+    with pytest.raises(ExportError, match=told) as caught:
+        export_model(make_job(), lambda _: pytest.fail("loaded"))
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("package", "changes", "extra"),
+    [
+        ("openvino", {}, "openvino"),
+        ("onnx", {"runtime": "onnx"}, "onnx"),
+        ("onnxscript", {"runtime": "onnx"}, "onnx"),
+        ("onnxruntime", {"runtime": "onnx"}, "onnx"),
+        ("nncf", {"int8": True}, "openvino"),
+        ("nncf", {"runtime": "onnx", "int8": True}, "openvino"),
+    ],
+)
+def test_a_package_that_is_not_installed(
+    make_job: MakeJob,
+    model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    package: str,
+    changes: dict[str, object],
+    extra: str,
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, package, None)
+    with pytest.raises(MissingExtra) as caught:
+        export_model(make_job(**changes), lambda _: pytest.fail("loaded"))
+    assert f"facetry[{extra}]" in caught.value.hint
+    assert not (model / "engines").exists()
+
+
+def test_too_few_photos(make_job: MakeJob, drawn: Path, many: Path, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"at least 200 .* there are \d\d\.") as caught:
+        export_model(make_job(catalogue=drawn), build.load)
+    assert "catalogue" in caught.value.hint
+
+    folder = Path(shutil.copytree(many, tmp_path / "catalogue"))
+    photos = sorted((folder / "train_images").glob("*.jpg"))
+    for photo in photos[150:]:
+        photo.write_bytes(b"")
+    with pytest.raises(ExportError, match=r"at least 200 .* there are 1\d\d\.") as caught:
+        export_model(make_job(catalogue=folder), build.load)
+
+
+def test_other_categories(make_job: MakeJob, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    table = tmp_path / "table.csv"
+    table.write_text("id,Category\n1,Shoes\n2,Hats\n")
+    (tmp_path / "catalogue.yaml").write_text("table: table.csv\nimages: photos\n")
+    with pytest.raises(ExportError, match=r"None of the 2 products in table.csv .* Sarees") as caught:
+        export_model(make_job(catalogue=tmp_path / "catalogue.yaml"), build.load)
+    assert "catalogue" in caught.value.hint
+
+
+def test_no_labels_to_judge_int8_by(make_job: MakeJob, many: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(many, tmp_path / "catalogue"))
+    table = pl.read_csv(folder / "train.csv", infer_schema=False)
+    labels = [name for name in table.columns if name.startswith("attr_")]
+    table.with_columns(pl.lit(None, pl.String).alias(name) for name in labels).write_csv(
+        folder / "train.csv"
+    )
+    job = make_job(catalogue=folder, int8=True, num_calibration=4)
+    with pytest.raises(ExportError, match="has a label") as caught:
+        export_model(job, build.load)
+    assert "--int8" in caught.value.hint

@@ -1,0 +1,285 @@
+"""Predictors on the engine that was chosen for them, from model folders with and without exports."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from facetry.build import load, train
+from facetry.catalogue.catalogue import Catalogue, open_catalogue
+from facetry.engines.config import EngineConfig
+from facetry.engines.convert import save_openvino, to_onnx, to_openvino
+from facetry.engines.export_folder import (
+    PARITY,
+    ExportNote,
+    export_folder,
+    metadata,
+    weights_sum,
+    write_export,
+)
+from facetry.engines.graph import Graph
+from facetry.engines.serving import serve
+from facetry.ensemble import Ensemble
+from facetry.errors import EngineError, ExportError, MissingExtra, ModelFolderError
+from facetry.images import load_batches
+from facetry.models.checkpoint import load_classifier
+from facetry.models.folder import WEIGHTS, read_recipe, seal
+from facetry.predictions import Predictions, Predictor
+from facetry.product import Product
+from facetry.progress import Silent
+from facetry.recipe import dump_recipe, parse_recipe
+from facetry.search.predictor import SimilaritySearch
+
+
+class Listener(Silent):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+def add_exports(model: Path) -> None:
+    """Exports of a classifier as `facetry export` writes them, but for the check of their answers."""
+    graph = Graph(load_classifier(model))
+    about = metadata(graph.taxonomy, graph.preprocess)
+    for runtime in ("openvino", "onnx"):
+        folder = export_folder(model, runtime)
+        folder.mkdir(parents=True)
+        if runtime == "openvino":
+            save_openvino(to_openvino(graph), folder, about)
+        else:
+            to_onnx(graph, folder / "model.onnx", about)
+        (folder / PARITY).write_text("{}")
+        note = ExportNote(
+            runtime=runtime,  # type: ignore[arg-type]
+            precision="fp32",
+            weights=weights_sum(model) or "",
+            versions={},
+        )
+        write_export(folder, note)
+
+
+@pytest.fixture(scope="module")
+def exported(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model with an export for each runtime; not to be written to."""
+    model = tmp_path_factory.mktemp("exported") / "model"
+    shutil.copytree(tiny_model, model)
+    add_exports(model)
+    return model
+
+
+@pytest.fixture
+def slim(exported: Path, tmp_path: Path) -> Path:
+    """The exported model without its weights."""
+    return without_weights(exported, tmp_path / "slim")
+
+
+def without_weights(model: Path, out: Path) -> Path:
+    shutil.copytree(model, out)
+    for weights in out.rglob(WEIGHTS):
+        weights.unlink()
+        seal(weights.parent)
+    return out
+
+
+@pytest.fixture(scope="module")
+def ensemble(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two members, each with its exports, one of which counts three times; not to be written to."""
+    folder = tmp_path_factory.mktemp("ensemble") / "both"
+    member = dict(read_recipe(exported))
+    recipe = parse_recipe(
+        {"kind": "ensemble", "members": {"a": member, "b": member}, "weights": {"a": 3, "b": 1}}
+    )
+    for name in ("a", "b"):
+        shutil.copytree(exported, folder / "members" / name)
+    (folder / "recipe.yaml").write_text(dump_recipe(recipe))
+    shutil.copy(exported / "taxonomy.json", folder)
+    seal(folder)
+    return folder
+
+
+@pytest.fixture
+def batch(catalogue: Catalogue, tiny_predictor: Predictor) -> Sequence[Product]:
+    """Decoded products."""
+    return next(load_batches(catalogue.products()[:20], tiny_predictor.preprocesses))
+
+
+Ask = Callable[..., tuple[Predictions, str]]
+
+
+@pytest.fixture
+def ask(batch: Sequence[Product]) -> Ask:
+    """Predict the batch with a model folder's predictor on an engine; gives what was said, too."""
+
+    def asked(folder: Path, **config: object) -> tuple[Predictions, str]:
+        listener = Listener()
+        predictor = load(folder, EngineConfig.model_validate(config), reporter=listener)
+        return predictor.predict(batch), "\n".join(listener.said)
+
+    return asked
+
+
+ENGINES: list[tuple[dict[str, object], str]] = [
+    ({}, r"Engine: OpenVINO .*, fp32, . threads? \(its export in the model folder\)\."),
+    ({"name": "openvino", "num_threads": 1}, r"OpenVINO .*, fp32, 1 thread \(its export"),
+    ({"name": "onnxruntime", "num_threads": 1}, r"ONNX Runtime .*, fp32, 1 thread \(its export"),
+    ({"name": "torch"}, r"Engine: torch .*, fp32, . threads? \(as asked\)\."),
+]
+
+
+@pytest.mark.parametrize(("config", "told"), ENGINES)
+@pytest.mark.parametrize("kind", ["exported", "ensemble"])
+def test_every_engine_answers_as_torch(
+    request: pytest.FixtureRequest, ask: Ask, kind: str, config: dict[str, object], told: str
+) -> None:
+    folder: Path = request.getfixturevalue(kind)
+    batch = request.getfixturevalue("batch")
+    expected = load(folder).predict(batch)
+    found, said = ask(folder, **config)
+    np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-4)
+    assert found.problems == expected.problems
+    assert len(said.splitlines()) == 1
+    assert re.search(told, said)
+
+
+@pytest.mark.parametrize(("config", "told"), ENGINES[:3])
+@pytest.mark.parametrize("kind", ["exported", "ensemble"])
+def test_without_weights(
+    request: pytest.FixtureRequest, ask: Ask, kind: str, config: dict[str, object], told: str
+) -> None:
+    model: Path = request.getfixturevalue(kind)
+    folder = without_weights(model, request.getfixturevalue("tmp_path") / "slim")
+    found, said = ask(folder, **config)
+    np.testing.assert_array_equal(found.probabilities, ask(model, **config)[0].probabilities)
+    assert re.search(told, said)
+
+
+def test_torch_needs_the_weights(slim: Path, ask: Ask) -> None:
+    with pytest.raises(EngineError, match="only exports: onnx, openvino"):
+        ask(slim, name="torch")
+    with pytest.raises(ModelFolderError, match="facetry export --out"):
+        load(slim)
+
+
+def test_converted_in_memory(
+    tiny_model: Path, tiny_predictor: Predictor, ask: Ask, batch: Sequence[Product]
+) -> None:
+    found, said = ask(tiny_model)
+    expected = tiny_predictor.predict(batch)
+    np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-4)
+    assert f"(converted in memory; facetry export {tiny_model} --to openvino keeps it)" in said
+    assert not (tiny_model / "engines").exists()
+
+
+def test_an_ensemble_keeps_its_weights(ensemble: Path) -> None:
+    served = serve(ensemble, EngineConfig(name="openvino"))
+    assert isinstance(served, Ensemble)
+    assert served.weights == {"a": 0.75, "b": 0.25}
+
+
+def test_an_export_of_other_weights_is_not_used(exported: Path, tmp_path: Path, ask: Ask) -> None:
+    model = Path(shutil.copytree(exported, tmp_path / "model"))
+    other = model / "engines" / "openvino"
+    note = json.loads((other / "export.json").read_text())
+    (other / "export.json").write_text(json.dumps({**note, "weights": "0" * 64}))
+    seal(other)
+    _, said = ask(model)
+    first, second = said.splitlines()
+    assert "The export openvino was made from other weights" in first
+    assert "converted in memory" in second
+
+
+def test_an_export_that_only_one_member_has_is_not_used(
+    ensemble: Path, tmp_path: Path, ask: Ask
+) -> None:
+    both = Path(shutil.copytree(ensemble, tmp_path / "both"))
+    shutil.rmtree(both / "members" / "b" / "engines" / "onnx")
+    with pytest.raises(EngineError, match="it has: openvino"):
+        ask(both, name="onnxruntime")
+
+
+@pytest.mark.parametrize("file", ["model.bin", "export.json"])
+def test_a_damaged_export_is_refused(exported: Path, tmp_path: Path, ask: Ask, file: str) -> None:
+    model = Path(shutil.copytree(exported, tmp_path / "model"))
+    damaged = model / "engines" / "openvino" / file
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"\0")
+    with pytest.raises(ExportError, match=file):
+        ask(model)
+
+
+def test_damaged_weights_do_not_matter_to_an_export(exported: Path, tmp_path: Path, ask: Ask) -> None:
+    model = Path(shutil.copytree(exported, tmp_path / "model"))
+    (model / WEIGHTS).write_bytes(b"damaged")
+    assert "its export" in ask(model)[1]
+    with pytest.raises(ModelFolderError, match="damaged"):
+        ask(model, name="torch")
+
+
+def test_an_engine_that_is_not_installed(
+    tiny_model: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("openvino", "onnxruntime"):
+        monkeypatch.setitem(sys.modules, name, None)
+    _, said = ask(tiny_model)
+    assert 'pip install "facetry[openvino]" brings a faster one' in said
+    with pytest.raises(MissingExtra, match=r"facetry\[openvino\]"):
+        ask(tiny_model, name="openvino")
+    with pytest.raises(MissingExtra, match=r"facetry\[onnx\]"):
+        ask(tiny_model, name="onnxruntime")
+
+
+def test_what_cannot_become_a_graph_runs_as_it_is(drawn: Path, tmp_path: Path) -> None:
+    recipe = parse_recipe(
+        {"kind": "search", "hashes": ["dhash"], "split": {"validation": 0.2, "test": 0.2}}
+    )
+    model = train(recipe, open_catalogue(drawn), tmp_path / "model")
+    listener = Listener()
+    assert isinstance(load(model, EngineConfig(), reporter=listener), SimilaritySearch)
+    assert listener.said == ["Engine: the model's own, as it is of the kind search."]
+    for config in (
+        EngineConfig(name="openvino"),
+        EngineConfig(precision="bf16"),
+        EngineConfig(compile=True),
+    ):
+        with pytest.raises(EngineError, match=r"No engine .* it is of the kind search"):
+            load(model, config)
+
+
+HEAVY = ("torch", "torchvision", "open_clip", "timm", "accelerate", "transformers", "nncf", "sklearn")
+
+
+@pytest.mark.parametrize("name", ["auto", "onnxruntime"])
+@pytest.mark.slow
+def test_an_exported_model_predicts_without_torch(
+    exported: Path, drawn: Path, tmp_path: Path, name: str
+) -> None:
+    """The whole of `facetry predict`, from photos' files to tables, in a process of its own."""
+    words = ["predict", str(exported), str(drawn / "test.csv"), "-o", str(tmp_path / "out")]
+    code = (
+        "import sys\n"
+        f"sys.argv = ['facetry', *{words!r}, '--engine', {name!r}]\n"
+        "from facetry.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit as stop: assert not stop.code, stop.code\n"
+        f"print('HEAVY', sorted(set({HEAVY!r}) & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "COLUMNS": "100"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "HEAVY []" in done.stdout
+    assert "its export in the model folder" in " ".join(done.stderr.split())
+    assert pl.read_parquet(tmp_path / "out" / "predictions.parquet").height > 0
