@@ -1,6 +1,7 @@
 """The same classifier on each engine: from JPEG files to Parquet, and what the machine could do.
 
-    python -m benchmarks.engines [--quick] [--backbone NAME] [--photos N] [--threads N]
+    python -m benchmarks.engines [--quick] [--backbone NAME] [--photos N] [--engines NAME ...]
+                                 [--threads N]
 
 In turn, round by round: products of two matrices in fp32; a plain script
 (`benchmarks.plain_prediction`); for each engine `predict_table` as a whole (JPEG files of 512 x 680 px
@@ -77,6 +78,7 @@ class Bench:
     folder: Path
     batches: Batches
     num_threads: int
+    engines: Sequence[str]
 
     @property
     def num_photos(self) -> int:
@@ -89,6 +91,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = make_parser(__doc__, quick="32 photos, fewer rounds")
     parser.add_argument("--backbone", default="ViT-B-32")
     parser.add_argument("--photos", type=int, default=192)
+    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=ENGINES)
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
@@ -103,6 +106,7 @@ def main(arguments: list[str] | None = None) -> None:
             folder=Path(folder),
             batches=_pixels(catalogue, classifier),
             num_threads=options.threads,
+            engines=options.engines,
         )
         times = alternate(_tasks(bench), num_rounds=num_rounds)
     _report(times, options, bench)
@@ -137,14 +141,28 @@ def _tasks(bench: Bench) -> dict[str, Callable[[], object]]:
 
 def _engines(bench: Bench, graph: Graph, name: str) -> Mapping[str, Engine]:
     """The graph on each engine; `name` keeps its files apart from another graph's."""
+    return {each: _OPENERS[each](graph, bench, name) for each in bench.engines}
+
+
+def _openvino(graph: Graph, bench: Bench, _: str) -> Engine:
+    return OpenVinoEngine.load(to_openvino(graph), num_threads=bench.num_threads)
+
+
+def _onnx(graph: Graph, bench: Bench, name: str) -> Engine:
     file = bench.folder / f"{name}.onnx"
     to_onnx(graph, file, {})
-    config = EngineConfig(name="torch", num_threads=bench.num_threads)
-    return {
-        "openvino": OpenVinoEngine.load(to_openvino(graph), num_threads=bench.num_threads),
-        "onnx": OnnxEngine.load(file, num_threads=bench.num_threads),
-        "torch": TorchEngine(graph, config),
-    }
+    return OnnxEngine.load(file, num_threads=bench.num_threads)
+
+
+def _torch(graph: Graph, bench: Bench, _: str) -> Engine:
+    return TorchEngine(graph, EngineConfig(name="torch", num_threads=bench.num_threads))
+
+
+_OPENERS: Mapping[str, Callable[[Graph, Bench, str], Engine]] = {
+    "openvino": _openvino,
+    "onnx": _onnx,
+    "torch": _torch,
+}
 
 
 def _heads(graph: Graph, num_threads: int) -> Callable[[NDArray[np.float32]], object]:
@@ -195,9 +213,10 @@ def _report(times: Mapping[str, Times], options: argparse.Namespace, bench: Benc
         if name not in {"matrix products", HEADS_ALONE}
     }
     against = {
-        name: ratio(times[f"{name}, backbone"], times[f"{name}, files to table"]) for name in ENGINES
+        name: ratio(times[f"{name}, backbone"], times[f"{name}, files to table"])
+        for name in bench.engines
     }
-    heads = _heads_share(times, count)
+    heads = _heads_share(times, count) if "openvino" in bench.engines else None
     figures = {
         "benchmark": "engines",
         "backbone": options.backbone,
@@ -211,7 +230,8 @@ def _report(times: Mapping[str, Times], options: argparse.Namespace, bench: Benc
     }
     rows = [(name, *(f"{each:,.2f}" for each in cells.values())) for name, cells in tasks.items()]
     shares = {f"{name}, files to table against backbone": each for name, each in against.items()}
-    shares["openvino, heads in the graph"] = heads
+    if heads:
+        shares["openvino, heads in the graph"] = heads
     rows += [(f"{name}, %", f"{100 * each['median']:.1f}", "", "", "") for name, each in shares.items()]
     columns = ["", "photos/s", "per CPU s", "of rate", "x plain"]
     title = f"{options.backbone}, {count} photos; matrix products: {rate / 1e9:.0f} GFLOP/s"
