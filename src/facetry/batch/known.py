@@ -40,8 +40,9 @@ class Known:
     def has(self, product: Product) -> bool:
         """Whether a product, its photos read, has the category, the text and the photos that it had."""
         place = self.places.get(str(product.id))
-        facts = (product.category, text_digest(product.text), product.digest)
-        return place is not None and self.facts[place] == facts
+        if place is None:
+            return False
+        return self.facts[place] == (product.category, text_digest(product.text), product.digest)
 
     def take(self, products: Sequence[Product]) -> pl.DataFrame:
         """The rows of known products."""

@@ -106,8 +106,10 @@ class _Scorer:
         self, batch: Sequence[Product]
     ) -> tuple[list[Product], Sequence[Product], Predictions | None]:
         """The batch's known products, the others, and predictions for these, if there are any."""
-        old = [product for product in batch if self.known.has(product)]
-        new = [product for product in batch if not self.known.has(product)] if old else batch
+        old: list[Product] = []
+        new: list[Product] = []
+        for product in batch:
+            (old if self.known.has(product) else new).append(product)
         predictions = self._predict(new) if new else None
         return old, [replace(product, pixels={}) for product in new], predictions
 
