@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+_LEAST_WIDTH = 110  # into a file too, for which rich would take 80
+
 
 def make_parser(about: str | None, *, quick: str) -> argparse.ArgumentParser:
     """What every benchmark understands; `about` is its docstring, `quick` what is left out."""
@@ -144,7 +146,9 @@ def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
         table.add_column(column, justify="right" if index else "left")
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    console = Console()
+    console.width = max(console.width, _LEAST_WIDTH)
+    console.print(table)
 
 
 @contextmanager

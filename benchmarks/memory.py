@@ -1,13 +1,17 @@
 """Tables of growing length predicted: memory at most, and time a row.
 
     python -m benchmarks.memory [--quick] [--rows N ...] [--photo-px N] [--network NAME] [--repeat]
+                                [--csv]
 
 Each table is predicted in a process of its own, from JPEG files to Parquet and CSV. The loader, the
-parts and the tables are those of `facetry predict`. Unless a network is named, as nano_vit, the mean
-of each photo stands in its place: one sees what lies around the network, against the little memory
-that is taken without one. A few photos serve for all rows. The first rows that a process predicts do
-not count: imports, and the first memory of each library. With `--repeat` each table is predicted once
-more, when all rows are taken over.
+parts and the tables are those of `facetry predict`. A network is converted for OpenVINO beforehand, so
+that the process has no torch. Unless one is named, as nano_vit, the mean of each photo stands in its
+place: one sees what lies around the network, against the little memory that is taken without one.
+
+A few photos serve for all rows. The first rows that a process predicts do not count: imports, and the
+first memory of each library. With `--repeat` each table is predicted once more, when all rows are taken
+over. The table is a Parquet file, or with `--csv` a CSV file, which is in memory as a whole while it is
+read.
 """
 
 import argparse
@@ -30,6 +34,8 @@ from benchmarks.measure import make_parser, show
 from benchmarks.photos import draw_photo
 from facetry.batch.local import BatchConfig, predict_table
 from facetry.catalogue.catalogue import open_catalogue
+from facetry.engines.openvino import OpenVinoEngine
+from facetry.engines.served import ServedClassifier
 from facetry.predictions import Predictions, Predictor, category_codes, value_mask
 from facetry.product import Preprocess, Product
 
@@ -64,21 +70,43 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=SIZES)
     parser.add_argument("--photo-px", type=int, default=96)
     parser.add_argument("--repeat", action="store_true")
+    parser.add_argument("--csv", action="store_true")
     options = parser.parse_args(words)
     if options.one:
         print(json.dumps(_measure(options)))
         return
     sizes = (300, 1_200) if options.quick else tuple(options.rows)
-    figures = {num_rows: _apart(num_rows, options) for num_rows in sizes}
+    with tempfile.TemporaryDirectory() as network:
+        if options.network:
+            _convert(options.network, Path(network))
+        figures = {num_rows: _apart(num_rows, Path(network), options) for num_rows in sizes}
     _report(options.network, figures)
 
 
-def _apart(num_rows: int, options: argparse.Namespace) -> dict[str, float]:
+def _convert(name: str, folder: Path) -> None:
+    """A network of random weights, as `facetry export` would write it, and its preprocess."""
+    import torch
+
+    from facetry.engines.convert import save_openvino, to_openvino
+    from facetry.engines.graph import Graph
+    from facetry.models.checkpoint import build_classifier
+    from facetry.models.config import BackboneConfig, HeadsConfig, ImageConfig
+
+    torch.manual_seed(0)
+    backbone = BackboneConfig(name=name, weights="none")
+    classifier = build_classifier(Mean.taxonomy, backbone, HeadsConfig(), ImageConfig()).eval()
+    save_openvino(to_openvino(Graph(classifier)), folder, {})
+    (form,) = classifier.preprocesses
+    (folder / "preprocess.json").write_text(form.model_dump_json())
+
+
+def _apart(num_rows: int, network: Path, options: argparse.Namespace) -> dict[str, float]:
     """The figures of one table, from a process that does nothing else."""
     with tempfile.TemporaryDirectory() as folder:
-        _write(Path(folder), num_rows, options.photo_px)
+        _write(Path(folder), num_rows, options.photo_px, "csv" if options.csv else "parquet")
         command = [sys.executable, "-m", "benchmarks.memory", _ONE, folder]
-        command += ["--network", options.network, "--threads", str(options.threads)]
+        command += ["--network", str(network if options.network else "")]
+        command += ["--threads", str(options.threads)]
         command += ["--repeat"] if options.repeat else []
         environment = {**os.environ, "POLARS_MAX_THREADS": str(options.threads)}
         done = subprocess.run(  # noqa: S603 - ourselves
@@ -88,7 +116,7 @@ def _apart(num_rows: int, options: argparse.Namespace) -> dict[str, float]:
     return figures
 
 
-def _write(folder: Path, num_rows: int, photo_px: int) -> None:
+def _write(folder: Path, num_rows: int, photo_px: int, form: str) -> None:
     """A table of so many rows, one of a few rows to warm up with, and their photos."""
     (folder / "photos").mkdir()
     for number in range(NUM_PHOTOS):
@@ -105,8 +133,8 @@ def _write(folder: Path, num_rows: int, photo_px: int) -> None:
                 "title": [f"A product with the number {row}" for row in rows],
             }
         )
-        table.write_csv(folder / f"{name}.csv")
-        described = f"table: {name}.csv\nimages: photos\ncolumns: {{photo: image}}\n"
+        (table.write_csv if form == "csv" else table.write_parquet)(folder / f"{name}.{form}")
+        described = f"table: {name}.{form}\nimages: photos\ncolumns: {{photo: image}}\n"
         (folder / f"{name}.yaml").write_text(described)
 
 
@@ -121,18 +149,12 @@ def _measure(options: argparse.Namespace) -> dict[str, float]:
 
 
 def _predictor(network: str, num_threads: int) -> Predictor:
-    """A network of random weights, or what does without."""
+    """The network in a folder, or what does without."""
     if not network:
         return Mean()
-    import torch
-
-    from facetry.models.checkpoint import build_classifier
-    from facetry.models.config import BackboneConfig, HeadsConfig, ImageConfig
-
-    torch.set_num_threads(num_threads)
-    torch.manual_seed(0)
-    backbone = BackboneConfig(name=network, weights="none")
-    return build_classifier(Mean.taxonomy, backbone, HeadsConfig(), ImageConfig()).eval()
+    form = Preprocess.model_validate_json((Path(network) / "preprocess.json").read_bytes())
+    engine = OpenVinoEngine.load(Path(network) / "model.xml", num_threads=num_threads)
+    return ServedClassifier(Mean.taxonomy, form, engine)
 
 
 def _predict(predictor: Predictor, folder: Path, name: str) -> dict[str, float]:

@@ -7,9 +7,9 @@ numbers. Comparing all of them (flat) is the baseline that recall is held agains
 240 bits, compared in full as well. `auto` in a recipe takes flat, hnsw or ivf by the number of
 products.
 
-`recall` is of the 15 nearest. `file` is the index on disk, `opened` what it takes of memory besides,
-both in MiB. `append` is adding 1,000 to a saved index: opening it, adding, and writing it anew, as
-`facetry search --add` does, without embedding.
+`recall` is of the 15 nearest. `alone` is one query by itself. `file` is the index on disk, `opened`
+what it takes of memory besides, both in MiB. `append` is adding 1,000 to a saved index: opening it,
+adding, and writing it anew, as `facetry search --add` does, without embedding.
 """
 
 import argparse
@@ -47,16 +47,8 @@ def main(arguments: list[str] | None = None) -> None:
         measured = [
             each for size in options.sizes for each in _measure_size(size, options, Path(folder))
         ]
-    columns = [
-        "vectors",
-        "kind",
-        "build s",
-        "queries/s",
-        "alone ms",
-        "recall@15",
-        "file MiB",
-        "opened MiB",
-    ]
+    columns = ["vectors", "kind", "build s", "queries/s", "alone ms", "recall"]
+    columns += ["file", "opened", "append s"]
     show(
         f"Vectors of {NUM_NUMBERS}, {options.threads} threads",
         columns,

@@ -92,11 +92,20 @@ def test_a_stream_gives_the_same_products(small: Catalogue, num_rows: int) -> No
     assert max(map(len, parts)) <= num_rows
 
 
-def test_a_stream_over_many_chunks_keeps_the_order(tmp_path: Path) -> None:
+@pytest.mark.parametrize("slice_rows", [800, 1_000, 100_000])
+def test_a_stream_over_many_chunks_keeps_the_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slice_rows: int
+) -> None:
+    monkeypatch.setattr("facetry.catalogue.table._SLICE_ROWS", slice_rows)
     frame = pl.DataFrame({"id": range(5000), "Category": "A", "attr_1": ["x", "y"] * 2500})
     frame.write_parquet(tmp_path / "t.parquet", row_group_size=700)
-    parts = list(open_catalogue(tmp_path / "t.parquet").stream(999))
-    assert [each.id for part in parts for each in part] == list(range(5000))
+    (tmp_path / "repairs.csv").write_text("id,category,attribute,old,new\n4999,A,attr_1,y,x\n")
+    for repairs in (None, tmp_path / "repairs.csv"):
+        catalogue = open_catalogue(tmp_path / "t.parquet", repairs=repairs)
+        assert bool(catalogue.repairs.columns) is bool(repairs)
+        products = [each for part in catalogue.stream(999) for each in part]
+        assert [each.id for each in products] == list(range(5000))
+        assert products == catalogue.products()
 
 
 def test_a_table_that_breaks_further_down_says_so(write: Write) -> None:
@@ -152,6 +161,13 @@ def test_an_unsound_table_is_refused(write: Write, rows: str, said: str) -> None
     with pytest.raises(CatalogueError) as refusal:
         open_catalogue(write(HEADER + rows)).require_sound()
     assert said in str(refusal.value)
+
+
+def test_ids_that_only_look_alike_to_a_hash_are_sound(
+    small: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pl.Series, "hash", lambda self: pl.Series([7] * len(self), dtype=pl.UInt64))
+    small.require_sound()
 
 
 def test_the_fingerprint_follows_ids_categories_and_labels(write: Write) -> None:

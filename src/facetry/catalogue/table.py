@@ -7,6 +7,7 @@ column per slot, `label_0` ... `label_{A-1}`, holding cleaned value texts with n
 import re
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import polars as pl
@@ -24,6 +25,7 @@ _STRAY_SPACE = r"[\s\x1c-\x1f]{2,}|[^\S ]|[\x1c-\x1f]"
 _FILL = f"^(?i:{'|'.join(sorted(NO_LABEL))})$"
 _NOTHING = pl.lit(None, pl.String)
 _TITLE = "title"
+_SLICE_ROWS = 32_768
 
 ROW_NUMBER = "(row)"
 """A scanned table's column of row numbers; in brackets, lest the file has a column of that name."""
@@ -39,7 +41,7 @@ def scan(table: Path) -> pl.LazyFrame:
     """
     if not table.is_file():
         raise CatalogueError(f"There is no table {str(table)!r}.")
-    if _is_parquet(table):
+    if is_parquet(table):
         frame = pl.scan_parquet(table, glob=False, row_index_name=ROW_NUMBER, row_index_offset=1)
     else:
         message, hint = wrong_encoding(table)
@@ -54,7 +56,7 @@ def scan(table: Path) -> pl.LazyFrame:
             row_index_offset=2,  # a spreadsheet's row 1 is the header
         )
     frame = _guarded(frame, table)
-    return frame if _is_parquet(table) else _without_blank_lines(frame)
+    return frame if is_parquet(table) else _without_blank_lines(frame)
 
 
 def _without_blank_lines(frame: pl.LazyFrame) -> pl.LazyFrame:
@@ -68,13 +70,13 @@ def column_names(raw: pl.LazyFrame) -> list[str]:
 
 
 def collect(frame: pl.LazyFrame, table: Path) -> pl.DataFrame:
-    """Run a query over `table`.
+    """Run a query over `table`, in no more memory than its result takes, if it can be.
 
     Raises:
         CatalogueError: the file cannot be read; says where.
     """
     try:
-        return frame.collect()
+        return frame.collect(engine="streaming")
     except pl.exceptions.PolarsError as error:
         raise unreadable(table, error) from error
 
@@ -94,16 +96,34 @@ def collect_batches(
         raise unreadable(table, error) from error
 
 
+def collect_slices(
+    frame: pl.LazyFrame, table: Path, num_rows: int
+) -> Generator[pl.DataFrame, None, None]:
+    """Do as `collect_batches` does, but holding few rows of a Parquet file rather than groups of them.
+
+    For a frame that has a row for each of the table's: else all of it is computed for each slice.
+
+    Raises:
+        CatalogueError: the file turns out to be unreadable further down.
+    """
+    for start in count(0, _SLICE_ROWS):
+        part = collect(frame.slice(start, _SLICE_ROWS), table)
+        yield from part.iter_slices(num_rows)
+        if part.height < _SLICE_ROWS:
+            return
+
+
 def unreadable(table: Path, error: Exception) -> CatalogueError:
     """What to say when reading `table` failed."""
     if isinstance(error, pl.exceptions.NoDataError):
         return CatalogueError(f"{table.name} is empty.", hint="It needs a header and at least one row.")
-    message, hint = ("", "") if _is_parquet(table) else first_fault(table)
+    message, hint = ("", "") if is_parquet(table) else first_fault(table)
     first_line = next(iter(str(error).splitlines()), type(error).__name__)
     return CatalogueError(message or f"{table.name} cannot be read: {first_line}", hint=hint)
 
 
-def _is_parquet(table: Path) -> bool:
+def is_parquet(table: Path) -> bool:
+    """Whether a table is a Parquet file, by its name."""
     return table.suffix.lower() in {".parquet", ".pq"}
 
 
