@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from facetry.errors import TrainingError
-from facetry.files import listing, place_folder, sha256, write_text, writing, writing_folder
+from facetry.files import holding, listing, place_folder, sha256, write_text, writing, writing_folder
 from facetry.training import checkpoints
 from facetry.training.state import TrainingState
 
@@ -88,6 +88,16 @@ def test_a_failed_folder_leaves_the_old_one(tmp_path: Path) -> None:
         fail()
     assert names(folder) == ["old"]
     assert names(tmp_path) == ["model"]
+
+
+def test_what_a_killed_process_left_goes_but_not_what_another_is_writing(tmp_path: Path) -> None:
+    left, written = tmp_path / ".model.1.draft", tmp_path / ".model.2.draft"
+    left.mkdir()
+    (left / "weights").touch()
+    (tmp_path / ".model.3.draft").touch()  # a file's
+    with holding(written), writing_folder(tmp_path / "model"):
+        assert not left.exists()
+    assert names(tmp_path) == [".model.2.draft", ".model.3.draft", "model"]
 
 
 def test_a_finished_folder_is_moved(tmp_path: Path) -> None:

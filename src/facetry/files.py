@@ -1,6 +1,7 @@
 """Files and folders that are either wholly there or not at all."""
 
 import fcntl
+import glob
 import hashlib
 import os
 import shutil
@@ -63,14 +64,18 @@ def write_text(path: Path, text: str) -> None:
 def writing_folder(folder: Path, *, is_durable: bool = True) -> Iterator[Path]:
     """A folder beside `folder` to fill, which takes its place at the end; on failure it goes.
 
-    See `place_folder` for `is_durable`.
+    What a process that was killed left of one goes first. See `place_folder` for `is_durable`.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
+    for left in folder.parent.glob(f".{glob.escape(folder.name)}.*.draft/"):
+        with holding(left) as is_left:
+            if is_left:
+                shutil.rmtree(left, ignore_errors=True)
     draft = folder.with_name(f".{folder.name}.{os.getpid()}.draft")
-    draft.mkdir()
     try:
-        yield draft
-        place_folder(draft, folder, is_durable=is_durable)
+        with holding(draft):
+            yield draft
+            place_folder(draft, folder, is_durable=is_durable)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 

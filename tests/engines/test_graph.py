@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from facetry.engines.graph import Graph, check_exportable
+from facetry.engines.graph import Graph
 from facetry.engines.served import ServedClassifier
-from facetry.ensemble import Ensemble
 from facetry.errors import ExportError
 from facetry.models.checkpoint import build_classifier
+from facetry.models.classifier import Classifier
 from facetry.models.config import HeadsConfig, ImageConfig, PhotosConfig, TextConfig
-from facetry.predictions import Predictions, Predictor
 from tests.engines.drawing import drawn_products, noise
 from tests.models.conftest import ODD, SMALL_VIT, make_classifier, randomise
 
@@ -69,31 +68,15 @@ def test_leaves_the_classifier_as_it_was() -> None:
     assert all(each.requires_grad for each in classifier.heads.parameters())
 
 
-class Guess:
-    """Some other predictor."""
-
-    taxonomy = ODD
-    preprocesses = ()
-
-    def predict(self, products: object) -> Predictions:  # noqa: ARG002
-        raise AssertionError
-
-
 @pytest.mark.parametrize(
-    ("predictor", "message"),
+    ("classifier", "message"),
     [
         (make_classifier(text=TextConfig(weights="none")), "reads a product's text"),
         (make_classifier(photos=PhotosConfig(max=2)), "reads several photos"),
-        (Guess(), "not a Guess"),
-        (Ensemble({"a": make_classifier(), "b": Guess()}), "not a Guess"),
     ],
-    ids=["text", "photos", "another predictor", "a member"],
+    ids=["text", "photos"],
 )
-def test_refuses_what_cannot_be_a_graph(predictor: Predictor, message: str) -> None:
+def test_refuses_what_cannot_be_a_graph(classifier: Classifier, message: str) -> None:
     with pytest.raises(ExportError, match=message) as caught:
-        check_exportable(predictor)
+        Graph(classifier)
     assert "torch engine" in caught.value.hint
-
-
-def test_an_ensemble_of_classifiers_can_be_exported() -> None:
-    check_exportable(Ensemble({"a": make_classifier(), "b": make_classifier(seed=1)}))

@@ -7,11 +7,9 @@ most.
 import torch
 from torch import Tensor, nn
 
-from facetry.ensemble import Ensemble
 from facetry.errors import ExportError
 from facetry.models.classifier import Classifier
 from facetry.models.heads import CategoryHeads, Heads, precise
-from facetry.predictions import Predictor
 
 _LEAST = -1e30
 """A logit whose probability is 0 beside any real one."""
@@ -31,7 +29,7 @@ class Graph(nn.Module):
 
     def __init__(self, classifier: Classifier) -> None:
         super().__init__()
-        check_exportable(classifier)
+        _require_one_photo_alone(classifier)
         self.taxonomy = classifier.taxonomy
         self.preprocess = classifier.backbone.preprocess
         self.backbone = classifier.backbone
@@ -45,27 +43,14 @@ class Graph(nn.Module):
         return finite.softmax(dim=-1).masked_fill(~self.heads.value_mask, 0)
 
 
-def check_exportable(predictor: Predictor) -> None:
-    """Check that a predictor, or each member of an ensemble, can become a `Graph`.
-
-    Raises:
-        ExportError: it cannot; says why.
-    """
-    if isinstance(predictor, Ensemble):
-        for member in predictor.members.values():
-            check_exportable(member)
-    elif not isinstance(predictor, Classifier):
-        raise ExportError(
-            f"Only trained classifiers and ensembles of them can be exported, not a "
-            f"{type(predictor).__name__}.",
-            hint=_AS_IT_IS,
-        )
-    elif predictor.text_tower is not None:
+def _require_one_photo_alone(classifier: Classifier) -> None:
+    """Refuse a classifier that reads more of a product than one photo."""
+    if classifier.text_tower is not None:
         raise ExportError(
             "A classifier that reads a product's text beside its photo cannot be exported.",
             hint=f"{_AS_IT_IS} Or train one without `text`.",
         )
-    elif predictor.neck is not None:
+    if classifier.neck is not None:
         raise ExportError(
             "A classifier that reads several photos of a product cannot be exported.",
             hint=f"{_AS_IT_IS} Or train one with photos.max: 1.",
