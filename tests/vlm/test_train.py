@@ -1,8 +1,11 @@
 """From a recipe to a model folder and back: fine-tuned, shown examples, and as it is."""
 
 import json
+import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +21,7 @@ from facetry.files import sha256, write_text
 from facetry.job import SPLIT
 from facetry.product import Product
 from facetry.progress import SILENT
+from facetry.stopping import Stopped
 from facetry.vlm.folder import load_vlm
 from facetry.vlm.predictor import VlmPredictor
 from facetry.vlm.prompts import head_question
@@ -108,11 +112,16 @@ def test_saved_and_loaded_it_predicts_the_same(
     assert {each.name: sha256(each) for each in base.iterdir()} == before
 
 
-class Stopping:
-    """Stops the work after some steps, as Ctrl-C does; remembers what is said."""
+def interrupt() -> None:
+    raise KeyboardInterrupt
 
-    def __init__(self, after: int) -> None:
+
+class Stopping:
+    """Stops the work after some steps, as Ctrl-C does if not told otherwise; remembers what is said."""
+
+    def __init__(self, after: int, by: Callable[[], None] = interrupt) -> None:
         self.left = after
+        self.by = by
         self.said: list[str] = []
 
     def say(self, text: str) -> None:
@@ -124,7 +133,7 @@ class Stopping:
             if description == "Fine-tuning":
                 self.left -= 1
                 if self.left == 0:
-                    raise KeyboardInterrupt
+                    self.by()
 
         yield advance
 
@@ -149,6 +158,18 @@ def test_stopped_it_goes_on_as_if_it_had_not(rank: int, twenty: Catalogue, tmp_p
     assert not (tmp_path / "whole" / "training" / "state.pt").exists()
     has_adapter = (tmp_path / "whole" / "adapter").exists()
     assert has_adapter == (rank > 0)
+
+
+def test_asked_to_stop_within_an_epoch_it_goes_on_there(twenty: Catalogue, tmp_path: Path) -> None:
+    recipe = make_recipe(training={**QUICK, "batch_size": 4})
+    stopping = Stopping(after=2, by=partial(os.kill, os.getpid(), signal.SIGTERM))
+    with pytest.raises(Stopped):
+        train(recipe, twenty, tmp_path / "stopped", reporter=stopping)
+    train(recipe, twenty, tmp_path / "stopped", reporter=stopping)
+    assert "Going on after epoch 0 of 2, 3 steps into the next." in stopping.said
+    train(recipe, twenty, tmp_path / "whole")
+    assert checksums(tmp_path / "stopped") == checksums(tmp_path / "whole")
+    assert epochs_logged(tmp_path / "stopped") == epochs_logged(tmp_path / "whole")
 
 
 def test_memory_that_runs_out_changes_nothing(

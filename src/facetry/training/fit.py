@@ -42,7 +42,7 @@ def fit(run: Run, state: TrainingState, on_step: Advance) -> None:
         TrainingError: a checkpoint could not be written, or a single product does not fit the memory.
         Stopped: SIGTERM; the state is saved.
     """
-    saving = Saving(run, state)
+    saving = Saving(state, run.folder, run.config, run.processes)
     with heeding_sigterm(is_on=run.folder is not None) as stop:
         while state.epoch < run.config.epochs:
             clock = time.perf_counter()

@@ -160,3 +160,6 @@ class TuningConfig(BaseModel):
 
     clip_norm: Annotated[float, Field(ge=0)] = 1.0
     """The norm that a step's gradients are cut to; 0 switches clipping off."""
+
+    save_every_s: Annotated[float, Field(ge=0)] = 300.0
+    """The time between two checkpoints inside an epoch; 0 saves after each step."""

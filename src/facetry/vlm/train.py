@@ -39,6 +39,7 @@ def train_vlm(
         MissingExtra: the libraries for language models are not installed.
         BackboneError: a checkpoint that cannot be had or is no Qwen-VL, or photos of a wrong size.
         TrainingError: nothing to learn from, or training cannot go on.
+        Stopped: SIGTERM; what was learned is saved.
     """
     config, tuning = recipe.vlm, recipe.training
     is_whole = tuning is not None and tuning.rank == 0
@@ -136,7 +137,7 @@ def _tune(
     state = _start(predictor.qwen, task.config)
     if state.restore(task.folder, reporter):
         reporter.say(state.describe(task.config.epochs))
-    total = len(examples.train) * (task.config.epochs - state.epoch)
+    total = len(examples.train) * (task.config.epochs - state.epoch) - state.tally.num_products
     done = Position(epoch=state.epoch, step=state.num_steps)
     with (
         tracking(task.folder, done, task.about, reporter) as tracker,

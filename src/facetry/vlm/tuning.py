@@ -14,18 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from facetry.errors import NonFiniteLoss, TrainingError
 from facetry.images import PhotoStore
 from facetry.progress import Advance
+from facetry.stopping import heeding_sigterm
 from facetry.tracking import EpochRecord, Tracker
 from facetry.training.data import Examples, Rows, epoch_order, in_batches
+from facetry.training.saving import Saving
 from facetry.training.seeding import seed_torch
 from facetry.training.state import TrainingState
-from facetry.training.tally import peak_memory_mib
+from facetry.training.tally import Tally
 from facetry.vlm.config import TuningConfig
 from facetry.vlm.memory import BatchSize
 from facetry.vlm.predictor import VlmPredictor
@@ -67,36 +68,43 @@ class Run:
 
 
 def tune(run: Run, state: TrainingState, advance: Advance) -> None:
-    """Train from where `state` is to the last epoch, saving after each.
+    """Train from where `state` is to the last epoch, saving as it goes.
 
     Raises:
         NonFiniteLoss: the loss became NaN or infinite; the last checkpoint is kept.
         TrainingError: not even one product fits the memory, or a checkpoint could not be written.
+        Stopped: SIGTERM; the state is saved.
     """
-    batch_size = BatchSize(run.config.batch_size)
-    while state.epoch < run.config.epochs:
-        started, order, losses = time.perf_counter(), run.order(state.epoch), []
-        for step, rows in enumerate(order, start=state.epoch * len(order)):
-            losses.append(_take_step(run, state, rows, step, batch_size))
-            advance(len(rows))
-        score = _validate(run, batch_size)
-        state.keep_best(score)
-        state.num_steps += len(order)
-        seconds = time.perf_counter() - started
-        run.tracker.log_epoch(
-            EpochRecord(
-                epoch=state.epoch + 1,
-                step=state.num_steps,
-                loss=float(np.average(losses, weights=[len(rows) for rows in order])),
-                score=score,
-                learning_rates={"model": state.optimiser.param_groups[0]["lr"]},
-                photos_per_s=len(run.examples.train) / seconds,
-                memory_mib=peak_memory_mib(),
-                seconds=seconds,
-            )
+    batch_size, saving = BatchSize(run.config.batch_size), Saving(state, run.folder, run.config)
+    with heeding_sigterm() as stop:
+        while state.epoch < run.config.epochs:
+            for rows in run.order(state.epoch)[state.step :]:
+                state.end_step(_take_step(run, state, rows, batch_size))
+                saving.after_step(stop)
+                advance(len(rows))
+            started = time.perf_counter()
+            score = _validate(run, batch_size)
+            state.keep_best(score)
+            _tell_epoch(run, state, score, time.perf_counter() - started)
+            state.end_epoch()
+            saving.after_epoch()
+
+
+def _tell_epoch(run: Run, state: TrainingState, score: float, seconds: float) -> None:
+    """Tell the tracker of the epoch at hand; validation took `seconds`."""
+    speed = state.tally.speed()
+    run.tracker.log_epoch(
+        EpochRecord(
+            epoch=state.epoch + 1,
+            step=state.num_steps,
+            loss=state.tally.loss,
+            score=score,
+            learning_rates={"model": state.optimiser.param_groups[0]["lr"]},
+            seconds=state.tally.seconds + seconds,
+            photos_per_s=speed["photos_per_s"],
+            memory_mib=speed["memory_mib"],
         )
-        state.end_epoch()
-        state.save(run.folder)
+    )
 
 
 def rate_factor(config: TuningConfig, step: int, num_steps: int) -> float:
@@ -112,9 +120,10 @@ def rate_factor(config: TuningConfig, step: int, num_steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / (num_steps - warmup)))
 
 
-def _take_step(run: Run, state: TrainingState, rows: Rows, step: int, batch_size: BatchSize) -> float:
-    """Forward, backward, clip, update; returns the loss of a label on average."""
+def _take_step(run: Run, state: TrainingState, rows: Rows, batch_size: BatchSize) -> Tally:
+    """Forward, backward, clip, update."""
     config, parameters = run.config, list(state.model.parameters())
+    started, step = time.perf_counter(), state.num_steps
     for group in state.optimiser.param_groups:
         group["lr"] = config.lr * rate_factor(config, step, run.num_steps)
     run.predictor.qwen.network.train()
@@ -139,7 +148,9 @@ def _take_step(run: Run, state: TrainingState, rows: Rows, step: int, batch_size
     if config.clip_norm:
         nn.utils.clip_grad_norm_(parameters, config.clip_norm)
     state.optimiser.step()
-    return loss
+    num = len(rows)
+    tally = Tally(sums=torch.tensor([[num * loss, num]], dtype=torch.float64))
+    return tally.took(num, waiting_s=0, seconds=time.perf_counter() - started)
 
 
 @torch.no_grad()
