@@ -12,6 +12,7 @@ LAYERS = (
     ("errors",),
     ("files", "progress", "product", "stopping", "taxonomy"),
     ("nearest", "tracking"),
+    ("tables",),
     ("predictions",),
     ("images",),
     ("pages",),

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from facetry.errors import PredictorMismatch
 from facetry.predictions import (
-    FILL,
     Predictions,
     Predictor,
     category_codes,
@@ -17,6 +16,7 @@ from facetry.predictions import (
     value_mask,
 )
 from facetry.product import Preprocess, Product
+from facetry.tables import FILL
 from facetry.taxonomy import Taxonomy
 
 TAXONOMY = Taxonomy.of(

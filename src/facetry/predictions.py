@@ -5,23 +5,19 @@ of the head that has most. A slot past a category's attributes and a value past 
 padding.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from facetry.errors import PredictorMismatch
 from facetry.product import Preprocess, Product, ProductId
+from facetry.tables import FILL, OK, PREDICTIONS, id_column, to_long, to_problems, to_submission
 from facetry.taxonomy import Taxonomy
-
-if TYPE_CHECKING:
-    import polars as pl
-
-FILL = "dummy_value"
-"""What the challenge's submission holds where a category has no such attribute."""
 
 
 class Predictor(Protocol):
@@ -164,58 +160,53 @@ class Predictions:
         confidence: NDArray[np.float32] = self.probabilities.max(axis=2, initial=0)
         return confidence
 
-    def to_long(self) -> "pl.DataFrame":
-        """One row for each prediction: id, category, attribute, value, confidence."""
-        import polars as pl
-
-        rows, slots = np.nonzero(self.head_mask)
-        heads = head_slots(self.taxonomy)[self.category_codes[rows], slots]
-        names = np.array([head.attribute for head in self.taxonomy.heads], dtype=object)
+    def to_rows(self) -> pl.DataFrame:
+        """One row for each product, with all of its predictions in one cell; see `facetry.tables`."""
         return pl.DataFrame(
             {
-                "id": self._id_column(rows),
-                "category": pl.Series([self.categories[row] for row in rows], dtype=pl.String),
-                "attribute": pl.Series(names[heads].tolist(), dtype=pl.String),
-                "value": pl.Series(
-                    self._value_names()[heads, self.top[rows, slots]].tolist(), dtype=pl.String
-                ),
-                "confidence": pl.Series(self.confidence[rows, slots], dtype=pl.Float32),
+                "id": id_column(self.ids),
+                "category": pl.Series(self.categories, dtype=pl.String),
+                "status": pl.Series([each or OK for each in self.problems], dtype=pl.String),
+                "predictions": self._cells(),
             }
         )
 
-    def to_wide(self, *, fill: str = FILL, num_slots: int | None = None) -> "pl.DataFrame":
+    def to_long(self) -> pl.DataFrame:
+        """One row for each prediction: id, category, attribute, value, confidence."""
+        return to_long(self.to_rows())
+
+    def to_wide(self, *, fill: str = FILL, num_slots: int | None = None) -> pl.DataFrame:
         """The challenge's submission: id, Category, len, attr_1 ... attr_A.
 
         `fill` stands where a category has no such attribute and where nothing was predicted.
         """
-        import polars as pl
+        return to_submission(self.to_rows(), self.taxonomy, fill=fill, num_slots=num_slots)
 
-        heads = head_slots(self.taxonomy)[self.category_codes]  # B A
-        values = self._value_names()[heads, self.top]
-        values = np.where(self.head_mask, values, fill)
-        lengths = np.where(self.category_codes >= 0, (heads >= 0).sum(axis=1), 0)
-        columns: dict[str, pl.Series] = {
-            "id": self._id_column(range(len(self))),
-            "Category": pl.Series(self.categories, dtype=pl.String),
-            "len": pl.Series(lengths, dtype=pl.Int64),
-        }
-        for slot in range(num_slots or self.taxonomy.num_slots):
-            column = values[:, slot].tolist() if slot < values.shape[1] else [fill] * len(self)
-            columns[f"attr_{slot + 1}"] = pl.Series(column, dtype=pl.String)
-        return pl.DataFrame(columns)
-
-    def to_problems(self) -> "pl.DataFrame":
+    def to_problems(self) -> pl.DataFrame:
         """One row for each product without predictions: id, category, problem."""
-        import polars as pl
+        return to_problems(self.to_rows())
 
-        rows = np.flatnonzero(~self.readable)
-        return pl.DataFrame(
+    def _cells(self) -> pl.Series:
+        """The predictions of each product in one cell."""
+        import pyarrow as pa
+
+        rows, slots = np.nonzero(self.head_mask)
+        heads = head_slots(self.taxonomy)[self.category_codes[rows], slots]
+        names = np.array([head.attribute for head in self.taxonomy.heads], dtype=object)
+        values = self._value_names()[heads, self.top[rows, slots]]
+        each = pl.DataFrame(
             {
-                "id": self._id_column(rows),
-                "category": pl.Series([self.categories[row] for row in rows], dtype=pl.String),
-                "problem": pl.Series([self.problems[row] for row in rows], dtype=pl.String),
+                "attribute": pl.Series(names[heads].tolist(), dtype=pl.String),
+                "value": pl.Series(values.tolist(), dtype=pl.String),
+                "confidence": pl.Series(self.confidence[rows, slots], dtype=pl.Float32),
             }
-        )
+        ).to_struct()
+        offsets = np.concatenate([[0], np.cumsum(self.head_mask.sum(axis=1))])
+        # Made of its memory: pyarrow's own way from numpy's arrays imports pandas, which takes a second.
+        content = pa.py_buffer(offsets.astype(np.int64))
+        ends = pa.Array.from_buffers(pa.int64(), len(offsets), [None, content])
+        cells: Any = pa.LargeListArray.from_arrays(ends, each.to_arrow())
+        return pl.Series("predictions", cells, dtype=PREDICTIONS)
 
     def _value_names(self) -> NDArray[np.object_]:
         """Value texts by head and index (H, V); "" in padding."""
@@ -223,11 +214,3 @@ class Predictions:
         for index, head in enumerate(self.taxonomy.heads):
             names[index, : len(head.values)] = head.values
         return names
-
-    def _id_column(self, rows: Iterable[int]) -> "pl.Series":
-        """The ids of `rows`: whole numbers if all of them are, else text."""
-        import polars as pl
-
-        if all(isinstance(each, int) for each in self.ids):
-            return pl.Series([self.ids[row] for row in rows], dtype=pl.Int64)
-        return pl.Series([str(self.ids[row]) for row in rows], dtype=pl.String)

@@ -10,8 +10,9 @@ from pathlib import Path
 import polars as pl
 
 from facetry.batch.manifest import Part
-from facetry.batch.parts import FAILED, SCHEMA, id_column, text_digest
+from facetry.batch.parts import FAILED, SCHEMA, text_digest
 from facetry.product import Product
+from facetry.tables import id_column
 
 _NUM_ASKED = 500  # ids in one question to the index
 
@@ -47,7 +48,7 @@ class Known:
     def take(self, products: Sequence[Product]) -> pl.DataFrame:
         """The rows of known products."""
         rows = self.rows[[self.places[str(product.id)] for product in products]]
-        return rows.with_columns(id_column(products))
+        return rows.with_columns(id_column(product.id for product in products))
 
 
 NOTHING = Known()

@@ -13,14 +13,15 @@ from facetry.batch.ground import Ground, table_fingerprint
 from facetry.batch.ledger import Ledger
 from facetry.batch.manifest import Identity
 from facetry.batch.outputs import Format, write_outputs
-from facetry.batch.parts import FAILED, OK
+from facetry.batch.parts import FAILED
 from facetry.batch.shard import SHARD_ROWS, Scored, cut, score_shard
 from facetry.catalogue.catalogue import Catalogue
 from facetry.errors import BatchError
 from facetry.files import holding
-from facetry.predictions import FILL, Predictor
+from facetry.predictions import Predictor
 from facetry.progress import SILENT, Advance, Reporter
 from facetry.stopping import Stop, Stopped, heeding_sigterm
+from facetry.tables import FILL, OK
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _HOPELESS = 64  # failed products of a shard, and not one predicted: the predictor is at fault

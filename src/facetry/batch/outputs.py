@@ -7,9 +7,8 @@ from typing import Any, Literal
 
 import polars as pl
 
-from facetry.batch.parts import OK
 from facetry.files import writing
-from facetry.predictions import FILL
+from facetry.tables import FILL, to_long, to_problems, to_submission
 from facetry.taxonomy import Taxonomy
 
 Format = Literal["parquet", "csv"]
@@ -40,36 +39,6 @@ def write_outputs(
             problems(to_problems(rows))
     other = "csv" if table_format == "parquet" else "parquet"
     (folder / f"predictions.{other}").unlink(missing_ok=True)  # of a former run, and no longer true
-
-
-def to_long(rows: pl.DataFrame) -> pl.DataFrame:
-    """One row for each prediction: id, category, attribute, value, confidence."""
-    predicted = rows.filter(pl.col("predictions").list.len() > 0)
-    return predicted.select("id", "category", "predictions").explode("predictions").unnest("predictions")
-
-
-def to_submission(rows: pl.DataFrame, taxonomy: Taxonomy, *, fill: str = FILL) -> pl.DataFrame:
-    """The challenge's submission: id, Category, len, attr_1 ... attr_A.
-
-    `fill` stands where a category has no such attribute and where nothing was predicted.
-    """
-    lengths = {category: len(taxonomy.attributes(category)) for category in taxonomy.categories}
-    values = pl.col("predictions").list.eval(pl.element().struct.field("value"))
-    return rows.select(
-        "id",
-        pl.col("category").alias("Category"),
-        pl.col("category").replace_strict(lengths, default=0, return_dtype=pl.Int64).alias("len"),
-        *(
-            values.list.get(slot, null_on_oob=True).fill_null(fill).alias(f"attr_{slot + 1}")
-            for slot in range(taxonomy.num_slots)
-        ),
-    )
-
-
-def to_problems(rows: pl.DataFrame) -> pl.DataFrame:
-    """One row for each product without predictions: id, category, problem."""
-    without = rows.filter(pl.col("status") != OK)
-    return without.select("id", "category", pl.col("status").alias("problem"))
 
 
 def _open(stack: ExitStack, path: Path) -> Callable[[pl.DataFrame], None]:

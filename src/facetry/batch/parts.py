@@ -1,32 +1,24 @@
 """A part: what is known of one shard's products, as a table of one row for each.
 
-Columns: `id`; `category`; `text_digest` and `digest`, which tell whether text or photos have changed;
-`status`, which is "ok" or the reason why there is no prediction; `predictions`, a list of records of
-attribute, value and confidence in the taxonomy's order.
+The rows of `facetry.tables`, and two columns beside: `text_digest` and `digest`, which tell whether text
+or photos have changed.
 """
 
 import hashlib
 from collections.abc import Sequence
 from io import BytesIO
-from typing import Any
 
-import numpy as np
 import polars as pl
 
 from facetry.predictions import Predictions
 from facetry.product import Product
-
-OK = "ok"
-"""The status of a row with predictions."""
+from facetry.tables import PREDICTIONS
 
 FAILED = "failed: "
 """How the status of a row begins on which the predictor failed; its error's name follows."""
 
-_PREDICTION = {"attribute": pl.String(), "value": pl.String(), "confidence": pl.Float32()}
-_PREDICTIONS = pl.List(pl.Struct(_PREDICTION))
-
 _TEXTS = ("id", "category", "text_digest", "digest", "status")
-SCHEMA = pl.Schema({**dict.fromkeys(_TEXTS, pl.String()), "predictions": _PREDICTIONS})
+SCHEMA = pl.Schema({**dict.fromkeys(_TEXTS, pl.String()), "predictions": PREDICTIONS})
 """A part's columns; ids are whole numbers where those of all products are."""
 
 
@@ -43,22 +35,11 @@ def text_digest(text: str | None) -> str:
 
 def part_rows(products: Sequence[Product], predictions: Predictions) -> pl.DataFrame:
     """The rows of predicted products, in their order."""
-    return pl.DataFrame(
-        {
-            "id": id_column(products),
-            "category": pl.Series([each.category for each in products], dtype=pl.String),
-            "text_digest": pl.Series([text_digest(each.text) for each in products], dtype=pl.String),
-            "digest": pl.Series([each.digest for each in products], dtype=pl.String),
-            "status": pl.Series([each or OK for each in predictions.problems], dtype=pl.String),
-            "predictions": _nested(predictions),
-        }
+    rows = predictions.to_rows().with_columns(
+        pl.Series("text_digest", [text_digest(each.text) for each in products], dtype=pl.String),
+        pl.Series("digest", [each.digest for each in products], dtype=pl.String),
     )
-
-
-def id_column(products: Sequence[Product]) -> pl.Series:
-    """The products' ids, all of one kind, as a table's are."""
-    kind = pl.Int64 if all(isinstance(each.id, int) for each in products) else pl.String
-    return pl.Series("id", [each.id for each in products], dtype=kind)
+    return rows.select(SCHEMA.names())
 
 
 def to_bytes(rows: pl.DataFrame) -> bytes:
@@ -71,17 +52,3 @@ def to_bytes(rows: pl.DataFrame) -> bytes:
 def from_bytes(content: bytes) -> pl.DataFrame:
     """The part in a Parquet file's content."""
     return pl.read_parquet(BytesIO(content))
-
-
-def _nested(predictions: Predictions) -> pl.Series:
-    """The predictions of each product in one cell."""
-    import pyarrow as pa
-
-    long = predictions.to_long().select(pl.struct("attribute", "value", "confidence").alias("each"))
-    counts = predictions.head_mask.sum(axis=1)  # B
-    offsets = np.concatenate([[0], np.cumsum(counts)])
-    # Made of its memory: pyarrow's own way from numpy's arrays imports pandas, which takes a second.
-    content = pa.py_buffer(offsets.astype(np.int64))
-    ends = pa.Array.from_buffers(pa.int64(), len(offsets), [None, content])
-    cells: Any = pa.LargeListArray.from_arrays(ends, long["each"].to_arrow())
-    return pl.Series("predictions", cells, dtype=_PREDICTIONS)
