@@ -8,7 +8,6 @@ drawn before. With MobileNetV2's weights it looks for wrong labels as well.
 """
 
 import argparse
-import resource
 import tempfile
 import time
 from collections.abc import Callable, Set
@@ -26,6 +25,7 @@ from facetry.audit.config import AuditConfig
 from facetry.audit.run import audit_catalogue
 from facetry.catalogue.catalogue import open_catalogue
 from facetry.catalogue.sample import SampleConfig, draw_catalogue
+from facetry.resources import peak_rss_mib
 
 BROKEN = ("truncated", "not an image", "empty")
 QUALITY = {"too dark": "dark", "odd size": "tiny", "blurry": "blurred"}
@@ -92,7 +92,7 @@ def measure(drawn: Path, out: Path, options: argparse.Namespace) -> Figures:
     figures.add("num_products", len(catalogue), 0)
     figures.timed("audit", lambda: audit_catalogue(catalogue, out, config))
     figures.add("products_per_s", len(catalogue) / figures.figures["audit_s"], 1)
-    figures.add("peak_MiB", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 0)
+    figures.add("peak_MiB", peak_rss_mib(), 0)
     figures.add("report_MiB", (out / "report.html").stat().st_size / 2**20, 2)
     truth = pl.read_parquet(drawn / "truth.parquet").filter(split="train")
     truth = truth.with_columns(pl.col("id", "duplicate_of").cast(pl.String))

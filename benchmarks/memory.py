@@ -18,7 +18,6 @@ import argparse
 import functools
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -38,6 +37,7 @@ from facetry.engines.openvino import OpenVinoEngine
 from facetry.engines.served import ServedClassifier
 from facetry.predictions import Predictions, Predictor, category_codes, value_mask
 from facetry.product import Preprocess, Product
+from facetry.resources import peak_rss_mib
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 NUM_PHOTOS = 100
@@ -167,7 +167,7 @@ def _predict(predictor: Predictor, folder: Path, name: str) -> dict[str, float]:
     return {
         "ms_per_row": per_row * (time.perf_counter() - started),
         "cpu_ms_per_row": per_row * (time.process_time() - cpu_started),
-        "peak_MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_MiB": peak_rss_mib(),
     }
 
 

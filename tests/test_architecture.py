@@ -10,7 +10,7 @@ import pytest
 
 LAYERS = (
     ("errors",),
-    ("files", "progress", "product", "stopping", "taxonomy"),
+    ("files", "progress", "product", "resources", "stopping", "taxonomy"),
     ("nearest", "tracking"),
     ("tables",),
     ("predictions",),

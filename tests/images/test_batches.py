@@ -8,6 +8,7 @@ import pytest
 
 from facetry.images import load, load_batches, loader, stack_pixels
 from facetry.images.batches import PixelPool
+from facetry.resources import peak_rss_mib
 
 
 def address(array: np.ndarray) -> int:
@@ -150,14 +151,13 @@ def test_little_memory_is_kept_to_spare():
 
 
 def test_predicting_many_batches_takes_no_more_memory_than_few(many):
-    import resource
 
     from facetry.product import Preprocess
 
     large = Preprocess(size_px=512, mean=(0, 0, 0), std=(1, 1, 1))  # 6 MiB a batch
     for _ in load_batches(many, [large]):
         pass
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_rss_mib()
     for _ in load_batches(many * 5, [large]):
         pass
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20 * 2**10
+    assert peak_rss_mib() - before < 20

@@ -5,7 +5,6 @@ with them: to start one costs a tenth of a second instead of many, and no thread
 """
 
 import multiprocessing
-import resource
 import sys
 import time
 import traceback
@@ -18,6 +17,7 @@ from typing import Any
 
 from facetry.errors import CompareError, FacetryError
 from facetry.progress import Advance, Reporter
+from facetry.resources import peak_rss_mib
 
 _IMPORTED_ONCE = ["facetry.compare.work", "facetry.training.train", "open_clip", "timm"]
 _MIB = 1024 * 1024
@@ -123,13 +123,13 @@ class _Relay:
 
 def _work(pipe: Connection, work: Callable[..., Any], arguments: tuple[object, ...]) -> None:
     """What the process does: work, and say how it went."""
-    before_mib = _peak_mib()
+    before_mib = peak_rss_mib()
     started = time.perf_counter()
     try:
         result = work(*arguments, reporter=_Relay(pipe))
         cost = Cost(
             seconds=time.perf_counter() - started,
-            memory_mib=_peak_mib() - before_mib,
+            memory_mib=peak_rss_mib() - before_mib,
             gpu_mib=_gpu_peak_mib(),
         )
         pipe.send(("done", result, cost))
@@ -140,11 +140,6 @@ def _work(pipe: Connection, work: Callable[..., Any], arguments: tuple[object, .
     except Exception as error:  # noqa: BLE001  # a process's boundary: the caller records it
         what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         pipe.send(("failed", what, "", traceback.format_exc()))
-
-
-def _peak_mib() -> float:
-    """The most memory that this process has held; just after a fork, what it holds."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / _MIB
 
 
 def _gpu_peak_mib() -> float | None:

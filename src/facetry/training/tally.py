@@ -4,8 +4,6 @@ Shapes: B products, A slots, C categories, H heads.
 """
 
 import math
-import resource
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,6 +13,7 @@ import torch
 from torch import Tensor
 
 from facetry.predictions import head_slots
+from facetry.resources import peak_rss_mib
 from facetry.taxonomy import Head, Taxonomy
 
 
@@ -87,5 +86,4 @@ def peak_memory_mib() -> float:
     """The most memory that was in use so far: of the GPU where there is one, else of this process."""
     if torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated() / 2**20
-    unit_bytes = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit_bytes / 2**20
+    return peak_rss_mib()
