@@ -37,7 +37,7 @@ from facetry.engines.openvino import OpenVinoEngine
 from facetry.engines.served import ServedClassifier
 from facetry.predictions import Predictions, Predictor, category_codes, value_mask
 from facetry.product import Preprocess, Product
-from facetry.resources import peak_rss_mib
+from facetry.resources import POLARS_SETTINGS, peak_rss_mib
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 NUM_PHOTOS = 100
@@ -108,7 +108,8 @@ def _apart(num_rows: int, network: Path, options: argparse.Namespace) -> dict[st
         command += ["--network", str(network if options.network else "")]
         command += ["--threads", str(options.threads)]
         command += ["--repeat"] if options.repeat else []
-        environment = {**os.environ, "POLARS_MAX_THREADS": str(options.threads)}
+        threads = {"POLARS_MAX_THREADS": str(options.threads)}
+        environment = {**os.environ, **POLARS_SETTINGS, **threads}  # as `facetry predict` has it
         done = subprocess.run(  # noqa: S603 - ourselves
             command, capture_output=True, text=True, check=True, env=environment
         )

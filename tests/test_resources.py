@@ -1,9 +1,10 @@
 """Memory is a process's own."""
 
+import os
 import subprocess
 import sys
 
-from facetry.resources import peak_rss_mib
+from facetry.resources import POLARS_SETTINGS, peak_rss_mib
 
 
 def test_the_peak_stays_when_memory_is_given_back() -> None:
@@ -21,3 +22,22 @@ def test_a_process_does_not_take_over_the_peak_of_the_one_that_started_it() -> N
     code = "from facetry.resources import peak_rss_mib; print(peak_rss_mib())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert 1 < float(done.stdout) < 200
+
+
+def test_polars_holds_no_memory_that_is_free() -> None:
+    """The setting is one of polars' allocator, which could be renamed: it must have an effect."""
+    code = (
+        "from facetry.resources import {name}, peak_rss_mib\n"
+        "{name}()\n"
+        "import polars as pl\n"
+        "for _ in range(20): pl.int_range(1_000_000, eager=True).cast(pl.String)\n"
+        "print([line.split()[1] for line in open('/proc/self/status') if 'RssAnon' in line][0])"
+    )
+    ours = {name: value for name, value in os.environ.items() if name not in POLARS_SETTINGS}
+    held = []
+    for name in ("let_polars_give_back", "peak_rss_mib"):
+        words = [sys.executable, "-c", code.format(name=name)]
+        done = subprocess.run(words, capture_output=True, text=True, check=True, env=ours)
+        held.append(int(done.stdout) / 1024)
+    given_back, kept = held
+    assert given_back < kept - 5

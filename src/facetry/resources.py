@@ -1,10 +1,25 @@
 """What a process takes of the machine."""
 
+import os
 import resource
 import sys
 from pathlib import Path
+from typing import Final
+
+POLARS_SETTINGS: Final = {"_RJEM_MALLOC_CONF": "dirty_decay_ms:0,muzzy_decay_ms:0"}
+"""Environment of a process whose polars gives memory back at once."""
 
 _STATUS = Path("/proc/self/status")
+
+
+def let_polars_give_back() -> None:
+    """Have polars give memory back as soon as it is free, and not half a second or more later.
+
+    To be called before polars is imported. A large table is then predicted in some 20 MiB less, while
+    what polars itself does takes about a fifth longer.
+    """
+    for name, value in POLARS_SETTINGS.items():
+        os.environ.setdefault(name, value)
 
 
 def peak_rss_mib() -> float:

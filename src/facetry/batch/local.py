@@ -138,6 +138,7 @@ class _Run:
                 self.ledger.keep(shard.number, scored)
                 num_taken += scored.num_taken
                 num_new += scored.rows.height - scored.num_taken
+                del shard, scored  # before the next one is read
         return num_new, num_taken
 
     def _heeding(self, advance: Advance) -> Advance:

@@ -7,6 +7,7 @@ that works one batch ahead of the tables.
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import count, islice
 
 import numpy as np
 import polars as pl
@@ -15,7 +16,7 @@ from facetry.batch.known import NOTHING, Known
 from facetry.batch.parts import FAILED, part_rows
 from facetry.catalogue.catalogue import Catalogue
 from facetry.errors import FacetryError, PhotoProblem, first_line
-from facetry.images import batched, load_batches
+from facetry.images import load_batches
 from facetry.images.ahead import map_ahead
 from facetry.predictions import Predictions, Predictor
 from facetry.product import Product
@@ -24,7 +25,7 @@ from facetry.progress import SILENT, Advance, Reporter
 SHARD_ROWS = 10_000
 """Rows of the table in a shard: what a kill loses at most."""
 
-_ROWS_AT_ONCE = 8192  # rows read from the table at a time
+_ROWS_AT_ONCE = 1024  # rows read from the table at a time
 _BATCHES_AHEAD = 2  # one that is predicted while another waits
 
 
@@ -42,9 +43,13 @@ def cut(catalogue: Catalogue, shard_rows: int = SHARD_ROWS) -> Iterator[Shard]:
     Raises:
         CatalogueError: the table turns out to be unreadable further down.
     """
-    products = (each for part in catalogue.stream(_ROWS_AT_ONCE) for each in part)
-    for number, part in enumerate(batched(products, shard_rows)):
-        yield Shard(number=number, products=part)
+    rows = (each for part in catalogue.stream(_ROWS_AT_ONCE) for each in part)
+    for number in count():
+        products = tuple(islice(rows, shard_rows))
+        if not products:
+            return
+        yield Shard(number=number, products=products)
+        del products  # two shards at once would take twice the memory
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -36,6 +36,9 @@ def predict(
     predicts only the rows whose text, category or photos have changed, or that are new. Asked to stop
     with SIGTERM it ends with exit code 0.
     """
+    from facetry.resources import let_polars_give_back
+
+    let_polars_give_back()
     from facetry.batch.ground import model_fingerprint, numbers_of
     from facetry.batch.local import BatchConfig, predict_table
     from facetry.build import load
