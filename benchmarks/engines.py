@@ -41,7 +41,7 @@ from facetry.engines.convert import to_onnx, to_openvino
 from facetry.engines.engine import Engine
 from facetry.engines.graph import Graph
 from facetry.engines.onnx import OnnxEngine
-from facetry.engines.openvino import OpenVinoEngine
+from facetry.engines.openvino import OpenVinoEngine, shared_core
 from facetry.engines.packages import package
 from facetry.engines.served import ServedClassifier
 from facetry.engines.torch import TorchEngine
@@ -173,7 +173,7 @@ def _heads(graph: Graph, num_threads: int) -> Callable[[NDArray[np.float32]], ob
         traced = torch.export.export(graph.heads, (features,))
         model = package("openvino").convert_model(traced)
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": num_threads}
-    request = package("openvino").compile_model(model, "CPU", settings).create_infer_request()
+    request = shared_core().compile_model(model, "CPU", settings).create_infer_request()
     return lambda inputs: request.infer([inputs], share_inputs=True)
 
 

@@ -12,7 +12,7 @@ from facetry.engines.engine import Engine
 from facetry.engines.export_folder import metadata
 from facetry.engines.graph import Graph
 from facetry.engines.onnx import OnnxEngine
-from facetry.engines.openvino import OpenVinoEngine
+from facetry.engines.openvino import OpenVinoEngine, shared_core
 from facetry.engines.packages import package
 from facetry.engines.served import ServedClassifier
 from facetry.errors import ExportError
@@ -80,7 +80,7 @@ def graph() -> Graph:
 
 def test_files_tell_other_programs_what_they_need(graph: Graph, tmp_path: Path) -> None:
     onnx = package("onnx").load(convert_to("onnx", graph, tmp_path))
-    openvino = package("openvino").Core().read_model(convert_to("openvino", graph, tmp_path))
+    openvino = shared_core().read_model(convert_to("openvino", graph, tmp_path))
     texts = metadata(graph.taxonomy, graph.preprocess)
     assert {each.key: each.value for each in onnx.metadata_props} == texts
     assert {name: openvino.get_rt_info(name).value for name in texts} == texts

@@ -1,5 +1,6 @@
 """The engines of both runtimes: what they say, what they refuse, and that they can share."""
 
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,7 +12,7 @@ from facetry.engines.convert import save_openvino, to_onnx, to_openvino
 from facetry.engines.engine import Precision
 from facetry.engines.graph import Graph
 from facetry.engines.onnx import OnnxEngine
-from facetry.engines.openvino import OpenVinoEngine
+from facetry.engines.openvino import OpenVinoEngine, shared_core
 from facetry.engines.packages import is_installed, package
 from facetry.errors import EngineError, ExportError, MissingExtra
 from tests.engines.drawing import noise
@@ -105,7 +106,7 @@ def test_refuses_numbers_that_it_does_not_compute_in(
     with pytest.raises(EngineError, match=f"does not compute in {precision} on a CPU") as caught:
         OnnxEngine.load(files[OnnxEngine], precision=precision)
     assert caught.value.hint == "Use --precision fp32."
-    capabilities = package("openvino").Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    capabilities = shared_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if precision.upper() in capabilities:
         return
     with pytest.raises(EngineError, match=f"This CPU does not compute in {precision}"):
@@ -135,3 +136,22 @@ def test_nothing_is_told_of_what_is_done() -> None:
     assert telemetry_utils.tm is telemetry_stub
     assert isinstance(telemetry, NNCFTelemetryStub)
     assert sys.modules["openvino_telemetry"] is None
+
+
+def test_a_signal_is_heeded_after_engines_came_and_went(tmp_path: Path) -> None:
+    save_openvino(to_openvino(Graph(make_classifier())), tmp_path, {})
+    code = (
+        "import os, signal, sys, threading\n"
+        "from pathlib import Path\n"
+        "from facetry.engines.openvino import OpenVinoEngine\n"
+        "signal.signal(signal.SIGTERM, lambda *_: print('heeded'))\n"
+        "engines = [OpenVinoEngine.load(Path(sys.argv[1])) for _ in range(3)]\n"
+        "del engines[0]\n"
+        "thread = threading.Thread(target=engines.clear)\n"
+        "thread.start()\n"
+        "thread.join()\n"
+        "os.kill(os.getpid(), signal.SIGTERM)\n"
+    )
+    words = [sys.executable, "-c", code, tmp_path / "model.xml"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "heeded\n"), done.stderr

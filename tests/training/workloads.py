@@ -30,7 +30,7 @@ class Signalling:
     @contextmanager
     def bar(self, description: str, total: int | None) -> Iterator[Callable[[int], None]]:  # noqa: ARG002
         def advance(_: int) -> None:
-            self.left -= description == "Training"
+            self.left -= description in {"Training", "Fine-tuning"}
             if not self.left:
                 os.kill(os.getpid(), self.number)
 

@@ -1,11 +1,8 @@
 """From a recipe to a model folder and back: fine-tuned, shown examples, and as it is."""
 
 import json
-import os
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,19 +12,21 @@ import torch
 from facetry.build import load, train
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split import make_split, read_split
+from facetry.compare.apart import run_apart
 from facetry.errors import BackboneError, TrainingError
 from facetry.evaluation.evaluate import predict
 from facetry.files import sha256, write_text
 from facetry.job import SPLIT
 from facetry.product import Product
 from facetry.progress import SILENT
-from facetry.stopping import Stopped
+from facetry.training import checkpoints
 from facetry.vlm.folder import load_vlm
 from facetry.vlm.predictor import VlmPredictor
 from facetry.vlm.prompts import head_question
 from facetry.vlm.qwen import Qwen, open_qwen
 from facetry.vlm.reading import log_probabilities, read_once
 from facetry.vlm.train import train_vlm
+from tests.training import workloads
 from tests.vlm.conftest import TAXONOMY, MakePredictor, loaded, make_recipe
 from tests.vlm.reference import log_likelihood
 
@@ -112,16 +111,11 @@ def test_saved_and_loaded_it_predicts_the_same(
     assert {each.name: sha256(each) for each in base.iterdir()} == before
 
 
-def interrupt() -> None:
-    raise KeyboardInterrupt
-
-
 class Stopping:
-    """Stops the work after some steps, as Ctrl-C does if not told otherwise; remembers what is said."""
+    """Stops the work after some steps, as Ctrl-C does; remembers what is said."""
 
-    def __init__(self, after: int, by: Callable[[], None] = interrupt) -> None:
+    def __init__(self, after: int) -> None:
         self.left = after
-        self.by = by
         self.said: list[str] = []
 
     def say(self, text: str) -> None:
@@ -133,7 +127,7 @@ class Stopping:
             if description == "Fine-tuning":
                 self.left -= 1
                 if self.left == 0:
-                    self.by()
+                    raise KeyboardInterrupt
 
         yield advance
 
@@ -160,16 +154,21 @@ def test_stopped_it_goes_on_as_if_it_had_not(rank: int, twenty: Catalogue, tmp_p
     assert has_adapter == (rank > 0)
 
 
+@pytest.mark.slow
 def test_asked_to_stop_within_an_epoch_it_goes_on_there(twenty: Catalogue, tmp_path: Path) -> None:
-    recipe = make_recipe(training={**QUICK, "batch_size": 4})
-    stopping = Stopping(after=2, by=partial(os.kill, os.getpid(), signal.SIGTERM))
-    with pytest.raises(Stopped):
-        train(recipe, twenty, tmp_path / "stopped", reporter=stopping)
-    train(recipe, twenty, tmp_path / "stopped", reporter=stopping)
-    assert "Going on after epoch 0 of 2, 3 steps into the next." in stopping.said
-    train(recipe, twenty, tmp_path / "whole")
-    assert checksums(tmp_path / "stopped") == checksums(tmp_path / "whole")
-    assert epochs_logged(tmp_path / "stopped") == epochs_logged(tmp_path / "whole")
+    recipe, catalogue = make_recipe(training={**QUICK, "batch_size": 4}), twenty.source.table.parent
+    stopped, whole = tmp_path / "stopped", tmp_path / "whole"
+    what, _ = run_apart(
+        workloads.train_until_asked_to_stop, recipe, catalogue, stopped, 2, reporter=SILENT
+    )
+    assert what == "stopped"
+    kept = stopped.with_name("stopped.partial") / "training" / checkpoints.FOLDER
+    (state,) = checkpoints.states(kept)
+    assert state.name.startswith("step_00000003-")
+    for folder in (stopped, whole):
+        run_apart(workloads.train_to_the_end, recipe, catalogue, folder, reporter=SILENT)
+    assert checksums(stopped) == checksums(whole)
+    assert epochs_logged(stopped) == epochs_logged(whole)
 
 
 def test_memory_that_runs_out_changes_nothing(

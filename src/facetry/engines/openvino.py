@@ -7,6 +7,7 @@ Shapes: B photos, S side in pixels, H heads of all categories, V values.
 """
 
 import threading
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -45,8 +46,7 @@ class OpenVinoEngine:
             ExportError: a file that OpenVINO cannot read.
             MissingExtra: openvino is not installed.
         """
-        openvino = package("openvino")
-        core = openvino.Core()
+        openvino, core = package("openvino"), shared_core()
         _require_precision(core, precision)
         num_threads = num_threads or num_cores()
         settings = {
@@ -75,6 +75,17 @@ class OpenVinoEngine:
             for request in working:
                 request.wait()
             return np.concatenate([request.get_output_tensor().data for request in working])
+
+
+@cache
+def shared_core() -> Any:
+    """OpenVINO's `Core`, one for the process, never given up.
+
+    Its CPU plugin has signals handled on a stack of its own, and frees that with the Core. The thread
+    that made it is left without: where Cores go in another order than they came, or in another thread,
+    the next Ctrl-C or SIGTERM ends the process (seen with OpenVINO 2026.4).
+    """
+    return package("openvino").Core()
 
 
 def _require_precision(core: Any, precision: Precision) -> None:
