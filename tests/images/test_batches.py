@@ -151,7 +151,6 @@ def test_little_memory_is_kept_to_spare():
 
 
 def test_predicting_many_batches_takes_no_more_memory_than_few(many):
-
     from facetry.product import Preprocess
 
     large = Preprocess(size_px=512, mean=(0, 0, 0), std=(1, 1, 1))  # 6 MiB a batch
