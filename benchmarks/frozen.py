@@ -14,7 +14,8 @@ from facetry.catalogue.split import Split
 from facetry.evaluation.metrics import Answers
 from facetry.models.backbones import build_backbone
 from facetry.models.embed import Embedding, embed_products
-from facetry.models.heads import Heads, probabilities
+from facetry.models.heads import probabilities
+from facetry.models.shared_heads import AnyHeads, build_heads
 from facetry.progress import SILENT
 from facetry.recipe import ClassifierRecipe, load_recipe
 from facetry.training.cleaning import clean
@@ -51,7 +52,7 @@ def answers_on_test(frozen: Frozen, split: Split, seed: int) -> Answers:
     asks = frozen.recipe.clean.neighbours != "none"
     examples, _ = clean(examples, catalogue.taxonomy, frozen.recipe, features if asks else None, SILENT)
     torch.manual_seed(seed)
-    heads = Heads(catalogue.taxonomy, embedding.features.shape[1], frozen.recipe.heads)
+    heads = build_heads(catalogue.taxonomy, embedding.features.shape[1], frozen.recipe.heads)
     given = FeatureSet(
         taxonomy=catalogue.taxonomy, features=torch.from_numpy(features), examples=examples
     )
@@ -60,7 +61,7 @@ def answers_on_test(frozen: Frozen, split: Split, seed: int) -> Answers:
 
 
 @torch.no_grad()
-def _answers(frozen: Frozen, heads: Heads, rows: np.ndarray) -> Answers:
+def _answers(frozen: Frozen, heads: AnyHeads, rows: np.ndarray) -> Answers:
     """The heads' answers; a product without a readable photo has none."""
     catalogue, embedding = frozen.catalogue, frozen.embedding
     is_answerable = (catalogue.category_codes[rows] >= 0) & (embedding.features[rows] != 0).any(axis=1)

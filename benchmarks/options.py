@@ -73,6 +73,7 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "effective numbers": {"training": {"loss": {"class_weights": "effective"}}},
     "focal": {"training": {"loss": {"focal_gamma": 2.0}}},
     "logit adjustment": {"training": {"loss": {"logit_adjustment": 1.0}}},
+    "shared heads": {"heads": {"shared": True}},
     "adversarial": {"training": {"adversarial": 0.01}},
     "lora": {"training": {"lora": {"rank": 8}}},
     "frozen blocks": {"training": {"frozen_blocks": 2}},

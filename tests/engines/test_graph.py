@@ -33,8 +33,9 @@ class InTorch:
         HeadsConfig(hidden_dim=8),
         HeadsConfig(hidden_dim=5, num_hidden_layers=2),
         HeadsConfig(hidden_dim=6, num_hidden_layers=3, norms="first"),
+        HeadsConfig(hidden_dim=5, num_hidden_layers=2, shared=True),
     ],
-    ids=["one layer", "two layers", "three layers, one norm"],
+    ids=["one layer", "two layers", "three layers, one norm", "shared"],
 )
 def test_equals_the_classifier(heads: HeadsConfig) -> None:
     torch.manual_seed(0)

@@ -13,6 +13,7 @@ from facetry.build import load, train
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.catalogue.split import Split
 from facetry.errors import NonFiniteLoss, TrainingError
+from facetry.evaluation.evaluate import predict
 from facetry.files import sha256
 from facetry.models.classifier import Classifier
 from facetry.recipe import ClassifierRecipe
@@ -57,16 +58,23 @@ def test_the_loss_falls(tiny_model: Path) -> None:
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_it_fits_what_it_sees(catalogue: Catalogue, make_recipe: MakeRecipe, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_it_fits_what_it_sees(
+    catalogue: Catalogue, make_recipe: MakeRecipe, tmp_path: Path, is_shared: bool
+) -> None:
     recipe = make_recipe(
         training={**SCHEDULE, "epochs": 25, "milestones": []},
         augment={"crop": 0, "flip": 0},
-        heads={"hidden_dim": 32, "dropout": 0.0},
+        heads={"hidden_dim": 32, "dropout": 0.0, "shared": is_shared},
     )
     codes = np.zeros(len(catalogue), dtype=np.int8)
     out = train(recipe, catalogue, tmp_path / "model", split=Split(codes))
     last = json.loads((out / "training" / "log.jsonl").read_text().splitlines()[-1])
     assert last["loss"] < 0.2
+    again, products = load(out), catalogue.products()
+    top = predict(again, products).top
+    known = catalogue.labels >= 0
+    assert (top == catalogue.labels)[known].mean() > 0.9
 
 
 def test_the_same_recipe_gives_the_same_files(

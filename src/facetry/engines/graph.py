@@ -4,12 +4,15 @@ Shapes: B photos, S side in pixels, D features, H heads of all categories, V val
 most.
 """
 
+from copy import deepcopy
+
 import torch
 from torch import Tensor, nn
 
 from facetry.errors import ExportError
 from facetry.models.classifier import Classifier
 from facetry.models.heads import CategoryHeads, Heads, precise
+from facetry.models.shared_heads import AnyHeads, JoinedHeads
 
 _LEAST = -1e30
 """A logit whose probability is 0 beside any real one."""
@@ -58,8 +61,10 @@ def _require_one_photo_alone(classifier: Classifier) -> None:
 
 
 @torch.no_grad()
-def _joined(heads: Heads) -> CategoryHeads:
+def _joined(heads: AnyHeads) -> CategoryHeads | JoinedHeads:
     """All heads of all categories as if they were one category's: their first layers are one product."""
+    if not isinstance(heads, Heads):
+        return deepcopy(heads.joined).requires_grad_(requires_grad=False)
     taxonomy = heads.taxonomy
     joined = CategoryHeads(taxonomy.heads, heads.feature_size, heads.config)
     joined.to(next(heads.parameters()).device).requires_grad_(requires_grad=False)

@@ -37,9 +37,9 @@ from facetry.models.folder import (
     read_recipe,
     read_taxonomy,
 )
-from facetry.models.heads import Heads
 from facetry.models.neck import Neck
 from facetry.models.prune import prune
+from facetry.models.shared_heads import build_heads
 from facetry.models.slim import Pruning
 from facetry.models.text import build_text_tower
 from facetry.product import Preprocess
@@ -111,14 +111,14 @@ def _assemble(
 ) -> Classifier:
     """A classifier around a backbone, its text encoder without weights if told so."""
     if parts.text is None and parts.photos.max == 1:
-        return Classifier(backbone, Heads(taxonomy, backbone.feature_size, parts.heads))
+        return Classifier(backbone, build_heads(taxonomy, backbone.feature_size, parts.heads))
     text_tower = None
     if parts.text:
         text_tower = build_text_tower(parts.text.reading(parts.backbone), with_weights=with_weights)
     text_size = text_tower.feature_size if text_tower else 0
     neck = Neck(backbone.feature_size, text_size, parts.photos, parts.text)
     backbone.preprocess = backbone.preprocess.model_copy(update={"max_photos": parts.photos.max})
-    heads = Heads(taxonomy, neck.feature_size, parts.heads)
+    heads = build_heads(taxonomy, neck.feature_size, parts.heads)
     return Classifier(backbone, heads, neck=neck, text_tower=text_tower)
 
 

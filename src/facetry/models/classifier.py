@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from facetry.images import pad_photos, stack_pixels
 from facetry.models.backbones import Backbone
 from facetry.models.device import computing
-from facetry.models.heads import Heads, probabilities
+from facetry.models.heads import probabilities
 from facetry.models.neck import Neck, Top, are_photos
+from facetry.models.shared_heads import AnyHeads
 from facetry.models.text import TextTower
 from facetry.predictions import Predictions, category_codes
 from facetry.product import Preprocess, Product
@@ -30,7 +31,7 @@ class Classifier(nn.Module):
     def __init__(
         self,
         backbone: Backbone,
-        heads: Heads,
+        heads: AnyHeads,
         *,
         neck: Neck | None = None,
         text_tower: TextTower | None = None,
@@ -62,7 +63,7 @@ class Classifier(nn.Module):
         return [self.backbone] if self.text_tower is None else [self.backbone, self.text_tower]
 
     @property
-    def top(self) -> Top | Heads:
+    def top(self) -> Top | AnyHeads:
         """What is above the encoders, and takes their features in place of photos and tokens."""
         return Top(self.neck, self.heads) if self.neck else self.heads
 

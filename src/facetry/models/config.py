@@ -138,6 +138,10 @@ class HeadsConfig(BaseModel):
     )
     """Layer norms after `every` hidden layer or, as in the paper's code, after the `first` alone."""
 
+    shared: Annotated[bool, Field(exclude_if=lambda is_on: not is_on)] = False
+    """Whether categories share the heads of attributes of one name, so that small ones learn from large
+    ones: one MLP for each attribute in place of one for each category and attribute."""
+
 
 class TextConfig(BaseModel):
     """What is read beside the photo: the product's title or description; see `models.text`."""

@@ -124,11 +124,7 @@ class Heads(nn.Module):
     @property
     def form(self) -> str:
         """What the shapes of the weights follow from, but for the taxonomy, in words."""
-        config = self.config
-        return (
-            f"{self.feature_size} inputs, {config.num_hidden_layers} hidden layers of "
-            f"{config.hidden_dim}, norms after the {config.norms}"
-        )
+        return describe_form(self.feature_size, self.config)
 
     def forward(self, features: Tensor, categories: Tensor) -> Tensor:
         """Logits (B, A, V) of features (B, D); -inf in padding and for an unknown category (-1).
@@ -146,8 +142,9 @@ class Heads(nn.Module):
         return logits
 
     @torch.no_grad()
-    def take_shared(self, other: "Heads") -> None:
-        """Take over the weights of the heads and values that `other`, of the same sizes, has too."""
+    def take_shared(self, other: nn.Module) -> None:
+        """Take over the weights of the heads and values that `other`, of the same form, has too."""
+        assert isinstance(other, Heads)
         theirs = dict(zip(other.taxonomy.categories, other.categories, strict=True))
         for category, heads in zip(self.taxonomy.categories, self.categories, strict=True):
             found = theirs.get(category)
@@ -159,6 +156,14 @@ class Heads(nn.Module):
         new = Heads(taxonomy, self.feature_size, self.config)
         new.take_shared(self)
         return new.to(next(self.parameters())).train(self.training)
+
+
+def describe_form(feature_size: int, config: HeadsConfig) -> str:
+    """What the shapes of a head's weights follow from, but for its values, in words."""
+    return (
+        f"{feature_size} inputs, {config.num_hidden_layers} hidden layers of {config.hidden_dim}, "
+        f"norms after the {config.norms}"
+    )
 
 
 def probabilities(logits: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from facetry.errors import CheckpointError, TaxonomyError
 from facetry.models.checkpoint import build_classifier
 from facetry.models.classifier import Classifier
 from facetry.models.config import BackboneConfig, HeadsConfig, ImageConfig
-from facetry.models.heads import CategoryHeads
+from facetry.models.heads import CategoryHeads, Heads
 from facetry.models.weights import read_file, state_dict
 from facetry.taxonomy import Head, Taxonomy, clean
 
@@ -86,6 +86,7 @@ class Checkpoint:
         taxonomy = _completed(taxonomy, self.taxonomy)
         _check_same(self.name, self.taxonomy, taxonomy)
         classifier = build_classifier(taxonomy, backbone, self.heads, image)
+        assert isinstance(classifier.heads, Heads)
         for category in classifier.heads.categories:
             assert isinstance(category, CategoryHeads)
             for parameter in category.parameters():

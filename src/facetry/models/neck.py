@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from facetry.models.config import PhotosConfig, TextConfig
-from facetry.models.heads import Heads
+from facetry.models.shared_heads import AnyHeads
 
 
 class AttentionPool(nn.Module):
@@ -100,7 +100,7 @@ class Neck(nn.Module):
 class Top(nn.Module):
     """A neck with the heads above it: what learns where the encoders are frozen."""
 
-    def __init__(self, neck: Neck, heads: Heads) -> None:
+    def __init__(self, neck: Neck, heads: AnyHeads) -> None:
         super().__init__()
         self.neck = neck
         self.heads = heads

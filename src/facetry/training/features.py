@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from facetry.models.heads import Heads
+from facetry.models.shared_heads import AnyHeads
 from facetry.progress import Advance
 from facetry.taxonomy import Taxonomy
 from facetry.tracking.records import Tracker
@@ -36,13 +36,13 @@ class FittedHeads:
     Without validation labels the weights are the last ones and the score is -1.
     """
 
-    heads: Heads
+    heads: AnyHeads
     score: float
 
 
 def fit_heads(
     given: FeatureSet,
-    heads: Heads,
+    heads: AnyHeads,
     training: TrainingConfig,
     *,
     seed: int = 0,

@@ -17,6 +17,7 @@ from facetry.files import writing
 from facetry.models.config import HeadsConfig
 from facetry.models.device import pick_device
 from facetry.models.heads import Heads, probabilities
+from facetry.models.shared_heads import AnyHeads
 from facetry.progress import SILENT, Advance, Reporter
 from facetry.training.config import TrainingConfig
 from facetry.training.data import Examples, Rows, in_batches
@@ -87,7 +88,7 @@ def _feature_set(catalogue: Catalogue, features: Tensor, train: Rows) -> Feature
     return FeatureSet(taxonomy=catalogue.taxonomy, features=features, examples=examples)
 
 
-def _fitted(given: FeatureSet, seed: int, advance: Advance) -> Heads:
+def _fitted(given: FeatureSet, seed: int, advance: Advance) -> AnyHeads:
     batch_size = max(1, min(MAX_BATCH, len(given.examples.train) // MIN_STEPS))
     training = TRAINING.model_copy(update={"batch_size": batch_size})
     torch.manual_seed(seed)
@@ -96,7 +97,7 @@ def _fitted(given: FeatureSet, seed: int, advance: Advance) -> Heads:
 
 
 @torch.no_grad()
-def _probabilities(given: FeatureSet, heads: Heads, rows: Rows) -> NDArray[np.float32]:
+def _probabilities(given: FeatureSet, heads: AnyHeads, rows: Rows) -> NDArray[np.float32]:
     """Probabilities (F, A, V) of some rows."""
     parts = []
     for batch in in_batches(rows, _NUM_PREDICTED):

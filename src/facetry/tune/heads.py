@@ -19,7 +19,7 @@ from facetry.files import writing
 from facetry.models.backbones import build_backbone
 from facetry.models.device import pick_device
 from facetry.models.embed import Embedding, embed_products
-from facetry.models.heads import Heads
+from facetry.models.shared_heads import build_heads
 from facetry.progress import SILENT, Reporter
 from facetry.recipe import ClassifierRecipe
 from facetry.tracking.records import EpochRecord, StepRecord
@@ -58,7 +58,7 @@ def score_heads(
         examples=examples,
     )
     torch.set_rng_state(generator)
-    heads = Heads(catalogue.taxonomy, embedding.features.shape[1], recipe.heads)
+    heads = build_heads(catalogue.taxonomy, embedding.features.shape[1], recipe.heads)
     tracker = _Teller(on_epoch) if on_epoch else None
     fitted = fit_heads(given, heads, recipe.training, seed=recipe.seed, tracker=tracker)
     return fitted.score if fitted.score >= 0 else nan
