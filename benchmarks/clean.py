@@ -12,20 +12,18 @@ bootstrap over the test products. Photos without background are so in the test a
 import argparse
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does, before torch is there
 import torch
 
-from benchmarks.frozen import Frozen, answers_on_test, freeze
+from benchmarks.frozen import answers_on_test, freeze, with_changes
 from benchmarks.measure import make_parser, show
 from benchmarks.paired import COLUMNS, measure_paired, paired_cells
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.catalogue.split import Split, SplitConfig, make_split
 from facetry.evaluation.metrics import Answers
-from facetry.recipe import ClassifierRecipe, parse_recipe
 
 SETTINGS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "none": {},
@@ -81,22 +79,12 @@ def _run_all(
     overrides = ["training.epochs=3", "training.milestones=[2]"] if options.quick else []
     frozen = freeze(catalogue, options.weights, overrides)
     runs = {
-        name: [answers_on_test(_with(frozen, changes), split, seed) for seed in seeds]
+        name: [answers_on_test(with_changes(frozen, changes), split, seed) for seed in seeds]
         for name, changes in SETTINGS.items()
     }
     cut_out = freeze(catalogue, options.weights, [*overrides, WITHOUT_BACKGROUND])
     runs["no background"] = [answers_on_test(cut_out, split, seed) for seed in seeds]
     return runs
-
-
-def _with(frozen: Frozen, changes: Mapping[str, Mapping[str, Any]]) -> Frozen:
-    """The same features under a recipe with some of its keys changed."""
-    content = frozen.recipe.model_dump(mode="json")
-    for part, keys in changes.items():
-        content[part] |= keys
-    recipe = parse_recipe(content)
-    assert isinstance(recipe, ClassifierRecipe)
-    return replace(frozen, recipe=recipe)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,10 @@
 Shapes: N products of the catalogue, D features, A slots.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +19,7 @@ from facetry.models.embed import Embedding, embed_products
 from facetry.models.heads import probabilities
 from facetry.models.shared_heads import AnyHeads, build_heads
 from facetry.progress import SILENT
-from facetry.recipe import ClassifierRecipe, load_recipe
+from facetry.recipe import ClassifierRecipe, load_recipe, parse_recipe
 from facetry.training.cleaning import clean
 from facetry.training.data import line_up, useful_rows
 from facetry.training.features import FeatureSet, fit_heads
@@ -43,8 +45,35 @@ def freeze(catalogue: Catalogue, weights: str, overrides: list[str]) -> Frozen:
     return Frozen(recipe=recipe, catalogue=catalogue, embedding=embedding)
 
 
+def with_changes(frozen: Frozen, changes: Mapping[str, Any]) -> Frozen:
+    """The same features under a recipe with some of its keys changed."""
+    recipe = parse_recipe(merged(frozen.recipe.model_dump(mode="json"), changes))
+    assert isinstance(recipe, ClassifierRecipe)
+    return replace(frozen, recipe=recipe)
+
+
+def merged(content: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested containers with some of their keys replaced."""
+    result = dict(content or {})
+    for key, value in changes.items():
+        result[key] = merged(result.get(key), value) if isinstance(value, Mapping) else value
+    return result
+
+
 def answers_on_test(frozen: Frozen, split: Split, seed: int) -> Answers:
     """What heads answer on a split's test part that were trained on its other parts."""
+    rows = split.rows("test")
+    return answers_of(frozen.catalogue, rows, top_on_test(frozen, split, seed))
+
+
+def answers_of(catalogue: Catalogue, rows: np.ndarray, top: np.ndarray) -> Answers:
+    """The places `top` (n, A) of the most probable values against the labels of some rows."""
+    labels = catalogue.labels[rows].astype(np.int64)
+    return Answers.of(catalogue.taxonomy, catalogue.category_codes[rows], labels, top)
+
+
+def top_on_test(frozen: Frozen, split: Split, seed: int) -> np.ndarray:
+    """The most probable values (n, A) that heads see on a test part, trained on the other parts."""
     catalogue, embedding = frozen.catalogue, frozen.embedding
     rows = useful_rows(catalogue, split)
     examples = line_up(catalogue, split, rows, [embedding.problems[row] for row in rows])
@@ -57,12 +86,12 @@ def answers_on_test(frozen: Frozen, split: Split, seed: int) -> Answers:
         taxonomy=catalogue.taxonomy, features=torch.from_numpy(features), examples=examples
     )
     fit_heads(given, heads, frozen.recipe.training, seed=seed)
-    return _answers(frozen, heads, split.rows("test"))
+    return _top(frozen, heads, split.rows("test"))
 
 
 @torch.no_grad()
-def _answers(frozen: Frozen, heads: AnyHeads, rows: np.ndarray) -> Answers:
-    """The heads' answers; a product without a readable photo has none."""
+def _top(frozen: Frozen, heads: AnyHeads, rows: np.ndarray) -> np.ndarray:
+    """Places of the most probable values; -1 for a product without a readable photo."""
     catalogue, embedding = frozen.catalogue, frozen.embedding
     is_answerable = (catalogue.category_codes[rows] >= 0) & (embedding.features[rows] != 0).any(axis=1)
     top = np.full((len(rows), catalogue.taxonomy.num_slots), -1)
@@ -71,6 +100,4 @@ def _answers(frozen: Frozen, heads: AnyHeads, rows: np.ndarray) -> Answers:
         torch.from_numpy(embedding.features[asked]), torch.from_numpy(catalogue.category_codes[asked])
     )
     top[is_answerable] = probabilities(logits).argmax(dim=-1).numpy()
-    return Answers.of(
-        catalogue.taxonomy, catalogue.category_codes[rows], catalogue.labels[rows].astype(np.int64), top
-    )
+    return top

@@ -29,6 +29,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does,
 import numpy as np
 import torch
 
+from benchmarks.frozen import merged
 from benchmarks.measure import make_parser, show, working_folder
 from benchmarks.paired import COLUMNS, measure_paired, paired_cells
 from facetry.build import load, recipe_key, train
@@ -145,12 +146,12 @@ def _set_up(options: argparse.Namespace, out: Path) -> Bench:
         split=make_split(catalogue, split, seed=0),
         out=out,
         recipes=_classifiers(recipe, _QUICK if options.quick else {}),
-        settings=settings | {name: _parsed(overrides) for name, *overrides in options.also},
+        settings=settings | {name: parsed(overrides) for name, *overrides in options.also},
         num_seeds=1 if options.quick else options.seeds,
     )
 
 
-def _parsed(overrides: Sequence[str]) -> dict[str, Any]:
+def parsed(overrides: Sequence[str]) -> dict[str, Any]:
     """A change of a recipe that is given as texts."""
     content: dict[str, Any] = {}
     for override in overrides:
@@ -166,16 +167,8 @@ def _classifiers(recipe: Recipe, change: Mapping[str, Any]) -> dict[str, Classif
 
 
 def _with(recipe: ClassifierRecipe, change: Mapping[str, Any]) -> ClassifierRecipe:
-    result = parse_recipe(_merged(recipe.model_dump(mode="json"), change))
+    result = parse_recipe(merged(recipe.model_dump(mode="json"), change))
     assert isinstance(result, ClassifierRecipe)
-    return result
-
-
-def _merged(content: Any, change: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested containers with some of their keys replaced."""
-    result = dict(content or {})
-    for key, value in change.items():
-        result[key] = _merged(result.get(key), value) if isinstance(value, Mapping) else value
     return result
 
 

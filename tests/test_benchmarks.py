@@ -4,7 +4,11 @@ import importlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from facetry.catalogue.catalogue import open_catalogue
+from facetry.catalogue.split import SplitConfig, make_split
 
 
 @pytest.mark.slow
@@ -35,6 +39,28 @@ def test_ends_with_its_figures(
     last = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert last["benchmark"] == name
     assert figures <= last.keys()
+
+
+@pytest.mark.slow
+def test_folds_answer_every_product_but_the_test_part_once(
+    capsys: pytest.CaptureFixture[str], drawn: Path
+) -> None:
+    module = importlib.import_module("benchmarks.folds")
+    catalogue = open_catalogue(drawn)
+    config = SplitConfig(method="id_blocks", block_size=5)
+    held_out = make_split(catalogue, config, seed=0).rows("test")
+    folds = list(module.make_folds(catalogue, 3, 5))
+    tested = np.concatenate([fold.rows("test") for fold in folds])
+    assert sorted([*tested, *held_out]) == list(range(len(catalogue)))
+    for fold in folds:
+        ids = catalogue.table["id"].to_numpy() // 5
+        assert not np.isin(ids[fold.rows("train")], ids[fold.rows("test")]).any()
+        assert not np.isin(fold.rows("train"), held_out).any()
+    words = ["--quick", "--catalogue", str(drawn), "--weights", "none", "--block-size", "5"]
+    module.main([*words, "--only", "shared heads", "--also", "wide", "heads.hidden_dim=300"])
+    settings = json.loads(capsys.readouterr().out.splitlines()[-1])["settings"]
+    assert list(settings) == ["plain", "shared heads", "wide"]
+    assert settings["shared heads"]["mean"] != settings["plain"]["mean"]
 
 
 @pytest.mark.slow
