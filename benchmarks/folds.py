@@ -55,12 +55,12 @@ def main(arguments: list[str] | None = None) -> None:
     seeds = range(1 if options.quick else options.seeds)
     reporter = make_reporter()
     runs: dict[str, list[Answers]] = {}
+    results: dict[str, Mapping[str, Any]] = {}
     for name, changes in _settings(options).items():
-        changed = with_changes(frozen, changes)
-        runs[name] = [_answers(changed, folds, seed) for seed in seeds]
-        measured = measure_paired(runs[name], runs[PLAIN])
-        reporter.say(f"{name}: {measured['mean']}, to plain {measured['interval']}")
-    results = {name: measure_paired(each, runs[PLAIN]) for name, each in runs.items()}
+        setting = with_changes(frozen, changes)
+        runs[name] = [_answers(setting, folds, seed) for seed in seeds]
+        results[name] = measure_paired(runs[name], runs[PLAIN])
+        reporter.say(f"{name}: {results[name]['mean']}, to plain {results[name]['interval']}")
     figures = {
         "benchmark": "folds",
         "catalogue": options.catalogue.name,
@@ -100,7 +100,6 @@ def make_folds(catalogue: Catalogue, num_folds: int, block_size: int) -> Iterato
     order = np.random.default_rng(0).permutation(np.unique(blocks))
     place = {block: index % num_folds for index, block in enumerate(order.tolist())}
     fold = np.array([place[block] for block in blocks.tolist()])
-    fold[held_out] = _NO_PART
     for index in range(num_folds):
         codes = np.where(fold == index, PARTS.index("test"), PARTS.index("train"))
         codes[held_out] = _NO_PART

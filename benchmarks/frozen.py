@@ -47,16 +47,21 @@ def freeze(catalogue: Catalogue, weights: str, overrides: list[str]) -> Frozen:
 
 def with_changes(frozen: Frozen, changes: Mapping[str, Any]) -> Frozen:
     """The same features under a recipe with some of its keys changed."""
-    recipe = parse_recipe(merged(frozen.recipe.model_dump(mode="json"), changes))
-    assert isinstance(recipe, ClassifierRecipe)
-    return replace(frozen, recipe=recipe)
+    return replace(frozen, recipe=changed(frozen.recipe, changes))
 
 
-def merged(content: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
+def changed(recipe: ClassifierRecipe, changes: Mapping[str, Any]) -> ClassifierRecipe:
+    """A recipe with some of its keys changed."""
+    result = parse_recipe(_merged(recipe.model_dump(mode="json"), changes))
+    assert isinstance(result, ClassifierRecipe)
+    return result
+
+
+def _merged(content: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
     """Nested containers with some of their keys replaced."""
     result = dict(content or {})
     for key, value in changes.items():
-        result[key] = merged(result.get(key), value) if isinstance(value, Mapping) else value
+        result[key] = _merged(result.get(key), value) if isinstance(value, Mapping) else value
     return result
 
 

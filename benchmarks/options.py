@@ -29,7 +29,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does,
 import numpy as np
 import torch
 
-from benchmarks.frozen import merged
+from benchmarks.frozen import changed
 from benchmarks.measure import make_parser, show, working_folder
 from benchmarks.paired import COLUMNS, measure_paired, paired_cells
 from facetry.build import load, recipe_key, train
@@ -48,7 +48,6 @@ from facetry.recipe import (
     dump_recipe,
     load_recipe,
     override_key,
-    parse_recipe,
 )
 
 DEMO = Path(__file__).parent.parent / "recipes" / "demo.yaml"
@@ -162,14 +161,8 @@ def parsed(overrides: Sequence[str]) -> dict[str, Any]:
 def _classifiers(recipe: Recipe, change: Mapping[str, Any]) -> dict[str, ClassifierRecipe]:
     """The recipe by its backbone's name, or those of an ensemble's members."""
     members = recipe.members.values() if isinstance(recipe, EnsembleRecipe) else [recipe]
-    changed = [_with(each, change) for each in members if isinstance(each, ClassifierRecipe)]
-    return {each.backbone.name: each for each in changed}
-
-
-def _with(recipe: ClassifierRecipe, change: Mapping[str, Any]) -> ClassifierRecipe:
-    result = parse_recipe(merged(recipe.model_dump(mode="json"), change))
-    assert isinstance(result, ClassifierRecipe)
-    return result
+    classifiers = [changed(each, change) for each in members if isinstance(each, ClassifierRecipe)]
+    return {each.backbone.name: each for each in classifiers}
 
 
 def _jobs(bench: Bench) -> Iterator[tuple[str, str, int]]:
@@ -195,7 +188,7 @@ def _train_all(bench: Bench) -> dict[tuple[str, str], str]:
 
 
 def _recipe(bench: Bench, backbone: str, name: str, seed: int) -> ClassifierRecipe:
-    return _with(bench.recipes[backbone], bench.settings[name]).with_seed(seed)
+    return changed(bench.recipes[backbone], bench.settings[name]).with_seed(seed)
 
 
 def _file(bench: Bench, recipe: ClassifierRecipe) -> Path:
