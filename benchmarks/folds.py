@@ -1,4 +1,4 @@
-"""What settings of heads and losses do to the score, cross-validated on stored features.
+"""What settings do to the score, cross-validated on the stored features of a frozen backbone.
 
     python -m benchmarks.folds --catalogue DIR --weights FILE [--only NAME ...] [--also NAME KEY=VALUE]
                                [--folds N] [--seeds N] [--block-size IDS] [--threads N] [--quick]
@@ -6,8 +6,8 @@
 A test part of a few hundred products tells differences of 0.02 apart at best. Here every product but
 those of the test part (blocks of ids, seed 0), which is not looked at, is answered once, by heads that
 were trained on the other folds: eight times as many. Folds are blocks of ids as well. The settings are
-those of `benchmarks.options` that need no photos; the difference to plain is that of the means over
-seeds, its 95% interval a paired bootstrap over products.
+those of `benchmarks.options` that a frozen backbone has; the difference to plain is that of the means
+over seeds, its 95% interval a paired bootstrap over products.
 """
 
 import argparse
@@ -40,6 +40,8 @@ NAMES = (
     "focal",
     "logit adjustment",
     "shared heads",
+    "standardised",
+    "several depths",
 )
 _NO_PART = -1
 

@@ -40,14 +40,19 @@ def freeze(catalogue: Catalogue, weights: str, overrides: list[str]) -> Frozen:
     """Embed a catalogue with MobileNetV2, its `weights` a file, `hub` or `none`."""
     recipe = load_recipe(RECIPE, [f"backbone.weights={weights}", *overrides])
     assert isinstance(recipe, ClassifierRecipe)
-    backbone = build_backbone(recipe.backbone, recipe.image)
-    embedding = embed_products(backbone, catalogue.products())
-    return Frozen(recipe=recipe, catalogue=catalogue, embedding=embedding)
+    return Frozen(recipe=recipe, catalogue=catalogue, embedding=_embed(recipe, catalogue))
+
+
+def _embed(recipe: ClassifierRecipe, catalogue: Catalogue) -> Embedding:
+    return embed_products(build_backbone(recipe.backbone, recipe.image), catalogue.products())
 
 
 def with_changes(frozen: Frozen, changes: Mapping[str, Any]) -> Frozen:
-    """The same features under a recipe with some of its keys changed."""
-    return replace(frozen, recipe=changed(frozen.recipe, changes))
+    """The same catalogue under a recipe with some keys changed; embedded anew where they ask for it."""
+    before, recipe = frozen.recipe, changed(frozen.recipe, changes)
+    if (recipe.backbone, recipe.image) == (before.backbone, before.image):
+        return replace(frozen, recipe=recipe)
+    return replace(frozen, recipe=recipe, embedding=_embed(recipe, frozen.catalogue))
 
 
 def changed(recipe: ClassifierRecipe, changes: Mapping[str, Any]) -> ClassifierRecipe:

@@ -74,6 +74,8 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "focal": {"training": {"loss": {"focal_gamma": 2.0}}},
     "logit adjustment": {"training": {"loss": {"logit_adjustment": 1.0}}},
     "shared heads": {"heads": {"shared": True}},
+    "standardised": {"heads": {"standardise": True}},
+    "several depths": {"backbone": {"intermediates": 3}, "heads": {"standardise": True}},
     "adversarial": {"training": {"adversarial": 0.01}},
     "lora": {"training": {"lora": {"rank": 8}}},
     "frozen blocks": {"training": {"frozen_blocks": 2}},

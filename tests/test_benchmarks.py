@@ -57,10 +57,11 @@ def test_folds_answer_every_product_but_the_test_part_once(
         assert not np.isin(ids[fold.rows("train")], ids[fold.rows("test")]).any()
         assert not np.isin(fold.rows("train"), held_out).any()
     words = ["--quick", "--catalogue", str(drawn), "--weights", "none", "--block-size", "5"]
-    module.main([*words, "--only", "shared heads", "--also", "wide", "heads.hidden_dim=300"])
+    also = ["--also", "wide", "heads.hidden_dim=300"]
+    module.main([*words, "--only", "shared heads", "several depths", *also])
     settings = json.loads(capsys.readouterr().out.splitlines()[-1])["settings"]
-    assert list(settings) == ["plain", "shared heads", "wide"]
-    assert settings["shared heads"]["mean"] != settings["plain"]["mean"]
+    assert list(settings) == ["plain", "shared heads", "several depths", "wide"]
+    assert len({each["mean"] for each in settings.values()}) == 4
 
 
 @pytest.mark.slow

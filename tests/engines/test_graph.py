@@ -34,13 +34,24 @@ class InTorch:
         HeadsConfig(hidden_dim=5, num_hidden_layers=2),
         HeadsConfig(hidden_dim=6, num_hidden_layers=3, norms="first"),
         HeadsConfig(hidden_dim=5, num_hidden_layers=2, shared=True),
+        HeadsConfig(hidden_dim=8, standardise=True),
+        HeadsConfig(hidden_dim=5, num_hidden_layers=2, shared=True, standardise=True),
     ],
-    ids=["one layer", "two layers", "three layers, one norm", "shared"],
+    ids=[
+        "one layer",
+        "two layers",
+        "three layers, one norm",
+        "shared",
+        "standardised",
+        "shared and standardised",
+    ],
 )
 def test_equals_the_classifier(heads: HeadsConfig) -> None:
     torch.manual_seed(0)
-    classifier = build_classifier(ODD, SMALL_VIT, heads, ImageConfig(size_px=16))
+    backbone = SMALL_VIT.model_copy(update={"intermediates": 1})
+    classifier = build_classifier(ODD, backbone, heads, ImageConfig(size_px=16))
     randomise(classifier.heads)
+    classifier.train()(torch.from_numpy(noise(16, 40)), torch.arange(40) % 3)  # averages of its own
     graph = Graph(classifier)
     served = ServedClassifier(ODD, graph.preprocess, InTorch(graph))
     products = drawn_products(classifier)

@@ -167,6 +167,63 @@ def test_features_of_length_1_where_asked_for() -> None:
     torch.testing.assert_close(scaled(photos(3, 64)), expected)
 
 
+# Features of several depths
+
+
+def maps_of(backbone: Backbone, modules: list[str], batch: Tensor) -> list[Tensor]:
+    """What some modules of a tower put out for photos."""
+    found: list[Tensor] = []
+    for name in modules:
+        backbone.tower.get_submodule(name).register_forward_hook(
+            lambda _module, _given, output: found.append(output)
+        )
+    with torch.no_grad():
+        backbone(batch)
+    return found
+
+
+@pytest.mark.parametrize(
+    "name", ["nano_vit", "nano_coca", "nano_convnext", "mobilenetv2_100", "nano_swin"]
+)
+def test_the_towers_own_features_stay_the_first(name: str) -> None:
+    torch.manual_seed(0)
+    plain = build(name).eval()
+    deep = build(name, intermediates=2).eval()
+    deep.load_state_dict(plain.state_dict())
+    side = plain.preprocess.size_px
+    with torch.no_grad():
+        own, features = plain(photos(2, side)), deep(photos(2, side))
+    assert features.shape == (2, deep.feature_size)
+    assert deep.feature_size > plain.feature_size
+    torch.testing.assert_close(features[:, : own.shape[1]], own)
+
+
+def test_a_stage_adds_the_mean_and_the_maximum_of_its_maps() -> None:
+    backbone = build("nano_convnext", intermediates=2).eval()
+    batch = photos(3, backbone.preprocess.size_px)
+    maps = maps_of(backbone, ["stages.2", "stages.3"], batch)
+    pooled = [pool for each in maps for pool in (each.mean(dim=(2, 3)), each.amax(dim=(2, 3)))]
+    expected = torch.cat(pooled, dim=1)
+    with torch.no_grad():
+        torch.testing.assert_close(backbone(batch)[:, -expected.shape[1] :], expected)
+
+
+def test_a_block_of_a_vit_adds_those_of_its_patches() -> None:
+    backbone = small_vit(intermediates=1).eval()
+    batch = photos(3, backbone.preprocess.size_px)
+    (tokens,) = maps_of(backbone, ["transformer.resblocks.1"], batch)
+    patches = tokens[:, 1:]  # the first stands for the photo as a whole
+    with torch.no_grad():
+        features = backbone(batch)
+    torch.testing.assert_close(features[:, -64:], torch.cat([patches.mean(1), patches.amax(1)], dim=1))
+
+
+def test_more_depths_than_there_are() -> None:
+    with pytest.raises(BackboneError, match="does not give what its last 9 stages") as caught:
+        build("nano_convnext", intermediates=9)
+    assert "backbone.intermediates" in caught.value.hint
+
+
 def test_photos_are_normalised_as_open_clip_does() -> None:
     backbone = small_vit(image={"mean": OPENAI_MEAN, "std": OPENAI_STD}).eval()
     pixels = photos(2, 64)

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from facetry.models.config import HeadsConfig
-from facetry.models.heads import CategoryHeads, Heads, probabilities
+from facetry.models.heads import CategoryHeads, Heads, Standardise, probabilities
+from facetry.models.shared_heads import build_heads
 from facetry.taxonomy import Taxonomy
 from facetry.training.config import LossConfig
 from facetry.training.loss import Criterion
@@ -382,3 +383,81 @@ def test_start_as_linear_layers_do(odd: Taxonomy) -> None:
 def test_what_a_configuration_may_not_hold(config: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         HeadsConfig.model_validate(config)
+
+
+# Standardised features
+
+
+def test_the_first_batches_are_averaged_plainly() -> None:
+    torch.manual_seed(0)
+    scale = Standardise(NUM_FEATURES).train()
+    batches = [5 + 3 * torch.randn(6, NUM_FEATURES, dtype=torch.float64).float() for _ in range(9)]
+    for batch in batches:
+        scale(batch)
+    seen = torch.cat(batches)
+    torch.testing.assert_close(scale.mean, seen.mean(dim=0), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(scale.variance, seen.var(dim=0, correction=0), rtol=1e-4, atol=1e-4)
+    standard = scale.eval()(seen)
+    torch.testing.assert_close(standard.mean(dim=0), torch.zeros(NUM_FEATURES), rtol=0, atol=1e-5)
+    torch.testing.assert_close(standard.std(dim=0, correction=0), torch.ones(NUM_FEATURES))
+
+
+def test_training_and_evaluation_standardise_alike() -> None:
+    torch.manual_seed(0)
+    scale, batch = Standardise(NUM_FEATURES).train(), torch.randn(4, NUM_FEATURES)
+    trained = scale(batch)
+    before = scale.state_dict()
+    assert torch.equal(scale.eval()(batch), trained)
+    assert all(torch.equal(before[name], each) for name, each in scale.state_dict().items())
+
+
+def test_later_batches_fade() -> None:
+    scale = Standardise(1).train()
+    for _ in range(150):
+        scale(torch.zeros(2, 1))
+    scale(torch.full((2, 1), 4.0))
+    assert scale.mean.item() == pytest.approx(4 / 100)
+    assert scale.variance.item() == pytest.approx(16 * 0.01 * 0.99, rel=1e-4)
+
+
+@pytest.mark.parametrize("num_products", [0, 1])
+def test_a_small_batch_is_standardised_too(odd: Taxonomy, num_products: int) -> None:
+    heads = make_heads(odd, standardise=True).train()
+    features = torch.randn(num_products, NUM_FEATURES)
+    logits = heads(features, torch.zeros(num_products, dtype=torch.int64))
+    assert logits[:, 0, :3].isfinite().all()
+    assert heads.standardise is not None
+    assert heads.standardise.mean.isfinite().all()
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_large_features_count_no_more_than_small_ones(
+    odd: Taxonomy, mixed: Batch, is_shared: bool
+) -> None:
+    """Whatever a feature is multiplied by and however it is moved, the logits stay."""
+    torch.manual_seed(0)
+    config = HeadsConfig(hidden_dim=8, dropout=0.0, standardise=True, shared=is_shared)
+    heads = build_heads(odd, NUM_FEATURES, config).train()
+    sizes = torch.logspace(-1, 2, NUM_FEATURES)
+    expected = heads(mixed.features, mixed.categories)
+    torch.manual_seed(0)
+    others = build_heads(odd, NUM_FEATURES, config).train()
+    torch.testing.assert_close(
+        others(sizes * mixed.features + 3, mixed.categories), expected, rtol=1e-2, atol=1e-2
+    )
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_heads_for_another_taxonomy_standardise_as_before(
+    odd: Taxonomy, mixed: Batch, is_shared: bool
+) -> None:
+    torch.manual_seed(0)
+    config = HeadsConfig(hidden_dim=8, standardise=True, shared=is_shared)
+    heads = build_heads(odd, NUM_FEATURES, config).train()
+    heads(5 * mixed.features, mixed.categories)
+    grown = heads.eval().adapted(Taxonomy.of({"Kurtis": {"length": ["long", "short"]}}))
+    rows = mixed.categories == 1
+    old = heads(mixed.features, mixed.categories)[rows, 0, :2]
+    new = grown(mixed.features[rows], torch.zeros(int(rows.sum()), dtype=torch.int64))[:, 0]
+    torch.testing.assert_close(new, old)
+    assert "standardised" in grown.form

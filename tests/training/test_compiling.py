@@ -76,7 +76,7 @@ def run() -> Run:
 PHOTOS = torch.arange(2 * 3 * SIDE_PX**2, dtype=torch.uint8).view(2, 3, SIDE_PX, SIDE_PX)
 
 
-def test_a_compiled_tower_computes_the_same(backbone: Backbone, run: Run) -> None:
+def test_a_compiled_backbone_computes_the_same(backbone: Backbone, run: Run) -> None:
     expected = backbone.eval()(PHOTOS)
     before = {name: each.clone() for name, each in backbone.state_dict().items()}
     with compiled(run, backbone) as is_compiled:
@@ -84,7 +84,7 @@ def test_a_compiled_tower_computes_the_same(backbone: Backbone, run: Run) -> Non
         assert all(torch.equal(before[name], each) for name, each in backbone.state_dict().items())
         assert all(each.grad is None for each in backbone.parameters())
         torch.testing.assert_close(backbone.eval()(PHOTOS), expected, rtol=1e-4, atol=1e-4)
-    assert backbone.tower._compiled_call_impl is None
+    assert backbone._compiled_call_impl is None
 
 
 def test_a_machine_without_a_compiler_trains_all_the_same(
@@ -100,7 +100,7 @@ def test_a_machine_without_a_compiler_trains_all_the_same(
     with compiled(replace(run, reporter=lines), backbone) as is_compiled:
         assert not is_compiled
         (line,) = lines.said
-        assert line.startswith("The tower cannot be compiled and runs as it is: ")
+        assert line.startswith("The backbone cannot be compiled and runs as it is: ")
         backbone(PHOTOS).sum().backward()
     assert all(torch.equal(before[name], each) for name, each in backbone.eval().state_dict().items()
                if "running" not in name and "num_batches" not in name)  # fmt: skip

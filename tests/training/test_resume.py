@@ -42,7 +42,7 @@ def recipe(make_recipe: MakeRecipe) -> ClassifierRecipe:
             "save_every_s": 0,
         },
         augment={"mixup": 0.4, "cutmix": 0.4, "hue": 0.1},
-        heads={"hidden_dim": 16, "dropout": 0.3},
+        heads={"hidden_dim": 16, "dropout": 0.3, "standardise": True},
     )
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from facetry.errors import ExportError
 from facetry.models.classifier import Classifier
-from facetry.models.heads import CategoryHeads, Heads, precise
+from facetry.models.heads import CategoryHeads, Heads, StackedLinear, Standardise, precise
 from facetry.models.shared_heads import AnyHeads, JoinedHeads
 
 _LEAST = -1e30
@@ -64,7 +64,9 @@ def _require_one_photo_alone(classifier: Classifier) -> None:
 def _joined(heads: AnyHeads) -> CategoryHeads | JoinedHeads:
     """All heads of all categories as if they were one category's: their first layers are one product."""
     if not isinstance(heads, Heads):
-        return deepcopy(heads.joined).requires_grad_(requires_grad=False)
+        shared = deepcopy(heads.joined).requires_grad_(requires_grad=False)
+        _fold(heads.standardise, shared)
+        return shared
     taxonomy = heads.taxonomy
     joined = CategoryHeads(taxonomy.heads, heads.feature_size, heads.config)
     joined.to(next(heads.parameters()).device).requires_grad_(requires_grad=False)
@@ -73,7 +75,18 @@ def _joined(heads: AnyHeads) -> CategoryHeads | JoinedHeads:
     for category, own in zip(taxonomy.categories, heads.categories, strict=True):
         assert isinstance(own, CategoryHeads)
         _copy(own, joined, taxonomy.head_indices(category))
+    _fold(heads.standardise, joined)
     return joined
+
+
+def _fold(standardise: Standardise | None, joined: CategoryHeads | JoinedHeads) -> None:
+    """Let the first layers do what was done before them: W (x - m) s = (W s) x - W s m."""
+    if standardise is None:
+        return
+    first = joined.hidden[0]
+    assert isinstance(first, StackedLinear)
+    first.weight.mul_(standardise.scale)
+    first.bias.sub_(first.weight @ standardise.mean)
 
 
 def _copy(source: CategoryHeads, joined: CategoryHeads, rows: range) -> None:

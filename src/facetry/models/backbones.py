@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from facetry.errors import BackboneError, WeightsUnavailable, nearest
+from facetry.errors import BackboneError, WeightsUnavailable, first_line, nearest
 from facetry.models.cards import BackboneCard, find_card
 from facetry.models.config import BackboneConfig, ImageConfig
 from facetry.models.folder import WEIGHTS, open_folder, read_classifier_recipe
@@ -30,8 +30,9 @@ class Backbone(nn.Module):
 
     A tower that `is_pretrained` keeps its batch norms' statistics while its weights are trained:
     those of a small batch of few categories are worth less than what it brought along. So does a
-    batch norm that is frozen. With `unit_length` features have length 1. `prunings` is what the tower
-    lost, in order.
+    batch norm that is frozen. With `unit_length` features have length 1. `num_intermediates` is how many
+    of the tower's last stages or blocks add the mean and the maximum of their maps to the features.
+    `prunings` is what the tower lost, in order.
     """
 
     mean: Tensor
@@ -45,10 +46,12 @@ class Backbone(nn.Module):
         *,
         is_pretrained: bool = False,
         unit_length: bool = False,
+        num_intermediates: int = 0,
     ) -> None:
         super().__init__()
         self.is_pretrained = is_pretrained
         self.unit_length = unit_length
+        self.num_intermediates = num_intermediates
         # Convolutions run up to 1.5 times faster with channels last; a ViT does not care.
         self.tower = tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.preprocess = preprocess
@@ -70,9 +73,23 @@ class Backbone(nn.Module):
     def forward(self, photos: Tensor) -> Tensor:
         """Normalise and embed."""
         normal = (photos.contiguous(memory_format=torch.channels_last) - self.mean) / self.std
-        result: Tensor | tuple[Tensor, ...] = self.tower(normal)
-        features = result[0] if isinstance(result, tuple) else result  # CoCa adds its tokens
+        if self.num_intermediates:
+            features = _of_several_depths(self.tower, normal, self.num_intermediates)
+        else:
+            result: Tensor | tuple[Tensor, ...] = self.tower(normal)
+            features = result[0] if isinstance(result, tuple) else result  # CoCa adds its tokens
         return functional.normalize(features, dim=-1) if self.unit_length else features
+
+
+def _of_several_depths(tower: Any, photos: Tensor, number: int) -> Tensor:
+    """The tower's own features, then mean and maximum of each of its last stages' or blocks' maps."""
+    found = tower.forward_intermediates(photos, indices=number)
+    if isinstance(found, dict):  # open_clip
+        own, maps = found["image_features"], found["image_intermediates"]
+    else:  # timm
+        own, maps = tower.forward_head(found[0]), found[1]
+    pooled = (pool for each in maps for pool in (each.mean(dim=(2, 3)), each.amax(dim=(2, 3))))
+    return torch.cat([own, *pooled], dim=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +129,27 @@ def build_backbone(config: BackboneConfig, image: ImageConfig, *, with_weights: 
     return Backbone(
         tower.module,
         preprocess,
-        tower.feature_size,
+        _feature_size(card, tower, config.intermediates),
         is_pretrained=is_pretrained,
         unit_length=config.unit_length,
+        num_intermediates=config.intermediates,
     )
+
+
+@torch.no_grad()
+def _feature_size(card: BackboneCard, tower: _Tower, num_intermediates: int) -> int:
+    """How many features there are, with those of several depths where these are wanted."""
+    if not num_intermediates:
+        return tower.feature_size
+    photo = torch.zeros(1, 3, tower.image_size_px, tower.image_size_px)
+    try:
+        return _of_several_depths(tower.module.eval(), photo, num_intermediates).shape[1]
+    except (AttributeError, AssertionError, ValueError) as error:
+        raise BackboneError(
+            f"{card.name} does not give what its last {num_intermediates} stages or blocks put out: "
+            f"{first_line(error)}",
+            hint="Set backbone.intermediates to a smaller number, or to 0 for its own features alone.",
+        ) from error
 
 
 def weights_file(card: BackboneCard, config: BackboneConfig) -> Path:

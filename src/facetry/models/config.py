@@ -54,6 +54,10 @@ class BackboneConfig(BaseModel):
     unit_length: Annotated[bool, Field(exclude_if=lambda wanted: not wanted)] = False
     """Scale features to length 1, as CoCa's own `encode_image` does."""
 
+    intermediates: Annotated[int, Field(ge=0, exclude_if=lambda number: not number)] = 0
+    """How many of a ConvNet's last stages, or a ViT's last blocks, join the features: the mean and the
+    maximum over the picture of what each puts out. Colour and texture show more there than later."""
+
     prune: Annotated[PruneConfig | None, Field(exclude_if=lambda wanted: wanted is None)] = None
     """Make the tower smaller before it is trained."""
 
@@ -129,6 +133,10 @@ class HeadsConfig(BaseModel):
 
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """The share of a hidden layer that is left out in each step."""
+
+    standardise: Annotated[bool, Field(exclude_if=lambda is_on: not is_on)] = False
+    """Whether each feature is brought to a mean of 0 and a deviation of 1 first, those of the photos
+    trained on, so that a small one counts as much as a large one."""
 
     start: Annotated[Path | None, Field(exclude_if=lambda folder: folder is None)] = None
     """A model folder whose classifier's heads are where those of the same name begin."""

@@ -18,6 +18,9 @@ from torch.nn import functional
 from facetry.models.config import HeadsConfig
 from facetry.taxonomy import Head, Taxonomy
 
+_NUM_AVERAGED = 100
+_LEAST_VARIANCE = 1e-5
+
 
 class StackedLinear(nn.Module):
     """Linear layers of one size, one for each of h heads; initialised as `nn.Linear` is."""
@@ -52,6 +55,52 @@ class StackedNorm(nn.Module):
         """Normalise the last dimension of (n, h, U)."""
         normal = functional.layer_norm(inputs, inputs.shape[-1:])
         return torch.addcmul(self.bias, normal, self.weight)
+
+
+class Standardise(nn.Module):
+    """Features with a mean of 0 and a deviation of 1, by moving averages over the batches trained on.
+
+    The averages and not a batch's own statistics are used in training as well: a batch may hold one
+    product, and a feature that is nearly always 0 has no deviation in most of them. `mean` and
+    `variance` are (D); over the first 100 batches they are plain averages.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    num_batches: Tensor
+
+    def __init__(self, feature_size: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(feature_size))
+        self.register_buffer("variance", torch.ones(feature_size))
+        self.register_buffer("num_batches", torch.tensor(0))
+
+    @property
+    def scale(self) -> Tensor:
+        """What a feature's distance from its mean is multiplied by (D)."""
+        return (self.variance + _LEAST_VARIANCE).rsqrt()
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Standardise (B, D), in single precision at least."""
+        features = precise(features)
+        if self.training and len(features):
+            self._take_in(features)
+        return (features - self.mean) * self.scale
+
+    @torch.no_grad()
+    def _take_in(self, features: Tensor) -> None:
+        self.num_batches += 1
+        share = 1 / self.num_batches.clamp(max=_NUM_AVERAGED)
+        step = (features.mean(dim=0) - self.mean) * share
+        around = (features - self.mean).square().mean(dim=0)  # about the mean before this batch
+        self.variance += (around - self.variance) * share - step.square()
+        self.mean += step
+
+
+def copy_scales(mine: Standardise | None, theirs: Standardise | None) -> None:
+    """Take over what features are standardised by, where both heads do it."""
+    if mine is not None and theirs is not None:
+        mine.load_state_dict(theirs.state_dict())
 
 
 class CategoryHeads(nn.Module):
@@ -116,6 +165,7 @@ class Heads(nn.Module):
         self.taxonomy = taxonomy
         self.feature_size = feature_size
         self.config = config
+        self.standardise = Standardise(feature_size) if config.standardise else None
         self.categories = nn.ModuleList(
             CategoryHeads(taxonomy.heads_of(category), feature_size, config)
             for category in taxonomy.categories
@@ -131,6 +181,8 @@ class Heads(nn.Module):
 
         `categories` (B) holds category indices and is best left on the CPU, where it is grouped.
         """
+        if self.standardise is not None:
+            features = self.standardise(features)
         num_slots, num_values = self.taxonomy.num_slots, self.taxonomy.num_values
         logits = features.new_full((len(features), num_slots, num_values), -math.inf)
         for code in categories.unique().tolist():
@@ -145,6 +197,7 @@ class Heads(nn.Module):
     def take_shared(self, other: nn.Module) -> None:
         """Take over the weights of the heads and values that `other`, of the same form, has too."""
         assert isinstance(other, Heads)
+        copy_scales(self.standardise, other.standardise)
         theirs = dict(zip(other.taxonomy.categories, other.categories, strict=True))
         for category, heads in zip(self.taxonomy.categories, self.categories, strict=True):
             found = theirs.get(category)
@@ -162,7 +215,7 @@ def describe_form(feature_size: int, config: HeadsConfig) -> str:
     """What the shapes of a head's weights follow from, but for its values, in words."""
     return (
         f"{feature_size} inputs, {config.num_hidden_layers} hidden layers of {config.hidden_dim}, "
-        f"norms after the {config.norms}"
+        f"norms after the {config.norms}" + (", standardised" if config.standardise else "")
     )
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from facetry.models.config import HeadsConfig
-from facetry.models.heads import CategoryHeads, Heads, describe_form
+from facetry.models.heads import CategoryHeads, Heads, Standardise, copy_scales, describe_form
 from facetry.taxonomy import Head, Taxonomy
 
 
@@ -66,6 +66,7 @@ class SharedHeads(nn.Module):
         self.taxonomy = taxonomy
         self.feature_size = feature_size
         self.config = config
+        self.standardise = Standardise(feature_size) if config.standardise else None
         self.joined = JoinedHeads(taxonomy, feature_size, config)
         slots = torch.full((len(taxonomy.categories) + 1, taxonomy.num_slots), -1)
         for code, category in enumerate(taxonomy.categories):
@@ -80,6 +81,8 @@ class SharedHeads(nn.Module):
 
     def forward(self, features: Tensor, categories: Tensor) -> Tensor:
         """Logits (B, A, V) of features (B, D); -inf in padding and for an unknown category (-1)."""
+        if self.standardise is not None:
+            features = self.standardise(features)
         logits: Tensor = self.joined(features)
         slots = self.slots[categories.to(self.slots.device)]  # B A
         rows = torch.arange(len(features), device=features.device)[:, None]
@@ -90,6 +93,7 @@ class SharedHeads(nn.Module):
     def take_shared(self, other: nn.Module) -> None:
         """Take over the weights of the heads and values that `other`, of the same form, has too."""
         assert isinstance(other, SharedHeads)
+        copy_scales(self.standardise, other.standardise)
         self.joined.attributes.copy_shared(other.joined.attributes)
         theirs = {(head.category, head.attribute): row for row, head in enumerate(other.taxonomy.heads)}
         for row, head in enumerate(self.taxonomy.heads):

@@ -1,4 +1,4 @@
-"""A tower compiled by torch, where that can be done."""
+"""A backbone compiled by torch, where that can be done."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,19 +14,19 @@ from facetry.training.run import Run
 
 @contextmanager
 def compiled(run: Run, backbone: Backbone) -> Iterator[bool]:
-    """The backbone's tower is compiled while the context lasts; gives whether it is.
+    """The backbone is compiled while the context lasts; gives whether it is.
 
-    It is tried on a part of a step. Where that fails the tower stays as it was, and it is said why.
+    It is tried on a part of a step. Where that fails it stays as it was, and it is said why.
     The heads are left: which of them a batch needs is decided anew for each.
     """
     try:
         reason = _try(run, backbone)
         if reason:
-            backbone.tower._compiled_call_impl = None  # noqa: SLF001 - torch has no other way back
-            run.reporter.say(f"The tower cannot be compiled and runs as it is: {reason}")
+            backbone._compiled_call_impl = None  # noqa: SLF001 - torch has no other way back
+            run.reporter.say(f"The backbone cannot be compiled and runs as it is: {reason}")
         yield not reason
     finally:
-        backbone.tower._compiled_call_impl = None  # noqa: SLF001
+        backbone._compiled_call_impl = None  # noqa: SLF001
 
 
 def _try(run: Run, backbone: Backbone) -> str:
@@ -38,7 +38,7 @@ def _try(run: Run, backbone: Backbone) -> str:
     photos = torch.zeros(size, 3, side, side, dtype=torch.uint8, device=run.device)
     before = {name: each.clone() for name, each in backbone.named_buffers()}
     try:
-        backbone.tower.compile()
+        backbone.compile()
         with computing(run.config.precision, run.device):
             features: Tensor = backbone.train()(photos)
         features.float().sum().backward()
