@@ -413,6 +413,58 @@ def test_a_member_may_be_another_recipe_s_file(tmp_path: Path) -> None:
     assert member.backbone.weights == str(tmp_path / "inner" / "here.pt")
 
 
+def test_a_recipe_may_extend_another_and_so_may_its_members(tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "one.yaml").write_text(
+        "backbone: {name: nano_vit, weights: here.pt}\ntraining: {epochs: 7, batch_size: 5}\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "inner" / "all.yaml").write_text(
+        "kind: ensemble\nseed: 3\nmembers: {a: one.yaml, b: one.yaml, c: one.yaml}\n", encoding="utf-8"
+    )
+    path = write(
+        tmp_path,
+        """
+        extends: inner/all.yaml
+        weights: {a: 2, b: 1, c: 1, d: 1}
+        members:
+          a: {training: {epochs: 8}}
+          b: {extends: inner/one.yaml, seed: 4, training: {batch_size: 6}}
+          c: {extends: other.yaml, heads: {dropout: 0.1}}
+          d: other.yaml
+        """,
+    )
+    (tmp_path / "other.yaml").write_text("backbone: {name: nano_convnext}\n", encoding="utf-8")
+    recipe = as_ensemble(load_recipe(path, ["members.d.training.epochs=9"]))
+    members = {name: as_classifier(each) for name, each in recipe.members.items()}
+    assert [(each.backbone.name, each.seed) for each in members.values()] == [
+        ("nano_vit", 3),
+        ("nano_vit", 4),
+        ("nano_convnext", 3),
+        ("nano_convnext", 3),
+    ]
+    trainings = {
+        name: (each.training.epochs, each.training.batch_size) for name, each in members.items()
+    }
+    assert trainings == {"a": (8, 5), "b": (7, 6), "c": (10, 32), "d": (9, 32)}
+    for name in ("a", "b"):  # found from the folder of the recipe that names it
+        assert members[name].backbone.weights == str(tmp_path / "inner" / "here.pt")
+    assert recipe.weights == {"a": 2, "b": 1, "c": 1, "d": 1}
+
+
+def test_what_is_extended_must_be_a_path(tmp_path: Path) -> None:
+    path = write(tmp_path, "extends: [a.yaml]\nbackbone: {name: nano_vit}\n")
+    with pytest.raises(RecipeError, match=r"extends: the path of a recipe is wanted, got \['a.yaml'\]"):
+        load_recipe(path)
+
+
+def test_a_recipe_does_not_extend_itself(tmp_path: Path) -> None:
+    (tmp_path / "other.yaml").write_text("extends: recipe.yaml\n", encoding="utf-8")
+    path = write(tmp_path, "extends: other.yaml\nbackbone: {name: nano_vit}\n")
+    with pytest.raises(RecipeError, match="extends itself"):
+        load_recipe(path)
+
+
 @pytest.mark.parametrize(
     ("name", "message"), [("recipe.yaml", "is a member of itself"), ("no.yaml", "cannot be read")]
 )

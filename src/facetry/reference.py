@@ -27,6 +27,8 @@ _INTRO: Final = """\
 A recipe is a YAML file. Its `kind` says what is built; what it leaves out has the default given here;
 a key that is not here is an error that names the nearest one. Paths count from the recipe's folder.
 `facetry train RECIPE --set training.epochs=3 ...` changes one key. `recipes/` has recipes of every kind.
+
+With `extends: FILE` a recipe, or a member of one, takes another recipe's keys where it has none itself.
 """
 _COLUMNS: Final = "| key | allowed | default | meaning |\n|---|---|---|---|\n"
 _TYPES: Final = {

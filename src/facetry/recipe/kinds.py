@@ -259,7 +259,7 @@ class GroupRecipe(BaseModel):
     """What is drawn by chance follows from it, in members too that have none of their own."""
 
     members: Annotated[dict[str, "Member"], Field(min_length=1)]
-    """Names, each with its recipe or the path of its file."""
+    """Names, each with its recipe, which may extend one (`extends`), or with the path of its file."""
 
     split: SplitConfig = SplitConfig()
     """What is held out."""

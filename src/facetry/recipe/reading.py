@@ -23,7 +23,7 @@ _FILES = (
     ("teach", "model"),
 )
 _NO_FILES = {"hub", "none"}  # what else such a key may hold
-
+_EXTENDS = "extends"  # in a file, the recipe whose keys hold where this one says nothing
 
 _ADAPTER: TypeAdapter[Recipe] = TypeAdapter(Member)
 
@@ -100,7 +100,7 @@ def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     `above` are the recipes that led here, none of which may come again.
     """
     if path.resolve() in above:
-        raise RecipeError(f"The recipe {str(path)!r} is a member of itself.")
+        raise RecipeError(f"The recipe {str(path)!r} is a member of itself, or extends itself.")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -109,13 +109,37 @@ def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise RecipeError(f"The recipe {str(path)!r} is not YAML: {error}") from error
     if not isinstance(content, dict):
         raise RecipeError(f"The recipe {str(path)!r} is not a mapping of keys to values.")
-    content = _with_paths(_unshared(content), path.parent)
+    return _expanded(_with_paths(_unshared(content), path.parent), path.parent, (*above, path.resolve()))
+
+
+def _expanded(content: dict[str, Any], folder: Path, above: tuple[Path, ...]) -> dict[str, Any]:
+    """A recipe with the one that it extends and those of its members read, all named from `folder`."""
+    if isinstance(extended := content.pop(_EXTENDS, None), str):
+        content = _merged(_read(folder / extended, above), content)
+    elif extended is not None:
+        raise RecipeError(f"{_EXTENDS}: the path of a recipe is wanted, got {extended!r}.")
     if isinstance(members := content.get("members"), dict):
+        members = {
+            name: {_EXTENDS: each} if isinstance(each, str) else each for name, each in members.items()
+        }
         content["members"] = {
-            name: _read(path.parent / each, (*above, path.resolve())) if isinstance(each, str) else each
+            name: _expanded(each, folder, above) if isinstance(each, dict) else each
             for name, each in members.items()
         }
     return content
+
+
+def _merged(extended: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`changes` over what they extend, key by key at every depth.
+
+    Members that extend a recipe of their own take the place of those that were there.
+    """
+    result = {**extended, **changes}
+    for key in extended.keys() & changes.keys():
+        below, above = extended[key], changes[key]
+        if isinstance(below, dict) and isinstance(above, dict) and _EXTENDS not in above:
+            result[key] = _merged(below, above)
+    return result
 
 
 def _describe(fault: Mapping[str, Any]) -> tuple[str, str]:
