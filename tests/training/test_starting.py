@@ -116,6 +116,24 @@ def test_heads_start_from_a_model_folder(catalogue: Catalogue, tiny_model: Path)
     assert not torch.equal(fresh, given)
 
 
+def test_shared_heads_start_from_a_model_of_other_categories(tmp_path: Path) -> None:
+    donor = write_donor(tmp_path / "donor", heads=HeadsConfig(hidden_dim=16, shared=True))
+    boots = Taxonomy.of({"Boots": {"colour": ["black", "red"], "zip": ["no", "yes"]}})
+    heads = HeadsConfig(hidden_dim=16, shared=True, start=donor)
+    taken = build_classifier(boots, BackboneConfig.model_validate(NANO), heads, ImageConfig()).heads
+    given = load(donor)
+    assert isinstance(given, Classifier)
+    features, category = torch.randn(4, taken.feature_size), torch.zeros(4, dtype=torch.int64)
+    got, expected = taken.eval()(features, category), given.heads.eval()(features, category)
+    slot = {
+        name: [head.attribute for head in each.taxonomy.heads].index("colour")
+        for name, each in (("mine", taken), ("theirs", given.heads))
+    }
+    values = given.taxonomy.heads[slot["theirs"]].values
+    places = [values.index(value) for value in ("black", "red")]
+    assert torch.allclose(got[:, slot["mine"], :2], expected[:, slot["theirs"], places], atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("kind", "heads", "message"),
     [

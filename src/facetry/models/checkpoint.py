@@ -100,8 +100,7 @@ def _take_heads(classifier: Classifier, folder: Path) -> None:
             f"heads.start: the heads in {folder} have {theirs.form}, the recipe's have {mine.form}.",
             hint="Both need the same hidden layers, and features of the same size.",
         )
-    own = {(head.category, head.attribute) for head in mine.taxonomy.heads}
-    if own.isdisjoint((head.category, head.attribute) for head in theirs.taxonomy.heads):
+    if mine.names.isdisjoint(theirs.names):
         raise ModelFolderError(f"heads.start: the model in {folder} has none of the catalogue's heads.")
     mine.take_shared(theirs)
 

@@ -176,6 +176,11 @@ class Heads(nn.Module):
         """What the shapes of the weights follow from, but for the taxonomy, in words."""
         return describe_form(self.feature_size, self.config)
 
+    @property
+    def names(self) -> set[tuple[str, str]]:
+        """The category and attribute of each MLP."""
+        return {(head.category, head.attribute) for head in self.taxonomy.heads}
+
     def forward(self, features: Tensor, categories: Tensor) -> Tensor:
         """Logits (B, A, V) of features (B, D); -inf in padding and for an unknown category (-1).
 

@@ -79,6 +79,11 @@ class SharedHeads(nn.Module):
         """What the shapes of the weights follow from, but for the taxonomy, in words."""
         return f"{describe_form(self.feature_size, self.config)}, shared by categories"
 
+    @property
+    def names(self) -> set[tuple[str, str]]:
+        """The attribute of each MLP, of whatever category."""
+        return {("", head.attribute) for head in self.taxonomy.heads}
+
     def forward(self, features: Tensor, categories: Tensor) -> Tensor:
         """Logits (B, A, V) of features (B, D); -inf in padding and for an unknown category (-1)."""
         if self.standardise is not None:
