@@ -1,7 +1,7 @@
 """The same classifier on each engine: from JPEG files to Parquet, and what the machine could do.
 
-    python -m benchmarks.engines [--quick] [--backbone NAME] [--photos N] [--engines NAME ...]
-                                 [--threads N]
+    python -m benchmarks.engines [--quick] [--backbone NAME] [--shared] [--photos N]
+                                 [--engines NAME ...] [--threads N]
 
 In turn, round by round: products of two matrices in fp32; a plain script
 (`benchmarks.plain_prediction`); for each engine `predict_table` as a whole (JPEG files of 512 x 680 px
@@ -90,6 +90,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Measure and print."""
     parser = make_parser(__doc__, quick="32 photos, fewer rounds")
     parser.add_argument("--backbone", default="ViT-B-32")
+    parser.add_argument("--shared", action="store_true", help="categories share heads (heads.shared)")
     parser.add_argument("--photos", type=int, default=192)
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=ENGINES)
     options = parser.parse_args(arguments)
@@ -97,7 +98,8 @@ def main(arguments: list[str] | None = None) -> None:
     torch.manual_seed(0)
     num_photos, num_rounds = (32, 2) if options.quick else (options.photos, 5)
     backbone = BackboneConfig(name=options.backbone, weights="none")
-    classifier = build_classifier(challenge_taxonomy(), backbone, HeadsConfig(), ImageConfig()).eval()
+    heads = HeadsConfig(shared=options.shared)
+    classifier = build_classifier(challenge_taxonomy(), backbone, heads, ImageConfig()).eval()
     with tempfile.TemporaryDirectory() as folder:
         catalogue = open_catalogue(write_catalogue(Path(folder) / "catalogue", num_photos))
         bench = Bench(
@@ -220,6 +222,7 @@ def _report(times: Mapping[str, Times], options: argparse.Namespace, bench: Benc
     figures = {
         "benchmark": "engines",
         "backbone": options.backbone,
+        "shared_heads": options.shared,
         "num_photos": count,
         "threads": options.threads,
         "gflops_per_photo": round(flops / 1e9, 3),
