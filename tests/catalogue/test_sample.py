@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
+from facetry.catalogue.catalogue import open_catalogue
 from facetry.catalogue.sample import FaultRates, SampleConfig, draw_catalogue, require_drawn
 from facetry.catalogue.sample.facts import CategoryFacts, load_facts
 from facetry.catalogue.sample.labels import MISSING
@@ -36,6 +37,7 @@ MANY_FAULTS = FaultRates(
     not_an_image=0.05,
     empty=0.05,
 )
+NO_COPIES = FaultRates(exact_duplicates=0.0, near_duplicates=0.0, empty=0.0)
 FAULTY = SampleConfig(num_products=120, seed=5, size_px=64, workers=1, rates=MANY_FAULTS)
 
 
@@ -169,6 +171,30 @@ def test_same_seed_same_bytes_whatever_the_workers(tmp_path: Path) -> None:
     for out, workers in zip(folders, (1, 2), strict=True):
         draw_catalogue(out, config.model_copy(update={"workers": workers}))
     assert digests(folders[0]) == digests(folders[1])
+
+
+def test_several_photos_show_one_garment_in_other_scenes(tmp_path: Path) -> None:
+    config = SampleConfig(num_products=20, seed=2, size_px=64, workers=1, rates=NO_COPIES)
+    seen: list[int] = []
+    draw_catalogue(tmp_path / "one", config)
+    several = config.model_copy(update={"photos": 3})
+    draw_catalogue(tmp_path / "three", several, on_progress=seen.append)
+    assert sum(seen) == 60
+    one, three = digests(tmp_path / "one"), digests(tmp_path / "three")
+    assert {name: three[name] for name in one if name != "truth.json"} == {
+        name: digest for name, digest in one.items() if name != "truth.json"
+    }
+    assert len({digest for name, digest in three.items() if "_images" in name}) == 60
+    require_drawn(tmp_path / "three", several)
+    with pytest.raises(CatalogueError, match="photos 3, not 1"):
+        require_drawn(tmp_path / "three", config)
+    for product in open_catalogue(tmp_path / "three").products():
+        stem = f"{product.id:06d}"
+        assert [path.name for path in product.photos] == [
+            f"{stem}.jpg",
+            f"{stem}_1.jpg",
+            f"{stem}_2.jpg",
+        ]
 
 
 def test_another_seed_draws_another_catalogue(tmp_path: Path, folder: Path) -> None:

@@ -13,14 +13,15 @@ def sample(
         int, typer.Option(min=0, max=2**32 - 1, help="The same seed draws the same files.")
     ] = 0,
     size: Annotated[int, typer.Option(min=32, max=1024, help="Width of a photo in pixels.")] = 256,
+    photos: Annotated[int, typer.Option(min=1, max=9, help="How many photos of each product.")] = 1,
 ) -> None:
     """Draw a catalogue: five garment categories, 42 heads, real label frequencies, planted faults."""
     from facetry.catalogue.sample import SampleConfig, draw_catalogue, require_free
     from facetry.cli.console import make_console, make_reporter
 
-    config = SampleConfig(num_products=products, seed=seed, size_px=size)
+    config = SampleConfig(num_products=products, seed=seed, size_px=size, photos=photos)
     require_free(out)
-    with make_reporter().bar("Drawing photos", products) as advance:
+    with make_reporter().bar("Drawing photos", products * photos) as advance:
         draw_catalogue(out, config, on_progress=advance)
     console = make_console()
     console.print(f"Drew {products:,} products into {out}. Their true values are in truth.parquet.")

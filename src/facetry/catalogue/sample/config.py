@@ -58,7 +58,8 @@ FAULT_NAMES: Mapping[str, str] = {
 class SampleConfig(BaseModel):
     """A drawn catalogue: how many products over both splits, from which seed, how wide the photos.
 
-    `workers` is the number of processes; None takes one per core.
+    `photos` are the photos of each product, the same garment every time. `workers` is the number of
+    processes; None takes one per core.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -66,6 +67,7 @@ class SampleConfig(BaseModel):
     num_products: Annotated[int, Field(ge=1)]
     seed: Annotated[int, Field(ge=0)] = 0
     size_px: Annotated[int, Field(ge=32, le=1024)] = 256
+    photos: Annotated[int, Field(ge=1, le=9)] = 1
     test_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 30205 / (70213 + 30205)
     workers: Annotated[int, Field(ge=1)] | None = None
     rates: FaultRates = FaultRates()

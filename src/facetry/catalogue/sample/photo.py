@@ -15,7 +15,10 @@ Values = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhotoBrief:
-    """What to draw. `number` is the product's; with `seed` it decides everything left open."""
+    """What to draw. `number` is the product's; with `seed` it decides everything left open.
+
+    Another `take` shows the same garment in another scene.
+    """
 
     category: str
     values: Values
@@ -23,10 +26,12 @@ class PhotoBrief:
     number: int
     size_px: int
     boxed: bool
+    take: int = 0
 
     def chance(self, part: str) -> Random:
         """A part's own source of chance, so that one part's draws never move another's."""
-        return Random(f"{self.seed}/{self.number}/{part}")
+        scene = f"/{self.take}" if self.take and part != "garment" else ""
+        return Random(f"{self.seed}/{self.number}/{part}{scene}")
 
 
 @dataclass(frozen=True, slots=True)

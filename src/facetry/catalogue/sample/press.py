@@ -39,7 +39,8 @@ def print_photos(
     for split in ("train", "test"):
         (folder / f"{split}_images").mkdir()
     chunks = _chunked(_list_tasks(plan, folder, config))
-    workers = min(config.workers or os.cpu_count() or 1, -(-config.num_products // WORTH_A_PROCESS))
+    num_photos = config.num_products * config.photos
+    workers = min(config.workers or os.cpu_count() or 1, -(-num_photos // WORTH_A_PROCESS))
     if workers == 1:
         for chunk in chunks:
             on_progress(print_chunk(chunk))
@@ -76,15 +77,16 @@ def _list_tasks(plan: Plan, folder: Path, config: SampleConfig) -> Iterator[Task
     for block in plan.blocks:
         images = folder / f"{block.split}_images"
         for place in range(len(block)):
-            yield Task(
-                path=images / f"{block.ids[place]:06d}.jpg",
-                brief=_brief(block, place, config),
-                fault=str(block.faults[place]),
-                number=block.first_number + place,
-            )
+            for take in range(config.photos):
+                yield Task(
+                    path=images / (f"{block.ids[place]:06d}" + (f"_{take}" if take else "") + ".jpg"),
+                    brief=_brief(block, place, take, config),
+                    fault=str(block.faults[place]),
+                    number=block.first_number + place,
+                )
 
 
-def _brief(block: Block, place: int, config: SampleConfig) -> PhotoBrief:
+def _brief(block: Block, place: int, take: int, config: SampleConfig) -> PhotoBrief:
     return PhotoBrief(
         category=block.facts.name,
         values=block.values(place),
@@ -92,4 +94,5 @@ def _brief(block: Block, place: int, config: SampleConfig) -> PhotoBrief:
         number=block.first_number + int(block.originals[place]),
         size_px=config.size_px,
         boxed=bool(block.boxed[place]),
+        take=take,
     )

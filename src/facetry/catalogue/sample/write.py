@@ -22,6 +22,14 @@ NUM_COLUMNS: Final = 10
 """The table's label columns; a category with fewer attributes leaves the rest blank."""
 
 _ABOUT: Final = "truth.json"
+_KEYS: Final = SampleConfig.model_fields.keys() - {"workers"}
+"""What the drawn files follow from."""
+
+_SEVERAL_PHOTOS: Final = """table: train.csv
+images: train_images
+taxonomy: category_attributes.parquet
+photo_pattern: "{id:06d}*.jpg"
+"""
 
 
 def draw_catalogue(
@@ -29,7 +37,8 @@ def draw_catalogue(
 ) -> SampleSummary:
     """Draw a catalogue into `out`: tables, photos and, in `truth.*`, what is true of each.
 
-    `on_progress` is told how many more photos are done. The same configuration gives the same
+    With several photos of a product there is a `catalogue.yaml` that finds them all; who reads one takes
+    the first. `on_progress` is told how many more photos are done. The same configuration gives the same
     bytes in every file, whatever the number of workers.
 
     Raises:
@@ -41,6 +50,8 @@ def draw_catalogue(
     with writing_folder(out, is_durable=False) as folder:
         _write_tables(plan, folder, config.seed)
         _write_truth(plan, summary, config, folder)
+        if config.photos > 1:
+            (folder / "catalogue.yaml").write_text(_SEVERAL_PHOTOS, encoding="utf-8")
         print_photos(plan, folder, config, on_progress or (lambda _: None))
     return summary
 
@@ -67,12 +78,11 @@ def require_drawn(folder: Path, config: SampleConfig) -> None:
     hint = "Name another folder, or delete this one."
     try:
         about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        drawn = _asked(SampleConfig.model_validate({key: about[key] for key in about.keys() & _KEYS}))
+    except (OSError, ValueError) as error:  # pydantic's errors are ValueErrors
         raise CatalogueError(f"{str(folder)!r} is not a drawn catalogue.", hint=hint) from error
     asked = _asked(config)
-    differing = [
-        f"{key} {about.get(key)}, not {asked[key]}" for key in asked if about.get(key) != asked[key]
-    ]
+    differing = [f"{key} {drawn[key]}, not {asked[key]}" for key in asked if drawn[key] != asked[key]]
     if differing:
         raise CatalogueError(
             f"{str(folder)!r} holds another drawn catalogue: {'; '.join(differing)}.", hint=hint
@@ -128,8 +138,7 @@ def _write_truth(plan: Plan, summary: SampleSummary, config: SampleConfig, folde
 
 
 def _asked(config: SampleConfig) -> dict[str, Any]:
-    """What the drawn files follow from."""
-    return config.model_dump(mode="json", exclude={"workers"})
+    return config.model_dump(mode="json", include=set(_KEYS))
 
 
 def _truth_rows(block: Block) -> pl.DataFrame:
