@@ -55,7 +55,8 @@ PLAIN = "plain"
 
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     PLAIN: {},
-    "no augmentation": {"augment": {"crop": 0.0, "flip": 0.0}},
+    "no augmentation": {"augment": {"flip": 0.0}},
+    "crop": {"augment": {"crop": 0.125}},
     "rotation": {"augment": {"rotation_deg": 10.0}},
     "light": {"augment": {"brightness": 0.2, "contrast": 0.2}},
     "colour": {"augment": {"saturation": 0.2, "hue": 0.02}},

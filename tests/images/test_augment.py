@@ -92,13 +92,10 @@ def test_nothing_asked_changes_nothing():
     assert made.equal(photos)
 
 
-def test_the_defaults_are_crop_and_flip_alone():
+def test_the_default_is_flip_alone():
     photos, indices = batch_of(6), np.arange(6)
-    draws = {
-        name: uniform_draws(indices, seed=5, epoch=1, purpose=name, count=DRAWS_PER_STEP)
-        for name in ("crop", "flip")
-    }
-    expected = flip_at_random(crop_at_random(photos, draws["crop"], 0.125), draws["flip"], 0.5)
+    draws = uniform_draws(indices, seed=5, epoch=1, purpose="flip", count=DRAWS_PER_STEP)
+    expected = flip_at_random(photos, draws, 0.5)
     assert Augmenter(Augmentation(), seed=5)(photos, epoch=1, indices=indices).equal(expected)
 
 

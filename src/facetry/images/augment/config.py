@@ -32,8 +32,9 @@ class Augmentation(BaseModel):
         frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
     )
 
-    crop: Annotated[float, Field(ge=0, le=0.5)] = 0.125
-    """How far the photo moves at most up, down, left and right, as a share of its side."""
+    crop: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    """How far the photo moves at most up, down, left and right, as a share of its side. Off, since where
+    a hem or a cuff ends tells its length; the paper crops (section 4.2)."""
 
     flip: Share = 0.5
     """The probability of a mirrored photo."""
