@@ -32,7 +32,6 @@ CONFIG: dict[str, Any] = {
     "backbone": {"name": "nano_convnext", "weights": "none"},
     "image": {"size_px": 32},
     "heads": {"hidden_dim": 16},
-    "augment": {"crop": 0},
     "training": {
         "epochs": 8,
         "batch_size": 16,
@@ -262,7 +261,6 @@ def test_photos_that_cannot_be_read_are_passed_over_and_counted(
     recipe = make_recipe(
         backbone=FROZEN if is_frozen else CONFIG["backbone"],
         photos={"max": 2},
-        augment={} if is_frozen else {"crop": 0},
         training={"epochs": 1},
         split={"method": "random", "validation": 0, "test": 0},
     )

@@ -64,7 +64,7 @@ def test_it_fits_what_it_sees(
 ) -> None:
     recipe = make_recipe(
         training={**SCHEDULE, "epochs": 25, "milestones": []},
-        augment={"crop": 0, "flip": 0},
+        augment={"flip": 0},
         heads={"hidden_dim": 32, "dropout": 0.0, "shared": is_shared},
     )
     codes = np.zeros(len(catalogue), dtype=np.int8)
