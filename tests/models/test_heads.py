@@ -330,7 +330,9 @@ def test_heads_keep_their_logits_when_the_taxonomy_changes(
                 if None in places:
                     continue
                 (slot, place), (new_slot, new_place) = places
-                assert torch.equal(logits[old][:, slot, place], logits[new][:, new_slot, new_place])
+                # the order in which a matrix product sums follows its size on some processors
+                kept = logits[new][:, new_slot, new_place]
+                torch.testing.assert_close(kept, logits[old][:, slot, place])
 
 
 def find(taxonomy: Taxonomy, category: str, attribute: str, value: str) -> tuple[int, int] | None:
