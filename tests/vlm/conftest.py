@@ -64,7 +64,7 @@ def twenty(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
 @pytest.fixture(scope="session")
 def fitted(twenty: Catalogue, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder: the tiny model, fine-tuned with LoRA on the twenty products."""
-    training = {"epochs": 32, "batch_size": 4, "lr": 5e-3, "rank": 32, "alpha": 64, "dropout": 0.0}
+    training = {"epochs": 40, "batch_size": 4, "lr": 5e-3, "rank": 32, "alpha": 64, "dropout": 0.0}
     return train(make_recipe(training=training), twenty, tmp_path_factory.mktemp("fitted") / "model")
 
 
