@@ -4,12 +4,15 @@ UV_VERSION := 0.13.9
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
+# Processes that test at once, of one thread each: as many as there are cores, and no more.
+WORKERS ?= 2
+TEST := $(BIN)/pytest --numprocesses=$(WORKERS) --dist=loadscope
 
 .DEFAULT_GOAL := help
-.PHONY: help setup format check test demo docs lock clean
+.PHONY: help setup format check test test-slow coverage demo docs lock clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED)  ## create .venv and install the locked packages into it
 
@@ -33,8 +36,14 @@ check: $(INSTALLED)  ## lint, check the format and the types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: $(INSTALLED)  ## run all tests
-	$(BIN)/pytest
+test: $(INSTALLED)  ## run the tests that one waits for
+	$(TEST) -m "not slow"
+
+test-slow: $(INSTALLED)  ## run the rest: kills at many moments, several processes, whole demos
+	$(TEST) -m slow
+
+coverage: $(INSTALLED)  ## run all tests and show which lines they reach
+	$(TEST) --cov=facetry --cov-report=term:skip-covered
 
 demo: $(INSTALLED)  ## run the main job on a drawn catalogue
 	$(BIN)/facetry demo

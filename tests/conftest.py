@@ -1,12 +1,18 @@
 """What many tests share: a tiny drawn catalogue and a tiny trained model."""
 
+import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-# Before any library reads them: no test may wait for a hub, or spin while another process works.
+# Before any library reads them: no test may wait for a hub, or spin while another process works; a
+# worker and the processes it starts run on one thread each, as the other workers have the other cores.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+os.environ["RAYON_NUM_THREADS"] = "1"
+os.environ["POLARS_MAX_THREADS"] = "1"
 
 import pytest
 
@@ -25,6 +31,7 @@ NANO_RECIPE: dict[str, object] = {
     "split": {"validation": 0.2, "test": 0.2},
 }
 
+MakeOnce = Callable[[str, Callable[[Path], object]], Path]
 MakeRecipe = Callable[..., ClassifierRecipe]
 
 
@@ -44,19 +51,48 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def two_threads() -> None:
-    """Keep torch from taking more cores than the smallest machine has."""
+def one_thread() -> None:
+    """Keep torch to one thread, whatever imported it before the settings above."""
     import torch
 
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_disks() -> Iterator[None]:
+    """Let the system write when it likes: a process that is killed loses nothing by that."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
 
 
 @pytest.fixture(scope="session")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def make_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
+    """Make a folder that all workers share, by its name; who comes while it is made waits for it.
+
+    `make` is given the folder's path and leaves it there whole or not at all.
+    """
+    folders = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folders = folders.parent  # of the run, above those of its workers
+    folders /= "shared"
+    folders.mkdir(exist_ok=True)
+
+    def once(name: str, make: Callable[[Path], object]) -> Path:
+        with (folders / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (folders / name).exists():
+                make(folders / name)
+        return folders / name
+
+    return once
+
+
+@pytest.fixture(scope="session")
+def drawn(make_once: MakeOnce) -> Path:
     """A drawn catalogue of 90 products, faults and all; not to be written to."""
-    folder = tmp_path_factory.mktemp("drawn") / "catalogue"
-    draw_catalogue(folder, SampleConfig(num_products=90, seed=1, size_px=64))
-    return folder
+    config = SampleConfig(num_products=90, seed=1, size_px=64)
+    return make_once("drawn", lambda folder: draw_catalogue(folder, config))
 
 
 @pytest.fixture
@@ -84,9 +120,9 @@ def tiny_recipe(make_recipe: MakeRecipe) -> Recipe:
 
 
 @pytest.fixture(scope="session")
-def tiny_model(drawn: Path, tiny_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_model(drawn: Path, tiny_recipe: Recipe, make_once: MakeOnce) -> Path:
     """A model folder; not to be written to."""
-    return train(tiny_recipe, open_catalogue(drawn), tmp_path_factory.mktemp("model") / "model")
+    return make_once("model", lambda folder: train(tiny_recipe, open_catalogue(drawn), folder))
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from facetry.engines.config import EngineConfig
+from facetry.engines.engine import threads_text
 from facetry.engines.graph import Graph
 from facetry.engines.served import ServedClassifier
 from facetry.engines.torch import TorchEngine, require_precision
@@ -214,11 +215,13 @@ def test_called_by_several_threads(build: Callable[[str], Classifier]) -> None:
 def test_threads_are_set_and_said(build: Callable[[str], Classifier]) -> None:
     before = torch.get_num_threads()
     try:
+        assert engine(build("nano_vit"), num_threads=2).description.endswith("fp32, 2 threads")
+        assert torch.get_num_threads() == 2
         assert engine(build("nano_vit"), num_threads=1).description.endswith("fp32, 1 thread")
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
-    assert engine(build("nano_vit")).description == f"torch {version()}, fp32, {before} threads"
+    assert engine(build("nano_vit")).description == f"torch {version()}, fp32, {threads_text(before)}"
 
 
 def version() -> str:

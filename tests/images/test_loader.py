@@ -1,7 +1,6 @@
 """The one loader: order, problems, memory, and stopping early."""
 
 import threading
-import time
 import weakref
 from dataclasses import replace
 
@@ -104,11 +103,10 @@ def test_reads_no_further_than_asked(products, spec):
 
 def test_what_was_yielded_is_not_held(products, spec):
     loading = load(products, [spec], num_workers=2, prefetch=2)
-    pixels = weakref.ref(next(loading).pixels[spec])
+    is_dropped = threading.Event()
+    pixels = weakref.ref(next(loading).pixels[spec], lambda _: is_dropped.set())
     next(loading)
-    deadline = time.monotonic() + 5
-    while pixels() is not None and time.monotonic() < deadline:
-        time.sleep(0.01)  # a worker drops its last reference a moment after it is done
+    assert is_dropped.wait(5), "a worker drops its last reference a moment after it is done"
     assert pixels() is None
 
 

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +35,7 @@ class Scripted:
             place.mkdir(parents=True)
             os.kill(os.getpid(), signal.SIGKILL)
         if width == 6:
-            time.sleep(600)
+            signal.pause()  # for ever
         for epoch in range(1, 5):
             if on_epoch:
                 on_epoch(epoch, width / 1000)
