@@ -25,6 +25,8 @@ from facetry.product import Product
 from facetry.taxonomy import Taxonomy
 
 Codes = NDArray[np.integer]
+Floats = NDArray[np.float64]
+Numbers = NDArray[np.integer] | Floats
 
 OFF_LIST = np.iinfo(np.int64).max
 """The code of a label that the taxonomy does not list: no answer equals it."""
@@ -118,26 +120,37 @@ class Answers:
 
         The last label is any off the list, the last answer is "none".
         """
-        return self._counts(np.ones(len(self.rows)))
-
-    def _counts(self, weights: NDArray[np.floating | np.integer]) -> NDArray[np.int64]:
         off_list, none = self.taxonomy.num_values, self.taxonomy.num_values + 1
         shape = (self.taxonomy.num_heads, off_list + 1, none + 1)
         labels = np.where(self.labels == OFF_LIST, off_list, self.labels)
         answers = np.where(self.predicted < 0, none, self.predicted)
         cells = np.ravel_multi_index((self.heads, labels, answers), shape)
-        return np.bincount(cells, weights, minlength=np.prod(shape)).reshape(shape).astype(np.int64)
+        return np.bincount(cells, minlength=np.prod(shape)).reshape(shape)
 
     def resampled(self, num_resamples: int, seed: int) -> NDArray[np.float64]:
         """The total on `num_resamples` draws of the labelled products with replacement (R)."""
         rng = np.random.default_rng(seed)
         labelled, rows = np.unique(self.rows, return_inverse=True)
         num_rows = len(labelled)
-        totals = np.empty(num_resamples)
+        cells, entries = self._marginal_cells()
+        shape = (3, self.taxonomy.num_heads, self.taxonomy.num_values + 1)
+        per_head = np.empty((num_resamples, self.taxonomy.num_heads))
         for index in range(num_resamples):
             drawn = np.bincount(rng.integers(num_rows, size=num_rows), minlength=num_rows)
-            totals[index] = total(self.taxonomy, harmonic_means(self._counts(drawn[rows])))
-        return totals
+            counts = np.bincount(cells, drawn[rows[entries]], minlength=np.prod(shape))
+            per_head[index] = _harmonic(*_f1(*counts.reshape(shape)))
+        return totals(self.taxonomy, per_head)
+
+    def _marginal_cells(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where in (3, H, V) entries count: as hits, as labels and as answers; and which they are."""
+        num_values = self.taxonomy.num_values + 1
+        labels = self.heads * num_values + np.minimum(self.labels, num_values - 1)
+        answers = self.heads * num_values + self.predicted
+        hits = np.flatnonzero(self.labels == self.predicted)
+        answered = np.flatnonzero(self.predicted >= 0)
+        size = self.taxonomy.num_heads * num_values
+        cells = np.concatenate([labels[hits], size + labels, 2 * size + answers[answered]])
+        return cells, np.concatenate([hits, np.arange(len(labels)), answered])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,19 +177,22 @@ def paired_difference(
         np.mean([each.resampled(num_resamples, seed) for each in runs], axis=0)
         for runs in (ours, theirs)
     ]
-    totals = [
+    means = [
         fmean(total(each.taxonomy, harmonic_means(each.counts)) for each in runs)
         for runs in (ours, theirs)
     ]
     low, high = np.quantile(sides[0] - sides[1], [0.025, 0.975])
-    return Difference(mean=totals[0] - totals[1], interval=(float(low), float(high)))
+    return Difference(mean=means[0] - means[1], interval=(float(low), float(high)))
 
 
 def f1_scores(counts: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Micro-F1 and macro-F1 from counts (..., V, V + 1); NaN where there is no label."""
     hits = np.diagonal(counts, axis1=-2, axis2=-1)  # ... V
-    labelled = counts.sum(axis=-1)
-    answered = counts[..., :-1].sum(axis=-2)
+    return _f1(hits, counts.sum(axis=-1), counts[..., :-1].sum(axis=-2))
+
+
+def _f1(hits: Numbers, labelled: Numbers, answered: Numbers) -> tuple[Floats, Floats]:
+    """Micro-F1 and macro-F1 from how often each value (..., V) was right, a label, and an answer."""
     occurs = labelled + answered > 0
     known = labelled.sum(axis=-1)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -188,7 +204,10 @@ def f1_scores(counts: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[n
 
 def harmonic_means(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     """The harmonic mean of micro- and macro-F1; 0 where both are 0, NaN where there is no label."""
-    micro, macro = f1_scores(counts)
+    return _harmonic(*f1_scores(counts))
+
+
+def _harmonic(micro: Floats, macro: Floats) -> Floats:
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(micro + macro == 0, 0.0, 2 * micro * macro / (micro + macro))
 
@@ -204,10 +223,24 @@ def category_means(taxonomy: Taxonomy, per_head: NDArray[np.float64]) -> dict[st
     return means
 
 
-def total(taxonomy: Taxonomy, per_head: NDArray[np.float64]) -> float:
-    """The challenge's score: mean over categories of the mean over heads; NaN without a label."""
-    means = category_means(taxonomy, per_head)
-    return float(np.mean(list(means.values()))) if means else float("nan")
+def total(taxonomy: Taxonomy, per_head: Floats) -> float:
+    """The challenge's score: mean over categories of the mean over heads (H); NaN without a label."""
+    return float(totals(taxonomy, per_head))
+
+
+def totals(taxonomy: Taxonomy, per_head: Floats) -> Floats:
+    """The total of each draw (...) from its heads' scores (..., H)."""
+    indices = [taxonomy.head_indices(category) for category in taxonomy.categories]
+    means = [_known_mean(per_head[..., each.start : each.stop]) for each in indices]
+    return _known_mean(np.stack(means, axis=-1))
+
+
+def _known_mean(values: Floats) -> Floats:
+    """The mean over the last axis, NaN left out; NaN where all are."""
+    is_known = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        mean: Floats = np.where(is_known, values, 0).sum(axis=-1) / is_known.sum(axis=-1)
+    return mean
 
 
 def majority_counts(counts: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -226,8 +259,8 @@ def score(answers: Answers, *, num_resamples: int = 1000, seed: int = 0) -> Scor
     micro, macro = f1_scores(counts)
     harmonic = harmonic_means(counts)
     baseline = harmonic_means(majority_counts(counts))
-    totals = answers.resampled(num_resamples, seed) if len(answers.rows) else np.full(1, np.nan)
-    low, high = np.quantile(totals, [0.025, 0.975]) if num_resamples else (np.nan, np.nan)
+    drawn = answers.resampled(num_resamples, seed) if len(answers.rows) else np.full(1, np.nan)
+    low, high = np.quantile(drawn, [0.025, 0.975]) if num_resamples else (np.nan, np.nan)
     known = counts.sum(axis=(1, 2))
     heads = tuple(
         HeadScore(
