@@ -31,7 +31,6 @@ SETTINGS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "neighbours weigh": {"clean": {"neighbours": "weigh"}},
     "upsample 0.1": {"clean": {"upsample": 0.1}},
     "class weights": {"training": {"loss": {"class_weights": "balanced"}}},
-    "focal 2": {"training": {"loss": {"focal_gamma": 2.0}}},
 }
 WITHOUT_BACKGROUND = "image.background=grabcut"
 

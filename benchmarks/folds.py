@@ -37,8 +37,6 @@ NAMES = (
     "heads count equally",
     "balanced classes",
     "effective numbers",
-    "focal",
-    "logit adjustment",
     "shared heads",
     "standardised",
     "several depths",

@@ -137,7 +137,7 @@ def _step(
     heads.zero_grad(set_to_none=True)
     features.grad = None
     targets = criterion.targets(labels, categories)
-    loss = criterion(heads(features, categories), targets, categories) / targets.sum()
+    loss = criterion(heads(features, categories), targets) / targets.sum()
     loss.backward()
     return loss.item()
 

@@ -72,8 +72,6 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "heads count equally": {"training": {"loss": {"average": "head"}}},
     "balanced classes": {"training": {"loss": {"class_weights": "balanced"}}},
     "effective numbers": {"training": {"loss": {"class_weights": "effective"}}},
-    "focal": {"training": {"loss": {"focal_gamma": 2.0}}},
-    "logit adjustment": {"training": {"loss": {"logit_adjustment": 1.0}}},
     "shared heads": {"heads": {"shared": True}},
     "standardised": {"heads": {"standardise": True}},
     "several depths": {"backbone": {"intermediates": 3}, "heads": {"standardise": True}},

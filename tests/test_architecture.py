@@ -22,7 +22,7 @@ LAYERS = (
     ("training", "search", "ensemble"),
     ("vlm",),
     ("job",),
-    ("engines", "modelcard", "nano", "reference", "soup", "teaching"),
+    ("engines", "modelcard", "nano", "reference", "teaching"),
     ("build", "batch", "importing", "reporting", "audit"),
     ("compare", "demo"),
     ("tune",),

@@ -47,7 +47,7 @@ def test_what_stays_and_what_goes() -> None:
         backbone={"name": "convnext_xxlarge", "frozen": True},
         image={"size_px": 300, "mean": [0.5] * 3, "std": [0.5] * 3, "resize": "letterbox"},
         heads={"hidden_dim": 1024, "num_hidden_layers": 3, "dropout": 0.3},
-        training={"epochs": 40, "batch_size": 8, "loss": {"focal_gamma": 2}},
+        training={"epochs": 40, "batch_size": 8, "loss": {"label_smoothing": 0.2}},
         clean={"neighbours": "replace", "neighbour_backbone": {"name": "ViT-L-14"}, "upsample": 0.1},
     )
     small = nano(recipe)
@@ -59,7 +59,7 @@ def test_what_stays_and_what_goes() -> None:
     }
     assert (small.image.size_px, small.image.mean, small.image.resize) == (None, None, "letterbox")
     assert (small.heads.hidden_dim, small.heads.dropout) == (32, 0.3)
-    assert (small.training.batch_size, small.training.loss.focal_gamma) == (8, 2)
+    assert (small.training.batch_size, small.training.loss.label_smoothing) == (8, 0.2)
     assert small.training.epochs < 10
     assert small.clean.neighbour_backbone is not None
     assert small.clean.neighbour_backbone.name == "nano_vit"

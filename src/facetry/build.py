@@ -5,9 +5,8 @@ A table at the end says what is done for each kind of recipe.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +33,12 @@ from facetry.job import JOB, SPLIT, HeldOut, materials, read_job
 from facetry.modelcard import model_card
 from facetry.models.folder import open_folder, seal
 from facetry.predictions import Predictor
-from facetry.product import Product
 from facetry.progress import SILENT, Reporter
 from facetry.recipe import (
     ClassifierRecipe,
     EnsembleRecipe,
     Recipe,
     SearchRecipe,
-    SoupRecipe,
     VlmRecipe,
     dump_recipe,
 )
@@ -276,8 +273,6 @@ def _finish(job: Job, out: Path) -> None:
     place_folder(job.folder, out)
     for name in UNFINISHED:  # only now: until here a kill loses nothing
         remove(out / "training" / name)
-    if job.recipe.kind == "soup":
-        remove(out / "members")
 
 
 def _build_classifier(job: Job) -> Predictor:
@@ -325,36 +320,8 @@ def _build_ensemble(job: Job) -> Predictor:
     return _load_ensemble(job.folder)
 
 
-def _build_soup(job: Job) -> Predictor:
-    from facetry.models.checkpoint import save_classifier
-    from facetry.soup import greedy_soup, uniform_soup
-    from facetry.training.notes import write_note
-
-    assert isinstance(job.recipe, SoupRecipe)
-    held_out = job.catalogue.products(job.split.rows("validation"))
-    if job.recipe.how == "greedy" and not held_out:
-        raise TrainingError(
-            "A greedy soup is chosen on the validation part, and the split has none.",
-            hint="Use another split, or how: uniform.",
-        )
-    folders = _train_members(job, job.recipe.members)
-    if job.recipe.how == "uniform":
-        soup = uniform_soup(folders)
-    else:
-        score = partial(_score, products=held_out, reporter=job.reporter)
-        soup = greedy_soup(folders, score)
-    job.reporter.say(f"The soup is {soup.sentence}.")
-    write_note(job.folder / "training", "soup", soup.sentence)
-    save_classifier(job.folder, soup.classifier)
-    return soup.classifier
-
-
-def _score(predictor: Predictor, *, products: Sequence[Product], reporter: Reporter) -> float:
-    return evaluate(predictor, products, reporter=reporter).scores.total
-
-
-def _train_members(job: Job, members: Mapping[str, Recipe]) -> dict[str, Path]:
-    """The members' model folders, in the unfinished folder; built if they are not there."""
+def _train_members(job: Job, members: Mapping[str, Recipe]) -> None:
+    """Build the members' model folders that are not yet in the unfinished folder."""
     for name, recipe in members.items():
         job.reporter.say(f"Member {name}")
         out = job.folder / "members" / name
@@ -363,7 +330,6 @@ def _train_members(job: Job, members: Mapping[str, Recipe]) -> dict[str, Path]:
         elif not out.exists():
             kept = _train_member(recipe, job, job.support.library / recipe_key(recipe))
             link_folder(kept, out)
-    return {name: job.folder / "members" / name for name in members}
 
 
 def _train_member(recipe: Recipe, job: Job, out: Path) -> Path:
@@ -418,12 +384,10 @@ _BUILDERS: Mapping[str, Callable[[Job], Predictor]] = {
     "search": _build_search,
     "vlm": _build_vlm,
     "ensemble": _build_ensemble,
-    "soup": _build_soup,
 }
 _LOADERS: Mapping[str, Callable[[Path], Predictor]] = {
     "classifier": _load_classifier,
     "search": _load_search,
     "vlm": _load_vlm,
     "ensemble": _load_ensemble,
-    "soup": _load_classifier,
 }

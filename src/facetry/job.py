@@ -8,6 +8,7 @@ from typing import Any
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split import Split
 from facetry.errors import TrainingError
+from facetry.models.retired import without_retired
 
 SPLIT = "split.parquet"
 JOB = "job.json"
@@ -19,7 +20,11 @@ def read_job(folder: Path) -> dict[str, Any]:
         found = json.loads((folder / JOB).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        return {}
+    if isinstance(recipe := found.get("recipe"), dict):
+        found["recipe"] = without_retired(recipe, only_off=True)
+    return found
 
 
 def materials(catalogue: Catalogue) -> dict[str, str]:

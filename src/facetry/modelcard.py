@@ -10,7 +10,7 @@ from facetry.ensemble import Gain
 from facetry.evaluation.metrics import HeadScore, Scores
 from facetry.models.cards import find_card
 from facetry.models.config import BackboneConfig
-from facetry.recipe import ClassifierRecipe, GroupRecipe, Recipe, VlmRecipe
+from facetry.recipe import ClassifierRecipe, EnsembleRecipe, Recipe, VlmRecipe
 from facetry.taxonomy import Taxonomy
 from facetry.vlm.config import licence_of
 
@@ -86,7 +86,7 @@ class WeightSource:
 
 def weight_sources(recipe: Recipe, member: str = "") -> list[WeightSource]:
     """Where the weights of all parts of a recipe come from, and their licences."""
-    if isinstance(recipe, GroupRecipe):
+    if isinstance(recipe, EnsembleRecipe):
         found = [weight_sources(each, name) for name, each in recipe.members.items()]
         return [source for sources in found for source in sources]
     if isinstance(recipe, VlmRecipe):

@@ -30,7 +30,6 @@ _TRAINING = {
     "milestones": [2],
     "warmup_epochs": 0.5,
     "precision": "fp32",
-    "keep_start": 0.0,  # there are no pretrained weights to keep
 }
 _VLM = {"model": "tiny", "revision": None}
 

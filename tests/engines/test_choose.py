@@ -149,8 +149,6 @@ def test_this_machine_has_what_the_tests_need() -> None:
         ({"kind": "classifier", "photos": {"max": 3}}, "reads several photos"),
         ({"kind": "search"}, "is of the kind search"),
         ({"kind": "vlm"}, "is of the kind vlm"),
-        ({"kind": "soup", "members": {"a": {"kind": "classifier"}}}, ""),
-        ({"kind": "soup", "members": {"a": {"kind": "classifier", "text": {}}}}, "reads text"),
     ],
 )
 @pytest.mark.parametrize("is_member", [False, True])

@@ -76,7 +76,7 @@ def mean_loss(taxonomy: Taxonomy, logits: Tensor, categories: Tensor, labels: Te
     """The mean loss of the known labels; 0 without any."""
     criterion = Criterion.of(LossConfig(), taxonomy, labels, categories)
     targets = criterion.targets(labels, categories)
-    return criterion(logits, targets, categories) / targets.sum().clamp_min(1)
+    return criterion(logits, targets) / targets.sum().clamp_min(1)
 
 
 def stacked_gradients(heads: Heads) -> dict[tuple[str, str], list[Tensor]]:

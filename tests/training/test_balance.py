@@ -10,7 +10,6 @@ from facetry.training.balance import (
     count_labels,
     effective_weights,
     head_weights,
-    log_priors,
     repeat_factors,
 )
 from facetry.training.data import epoch_order
@@ -55,13 +54,6 @@ def test_every_head_weighs_the_same() -> None:
     weights = head_weights(COUNTS)
     assert weights[:3] * COUNTS.sum(axis=1)[:3] == pytest.approx([10 / 3] * 3)
     assert weights[3] == 1
-
-
-def test_priors_are_shares_with_one_label_added() -> None:
-    is_value = np.array([[True, True, True, False]] * 3 + [[False] * 4])
-    shares = np.exp(log_priors(np.where(is_value, COUNTS, 0), is_value))
-    assert shares[0].tolist() == pytest.approx([5 / 8, 2 / 8, 1 / 8, 1])
-    assert (log_priors(COUNTS, is_value)[~is_value] == 0).all()
 
 
 def test_a_product_is_repeated_for_its_rarest_value() -> None:

@@ -89,7 +89,6 @@ EACH = {
     "weigh": {"clean": {"neighbours": "weigh"}},
     "upsample": {"clean": {"upsample": 0.3}},
     "class weights": {"training": {**SCHEDULE, "epochs": 3, "loss": {"class_weights": "balanced"}}},
-    "focal": {"training": {**SCHEDULE, "epochs": 3, "loss": {"focal_gamma": 2.0}}},
 }
 
 
@@ -110,7 +109,7 @@ ALL = {
     "training": {
         **SCHEDULE,
         "epochs": 3,
-        "loss": {"class_weights": "balanced", "focal_gamma": 1.0},
+        "loss": {"class_weights": "balanced"},
     },
 }
 
@@ -177,14 +176,14 @@ def test_heads_without_a_choice_can_be_trained_with_all_on(
         ({"clean": {"num_neighbours": 0}}, r"clean\.num_neighbours: .*greater than 0, got 0"),
         ({"clean": {"upsample": 1.5}}, r"clean\.upsample: .*less than or equal to 1, got 1\.5"),
         ({"clean": {"upsampel": 0.1}}, r"(?s)unknown key 'clean\.upsampel'.*Did you mean 'upsample'"),
-        ({"training": {"loss": {"focal_gamma": -1}}}, r"training\.loss\.focal_gamma: .*got -1"),
+        ({"training": {"loss": {"label_smoothing": -1}}}, r"training\.loss\.label_smoothing: .*got -1"),
         (
             {"training": {"loss": {"class_weights": "yes"}}},
             r"training\.loss\.class_weights: .*'balanced'",
         ),
         (
-            {"training": {"loss": {"focal": 1}}},
-            r"(?s)unknown key 'training\.loss\.focal'.*Did you mean 'focal_gamma'",
+            {"training": {"loss": {"smoothing": 1}}},
+            r"(?s)unknown key 'training\.loss\.smoothing'.*Did you mean 'label_smoothing'",
         ),
         (
             {"clean": {"neighbour_backbone": {"name": "nano_vit", "wieghts": "none"}}},

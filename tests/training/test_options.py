@@ -49,9 +49,7 @@ def plain_weights(
         {"average": "head"},
         {"class_weights": "balanced"},
         {"class_weights": "effective"},
-        {"focal_gamma": 2.0},
         {"label_smoothing": 0.1},
-        {"logit_adjustment": 1.0},
     ],
     ids=str,
 )

@@ -1,4 +1,4 @@
-"""Where training starts: from another model's tower and heads; and how far it is drawn back to it."""
+"""Where training starts: from another model's tower and heads."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from facetry.build import load, train
-from facetry.catalogue.catalogue import Catalogue, open_catalogue
+from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split import Split
 from facetry.errors import BackboneError, ModelFolderError, RecipeError, TrainingError
 from facetry.models.backbones import build_backbone
@@ -22,7 +22,6 @@ from facetry.models.config import BackboneConfig, HeadsConfig, ImageConfig
 from facetry.models.folder import seal
 from facetry.recipe import ClassifierRecipe, Recipe, parse_recipe
 from facetry.taxonomy import Taxonomy
-from facetry.training.keeping import mixed
 
 MakeRecipe = Callable[..., ClassifierRecipe]
 NANO = {"name": "nano_convnext", "weights": "none"}
@@ -48,16 +47,13 @@ def write_donor(
         "backbone": {**config.model_dump(), **backbone},
         "heads": heads.model_dump(),
     }
-    if kind == "soup":
-        recipe = {"kind": kind, "members": {"a": {**recipe, "kind": "classifier"}}}
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     seal(folder)
     return folder
 
 
-@pytest.mark.parametrize("kind", ["classifier", "soup"])
-def test_a_tower_starts_from_a_model_folder(tmp_path: Path, kind: str) -> None:
-    donor = write_donor(tmp_path / "donor", kind)
+def test_a_tower_starts_from_a_model_folder(tmp_path: Path) -> None:
+    donor = write_donor(tmp_path / "donor")
     config = BackboneConfig.model_validate({**NANO, "weights": str(donor)})
     backbone = build_backbone(config, ImageConfig())
     assert backbone.is_pretrained
@@ -186,74 +182,10 @@ def test_a_donor_that_saw_the_test_part_is_refused(
         train(recipes[key], catalogue, tmp_path / "model", split=split)
 
 
-@pytest.fixture(scope="module")
-def started(drawn: Path, make_recipe: MakeRecipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A donor, and in `plain` what is trained from it, in `half` drawn back half the way."""
-    folder, catalogue = tmp_path_factory.mktemp("started"), open_catalogue(drawn)
-    donor = write_donor(folder / "donor")
-    for name, share in (("plain", 0.0), ("half", 0.5)):
-        backbone = {**NANO, "weights": str(donor)}
-        recipe = make_recipe(backbone=backbone, training={**TRAINING, "keep_start": share})
-        train(recipe, catalogue, folder / name)
-    return folder
-
-
-def test_a_tower_is_drawn_back_and_heads_are_not(started: Path) -> None:
-    start, plain, half = (tower(started / name) for name in ("donor", "plain", "half"))
-    for name, each in half.items():
-        torch.testing.assert_close(each, (start[name] + plain[name]) / 2)
-    assert any(not torch.equal(half[name], plain[name]) for name in half)
-    own, kept = (load_file(started / name / "weights.safetensors") for name in ("plain", "half"))
-    assert all(torch.equal(own[name], kept[name]) for name in own if name.startswith("heads."))
-    card = (started / "half" / "README.md").read_text()
-    assert "| starting weights | the tower's weights are 50% those that it started with |" in card
-
-
-def test_auto_picks_what_scores_best_on_validation(
-    catalogue: Catalogue, make_recipe: MakeRecipe, started: Path, tmp_path: Path
-) -> None:
-    recipe = make_recipe(
-        backbone={**NANO, "weights": str(started / "donor")},
-        training={**TRAINING, "keep_start": "auto"},
-    )
-    out = train(recipe, catalogue, tmp_path / "auto")
-    note = (out / "README.md").read_text().partition("| starting weights | ")[2].partition(" |")[0]
-    reached, plain = (
-        float(each) for each in note[: -len(" without)")].partition("validation ")[2].split("; ")
-    )
-    assert reached >= plain
-    share = int(note.partition("are ")[2].partition("%")[0]) / 100
-    start, trained, kept = tower(started / "donor"), tower(started / "plain"), tower(out)
-    expected = mixed(trained, start, share)
-    assert all(torch.equal(each, kept[name]) for name, each in expected.items())
-
-
-def test_auto_needs_a_validation_part(
-    catalogue: Catalogue, make_recipe: MakeRecipe, started: Path, tmp_path: Path
-) -> None:
-    recipe = make_recipe(
-        backbone={**NANO, "weights": str(started / "donor")},
-        training={**TRAINING, "keep_start": "auto"},
-    )
-    split = Split(np.zeros(len(catalogue), dtype=np.int8))
-    with pytest.raises(TrainingError, match="picked on the validation part"):
-        train(recipe, catalogue, tmp_path / "model", split=split)
-
-
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"backbone": NANO}, "needs pretrained weights"),
-        ({"backbone": {"name": "ViT-B-32", "frozen": True}}, "no effect with a frozen backbone"),
-        (
-            {"backbone": {"name": "ViT-B-32"}, "training": {"keep_start": "auto", "lora": {}}},
-            "give either training.keep_start or training.lora",
-        ),
-        (
-            {"backbone": {"name": "ViT-B-32"}, "training": {"keep_start": 1}},
-            "training.keep_start",
-        ),
-        ({"backbone": NANO, "teach": {"model": "x", "share": 0}, "training": {}}, "teach.share"),
+        ({"backbone": NANO, "teach": {"model": "x", "share": 0}}, "teach.share"),
         (
             {"backbone": NANO, "teach": {"model": "x", "missing": False, "unlabelled": True}},
             "they need missing true",
@@ -263,5 +195,5 @@ def test_auto_needs_a_validation_part(
 )
 def test_recipes_that_make_no_sense(content: dict[str, object], message: str) -> None:
     with pytest.raises(RecipeError) as caught:
-        parse_recipe({"training": {"keep_start": 0.3}, **content})
+        parse_recipe(content)
     assert message in caught.value.message

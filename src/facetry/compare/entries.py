@@ -10,16 +10,15 @@ from typing import Any
 from facetry.catalogue.split import SplitConfig
 from facetry.errors import CompareError, nearest
 from facetry.nano import nano
-from facetry.recipe import GroupRecipe, Recipe, load_recipe, override_key, parse_recipe
+from facetry.recipe import EnsembleRecipe, Recipe, load_recipe, override_key, parse_recipe
 
 APPROACHES: Mapping[str, str] = {
     "vlm": "VQA using VLM",
     "search": "Similarity search",
     "classifier": "Classification with MLP heads",
     "ensemble": "Ensemble",
-    "soup": "Model soup",
 }
-"""What the paper's Table 1 calls each kind of recipe, in its order; it has no soup."""
+"""What the paper's Table 1 calls each kind of recipe, in its order."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,7 +69,7 @@ def line_up(entries: Sequence[Entry], split: SplitConfig) -> list[Entry]:
 
 def _with_split(recipe: Recipe, split: SplitConfig) -> Recipe:
     update: dict[str, Any] = {"split": split}
-    if isinstance(recipe, GroupRecipe):
+    if isinstance(recipe, EnsembleRecipe):
         update["members"] = {name: _with_split(member, split) for name, member in recipe.members.items()}
     return parse_recipe(recipe.model_copy(update=update).model_dump(mode="json"))
 

@@ -26,7 +26,7 @@ from facetry.compare.work import Ground, Scored, build_model, score_model
 from facetry.errors import CompareError
 from facetry.files import holding, remove_drafts, sha256, write_text, writing_folder
 from facetry.progress import SILENT, Reporter
-from facetry.recipe import GroupRecipe, Recipe
+from facetry.recipe import EnsembleRecipe, Recipe
 
 LEADERBOARD = "leaderboard"
 _SPLIT = "split.parquet"
@@ -169,7 +169,7 @@ class _Field:
     def _build(self, recipe: Recipe) -> Cost:
         """Build a recipe's model folder, its members' before; what all of it took in all runs."""
         parts = []
-        if isinstance(recipe, GroupRecipe):
+        if isinstance(recipe, EnsembleRecipe):
             for name, member in recipe.members.items():
                 try:
                     parts.append(self._build(member))

@@ -9,6 +9,7 @@ import yaml
 
 from facetry.errors import ModelFolderError
 from facetry.files import listing, sha256, write_text
+from facetry.models.retired import without_retired
 from facetry.product import Preprocess
 from facetry.taxonomy import Taxonomy
 
@@ -89,16 +90,14 @@ def read_sums(folder: Path) -> dict[str, str]:
 
 
 def read_recipe(folder: Path) -> Mapping[str, Any]:
-    """The resolved recipe, as plain containers."""
+    """The resolved recipe, as plain containers, without keys that are retired."""
     content = yaml.safe_load((folder / RECIPE).read_text(encoding="utf-8"))
-    return content if isinstance(content, dict) else {}
+    return without_retired(content) if isinstance(content, dict) else {}
 
 
 def read_classifier_recipe(folder: Path) -> Mapping[str, Any] | None:
-    """The recipe of the one classifier in a model folder, of a soup its first member's; else None."""
+    """The recipe of the one classifier in a model folder; None for another predictor's folder."""
     content = read_recipe(folder)
-    if content.get("kind") == "soup":
-        content = next(iter(content["members"].values()))
     return content if content.get("kind") == "classifier" else None
 
 

@@ -11,10 +11,8 @@ Relative paths in a recipe count from the recipe's folder; a member may be such 
 from facetry.recipe.kinds import (
     ClassifierRecipe,
     EnsembleRecipe,
-    GroupRecipe,
     Recipe,
     SearchRecipe,
-    SoupRecipe,
     VlmRecipe,
 )
 from facetry.recipe.reading import dump_recipe, load_recipe, override_key, parse_recipe, set_key
@@ -22,10 +20,8 @@ from facetry.recipe.reading import dump_recipe, load_recipe, override_key, parse
 __all__ = [
     "ClassifierRecipe",
     "EnsembleRecipe",
-    "GroupRecipe",
     "Recipe",
     "SearchRecipe",
-    "SoupRecipe",
     "VlmRecipe",
     "dump_recipe",
     "load_recipe",

@@ -107,24 +107,6 @@ class ClassifierRecipe(BaseModel):
             )
         return self
 
-    @model_validator(mode="after")
-    def _starts_somewhere(self) -> "ClassifierRecipe":
-        if not self.training.keep_start:
-            return self
-        if self.backbone.frozen:
-            raise ValueError(
-                "training.keep_start has no effect with a frozen backbone, which stays as it is"
-            )
-        if self.backbone.weights == "none":
-            raise ValueError(
-                "training.keep_start needs pretrained weights, and backbone.weights is 'none'"
-            )
-        if self.training.lora:
-            raise ValueError(
-                "give either training.keep_start or training.lora, whose alpha does the same"
-            )
-        return self
-
     @property
     def repairs(self) -> Path | None:
         """The file with corrections of labels that the catalogue is to have."""
@@ -244,15 +226,15 @@ class VlmRecipe(BaseModel):
         return self.model_copy(update={"seed": seed})
 
 
-class GroupRecipe(BaseModel):
-    """Members built one by one, then made one predictor of.
+class EnsembleRecipe(BaseModel):
+    """Members built one by one, then averaged (paper, section 5.2).
 
-    They are split as the whole says, so that all of them hold the same products out.
+    The members are split as the ensemble says, so that all of them hold the same products out.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    kind: Literal["ensemble", "soup"]
+    kind: Literal["ensemble"]
     """What is built."""
 
     seed: Seed = 0
@@ -264,6 +246,16 @@ class GroupRecipe(BaseModel):
     split: SplitConfig = SplitConfig()
     """What is held out."""
 
+    weights: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = {}
+    """What each member counts; all the same if left out."""
+
+    weighting: Literal["fixed", "per_head", "gate"] = "fixed"
+    """`fixed` takes `weights`, `per_head` learns others for each head from the validation part, `gate`
+    such as depend on how sure the members are of a product."""
+
+    prior_labels: PositiveFloat = 50.0
+    """Learned weights are drawn to `weights` as hard as so many labels do; see `ensemble.fit`."""
+
     @model_validator(mode="after")
     def _members_fit(self) -> Self:
         wrong = [name for name in self.members if not _MEMBER_NAME.fullmatch(name)]
@@ -271,6 +263,16 @@ class GroupRecipe(BaseModel):
             raise ValueError("a member's name is of letters, digits, - _ . and not 'ensemble'")
         if len({member.repairs for member in self.members.values()}) > 1:
             raise ValueError("clean.repairs must be the same for all members: they share the labels")
+        return self
+
+    @model_validator(mode="after")
+    def _weights_fit(self) -> Self:
+        if self.weights and set(self.weights) != set(self.members):
+            raise ValueError(f"weights must name each member once: {', '.join(self.members)}")
+        if self.weights and not sum(self.weights.values()):
+            raise ValueError("weights must not all be 0")
+        if self.weighting != "fixed" and not self.split.validation:
+            raise ValueError(f"weighting {self.weighting!r} is learned from a validation part")
         return self
 
     @property
@@ -284,67 +286,7 @@ class GroupRecipe(BaseModel):
         return self.model_copy(update={"seed": seed, "members": members})
 
 
-class EnsembleRecipe(GroupRecipe):
-    """Members built one by one, then averaged (paper, section 5.2).
-
-    The members are split as the ensemble says, so that all of them hold the same products out.
-    """
-
-    kind: Literal["ensemble"]
-    """What is built."""
-
-    weights: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = {}
-    """What each member counts; all the same if left out."""
-
-    weighting: Literal["fixed", "per_head", "gate"] = "fixed"
-    """`fixed` takes `weights`, `per_head` learns others for each head from the validation part, `gate`
-    such as depend on how sure the members are of a product."""
-
-    prior_labels: PositiveFloat = 50.0
-    """Learned weights are drawn to `weights` as hard as so many labels do; see `ensemble.fit`."""
-
-    @model_validator(mode="after")
-    def _weights_fit(self) -> Self:
-        if self.weights and set(self.weights) != set(self.members):
-            raise ValueError(f"weights must name each member once: {', '.join(self.members)}")
-        if self.weights and not sum(self.weights.values()):
-            raise ValueError("weights must not all be 0")
-        if self.weighting != "fixed" and not self.split.validation:
-            raise ValueError(f"weighting {self.weighting!r} is learned from a validation part")
-        return self
-
-
-class SoupRecipe(GroupRecipe):
-    """Classifiers that were trained from one start in several ways, their weights averaged into one.
-
-    The mean makes sense only of weights that began as the same ones: members need the same backbone,
-    with the same weights, and the same seed, from which the heads' first weights follow.
-    """
-
-    kind: Literal["soup"]
-    """What is built."""
-
-    how: Literal["greedy", "uniform"] = "greedy"
-    """`greedy` takes a member in only if that does not lower the score on the validation part, the best
-    one first; `uniform` takes all."""
-
-    @model_validator(mode="after")
-    def _begin_alike(self) -> Self:
-        starts = []
-        for member in self.members.values():
-            if not isinstance(member, ClassifierRecipe):
-                raise ValueError(f"the members of a soup are classifiers, not of kind {member.kind!r}")
-            parts = {"seed", "backbone", "heads", "image", "text", "photos"}
-            starts.append(member.model_dump(include=parts))
-        for start in starts[1:]:
-            if different := [key for key in start if start[key] != starts[0][key]]:
-                raise ValueError(f"the members of a soup begin alike, and their {different[0]} differs")
-        if self.how == "greedy" and not self.split.validation:
-            raise ValueError("how 'greedy' is chosen on a validation part")
-        return self
-
-
-Recipe = ClassifierRecipe | SearchRecipe | VlmRecipe | EnsembleRecipe | SoupRecipe
+Recipe = ClassifierRecipe | SearchRecipe | VlmRecipe | EnsembleRecipe
 Member = Annotated[Recipe, Field(discriminator="kind")]
 
 

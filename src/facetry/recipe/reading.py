@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from facetry.errors import RecipeError, nearest
+from facetry.models.retired import why_retired, without_retired
 from facetry.recipe.kinds import Member, Recipe
 from facetry.vlm.config import is_folder
 
@@ -48,7 +49,7 @@ def parse_recipe(content: Mapping[str, Any], *, origin: str = "recipe") -> Recip
         RecipeError: says the key, what was got and what is allowed.
     """
     try:
-        return _ADAPTER.validate_python(_completed(content))
+        return _ADAPTER.validate_python(_completed(without_retired(content, only_off=True)))
     except ValidationError as error:
         faults = [_describe(fault) for fault in error.errors()]
         hint = "\n".join(dict.fromkeys(hint for _, hint in faults if hint))
@@ -146,18 +147,25 @@ def _describe(fault: Mapping[str, Any]) -> tuple[str, str]:
     """What is wrong at which key, and a hint for a key that is not known."""
     place = _place(fault["loc"])
     name = ".".join(place)
+    if fault["type"] == "extra_forbidden" and (why := why_retired(name)):
+        return f"the key {name!r} is retired: {why}.", "Leave it out."
     if fault["type"] == "extra_forbidden":
         return f"unknown key {name!r}.", nearest(place[-1], _known_keys(place[:-1]))
     if fault["type"] == "missing":
         return f"the key {name!r} is missing.", ""
     if fault["type"] == "union_tag_invalid":
-        return (
-            f"unknown kind {fault['ctx']['tag']!r}.",
-            "Known: classifier, search, vlm, ensemble, soup.",
-        )
+        return _describe_kind(fault["ctx"]["tag"])
     if fault["type"] == "value_error" and isinstance(fault["input"], Mapping):  # of keys together
         return f"{name}: {fault['ctx']['error']}.".removeprefix(": "), ""
     return f"{name}: {fault['msg']}, got {fault['input']!r}.", ""
+
+
+def _describe_kind(kind: object) -> tuple[str, str]:
+    """What is wrong with a kind that is none, and a hint."""
+    known = "Known: classifier, search, vlm, ensemble."
+    if why := why_retired(f"kind: {kind}"):
+        return f"the kind {kind!r} is retired: {why}.", known
+    return f"unknown kind {kind!r}.", known
 
 
 def _place(location: Sequence[str | int]) -> list[str]:

@@ -64,20 +64,6 @@ def effective_weights(counts: Counts) -> Weights:
     return np.where(counts, scaled, 1.0)
 
 
-def log_priors(counts: Counts, is_value: NDArray[np.bool_]) -> Weights:
-    """The logarithm of each value's share (H, V) of its head's labels, one label added to each value.
-
-    `is_value` (H, V) tells values from padding, where the result is 0.
-
-    >>> np.exp(log_priors(np.array([[2, 0, 0]]), np.array([[True, True, False]]))).tolist()
-    [[0.75, 0.25, 1.0]]
-    """
-    smoothed = np.where(is_value, counts + 1, 0)
-    total = np.maximum(smoothed.sum(axis=1, keepdims=True), 1)
-    logs: Weights = np.log(np.where(is_value, smoothed, total) / total)
-    return logs
-
-
 def repeat_factors(heads: Codes, labels: Codes, threshold: float) -> NDArray[np.float64]:
     """How often to show each product in an epoch (N), 1 or more, on average.
 

@@ -24,14 +24,8 @@ class LossConfig(BaseModel):
     """`balanced` gives every value of a head the same weight in all, however often it occurs;
     `effective` weighs a value by its effective number of labels (Cui et al. 2019)."""
 
-    focal_gamma: Annotated[float, Field(ge=0, le=10)] = 0.0
-    """Above 0, labels that are answered surely and rightly count less."""
-
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """The share of a label that is spread over all values of its head."""
-
-    logit_adjustment: Annotated[float, Field(ge=0, le=5)] = 0.0
-    """The tau of Menon et al. 2021: rare values must win by more; 1 is usual."""
 
 
 class LoraConfig(BaseModel):
@@ -175,10 +169,6 @@ class TrainingConfig(BaseModel):
 
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Above 0, a moving average of the weights is kept, and is what is validated and saved."""
-
-    keep_start: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = 0.0
-    """The share of the weights that the tower starts from in those that are saved (Wortsman et al.
-    2022): `auto` picks the best of 0, 0.1, ... 0.5 on the validation part."""
 
     loss: LossConfig = LossConfig()
     """What is made small."""

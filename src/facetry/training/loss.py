@@ -23,11 +23,9 @@ from facetry.training.balance import (
     count_labels,
     effective_weights,
     head_weights,
-    log_priors,
 )
 from facetry.training.config import LossConfig
 
-_LEAST_DOUBT = 1e-12  # keeps the slope of a power below 1 finite where an answer is certain
 _LOWEST = -1e30  # stands for -inf in padding, where 0 times it must be 0
 
 
@@ -42,18 +40,12 @@ class Criterion:
     * `class_weights`: a label weighs `balance.balanced_weights` or `balance.effective_weights` on top.
     * `label_smoothing` s: the target is (1 - s) * own + s / k over the head's k values (Szegedy et al.
       2016, section 7).
-    * `focal_gamma` g: the loss of a target q is the sum over values of q_v (1 - p_v)^g (-log p_v)
-      (Lin et al. 2017, formula 4, for targets that are spread).
-    * `logit_adjustment` t: t times the logarithm of a value's share of its head's training labels is
-      added to its logit, in the loss alone: rare values must win by more (Menon et al. 2021,
-      formula 10).
     """
 
     config: LossConfig
     slots: Tensor  # C+1 A, the head of each; -1 where there is none
     weights: Tensor  # H+1 V
     uniform: Tensor  # H+1 V, one over the number of values; 0 in padding
-    log_priors: Tensor  # H+1 V
 
     @classmethod
     def of(
@@ -75,7 +67,6 @@ class Criterion:
             slots=torch.from_numpy(slots),
             weights=_table(_weights(config, counts)),
             uniform=_table(uniform),
-            log_priors=_table(log_priors(counts, is_value)),
         )
 
     def targets(self, labels: Tensor, categories: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -102,28 +93,20 @@ class Criterion:
         means = (answers * self.weights.to(answers.device)[heads]).sum(dim=-1, keepdim=True)
         return answers * means
 
-    def __call__(self, logits: Tensor, targets: Tensor, categories: Tensor) -> Tensor:
+    def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
         """The sum of all labels' losses, each times its weight; divide it by the mass of the targets."""
-        return self.by_label(logits, targets, categories).sum()
+        return self.by_label(logits, targets).sum()
 
-    def by_label(self, logits: Tensor, targets: Tensor, categories: Tensor) -> Tensor:
+    def by_label(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Each label's loss (B, A), times its weight.
 
         `logits` and `targets` (B, A, V); -inf in padding. Where a target is 0 there is neither loss nor
         gradient, and where all are 0 the loss is 0. Computed in single precision or better.
         """
         scores = precise(logits)
-        if self.config.logit_adjustment:
-            shift = self.log_priors[self.slots[categories.cpu()]].to(scores.device)
-            scores = scores + self.config.logit_adjustment * shift
         # An infinite score of a value to learn is no padding: the loss is infinite, as it should be.
         padding = scores.isneginf() & (targets == 0)
-        logs = scores.masked_fill(padding, _LOWEST).log_softmax(dim=-1)
-        losses = -targets * logs
-        if self.config.focal_gamma:
-            doubts = (-torch.expm1(logs)).clamp_min(_LEAST_DOUBT)  # 1 - p
-            losses = losses * doubts**self.config.focal_gamma
-        return losses.sum(dim=-1)
+        return -(targets * scores.masked_fill(padding, _LOWEST).log_softmax(dim=-1)).sum(dim=-1)
 
 
 def _weights(config: LossConfig, counts: Counts) -> Weights:

@@ -110,7 +110,7 @@ def _losses(run: Run, state: TrainingState, part: Batch) -> Tensor:
     def losses_of(inputs: Tensor) -> Tensor:
         with computing(run.config.precision, run.device):
             logits = state.model(inputs, part.categories, **part.beside)
-        return run.criterion.by_label(logits, part.targets, part.categories)
+        return run.criterion.by_label(logits, part.targets)
 
     if not run.config.adversarial:
         return losses_of(part.inputs)

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split import Split
-from facetry.errors import TrainingError
 from facetry.models.backbones import build_backbone
 from facetry.models.blocks import checkpoint_blocks, freeze_blocks
 from facetry.models.checkpoint import build_classifier, save_classifier
@@ -32,7 +31,6 @@ from facetry.training.cleaning import Cleaning, clean
 from facetry.training.compiling import compiled
 from facetry.training.data import Examples, Rows, line_up, useful_rows
 from facetry.training.fit import fit
-from facetry.training.keeping import draw_back, tower_weights
 from facetry.training.loss import Criterion
 from facetry.training.processes import ALONE, Processes, joined
 from facetry.training.pruning import PRUNING, prune_for
@@ -157,12 +155,6 @@ def _fit(
         processes=processes,
         reporter=reporter,
     )
-    if config.keep_start == "auto" and not len(examples.validation):
-        raise TrainingError(
-            "training.keep_start 'auto' is picked on the validation part, which has nothing to score.",
-            hint="Set it to a number, or use a split with a validation part.",
-        )
-    beginning = tower_weights(classifier) if config.keep_start else {}
     state = start(run, source.model)
     if state.restore(task.folder, reporter):
         reporter.say(state.describe(config.epochs))
@@ -174,8 +166,6 @@ def _fit(
     told = tracking(task.folder, done, task.about, reporter) if processes.is_main else nullcontext()
     with tower, told as tracker, reporter.bar("Training", num_left) as advance:
         fit(replace(run, tracker=tracker), state, advance)
-    if config.keep_start:
-        draw_back(run, state, beginning, task.folder)
     return state
 
 

@@ -91,9 +91,6 @@ class VlmConfig(BaseModel):
     batch_size: PositiveInt = 16
     """How many products are asked about at once; fewer where memory runs out."""
 
-    engine: Literal["auto", "transformers"] = "auto"
-    """`auto` has vLLM write constrained answers where it is installed."""
-
     @field_validator("model")
     @classmethod
     def _found_from_anywhere(cls, model: str) -> str:

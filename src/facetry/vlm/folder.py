@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
@@ -18,8 +18,7 @@ from facetry.errors import ModelFolderError, WeightsUnavailable
 from facetry.files import write_text, writing, writing_folder
 from facetry.models.checkpoint import save_preprocess
 from facetry.models.folder import load_preprocess, read_taxonomy
-from facetry.predictions import Predictor
-from facetry.vlm import vllm
+from facetry.models.retired import without_retired
 from facetry.vlm.config import VlmConfig
 from facetry.vlm.lora import has_lora, load_lora, save_lora
 from facetry.vlm.predictor import Example, VlmPredictor
@@ -52,6 +51,11 @@ class _Record(BaseModel):
     config: VlmConfig
     examples: tuple[_Shown, ...]
 
+    @field_validator("config", mode="before")
+    @classmethod
+    def _as_known_now(cls, config: Any) -> Any:
+        return without_retired({"vlm": config})["vlm"]
+
 
 def save_base(folder: Path, network: Any) -> None:
     """Write a network's own weights; before LoRA's matrices are put in it."""
@@ -83,7 +87,7 @@ def save_vlm(folder: Path, predictor: VlmPredictor) -> None:
     write_text(folder / _RECORD, record.model_dump_json(indent=1))
 
 
-def load_vlm(folder: Path) -> Predictor:
+def load_vlm(folder: Path) -> VlmPredictor:
     """Load from an opened folder (see `models.folder.open_folder`); nothing is fetched.
 
     Raises:
@@ -102,18 +106,6 @@ def load_vlm(folder: Path) -> Predictor:
         Example(category=each.category, labels=each.labels, pixels=pixels)
         for each, pixels in zip(record.examples, photos, strict=True)
     ]
-    if vllm.is_wanted(record.config) and not (folder / _BASE).is_dir():
-        from transformers import AutoProcessor
-
-        config, adapter = record.config, folder / _ADAPTER
-        writer = vllm.VllmWriter(
-            config.model,
-            config.revision,
-            adapter if adapter.is_dir() else None,
-            num_photos=config.num_shots + 1,
-        )
-        processor = AutoProcessor.from_pretrained(folder / _PROCESSOR)
-        return vllm.WrittenPredictor(writer, processor, taxonomy, config, preprocess, examples)
     qwen = _load_qwen(folder, record)
     return VlmPredictor(qwen, taxonomy, record.config, preprocess, examples)
 

@@ -1,0 +1,71 @@
+"""Recipe keys of earlier versions: how recipes that still have them are read."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+
+@dataclass(frozen=True)
+class Retired:
+    """A key that recipes no longer have: the values that switched it off, and why it went."""
+
+    off: tuple[object, ...]
+    why: str
+
+
+_SOUP: Final = "kind: soup"
+
+RETIRED: Final[Mapping[str, Retired]] = {
+    _SOUP: Retired((), "averaging the weights of several trainings gained nothing over the best one"),
+    "training.keep_start": Retired((0,), "no share of the starting weights scored higher than none"),
+    "training.loss.focal_gamma": Retired((0,), "its effect could not be told from chance"),
+    "training.loss.logit_adjustment": Retired((0,), "it lowered the score"),
+    "vlm.engine": Retired(("auto", "transformers"), "answers are always written by transformers"),
+}
+"""What recipes once could say, by the dotted name of the key."""
+
+
+def without_retired(recipe: Mapping[str, Any], *, only_off: bool = False) -> dict[str, Any]:
+    """A copy of a recipe, as plain containers, without the keys that are retired.
+
+    A finished soup was saved as a classifier of the form that its first member has: it becomes one.
+    With `only_off` a key stays if it changed anything, and so does a soup: to train anew without it
+    would make another model.
+
+    >>> without_retired({"training": {"keep_start": 0.0, "epochs": 3}}, only_off=True)
+    {'training': {'epochs': 3}}
+    """
+    content = {key: dict(each) if isinstance(each, dict) else each for key, each in recipe.items()}
+    for name, each in content.get("members", {}).items():
+        if isinstance(each, dict):
+            content["members"][name] = without_retired(each, only_off=only_off)
+    for key, retired in RETIRED.items():
+        _drop(content, key.split("."), retired.off if only_off else None)
+    if content.get("kind") == "soup" and not only_off:
+        shared = {key: content[key] for key in ("seed", "split") if key in content}
+        return {**next(iter(content["members"].values())), **shared}
+    return content
+
+
+def why_retired(name: str) -> str:
+    """Why a key, or a kind given as `kind: NAME`, is no longer known; "" if it never was.
+
+    >>> why_retired("members.a.kind: soup") == RETIRED["kind: soup"].why
+    True
+    >>> why_retired("kind: classifier")
+    ''
+    """
+    own = re.sub(r"^(members\.[^.]+\.)+", "", name)
+    return RETIRED[own].why if own in RETIRED else ""
+
+
+def _drop(content: dict[str, Any], path: list[str], off: tuple[object, ...] | None) -> None:
+    """Remove a key in place; with `off` only if its value is one of these."""
+    key, *rest = path
+    inner = content.get(key)
+    if rest and isinstance(inner, dict):
+        content[key] = inner = dict(inner)
+        _drop(inner, rest, off)
+    elif not rest and key in content and (off is None or inner in off):
+        del content[key]
