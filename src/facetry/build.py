@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from facetry.catalogue.catalogue import Catalogue
+from facetry.catalogue.identity import catalogue_identity, upgraded_identity
 from facetry.catalogue.split import Split, make_split, read_split
 from facetry.engines.config import EngineConfig
 from facetry.engines.serving import serve
@@ -29,7 +30,7 @@ from facetry.evaluation.evaluate import evaluate
 from facetry.evaluation.metrics import Scores
 from facetry.evaluation.tables import scores_json
 from facetry.files import holding, link_folder, place_folder, remove, remove_drafts, write_text
-from facetry.job import JOB, SPLIT, HeldOut, materials, read_job
+from facetry.job import JOB, SPLIT, HeldOut, read_job
 from facetry.modelcard import model_card
 from facetry.models.folder import open_folder, seal
 from facetry.predictions import Predictor
@@ -180,14 +181,14 @@ def load(
 
 def _origin(recipe: Recipe, catalogue: Catalogue) -> dict[str, Any]:
     """What a predictor is built by and from, but for the split."""
-    return {"recipe": recipe.model_dump(mode="json"), **materials(catalogue)}
+    return {"recipe": recipe.model_dump(mode="json"), **catalogue_identity(catalogue)}
 
 
 def _earlier_split(folders: Iterable[Path], recipe: Recipe, catalogue: Catalogue) -> Split | None:
     """The split that this recipe made of this catalogue before: to look for like photos takes long."""
     expected = {**_origin(recipe, catalogue), "is_split_given": False}
     for folder in folders:
-        found = read_job(folder)
+        found = upgraded_identity(read_job(folder), catalogue)
         if (folder / SPLIT).is_file() and all(found.get(key) == expected[key] for key in expected):
             return read_split(folder / SPLIT, catalogue)
     return None
@@ -223,6 +224,7 @@ def _check_claim(folder: Path, job: Job) -> None:
     found = read_job(folder)
     if not found:
         raise TrainingError(f"{folder} exists and was not made by training.", hint=hint)
+    found = upgraded_identity(found, job.catalogue)
     differing = [key for key, value in job.identity.items() if found.get(key) != value]
     if differing:
         raise TrainingError(f"{folder} was made with another {' and '.join(differing)}.", hint=hint)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from facetry.catalogue.catalogue import Catalogue
+from facetry.catalogue.identity import is_same_catalogue
 from facetry.catalogue.split import Split
 from facetry.errors import TrainingError
 from facetry.models.retired import without_retired
@@ -27,16 +28,6 @@ def read_job(folder: Path) -> dict[str, Any]:
     return found
 
 
-def materials(catalogue: Catalogue) -> dict[str, str]:
-    """What a predictor is built from, but for the split."""
-    source = catalogue.source
-    images = source.images.resolve() if source.images else None
-    return {
-        "catalogue": catalogue.fingerprint,
-        "photos": f"{images} {source.photo_pattern} {source.columns.photo}",
-    }
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class HeldOut:
     """The products of a catalogue that a training must not have seen."""
@@ -55,7 +46,7 @@ class HeldOut:
         import polars as pl
 
         path, job = folder / SPLIT, read_job(folder)
-        is_same = any(job.get(name) == value for name, value in materials(self.catalogue).items())
+        is_same = is_same_catalogue(job, self.catalogue)
         if not is_same or not path.is_file():
             return
         learned = pl.read_parquet(path).filter(pl.col("part") == "train")["id"].cast(pl.String)

@@ -305,3 +305,12 @@ def test_scan_of_moved_photos_is_another_audit(small: Catalogue, tmp_path: Path)
     moved = open_catalogue(tmp_path, images=tmp_path / "moved")
     with pytest.raises(AuditError, match="was made with another photos"):
         audit_catalogue(moved, tmp_path / "out")
+
+
+def test_an_audit_of_an_older_version_is_still_the_same(small: Catalogue, tmp_path: Path) -> None:
+    first = audit_catalogue(small, tmp_path / "out")
+    assert small.source.images is not None
+    _change(first / "job.json", photos=str(small.source.images.resolve()))  # that was all they told
+    recorder = Recorder()
+    audit_catalogue(small, first, reporter=recorder)
+    assert "holds this audit already" in recorder.said[0]

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
+from facetry.catalogue.identity import catalogue_identity
 from facetry.catalogue.split import PARTS, Split
 from facetry.engines import parity, samples
 from facetry.engines.samples import choose_sample, load_photos, readable
 from facetry.errors import ExportError
-from facetry.job import JOB, SPLIT, materials
+from facetry.job import JOB, SPLIT
 from facetry.product import Preprocess
 from facetry.progress import SILENT
 
@@ -29,7 +30,7 @@ def few_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def model(catalogue: Catalogue, tmp_path: Path) -> Path:
     """A model folder, as far as it tells of its split: every fourth product in test and validation."""
-    job = {**materials(catalogue), "split": "any"}
+    job = {**catalogue_identity(catalogue), "split": "any"}
     (tmp_path / JOB).write_text(json.dumps(job))
     codes = np.arange(len(catalogue)) % 4 % 3  # 0 1 2 0
     Split(codes.astype(np.int8)).save(tmp_path / SPLIT, catalogue)
@@ -67,7 +68,7 @@ def test_without_a_split_of_this_catalogue_any_product_is_checked_on(
     elif lacking == "split":
         (model / SPLIT).unlink()
     else:
-        (model / JOB).write_text(json.dumps(dict.fromkeys(materials(catalogue), "another")))
+        (model / JOB).write_text(json.dumps(dict.fromkeys(catalogue_identity(catalogue), "another")))
     exact = choose_sample(model, catalogue, is_int8=False, seed=0)
     assert sorted(exact.checked) == list(range(len(catalogue)))
     int8 = choose_sample(model, catalogue, is_int8=True, seed=0)
@@ -80,7 +81,7 @@ def test_other_products_of_the_same_photo_folder(model: Path, drawn: Path, catal
     table = drawn / "test.csv"
     images = catalogue.source.images
     other = open_catalogue(table, images=images, taxonomy=catalogue.taxonomy)
-    same = {**materials(other), "catalogue": "another"}
+    same = {**catalogue_identity(other), "catalogue": "another"}
     (model / JOB).write_text(json.dumps(same))
     sample = choose_sample(model, other, is_int8=False, seed=0)
     assert sorted(sample.checked) == list(range(len(other)))

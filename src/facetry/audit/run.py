@@ -16,6 +16,7 @@ from facetry.audit.report import write_report
 from facetry.audit.result import Audit
 from facetry.audit.spelling import find_look_alikes
 from facetry.catalogue.catalogue import Catalogue
+from facetry.catalogue.identity import catalogue_identity, upgraded_identity
 from facetry.errors import AuditError, MissingExtra
 from facetry.files import holding, place_folder, remove_drafts, write_text, writing
 from facetry.progress import SILENT, Reporter
@@ -52,14 +53,14 @@ def audit_catalogue(
     _require_extras(catalogue, config)
     identity = _identity(catalogue, config)
     if out.exists():
-        _check_claim(out, identity)
+        _check_claim(out, identity, catalogue)
         reporter.say(f"{out} holds this audit already. Delete it to audit anew.")
         return out
     folder = out.with_name(f"{out.name}.partial")
     with holding(folder) as is_ours:
         if not is_ours:
             raise AuditError(f"{folder} is being written by another process.", hint="Wait for it.")
-        _claim(folder, identity)
+        _claim(folder, identity, catalogue)
         _write(folder, _examine(catalogue, config, folder / _STEPS, reporter))
         shutil.rmtree(folder / _STEPS, ignore_errors=True)
         place_folder(folder, out)
@@ -78,28 +79,26 @@ def _require_extras(catalogue: Catalogue, config: AuditConfig) -> None:
 
 def _identity(catalogue: Catalogue, config: AuditConfig) -> dict[str, Any]:
     """What must be the same for the work to go on where it stopped."""
-    images = catalogue.source.images
     return {
-        "catalogue": catalogue.fingerprint,
-        "photos": str(images.resolve()) if images else None,
+        **catalogue_identity(catalogue),
         "features": features_identity(config),
         "min_examples": config.min_examples,
         "seed": config.seed,
     }
 
 
-def _claim(folder: Path, identity: dict[str, Any]) -> None:
+def _claim(folder: Path, identity: dict[str, Any], catalogue: Catalogue) -> None:
     """Start the unfinished folder, or check that it is of this very audit."""
     remove_drafts(folder)
     if any(each.name != JOB for each in folder.iterdir()):  # else no work was done yet
-        _check_claim(folder, identity)
+        _check_claim(folder, identity, catalogue)
     write_text(folder / JOB, json.dumps(identity, indent=1))
 
 
-def _check_claim(folder: Path, identity: dict[str, Any]) -> None:
+def _check_claim(folder: Path, identity: dict[str, Any], catalogue: Catalogue) -> None:
     hint = "Choose another --out, or delete that folder."
     try:
-        found: Any = json.loads((folder / JOB).read_text(encoding="utf-8"))
+        found = upgraded_identity(json.loads((folder / JOB).read_text(encoding="utf-8")), catalogue)
         differing = [key for key, value in identity.items() if found[key] != value]
     except (OSError, ValueError, LookupError, TypeError):
         raise AuditError(f"{folder} exists and was not made by an audit.", hint=hint) from None

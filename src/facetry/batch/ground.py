@@ -1,7 +1,6 @@
 """What a run stands on: model, table and photo folder, and whether they stay as they were."""
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -11,7 +10,6 @@ import polars as pl
 from facetry.catalogue.catalogue import Catalogue
 from facetry.engines.engine import Precision
 from facetry.errors import BatchError, PhotoProblem
-from facetry.files import sha256
 from facetry.models.folder import CHECKSUMS
 from facetry.predictions import Predictor
 
@@ -35,15 +33,6 @@ def numbers_of(predictor: Predictor) -> tuple[str, ...]:
     members = getattr(predictor, "members", {"": predictor}).values()
     words = " ".join(each.engine.description for each in members if hasattr(each, "engine"))
     return tuple(sorted({*words.replace(",", "").split()} & {*get_args(Precision)}))
-
-
-def table_fingerprint(catalogue: Catalogue) -> str:
-    """What tells two tables apart: the file's content, which columns are read, where photos are."""
-    source, layout = catalogue.source, catalogue.layout
-    columns = [layout.id, layout.category, layout.photo, layout.text]
-    photos = [str(source.images and source.images.resolve()), catalogue.photos.pattern]
-    content = json.dumps([sha256(source.table), columns, photos])
-    return hashlib.sha256(content.encode()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,13 +9,14 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from facetry.batch.ground import Ground, table_fingerprint
+from facetry.batch.ground import Ground
 from facetry.batch.ledger import Ledger
 from facetry.batch.manifest import Identity
 from facetry.batch.outputs import Format, write_outputs
 from facetry.batch.parts import FAILED
 from facetry.batch.shard import SHARD_ROWS, Scored, cut, score_shard
 from facetry.catalogue.catalogue import Catalogue
+from facetry.catalogue.identity import table_fingerprint
 from facetry.errors import BatchError
 from facetry.files import holding
 from facetry.predictions import Predictor

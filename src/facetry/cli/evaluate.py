@@ -129,21 +129,21 @@ def _score_damaged(
 
 def _claim(out: Path, model: Path, opened: "Catalogue", products: "list[Product]") -> "Keeper":
     """Start the folder for scores on damaged photos, or go on with one of these very products."""
+    from functools import partial
     from hashlib import sha256
 
+    from facetry.catalogue.identity import catalogue_identity, upgraded_identity
     from facetry.evaluation.robustness import Keeper
     from facetry.files import sha256 as file_sha256
     from facetry.models.folder import CHECKSUMS
 
     ids = "\n".join(str(product.id) for product in products)
-    images = opened.source.images
     identity = {
         "model": file_sha256(model / CHECKSUMS),
-        "catalogue": opened.fingerprint,
-        "photos": str(images.resolve()) if images else None,
+        **catalogue_identity(opened),
         "products": sha256(ids.encode()).hexdigest(),
     }
-    return Keeper.claim(out, identity)
+    return Keeper.claim(out, identity, upgrade=partial(upgraded_identity, catalogue=opened))
 
 
 def _choose(opened: "Catalogue", model: Path, part: Part, split: "Split | None") -> "list[Product]":

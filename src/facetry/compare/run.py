@@ -16,6 +16,7 @@ import numpy as np
 
 from facetry.build import recipe_key
 from facetry.catalogue.catalogue import Catalogue
+from facetry.catalogue.identity import catalogue_identity, upgraded_identity
 from facetry.catalogue.split import Split, SplitConfig, make_split, read_split
 from facetry.compare.apart import Cost, WorkFailed, run_apart
 from facetry.compare.entries import Entry, line_up
@@ -102,15 +103,14 @@ def _claim(
     """Start the folder, or check that it is of this catalogue and split; returns the split."""
     remove_drafts(out)
     hint = "Choose another --out, or delete that folder."
-    source, config = catalogue.source, first.recipe.split
+    config = first.recipe.split
     job: dict[str, Any] = {
-        "catalogue": catalogue.fingerprint,
-        "photos": str(source.images.resolve()) if source.images else None,
+        **catalogue_identity(catalogue),
         "split": None if given is not None else config.model_dump(mode="json"),
     }
     has_work = (out / _MODELS).exists() or (out / _ROWS).exists()
     if has_work and (out / _SPLIT).exists():
-        found = json.loads((out / _JOB).read_text(encoding="utf-8"))
+        found = upgraded_identity(json.loads((out / _JOB).read_text(encoding="utf-8")), catalogue)
         kept = read_split(out / _SPLIT, catalogue)
         differing = [key for key, value in job.items() if found.get(key) != value]
         if given is not None and not np.array_equal(kept.codes, given.codes):

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from facetry.catalogue.catalogue import Catalogue
+from facetry.catalogue.identity import catalogue_identity, upgraded_identity
 from facetry.engines.engine import Precision, Runtime
 from facetry.engines.export_folder import PARITY, export_folder, export_name, read_export, weights_sum
 from facetry.engines.parity import MIN_PHOTOS
@@ -61,7 +62,7 @@ class ExportJob:
     @property
     def identity(self) -> dict[str, Any]:
         """What must be the same for an export to be the one that is asked for, beside the weights."""
-        return {"catalogue": self.catalogue.fingerprint, **self.config.model_dump(mode="json")}
+        return {**catalogue_identity(self.catalogue), **self.config.model_dump(mode="json")}
 
     @property
     def places(self) -> list[Path]:
@@ -76,8 +77,9 @@ def is_there(job: ExportJob) -> bool:
         try:
             export = read_export(place)
             parity = json.loads((place / PARITY).read_text(encoding="utf-8"))
-        except (ExportError, OSError, ValueError):
+            asked = upgraded_identity(parity["asked"], job.catalogue)
+        except (ExportError, OSError, ValueError, LookupError, TypeError):
             return False
-        if export.note.weights != weights_sum(folder) or parity.get("asked") != job.identity:
+        if export.note.weights != weights_sum(folder) or asked != job.identity:
             return False
     return True

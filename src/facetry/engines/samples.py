@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facetry.catalogue.catalogue import Catalogue
+from facetry.catalogue.identity import is_same_catalogue
 from facetry.catalogue.split import Split, read_split
 from facetry.engines.parity import MIN_PHOTOS, too_few
 from facetry.errors import CatalogueError, ExportError
 from facetry.images import NUM_DECODERS, load
-from facetry.job import SPLIT, materials, read_job
+from facetry.job import SPLIT, read_job
 from facetry.product import Pixels, Preprocess, Product
 from facetry.progress import Advance, Reporter
 
@@ -75,7 +76,7 @@ def choose_sample(folder: Path, catalogue: Catalogue, *, is_int8: bool, seed: in
 def _own_split(folder: Path, catalogue: Catalogue) -> Split | None:
     """The split that a model was trained by, if it is of this catalogue's table or photos."""
     job = read_job(folder)
-    is_same = any(job.get(name) == value for name, value in materials(catalogue).items())
+    is_same = is_same_catalogue(job, catalogue)
     if not is_same or not (folder / SPLIT).is_file():
         return None
     try:

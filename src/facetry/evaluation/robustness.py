@@ -7,7 +7,7 @@ Shapes: H heads.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from math import nan
@@ -107,8 +107,16 @@ class Keeper:
     folder: Path
 
     @classmethod
-    def claim(cls, folder: Path, identity: Mapping[str, Any]) -> "Keeper":
+    def claim(
+        cls,
+        folder: Path,
+        identity: Mapping[str, Any],
+        *,
+        upgrade: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
+    ) -> "Keeper":
         """Start a folder, or go on with one of the same `identity`.
+
+        `upgrade` makes of an identity that an older version stored one to compare with.
 
         Raises:
             EvaluationError: the folder holds something else.
@@ -117,7 +125,7 @@ class Keeper:
         if folder.exists() and any(folder.iterdir()):
             hint = "Choose another --out, or delete that folder."
             try:
-                found: Any = json.loads(job.read_text(encoding="utf-8"))
+                found = upgrade(json.loads(job.read_text(encoding="utf-8")))
                 differing = [key for key, value in identity.items() if found[key] != value]
             except (OSError, ValueError, LookupError, TypeError):
                 message = f"{folder} exists and was not made by an evaluation."

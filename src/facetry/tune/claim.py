@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from facetry.catalogue.catalogue import Catalogue
+from facetry.catalogue.identity import catalogue_identity, upgraded_identity
 from facetry.catalogue.split import Split, make_split, read_split
 from facetry.compare.work import Ground
 from facetry.errors import TuneError
@@ -42,13 +43,11 @@ def claim(
         TuneError: it holds something else, or the split has no validation part.
     """
     remove_drafts(out)
-    source = catalogue.source
     job: dict[str, Any] = {
         "recipe": space.base.model_dump(mode="json"),
         "space": space.to_json(),
         "sampler": sampler,
-        "catalogue": catalogue.fingerprint,
-        "photos": str(source.images.resolve()) if source.images else None,
+        **catalogue_identity(catalogue),
         "is_split_given": given is not None,
     }
     if any((out / name).exists() for name in (STUDY, FEATURES)):
@@ -56,7 +55,7 @@ def claim(
     else:
         _start(out, job, space, catalogue, given, reporter)
     return Ground(
-        source=source,
+        source=catalogue.source,
         given=catalogue.given,
         is_closed=catalogue.is_closed,
         split=out / SPLIT,
@@ -69,6 +68,7 @@ def _check(out: Path, job: dict[str, Any], catalogue: Catalogue, given: Split | 
         found = json.loads((out / _JOB).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         found = {}
+    found = upgraded_identity(found, catalogue)
     differing = [key for key, value in job.items() if found.get(key) != value]
     if not differing and given is not None:
         kept = read_split(out / SPLIT, catalogue)

@@ -1,0 +1,76 @@
+"""What tells two catalogues apart.
+
+Work that was stopped goes on only with the catalogue that it began with, and a model is not scored on
+products that it has learned from: both ask here whether a catalogue is the same.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from facetry.catalogue.catalogue import Catalogue
+from facetry.files import sha256
+
+_NUM_HASHED = 100_000  # cells that are in memory as Python texts at one time
+
+
+def catalogue_identity(catalogue: Catalogue) -> dict[str, str]:
+    """What a catalogue teaches and which photos it shows, to be stored as JSON.
+
+    `catalogue` stands for its taxonomy, ids, categories, texts and labels; `photos` for the photo
+    folder and how photos are named in it. Where a column names the photos, `photo_names` stands for
+    its cells.
+    """
+    source = catalogue.source
+    folder = source.images.resolve() if source.images else None
+    identity = {
+        "catalogue": catalogue.fingerprint,
+        "photos": f"{folder} {source.photo_pattern} {source.columns.photo}",
+    }
+    if source.columns.photo:
+        identity["photo_names"] = _hash_cells(catalogue.table["photo"])
+    return identity
+
+
+def upgraded_identity(found: Mapping[str, Any], catalogue: Catalogue) -> dict[str, Any]:
+    """A stored identity as `catalogue_identity` writes it now, to be compared with that of `catalogue`.
+
+    Older versions stored no `photo_names`, in audits, comparisons, searches and evaluations the photo
+    folder alone, and in exports nothing of photos. What they left out is taken to be the same.
+    """
+    now = catalogue_identity(catalogue)
+    images = catalogue.source.images
+    missing = {key: value for key, value in now.items() if key not in found and key != "catalogue"}
+    upgraded = {**found, **missing}
+    if upgraded["photos"] == (str(images.resolve()) if images else None):
+        upgraded["photos"] = now["photos"]
+    return upgraded
+
+
+def is_same_catalogue(found: Mapping[str, Any], catalogue: Catalogue) -> bool:
+    """Whether a stored identity is of the same table or the same photos: equal ids, equal products."""
+    now = catalogue_identity(catalogue)
+    return any(found.get(key) == now[key] for key in ("catalogue", "photos"))
+
+
+def table_fingerprint(catalogue: Catalogue) -> str:
+    """What tells two tables apart that are only read through, not held in memory.
+
+    Stands for the file's content, the columns that are read and where the photos are; labels, and
+    with them taxonomy and repairs, have no say in what is predicted.
+    """
+    source, layout = catalogue.source, catalogue.layout
+    columns = [layout.id, layout.category, layout.photo, layout.text]
+    photos = [str(source.images and source.images.resolve()), catalogue.photos.pattern]
+    content = json.dumps([sha256(source.table), columns, photos])
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _hash_cells(cells: pl.Series) -> str:
+    digest = hashlib.sha256()
+    for start in range(0, len(cells), _NUM_HASHED):
+        digest.update(repr(cells.slice(start, _NUM_HASHED).to_list()).encode())
+    return digest.hexdigest()
