@@ -1,9 +1,12 @@
-"""What can go wrong through no fault of the code: one tree of errors, each with a way out.
+"""What can go wrong through no fault of the code: one tree of errors by cause, each with a way out.
 
 FacetryError                 every error a user can cause or meet
+├── SettingError             an option, or a combination of settings, that is not allowed
+│   └── RecipeError          a recipe's keys or values
 ├── CatalogueError           a table, its columns, its rows or its photo folder
+│   ├── InputChanged         the table or its photos changed while they were read
+│   └── NotEnoughData        nothing, or too little, to learn from, to index or to score
 ├── TaxonomyError            categories, attributes, values
-├── RecipeError              a recipe's keys or values
 ├── ImageError               one photo that cannot be used; carries the reason as a `PhotoProblem`
 ├── BackgroundError          a model that is to remove backgrounds and cannot
 ├── BackboneError            an unknown backbone, or weights that do not fit it
@@ -12,15 +15,20 @@ FacetryError                 every error a user can cause or meet
 ├── ModelFolderError         a model folder that is missing, incomplete, damaged or too new
 ├── EngineError              an engine that cannot do what it is asked to
 ├── ExportError              a predictor that cannot be exported, or an export that cannot be used
-├── PredictorMismatch        predictors that cannot work together
-├── AuditError               an audit that cannot start or go on
-├── EvaluationError          an evaluation that cannot start or go on
-├── CompareError             a comparison that cannot start or go on
-├── BatchError               predictions of a table that cannot start or go on
-├── TuneError                a search space or a study that cannot be used
-├── MissingExtra             a package that only some work needs is not installed
-└── TrainingError            training that cannot go on
-    └── NonFiniteLoss        the loss became NaN or infinite
+├── PredictorMismatch        predictors that cannot work together, or on this catalogue
+│   └── HeldOutLearned       a model that has learned from the products it is to be judged by
+├── FolderError              an output folder that cannot be written, or whose work cannot go on
+│   ├── FolderInUse          another process is writing it
+│   ├── FolderOccupied       it holds something else
+│   ├── FolderMismatch       it holds work that was made with other settings or other data
+│   └── FolderDamaged        what an earlier run wrote in it can no longer be read
+├── WriteFailed              a file that could not be written; mostly the disk is full
+├── OutOfMemory              not even the smallest step fits the memory
+├── NonFiniteLoss            the loss became NaN or infinite
+├── WorkerFailed             work in another process that raised an error
+│   └── WorkerDied           the process itself ended: killed, or crashed
+├── NoTrialScored            not one trial of a search came to a score
+└── MissingExtra             a package that only some work needs is not installed
 """
 
 import difflib
@@ -40,16 +48,28 @@ class FacetryError(Exception):
         return f"{self.message}\n{self.hint}" if self.hint else self.message
 
 
+class SettingError(FacetryError):
+    """An option, or a combination of settings, that is not allowed."""
+
+
+class RecipeError(SettingError):
+    """A recipe has an unknown key or a value that is not allowed."""
+
+
 class CatalogueError(FacetryError):
     """A table, its columns, its rows or its photo folder cannot be used."""
 
 
+class InputChanged(CatalogueError):
+    """A table or its photos changed while they were read."""
+
+
+class NotEnoughData(CatalogueError):
+    """There is nothing, or too little, to learn from, to index or to score."""
+
+
 class TaxonomyError(FacetryError):
     """Categories, attributes or values that are malformed or unknown."""
-
-
-class RecipeError(FacetryError):
-    """A recipe has an unknown key or a value that is not allowed."""
 
 
 class PhotoProblem(StrEnum):
@@ -108,24 +128,56 @@ class PredictorMismatch(FacetryError):
     """Predictors that cannot work together, or on this catalogue."""
 
 
-class AuditError(FacetryError):
-    """An audit that cannot start or go on."""
+class HeldOutLearned(PredictorMismatch):
+    """A model that has learned from the products that it is to be judged by."""
 
 
-class EvaluationError(FacetryError):
-    """An evaluation that cannot start or go on."""
+class FolderError(FacetryError):
+    """An output folder that cannot be written, or whose earlier work cannot go on."""
 
 
-class CompareError(FacetryError):
-    """A comparison that cannot start or go on."""
+class FolderInUse(FolderError):
+    """A folder that another process is writing."""
 
 
-class BatchError(FacetryError):
-    """Predictions of a whole table that cannot start or go on."""
+class FolderOccupied(FolderError):
+    """A folder that holds something else, which is left as it is."""
 
 
-class TuneError(FacetryError):
-    """A search space that cannot be used, or a study that cannot start or go on."""
+class FolderMismatch(FolderError):
+    """A folder whose work was made with other settings or other data."""
+
+
+class FolderDamaged(FolderError):
+    """What an earlier run wrote in a folder can no longer be read."""
+
+
+class WriteFailed(FacetryError):
+    """A file could not be written; what was complete before is intact."""
+
+
+class OutOfMemory(FacetryError):
+    """Not even the smallest step fits the memory."""
+
+
+class NonFiniteLoss(FacetryError):
+    """The loss became NaN or infinite; the last good checkpoint is kept."""
+
+
+class WorkerFailed(FacetryError):
+    """Work in another process raised an error; `trace` says where, "" for a mistake of the user's."""
+
+    def __init__(self, message: str, *, hint: str = "", trace: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.trace = trace
+
+
+class WorkerDied(WorkerFailed):
+    """A worker process ended by itself: the system killed it, or it crashed."""
+
+
+class NoTrialScored(FacetryError):
+    """Not one trial of a search came to a score."""
 
 
 class MissingExtra(FacetryError):
@@ -138,12 +190,28 @@ class MissingExtra(FacetryError):
         )
 
 
-class TrainingError(FacetryError):
-    """Training that cannot start or go on."""
+class AuditError(FolderError):
+    """Replaced by errors by cause."""
 
 
-class NonFiniteLoss(TrainingError):
-    """The loss became NaN or infinite; the last good checkpoint is kept."""
+class EvaluationError(FolderError):
+    """Replaced by errors by cause."""
+
+
+class CompareError(FolderError):
+    """Replaced by errors by cause."""
+
+
+class BatchError(FolderError):
+    """Replaced by errors by cause."""
+
+
+class TuneError(FolderError):
+    """Replaced by errors by cause."""
+
+
+class TrainingError(FolderError):
+    """Replaced by errors by cause."""
 
 
 def first_line(error: Exception) -> str:
