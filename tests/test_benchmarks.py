@@ -10,8 +10,9 @@ import pytest
 from facetry.catalogue.catalogue import open_catalogue
 from facetry.catalogue.split import SplitConfig, make_split
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 @pytest.mark.parametrize(
     ("name", "arguments", "figures"),
     [
@@ -22,26 +23,22 @@ from facetry.catalogue.split import SplitConfig, make_split
         ("decode", ["--px", "160", "200"], {"paths", "photos_per_s_by_threads"}),
         ("memory", ["--repeat"], {"rows", "most_to_least"}),
         ("audit", [], {"products_per_s", "duplicate_pairs_recall", "conflicts_precision", "peak_MiB"}),
-        ("split", [], {"evenness"}),
         ("robustness", [], {"ways", "num_labels"}),
         ("search", [], {"indexes", "flat_most"}),
-        ("training", ["--backbone", "nano_vit", "--compile"], {"backbones", "num_products"}),
-        ("options", ["--only", "cosine"], {"settings", "impossible"}),
         ("startup", [], {"backbones"}),
-        ("gpu", ["--no-compile"], {"photos_per_s", "ms_per_photo", "share_of_rate", "speedup"}),
-        ("gpu", ["--no-compile", "--training"], {"training"}),
+        ("gpu", ["--no-compile", "--training"],
+         {"photos_per_s", "ms_per_photo", "share_of_rate", "speedup", "training"}),
     ],
-)
+)  # fmt: skip
 def test_ends_with_its_figures(
     capsys: pytest.CaptureFixture[str], name: str, arguments: list[str], figures: set[str]
 ) -> None:
-    importlib.import_module(f"benchmarks.{name}").main(["--quick", "--threads", "2", *arguments])
+    importlib.import_module(f"benchmarks.{name}").main(["--quick", "--threads", "1", *arguments])
     last = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert last["benchmark"] == name
     assert figures <= last.keys()
 
 
-@pytest.mark.slow
 def test_folds_answer_every_product_but_the_test_part_once(
     capsys: pytest.CaptureFixture[str], drawn: Path
 ) -> None:
@@ -64,18 +61,18 @@ def test_folds_answer_every_product_but_the_test_part_once(
     assert len({each["mean"] for each in settings.values()}) == 4
 
 
-@pytest.mark.slow
 def test_split_scores_every_way_to_split(capsys: pytest.CaptureFixture[str], drawn: Path) -> None:
     words = ["--quick", "--catalogue", str(drawn), "--weights", "none", "--block-size", "5"]
     importlib.import_module("benchmarks.split").main(words)
-    scores = json.loads(capsys.readouterr().out.splitlines()[-1])["scores"]
+    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert last["evenness"]
+    scores = last["scores"]
     for method in ("random", "stratified", "id_blocks"):
         low, high = scores[method]["interval"]
         assert 0 <= low <= high <= 1
     assert scores["stratified"]["num_cut"] == [0]
 
 
-@pytest.mark.slow
 def test_clean_compares_every_setting_with_none(capsys: pytest.CaptureFixture[str], drawn: Path) -> None:
     words = ["--quick", "--catalogue", str(drawn), "--weights", "none"]
     importlib.import_module("benchmarks.clean").main(words)
@@ -87,33 +84,18 @@ def test_clean_compares_every_setting_with_none(capsys: pytest.CaptureFixture[st
         assert low <= high
 
 
-@pytest.mark.slow
 def test_training_says_what_it_is_compared_with(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["--quick", "--backbone", "nano_convnext", "nano_vit"]
-    importlib.import_module("benchmarks.training").main(words)
-    measured = json.loads(capsys.readouterr().out.splitlines()[-1])["backbones"]
-    assert set(measured) == {"nano_convnext", "nano_vit"}
-    for each in measured.values():
-        speeds = each["photos_per_s"]
-        assert set(speeds) == {"kept", "decoded", "baseline", "first", "in all"}
-        assert speeds["first"] < speeds["in all"] < speeds["kept"]
-        assert each["speedup"]["kept"] == pytest.approx(speeds["kept"] / speeds["baseline"], rel=0.01)
-        assert set(each["waiting_share"]) == {"kept", "decoded", "baseline"}
-        assert 0 < each["share_of_rate"] < 1
+    importlib.import_module("benchmarks.training").main(["--quick", "--backbone", "nano_vit"])
+    (each,) = json.loads(capsys.readouterr().out.splitlines()[-1])["backbones"].values()
+    speeds = each["photos_per_s"]
+    assert set(speeds) == {"kept", "decoded", "baseline", "first", "in all"}
+    assert speeds["first"] < speeds["in all"] < speeds["kept"]
+    assert each["speedup"]["kept"] == pytest.approx(speeds["kept"] / speeds["baseline"], rel=0.01)
+    assert set(each["waiting_share"]) == {"kept", "decoded", "baseline"}
+    assert 0 < each["share_of_rate"] < 1
+    assert each["hours"] > 0
 
 
-@pytest.mark.slow
-def test_training_without_a_baseline_in_half_precision(capsys: pytest.CaptureFixture[str]) -> None:
-    """As on a GPU, where only ours is measured."""
-    words = ["--quick", "--backbone", "nano_vit", "--precision", "bf16", "--no-baseline"]
-    importlib.import_module("benchmarks.training").main(words)
-    measured = json.loads(capsys.readouterr().out.splitlines()[-1])["backbones"]["nano_vit"]
-    assert measured["numbers"] == "bfloat16"
-    assert measured["hours"] > 0
-    assert "speedup" not in measured
-
-
-@pytest.mark.slow
 def test_options_go_on_and_list_what_cannot_be_had(
     capsys: pytest.CaptureFixture[str], drawn: Path, tmp_path: Path
 ) -> None:

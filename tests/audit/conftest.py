@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
+from facetry.training import out_of_fold
 
 MakeCatalogue = Callable[..., Catalogue]
 
@@ -15,6 +16,13 @@ TAXONOMY = """\
 Shirts: {color: [], fabric: []}
 Sarees: {color: [], border: [zari, plain]}
 """
+
+
+@pytest.fixture
+def two_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Learn hardly anything: for tests of all but what is found."""
+    few = out_of_fold.TRAINING.model_copy(update={"epochs": 2, "milestones": ()})
+    monkeypatch.setattr(out_of_fold, "TRAINING", few)
 
 
 @pytest.fixture

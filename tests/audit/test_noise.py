@@ -93,6 +93,7 @@ def test_planted_mistakes_are_found(tmp_path: Path) -> None:
             assert suggested == VALUES["color"][(VALUES["color"].index(label) - 1) % 3]
 
 
+@pytest.mark.usefixtures("two_epochs")
 def test_the_same_call_gives_the_same_table(tmp_path: Path) -> None:
     frame, features, _ = draw_table()
     catalogue, groups = as_catalogue(frame, tmp_path), np.arange(NUM_PRODUCTS)
@@ -101,12 +102,15 @@ def test_the_same_call_gives_the_same_table(tmp_path: Path) -> None:
     assert not first.equals(find_label_noise(catalogue, features, groups, seed=1))
 
 
+@pytest.mark.usefixtures("two_epochs")
 def test_stopped_it_goes_on(tmp_path: Path) -> None:
     frame, features, _ = draw_table()
     catalogue, groups = as_catalogue(frame, tmp_path), np.arange(NUM_PRODUCTS)
     folder = tmp_path / "folds"
     with pytest.raises(KeyboardInterrupt):
-        find_label_noise(catalogue, features, groups, folder=folder, reporter=StopAfter(12_000))
+        find_label_noise(
+            catalogue, features, groups, folder=folder, reporter=StopAfter(2 * NUM_PRODUCTS * 2)
+        )
     kept = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     assert 0 < len(kept) < 5
     whole = find_label_noise(catalogue, features, groups, folder=folder)
@@ -124,6 +128,7 @@ def test_copies_do_not_vouch_for_each_other(tmp_path: Path) -> None:
     assert len(wrong & found) >= 0.9 * NUM_WRONG
 
 
+@pytest.mark.usefixtures("two_epochs")
 def test_products_without_features_are_left_out(tmp_path: Path) -> None:
     frame, features, _ = draw_table()
     features[::10] = 0
@@ -141,6 +146,7 @@ ODD = {
 }
 
 
+@pytest.mark.usefixtures("two_epochs")
 @pytest.mark.parametrize(("columns", "num_heads"), ODD.values(), ids=ODD.keys())
 def test_odd_heads(tmp_path: Path, columns: dict[str, object], num_heads: int) -> None:
     frame, features, _ = draw_table()
@@ -154,6 +160,7 @@ def test_odd_heads(tmp_path: Path, columns: dict[str, object], num_heads: int) -
     assert not ranked.filter("is_issue", attribute="neck").height
 
 
+@pytest.mark.usefixtures("two_epochs")
 @pytest.mark.parametrize("num_products", [1, 2, 3])
 @pytest.mark.parametrize("one_group", [False, True])
 def test_hardly_any_products(tmp_path: Path, num_products: int, one_group: bool) -> None:

@@ -106,6 +106,7 @@ def test_a_finished_audit_is_left_alone(small: Catalogue, tmp_path: Path) -> Non
     assert "holds this audit already" in recorder.said[0]
 
 
+@pytest.mark.usefixtures("two_epochs")
 def test_interrupted_it_goes_on(drawn: Path, tiny_model: Path, tmp_path: Path) -> None:
     config = AuditConfig(features=tiny_model, min_examples=3)
     whole = Recorder()
@@ -263,6 +264,7 @@ def test_labels_alone_need_no_extra(
     assert audit_catalogue(make_catalogue(ROWS), tmp_path / "out").is_dir()
 
 
+@pytest.mark.usefixtures("two_epochs")
 def test_features_find_wrong_labels(drawn: Path, tiny_model: Path, tmp_path: Path) -> None:
     out = audit_catalogue(open_catalogue(drawn), tmp_path / "out", AuditConfig(features=tiny_model))
     figures = read_figures(out)

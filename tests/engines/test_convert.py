@@ -53,7 +53,12 @@ def open_engine(file: Path) -> Engine:
     return engine.load(file, num_threads=2)
 
 
-@pytest.fixture(scope="module", params=list(CARDS))
+FIRST, *OTHERS = CARDS
+
+
+@pytest.fixture(
+    scope="module", params=[FIRST, *(pytest.param(card, marks=pytest.mark.slow) for card in OTHERS)]
+)
 def classifier(request: pytest.FixtureRequest) -> Classifier:
     return card_classifier(request.param, **CARDS[request.param])
 
