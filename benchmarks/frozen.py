@@ -89,7 +89,9 @@ def top_on_test(frozen: Frozen, split: Split, seed: int) -> np.ndarray:
     examples = line_up(catalogue, split, rows, [embedding.problems[row] for row in rows])
     features = embedding.features[rows]
     asks = frozen.recipe.clean.neighbours != "none"
-    examples, _ = clean(examples, catalogue.taxonomy, frozen.recipe, features if asks else None, SILENT)
+    examples, _ = clean(
+        examples, catalogue.taxonomy, frozen.recipe.clean, features if asks else None, SILENT
+    )
     torch.manual_seed(seed)
     heads = build_heads(catalogue.taxonomy, embedding.features.shape[1], frozen.recipe.heads)
     given = FeatureSet(

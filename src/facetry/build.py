@@ -43,7 +43,7 @@ from facetry.recipe import (
     VlmRecipe,
     dump_recipe,
 )
-from facetry.tracking import Service
+from facetry.tracking import About, Service
 from facetry.tracking.files import LOGS
 
 
@@ -83,6 +83,12 @@ class Job:
         """What must be the same for the work to go on where it stopped."""
         split = hashlib.sha256(self.split.codes.tobytes()).hexdigest()
         return {**_origin(self.recipe, self.catalogue), "split": split}
+
+    @property
+    def about(self) -> About:
+        """What tracking services are told of the work."""
+        content = self.recipe.model_dump(mode="json")
+        return About.of(self.catalogue.source.table, self.folder, content, self.support.services)
 
 
 def train(
@@ -288,9 +294,7 @@ def _build_classifier(job: Job) -> Predictor:
     if job.recipe.teach:
         held_out = HeldOut(catalogue=job.catalogue, split=job.split)
         ask_teacher(job.recipe.teach, held_out, job.folder / "training", load, job.reporter)
-    return train_classifier(
-        job.recipe, job.catalogue, job.split, job.folder, job.reporter, job.support.services
-    )
+    return train_classifier(job.recipe, job.catalogue, job.split, job.folder, job.about, job.reporter)
 
 
 def _refuse_leaks(job: Job, donors: Mapping[str, Path]) -> None:
@@ -354,9 +358,7 @@ def _build_vlm(job: Job) -> Predictor:
     from facetry.vlm.train import train_vlm
 
     assert isinstance(job.recipe, VlmRecipe)
-    return train_vlm(
-        job.recipe, job.catalogue, job.split, job.folder, job.reporter, job.support.services
-    )
+    return train_vlm(job.recipe, job.catalogue, job.split, job.folder, job.about, job.reporter)
 
 
 def _load_vlm(folder: Path) -> Predictor:

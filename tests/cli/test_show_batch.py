@@ -87,6 +87,13 @@ def test_what_cannot_be_shown(drawn, recipe, tmp_path, name, words, error, told)
     assert not list(tmp_path.iterdir())
 
 
+def test_a_recipe_that_augments_no_photos_is_refused(drawn: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "search.yaml"
+    recipe.write_text("{kind: search, hashes: [phash]}")
+    with pytest.raises(RecipeError, match="'search' augments no photos"):
+        run(recipe, "-c", drawn, "--show-batch", tmp_path / "sheet.html")
+
+
 @pytest.mark.parametrize("words", [[], ["--out", "model", "--show-batch", "sheet.html"]])
 def test_one_thing_is_asked_for(drawn: Path, recipe: Path, words: list[str]) -> None:
     code, said = run(recipe, "-c", drawn, *words)

@@ -45,7 +45,7 @@ def make_examples() -> Examples:
 def cleaned(make_recipe: MakeRecipe, **changes: object) -> tuple[Examples, Cleaning]:
     recipe = make_recipe(**changes)
     features = FEATURES if recipe.clean.neighbours != "none" else None
-    return clean(make_examples(), TAXONOMY, recipe, features, SILENT)
+    return clean(make_examples(), TAXONOMY, recipe.clean, features, SILENT)
 
 
 def test_off_nothing_is_touched(make_recipe: MakeRecipe) -> None:

@@ -13,10 +13,9 @@ from facetry.errors import TrainingError
 from facetry.models.backbones import build_backbone
 from facetry.models.blocks import checkpoint_blocks
 from facetry.models.classifier import Classifier
-from facetry.models.config import BackboneConfig, HeadsConfig, ImageConfig
+from facetry.models.config import BackboneConfig, HeadsConfig, ImageConfig, LoraConfig
 from facetry.models.heads import Heads
 from facetry.models.lora import add_lora
-from facetry.training.config import LoraConfig
 from facetry.training.data import FeatureInputs
 from facetry.training.exchange import add_up_gradients, average_statistics
 from facetry.training.fit import fit

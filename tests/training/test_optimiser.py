@@ -11,13 +11,13 @@ from facetry.models.backbones import Backbone, build_backbone
 from facetry.models.blocks import freeze_blocks
 from facetry.models.checkpoint import build_classifier
 from facetry.models.classifier import Classifier
-from facetry.models.config import BackboneConfig, HeadsConfig, ImageConfig, TextConfig
+from facetry.models.config import BackboneConfig, HeadsConfig, ImageConfig, LoraConfig, TextConfig
 from facetry.models.device import compute_dtype
 from facetry.models.heads import Heads
 from facetry.models.lora import add_lora
 from facetry.product import Preprocess
 from facetry.taxonomy import Taxonomy
-from facetry.training.config import LoraConfig, TrainingConfig
+from facetry.training.config import TrainingConfig
 from facetry.training.optimiser import build_optimiser, rate_factor, set_rates
 
 TAXONOMY = Taxonomy.of({"Sarees": {"border": ["zari", "solid"]}})

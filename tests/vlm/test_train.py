@@ -19,6 +19,7 @@ from facetry.files import sha256, write_text
 from facetry.job import SPLIT
 from facetry.product import Product
 from facetry.progress import SILENT
+from facetry.tracking import About
 from facetry.training import checkpoints
 from facetry.vlm.folder import load_vlm
 from facetry.vlm.predictor import VlmPredictor
@@ -96,7 +97,8 @@ def test_saved_and_loaded_it_predicts_the_same(
     before = {each.name: sha256(each) for each in base.iterdir()}
     recipe = make_recipe(vlm={"model": str(base)}, training={**QUICK, "rank": rank, "lr": 1e-2})
     split = make_split(twenty, recipe.split, seed=0)
-    kept = train_vlm(recipe, twenty, split, folder, SILENT)
+    about = About.of(twenty.source.table, folder, {})
+    kept = train_vlm(recipe, twenty, split, folder, about, SILENT)
     write_text(folder / "taxonomy.json", twenty.taxonomy.to_json())
     numbers = {each.dtype for each in kept.qwen.network.parameters() if each.requires_grad}
     assert numbers == {torch.float32}, "what is trained"

@@ -97,9 +97,16 @@ def train(
 
 
 def _show_batch(recipe: "Recipe", catalogue: "Catalogue", file: Path) -> None:
+    from facetry.errors import RecipeError
+    from facetry.recipe import ClassifierRecipe
     from facetry.training.sheet import make_sheet
     from facetry.training.sheet_files import check_ending, save_sheet
 
     check_ending(file)
+    if not isinstance(recipe, ClassifierRecipe):
+        raise RecipeError(
+            f"A recipe of the kind {recipe.kind!r} augments no photos itself.",
+            hint="Name the recipe of a classifier.",
+        )
     catalogue.require_sound()
     save_sheet(make_sheet(recipe, catalogue), file)

@@ -3,7 +3,15 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from facetry.product import Background, Channels
 
@@ -25,6 +33,27 @@ class PruneConfig(BaseModel):
 
     channels: Share = 0.0
     """Of the channels inside each block: an MLP's hidden ones, or those that convolutions expand to."""
+
+
+class LoraConfig(BaseModel):
+    """Low-rank updates of a tower's linear layers in place of the layers themselves (Hu et al. 2021).
+
+    The tower's own weights stay as they are; what was learned is added to them at the end, so that the
+    model folder is like any other.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+    rank: PositiveInt = 8
+    """The rank of an update."""
+
+    alpha: PositiveFloat = 16.0
+    """`alpha` over `rank` scales the updates."""
+
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """The share of an update's inputs that are left out in each step."""
 
 
 class BackboneConfig(BaseModel):

@@ -13,8 +13,8 @@ from torch import nn
 
 from facetry.errors import BackboneError, MissingExtra
 from facetry.models.backbones import Backbone
+from facetry.models.config import LoraConfig
 from facetry.models.text import TextTower
-from facetry.training.config import LoraConfig
 
 
 def add_lora(backbone: Backbone | TextTower, config: LoraConfig) -> None:

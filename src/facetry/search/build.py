@@ -18,8 +18,8 @@ from facetry.models.backbones import build_backbone
 from facetry.models.device import pick_device
 from facetry.models.embed import BackboneEncoder, Embedding, Encoder, encode_products
 from facetry.progress import Reporter
-from facetry.recipe import SearchRecipe
 from facetry.search.collection import Collection, to_table
+from facetry.search.config import SearchSections
 from facetry.search.folder import load_search, save_encoder, save_search
 from facetry.search.hashes import HashEncoder
 from facetry.search.predictor import SimilaritySearch
@@ -34,7 +34,7 @@ Rows = NDArray[np.int64]
 
 
 def build_search(
-    recipe: SearchRecipe, catalogue: Catalogue, split: Split, folder: Path, reporter: Reporter
+    recipe: SearchSections, catalogue: Catalogue, split: Split, folder: Path, reporter: Reporter
 ) -> SimilaritySearch:
     """Index the training part, choose how many neighbours vote, and write all of it into `folder`.
 
@@ -76,7 +76,7 @@ def build_search(
     return load_search(folder)
 
 
-def _make_encoder(recipe: SearchRecipe) -> Encoder:
+def _make_encoder(recipe: SearchSections) -> Encoder:
     if recipe.backbone is None:
         return HashEncoder.of(recipe.hashes, recipe.image)
     import torch

@@ -1,8 +1,10 @@
 """What a recipe says of a similarity search."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+
+from facetry.models.config import BackboneConfig, ImageConfig
 
 HashName = Literal["phash", "dhash", "whash", "colorhash"]
 IndexKind = Literal["auto", "flat", "hnsw", "ivf"]
@@ -25,3 +27,32 @@ class SearchConfig(BaseModel):
 
     index: IndexKind = "auto"
     """How the nearest are found; `auto` goes by the number of products, see `nearest.index`."""
+
+
+class SearchSections(Protocol):
+    """The sections of a recipe that a search is built by; a `SearchRecipe` has them."""
+
+    @property
+    def seed(self) -> int:
+        """The seed of every random draw."""
+        ...
+
+    @property
+    def backbone(self) -> BackboneConfig | None:
+        """Whose features tell what is near, if hashes do not."""
+        ...
+
+    @property
+    def hashes(self) -> tuple[HashName, ...]:
+        """The perceptual hashes that tell what is near, if a backbone does not."""
+        ...
+
+    @property
+    def image(self) -> ImageConfig:
+        """How photos are prepared."""
+        ...
+
+    @property
+    def search(self) -> SearchConfig:
+        """How the nearest vote."""
+        ...

@@ -7,17 +7,28 @@ tells what is alike, its `weights.safetensors`.
 import json
 from pathlib import Path
 
+from pydantic import BaseModel, ConfigDict
+
 from facetry.errors import ModelFolderError
 from facetry.files import sha256, write_text
 from facetry.models.checkpoint import load_backbone, save_preprocess, save_weights
 from facetry.models.embed import BackboneEncoder, Encoder
 from facetry.models.folder import PREPROCESS, WEIGHTS, load_preprocess, read_recipe, read_taxonomy
-from facetry.recipe import SearchRecipe, parse_recipe
 from facetry.search.collection import FOLDER, Collection
+from facetry.search.config import HashName, SearchConfig
 from facetry.search.hashes import HashEncoder
 from facetry.search.predictor import SimilaritySearch
 
 SETTINGS = "search.json"
+
+
+class _Parts(BaseModel):
+    """The part of a search's recipe that loading it needs."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    hashes: tuple[HashName, ...] = ()
+    search: SearchConfig = SearchConfig()
 
 
 def save_encoder(folder: Path, encoder: Encoder) -> None:
@@ -42,17 +53,16 @@ def load_search(folder: Path, *, to_append: bool = False) -> SimilaritySearch:
     Raises:
         ModelFolderError: a file is missing, damaged, or does not fit the others.
     """
-    recipe = parse_recipe(read_recipe(folder), origin=str(folder / "recipe.yaml"))
-    assert isinstance(recipe, SearchRecipe)
     try:
+        parts = _Parts.model_validate(read_recipe(folder))
         settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
         num_neighbours, fingerprint = int(settings["num_neighbours"]), str(settings["encoder"])
         is_same = fingerprint == _fingerprint(folder)
-        encoder = load_encoder(folder, recipe)
+        encoder = _load_encoder(folder, parts.hashes)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelFolderError(f"{folder} cannot be loaded: {error}") from error
     collection = Collection.load(
-        folder / FOLDER, read_taxonomy(folder), is_binary=bool(recipe.hashes), to_append=to_append
+        folder / FOLDER, read_taxonomy(folder), is_binary=bool(parts.hashes), to_append=to_append
     )
     sizes = {index.num_columns for index in collection.indexes.values()}
     if not is_same or sizes != {encoder.feature_size}:
@@ -61,15 +71,15 @@ def load_search(folder: Path, *, to_append: bool = False) -> SimilaritySearch:
             hint="Build it anew: `facetry train` with the folder's recipe.yaml.",
         )
     return SimilaritySearch(
-        collection=collection, encoder=encoder, config=recipe.search, num_neighbours=num_neighbours
+        collection=collection, encoder=encoder, config=parts.search, num_neighbours=num_neighbours
     )
 
 
-def load_encoder(folder: Path, recipe: SearchRecipe) -> Encoder:
+def _load_encoder(folder: Path, hashes: tuple[HashName, ...]) -> Encoder:
     """What makes features, as `save_encoder` wrote it."""
-    if recipe.backbone:
-        return BackboneEncoder(load_backbone(folder))
-    return HashEncoder(recipe.hashes, load_preprocess(folder))
+    if hashes:
+        return HashEncoder(hashes, load_preprocess(folder))
+    return BackboneEncoder(load_backbone(folder))
 
 
 def _fingerprint(folder: Path) -> str:

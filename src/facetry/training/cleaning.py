@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from facetry.files import write_text
 from facetry.predictions import head_slots
 from facetry.progress import Reporter
-from facetry.recipe import ClassifierRecipe
 from facetry.taxonomy import Taxonomy
 from facetry.training.balance import repeat_factors
 from facetry.training.config import CleanConfig
@@ -74,23 +73,23 @@ def read_cleaning(folder: Path) -> Sequence[str]:
 def clean(
     examples: Examples,
     taxonomy: Taxonomy,
-    recipe: ClassifierRecipe,
+    config: CleanConfig,
     features: NDArray[np.float32] | None,
     reporter: Reporter,
 ) -> tuple[Examples, Cleaning]:
-    """The examples with their training labels cleaned and weighed as the recipe says.
+    """The examples with their training labels cleaned and weighed as `config` says.
 
-    `features` (N, D) tell who is whose neighbour; None where the recipe asks for no neighbours.
+    `features` (N, D) tell who is whose neighbour; None where no neighbours are asked for.
     """
     train = torch.from_numpy(examples.train)
     cleaning = Cleaning(
         num_labels=int((examples.labels[train] >= 0).sum()), num_products=len(examples.train)
     )
     if features is not None:
-        examples, cleaning = _ask_neighbours(examples, recipe.clean, features, cleaning, reporter)
-    if recipe.clean.upsample:
+        examples, cleaning = _ask_neighbours(examples, config, features, cleaning, reporter)
+    if config.upsample:
         heads = head_slots(taxonomy)[examples.categories[train].numpy()]  # T A
-        factors = repeat_factors(heads, examples.labels[train].numpy(), recipe.clean.upsample)
+        factors = repeat_factors(heads, examples.labels[train].numpy(), config.upsample)
         examples = replace(examples, factors=factors)
         cleaning = replace(cleaning, num_per_epoch=examples.num_per_epoch)
     return examples, cleaning

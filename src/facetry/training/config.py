@@ -1,11 +1,20 @@
 """What a recipe says of training; the defaults are the paper's final ones (Table 4, section 7)."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
-from facetry.models.config import UntrainedBackbone
+from facetry.images.augment import Augmentation
+from facetry.models.config import (
+    BackboneConfig,
+    HeadsConfig,
+    ImageConfig,
+    LoraConfig,
+    PhotosConfig,
+    TextConfig,
+    UntrainedBackbone,
+)
 
 Rate = Annotated[float, Field(gt=0, lt=1)]
 
@@ -26,27 +35,6 @@ class LossConfig(BaseModel):
 
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """The share of a label that is spread over all values of its head."""
-
-
-class LoraConfig(BaseModel):
-    """Low-rank updates of a tower's linear layers in place of the layers themselves (Hu et al. 2021).
-
-    The tower's own weights stay as they are; what was learned is added to them at the end, so that the
-    model folder is like any other.
-    """
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
-    )
-
-    rank: PositiveInt = 8
-    """The rank of an update."""
-
-    alpha: PositiveFloat = 16.0
-    """`alpha` over `rank` scales the updates."""
-
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """The share of an update's inputs that are left out in each step."""
 
 
 class TeachConfig(BaseModel):
@@ -188,3 +176,57 @@ class TrainingConfig(BaseModel):
 
     save_every_s: Annotated[float, Field(ge=0)] = 300.0
     """The time between two checkpoints inside an epoch; 0 saves after each step."""
+
+
+class TrainingSections(Protocol):
+    """The sections of a recipe that training a classifier takes; a `ClassifierRecipe` has them."""
+
+    @property
+    def seed(self) -> int:
+        """The seed of every random draw."""
+        ...
+
+    @property
+    def backbone(self) -> BackboneConfig:
+        """The image encoder."""
+        ...
+
+    @property
+    def image(self) -> ImageConfig:
+        """How photos are prepared."""
+        ...
+
+    @property
+    def photos(self) -> PhotosConfig:
+        """How many photos of a product are read, and how they become one."""
+        ...
+
+    @property
+    def text(self) -> TextConfig | None:
+        """How the product's text is read as well, if it is."""
+        ...
+
+    @property
+    def heads(self) -> HeadsConfig:
+        """What reads the backbone's features."""
+        ...
+
+    @property
+    def augment(self) -> Augmentation:
+        """What is done to training photos."""
+        ...
+
+    @property
+    def training(self) -> TrainingConfig:
+        """How it learns."""
+        ...
+
+    @property
+    def clean(self) -> CleanConfig:
+        """What is done to training labels."""
+        ...
+
+    @property
+    def teach(self) -> TeachConfig | None:
+        """A model whose answers it learns from as well, if there is one."""
+        ...

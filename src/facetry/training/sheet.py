@@ -15,8 +15,8 @@ from facetry.catalogue.catalogue import Catalogue
 from facetry.errors import RecipeError, TrainingError
 from facetry.images import NUM_DECODERS, Augmentation, Augmenter, Mixer, load
 from facetry.product import Pixels, Preprocess, Product, ProductId
-from facetry.recipe import ClassifierRecipe, Recipe
 from facetry.taxonomy import Taxonomy
+from facetry.training.config import TrainingSections
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -80,20 +80,24 @@ class Sheet:
     rows: tuple[Row, ...]
 
 
-def make_sheet(recipe: Recipe, catalogue: Catalogue) -> Sheet:
+def make_sheet(recipe: TrainingSections, catalogue: Catalogue) -> Sheet:
     """Choose products of the largest categories, and augment and mix them as training does.
 
     Which products these are, and what is drawn for them, follows from the recipe's seed.
 
     Raises:
-        RecipeError: a recipe that augments no photos.
+        RecipeError: a frozen backbone, for which photos are not augmented.
         TrainingError: no labelled product has a photo that can be read.
     """
     from facetry.models.backbones import build_backbone
 
-    recipe = _require_augmenting(recipe)
-    if recipe.repairs:
-        catalogue = catalogue.with_repairs(recipe.repairs)
+    if recipe.backbone.frozen:
+        raise RecipeError(
+            "With a frozen backbone photos are embedded once, as they are.",
+            hint="Set backbone.frozen to false to see what training would make of them.",
+        )
+    if recipe.clean.repairs:
+        catalogue = catalogue.with_repairs(recipe.clean.repairs)
     spec = build_backbone(recipe.backbone, recipe.image, with_weights=False).preprocess
     augmenter = Augmenter(recipe.augment, recipe.seed, catalogue.taxonomy)
     batch = _Batch.of(catalogue, recipe.seed, spec)
@@ -107,20 +111,6 @@ def make_sheet(recipe: Recipe, catalogue: Catalogue) -> Sheet:
             for product, views in zip(batch.products, zip(*columns, strict=True), strict=True)
         ),
     )
-
-
-def _require_augmenting(recipe: Recipe) -> ClassifierRecipe:
-    if not isinstance(recipe, ClassifierRecipe):
-        raise RecipeError(
-            f"A recipe of the kind {recipe.kind!r} augments no photos itself.",
-            hint="Name the recipe of a classifier.",
-        )
-    if recipe.backbone.frozen:
-        raise RecipeError(
-            "With a frozen backbone photos are embedded once, as they are.",
-            hint="Set backbone.frozen to false to see what training would make of them.",
-        )
-    return recipe
 
 
 def _describe(config: Augmentation) -> str:

@@ -18,7 +18,7 @@ from facetry.models.classifier import Classifier
 from facetry.models.embed import embed_products, embed_texts
 from facetry.product import Product
 from facetry.progress import Reporter
-from facetry.recipe import ClassifierRecipe
+from facetry.training.config import TrainingSections
 from facetry.training.data import FeatureInputs, Inputs, PhotoInputs
 
 FEATURES, TEXTS = "features.safetensors", "texts.safetensors"
@@ -55,7 +55,7 @@ class Source:
 
 
 def read_source(
-    recipe: ClassifierRecipe,
+    recipe: TrainingSections,
     classifier: Classifier,
     products: Sequence[Product],
     folder: Path,

@@ -4,7 +4,6 @@ While training runs everything lies in `OUT.partial`; when it is done that folde
 folder called OUT is finished, and the same command after an interruption goes on in `OUT.partial`.
 """
 
-from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,11 +23,11 @@ from facetry.models.device import pick_device
 from facetry.models.embed import embed_products
 from facetry.models.lora import add_lora, merge_lora
 from facetry.progress import SILENT, Reporter
-from facetry.recipe import ClassifierRecipe
-from facetry.tracking import RUN_ID, About, Position, Service, tracking
+from facetry.tracking import RUN_ID, About, Position, tracking
 from facetry.training import checkpoints
 from facetry.training.cleaning import Cleaning, clean
 from facetry.training.compiling import compiled
+from facetry.training.config import TrainingSections
 from facetry.training.data import Examples, Rows, line_up, useful_rows
 from facetry.training.fit import fit
 from facetry.training.loss import Criterion
@@ -42,14 +41,16 @@ from facetry.training.teaching import ANSWERS, Teaching
 
 
 def train_classifier(
-    recipe: ClassifierRecipe,
+    recipe: TrainingSections,
     catalogue: Catalogue,
     split: Split,
     folder: Path,
+    about: About,
     reporter: Reporter,
-    services: Sequence[Service] = (),
 ) -> Classifier:
     """Train to the last epoch in `folder` (going on where it stopped) and write the best weights.
+
+    `about` is what tracking services are told of the training.
 
     Raises:
         BackboneError: a backbone or weights that cannot be had.
@@ -61,15 +62,13 @@ def train_classifier(
     source = read_source(recipe, classifier, catalogue.products(rows), state_folder, reporter)
     examples = line_up(catalogue, split, rows, source.problems)
     neighbours = _neighbours(recipe, classifier, source, state_folder, reporter)
-    examples, cleaning = clean(examples, catalogue.taxonomy, recipe, neighbours, reporter)
+    examples, cleaning = clean(examples, catalogue.taxonomy, recipe.clean, neighbours, reporter)
     cleaning.save(state_folder)
     _tell(source, cleaning, reporter)
     if recipe.teach:
         teaching = Teaching.read(recipe.teach, state_folder, examples.labels)
         examples = replace(examples, teaching=teaching)
         reporter.say(teaching.describe(examples.labels, torch.from_numpy(examples.train)))
-    content = recipe.model_dump(mode="json")
-    about = About.of(catalogue.source.table, folder, content, services)
     task = _Task(recipe=recipe, rows=rows, examples=examples, folder=state_folder, about=about)
     processes = ALONE if recipe.backbone.frozen else joined()
     processes.ask(task)
@@ -98,7 +97,7 @@ def assist(catalogue: Catalogue) -> None:
 class _Task:
     """What the processes that train together have to know: `rows` are of the catalogue."""
 
-    recipe: ClassifierRecipe
+    recipe: TrainingSections
     rows: Rows
     examples: Examples
     folder: Path
@@ -106,7 +105,7 @@ class _Task:
 
 
 def _build(
-    recipe: ClassifierRecipe, catalogue: Catalogue, rows: Rows, folder: Path, reporter: Reporter
+    recipe: TrainingSections, catalogue: Catalogue, rows: Rows, folder: Path, reporter: Reporter
 ) -> Classifier:
     """The classifier as training begins with it; `rows` have photos to judge parts of its tower by."""
     training = recipe.training
@@ -180,7 +179,7 @@ UNFINISHED = (checkpoints.FOLDER, FEATURES, TEXTS, _NEIGHBOURS, PRUNING, ANSWERS
 
 
 def _neighbours(
-    recipe: ClassifierRecipe,
+    recipe: TrainingSections,
     classifier: Classifier,
     source: Source,
     folder: Path,

@@ -51,7 +51,7 @@ def score_heads(
     """The best score on the validation part over all epochs; NaN where there is none."""
     catalogue, examples, embedding, generator = _material(ground, folder)
     features = embedding.features if recipe.clean.neighbours != "none" else None
-    examples, _ = clean(examples, catalogue.taxonomy, recipe, features, SILENT)
+    examples, _ = clean(examples, catalogue.taxonomy, recipe.clean, features, SILENT)
     given = FeatureSet(
         taxonomy=catalogue.taxonomy,
         features=torch.from_numpy(embedding.features).to(pick_device()),

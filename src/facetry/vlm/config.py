@@ -3,7 +3,7 @@
 import string
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Protocol
 
 from pydantic import (
     BaseModel,
@@ -14,6 +14,8 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+
+from facetry.models.config import ImageConfig
 
 TINY: Final = "tiny"
 """The name of the model that is made on the spot."""
@@ -160,3 +162,27 @@ class TuningConfig(BaseModel):
 
     save_every_s: Annotated[float, Field(ge=0)] = 300.0
     """The time between two checkpoints inside an epoch; 0 saves after each step."""
+
+
+class VlmSections(Protocol):
+    """The sections of a recipe that a language model is made by; a `VlmRecipe` has them."""
+
+    @property
+    def seed(self) -> int:
+        """The seed of every random draw."""
+        ...
+
+    @property
+    def vlm(self) -> VlmConfig:
+        """Which model, and how it is asked."""
+        ...
+
+    @property
+    def image(self) -> ImageConfig:
+        """How photos are prepared."""
+        ...
+
+    @property
+    def training(self) -> TuningConfig | None:
+        """How it is fine-tuned, if it is."""
+        ...

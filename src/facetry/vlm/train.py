@@ -13,11 +13,10 @@ from facetry.errors import TrainingError
 from facetry.images import NUM_DECODERS, PhotoStore, load
 from facetry.product import Preprocess, Product
 from facetry.progress import Reporter
-from facetry.recipe import VlmRecipe
-from facetry.tracking import About, Position, Service, tracking
+from facetry.tracking import About, Position, tracking
 from facetry.training.data import line_up, useful_rows
 from facetry.training.state import TrainingState
-from facetry.vlm.config import TINY, TuningConfig
+from facetry.vlm.config import TINY, TuningConfig, VlmSections
 from facetry.vlm.folder import save_base, save_vlm
 from facetry.vlm.lora import with_lora
 from facetry.vlm.predictor import Example, VlmPredictor
@@ -26,14 +25,16 @@ from facetry.vlm.tuning import Run, Trained, tune
 
 
 def train_vlm(
-    recipe: VlmRecipe,
+    recipe: VlmSections,
     catalogue: Catalogue,
     split: Split,
     folder: Path,
+    about: About,
     reporter: Reporter,
-    services: Sequence[Service] = (),
 ) -> VlmPredictor:
     """Make the predictor in `folder`, going on where a fine-tuning stopped.
+
+    `about` is what tracking services are told of the fine-tuning.
 
     Raises:
         MissingExtra: the libraries for language models are not installed.
@@ -55,8 +56,6 @@ def train_vlm(
         qwen.network = with_lora(qwen.network, tuning, recipe.seed)
     predictor = VlmPredictor(qwen, catalogue.taxonomy, config, preprocess, examples)
     if tuning:
-        content = recipe.model_dump(mode="json")
-        about = About.of(catalogue.source.table, folder, content, services)
         task = _Task(config=tuning, seed=recipe.seed, folder=folder / "training", about=about)
         _tune(predictor, task, catalogue, split, reporter)
     if is_whole:
@@ -67,7 +66,7 @@ def train_vlm(
 
 
 def choose_examples(
-    recipe: VlmRecipe, catalogue: Catalogue, split: Split, preprocess: Preprocess
+    recipe: VlmSections, catalogue: Catalogue, split: Split, preprocess: Preprocess
 ) -> list[Example]:
     """`num_shots` readable products of the training part with labels, of each category, by the seed.
 
