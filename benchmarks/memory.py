@@ -35,7 +35,7 @@ from facetry.batch.local import BatchConfig, predict_table
 from facetry.catalogue.catalogue import open_catalogue
 from facetry.engines.openvino import OpenVinoEngine
 from facetry.engines.served import ServedClassifier
-from facetry.predictions import Predictions, Predictor, category_codes, value_mask
+from facetry.predictions import Predictions, Predictor
 from facetry.product import Preprocess, Product
 from facetry.resources import POLARS_SETTINGS, peak_rss_mib
 
@@ -53,9 +53,9 @@ class Mean:
 
     def predict(self, products: Sequence[Product]) -> Predictions:
         """Predict all products as one batch."""
-        codes = category_codes(self.taxonomy, [each.category for each in products])
+        codes = self.taxonomy.encode_categories([each.category for each in products])
         light = np.array([each.pixels[self.preprocesses[0]].mean() for each in products])
-        mask = value_mask(self.taxonomy)[codes]  # B A V
+        mask = self.taxonomy.value_mask[codes]  # B A V
         weights = mask * (1 + np.arange(mask.shape[2]) * light[:, None, None])
         sums = np.maximum(weights.sum(axis=2, keepdims=True), 1)
         return Predictions.of(self.taxonomy, products, (weights / sums).astype(np.float32))

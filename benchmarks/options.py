@@ -39,7 +39,7 @@ from facetry.catalogue.split import Split, SplitConfig, make_split
 from facetry.cli.console import make_reporter
 from facetry.errors import FacetryError
 from facetry.evaluation.evaluate import predict
-from facetry.evaluation.metrics import Answers, encode_labels
+from facetry.evaluation.metrics import Answers
 from facetry.files import write_text, writing
 from facetry.recipe import (
     ClassifierRecipe,
@@ -266,7 +266,7 @@ def _answers(bench: Bench, backbone: str, name: str) -> dict[int, Answers]:
 
 def _lined_up(bench: Bench, top: np.ndarray) -> Answers:
     catalogue, rows = bench.catalogue, bench.split.rows("test")
-    labels = encode_labels(catalogue.taxonomy, catalogue.products(rows))
+    labels = catalogue.taxonomy.encode_labels(catalogue.products(rows))
     return Answers.of(catalogue.taxonomy, catalogue.category_codes[rows], labels, top)
 
 

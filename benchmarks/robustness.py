@@ -31,7 +31,7 @@ from facetry.catalogue.sample import SampleConfig, draw_catalogue
 from facetry.catalogue.split import SplitConfig, make_split, read_split
 from facetry.cli.console import make_reporter
 from facetry.evaluation.evaluate import predict
-from facetry.evaluation.metrics import Answers, encode_labels, paired_difference, score
+from facetry.evaluation.metrics import Answers, paired_difference, score
 from facetry.evaluation.robustness import predict_damaged
 from facetry.images.corruptions import CORRUPTIONS
 from facetry.job import SPLIT
@@ -144,7 +144,7 @@ def _kinds(options: argparse.Namespace) -> list[str]:
 
 def _answers(predictions: Predictions, products: Sequence[Product]) -> Answers:
     taxonomy = predictions.taxonomy
-    labels = encode_labels(taxonomy, products)
+    labels = taxonomy.encode_labels(products)
     return Answers.of(taxonomy, predictions.category_codes, labels, predictions.top)
 
 

@@ -8,13 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from facetry.errors import PredictorMismatch
-from facetry.predictions import (
-    Predictions,
-    Predictor,
-    category_codes,
-    head_slots,
-    value_mask,
-)
+from facetry.predictions import Predictions, Predictor
 from facetry.product import Preprocess, Product
 from facetry.tables import FILL
 from facetry.taxonomy import Taxonomy
@@ -47,13 +41,13 @@ def predictions() -> Predictions:
 
 
 def test_layout_of_the_arrays() -> None:
-    assert head_slots(TAXONOMY).tolist() == [[0, 1, 2], [3, -1, -1]]
+    assert TAXONOMY.head_slots.tolist() == [[0, 1, 2], [3, -1, -1]]
     yes, no = True, False
-    assert value_mask(TAXONOMY).tolist() == [
+    assert TAXONOMY.value_mask.tolist() == [
         [[yes, yes, yes], [yes, no, no], [no, no, no]],
         [[yes, yes, no], [no, no, no], [no, no, no]],
     ]
-    assert category_codes(TAXONOMY, ["Kurtis", "kurtis", "Sarees"]).tolist() == [1, -1, 0]
+    assert TAXONOMY.encode_categories(["Kurtis", "kurtis", "Sarees"]).tolist() == [1, -1, 0]
 
 
 def test_what_was_predicted(predictions: Predictions) -> None:

@@ -42,27 +42,6 @@ class Predictor(Protocol):
         ...
 
 
-def head_slots(taxonomy: Taxonomy) -> NDArray[np.int64]:
-    """The head behind each category's slot; -1 where there is none."""
-    slots = np.full((len(taxonomy.categories), taxonomy.num_slots), -1)  # C A
-    for row, category in enumerate(taxonomy.categories):
-        indices = taxonomy.head_indices(category)
-        slots[row, : len(indices)] = indices
-    return slots
-
-
-def value_mask(taxonomy: Taxonomy) -> NDArray[np.bool_]:
-    """Which values are real, not padding, for each category's slot."""
-    counts = np.array([len(head.values) for head in taxonomy.heads] + [0])  # -1 finds the last: none
-    return np.arange(taxonomy.num_values) < counts[head_slots(taxonomy)][..., None]  # C A V
-
-
-def category_codes(taxonomy: Taxonomy, categories: Sequence[str]) -> NDArray[np.int64]:
-    """Each category's index; -1 for one that the taxonomy does not have."""
-    known = taxonomy.category_indices
-    return np.array([known.get(category, -1) for category in categories], dtype=np.int64)  # B
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Predictions:
     """A probability over values for each product and each attribute of its category.
@@ -97,7 +76,7 @@ class Predictions:
         An unknown category is such a problem.
         """
         categories = tuple(product.category for product in products)
-        known = category_codes(taxonomy, categories) >= 0
+        known = taxonomy.encode_categories(categories) >= 0
         problems = tuple(
             product.problem or ("" if is_known else f"unknown category {product.category!r}")
             for product, is_known in zip(products, known, strict=True)
@@ -131,7 +110,7 @@ class Predictions:
     @cached_property
     def category_codes(self) -> NDArray[np.int64]:
         """Each product's category index (B); -1 where unknown."""
-        return category_codes(self.taxonomy, self.categories)
+        return self.taxonomy.encode_categories(self.categories)
 
     @cached_property
     def readable(self) -> NDArray[np.bool_]:
@@ -141,7 +120,7 @@ class Predictions:
     @cached_property
     def value_mask(self) -> NDArray[np.bool_]:
         """Which entries of `probabilities` are real (B, A, V)."""
-        mask = value_mask(self.taxonomy)[self.category_codes]
+        mask = self.taxonomy.value_mask[self.category_codes]
         return mask & self.readable[:, None, None]
 
     @cached_property
@@ -191,7 +170,7 @@ class Predictions:
         import pyarrow as pa
 
         rows, slots = np.nonzero(self.head_mask)
-        heads = head_slots(self.taxonomy)[self.category_codes[rows], slots]
+        heads = self.taxonomy.head_slots[self.category_codes[rows], slots]
         names = np.array([head.attribute for head in self.taxonomy.heads], dtype=object)
         values = self._value_names()[heads, self.top[rows, slots]]
         each = pl.DataFrame(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from facetry.ensemble import Ensemble
 from facetry.evaluation.evaluate import Evaluation, predict
-from facetry.evaluation.metrics import score_predictions
+from facetry.evaluation.metrics import answers_to, score
 from facetry.evaluation.report import ModelSummary, ReportContent, write_report
 from facetry.predictions import Predictor
 from facetry.product import Product
@@ -31,8 +31,9 @@ def evaluate_members(
         predicted[WHOLE] = predictor.combine(predicted)
     else:
         predicted = {"model": predict(predictor, products, reporter=reporter, description="Evaluating")}
+    labels = predictor.taxonomy.encode_labels(products)
     return {
-        name: Evaluation(scores=score_predictions(each, products), predictions=each, products=products)
+        name: Evaluation(scores=score(answers_to(each, labels)), predictions=each, products=products)
         for name, each in predicted.items()
     }
 

@@ -3,6 +3,12 @@
 Order carries meaning: categories and attributes keep the order in which they were declared (a
 submission's columns depend on it), values are sorted. A head is one (category, attribute) pair;
 heads are numbered category by category, so that one category's heads are neighbours.
+
+Here labels become codes: a category's code is its place among the categories, a value's its place among
+its head's values. A slot is an attribute's place among those of its category.
+
+Shapes: N products, C categories, A attributes (slots) of the category that has most, V values of the
+head that has most. A slot past a category's attributes and a value past a head's values are padding.
 """
 
 import difflib
@@ -12,18 +18,41 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
+from typing import Protocol
 
+import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from facetry.errors import TaxonomyError, nearest
 
 NO_LABEL = frozenset({"", "nan", "dummy", "dummy_value", "nu"})
 """Cell contents that mean "no label", after cleaning, in any letter case. `default` is a value."""
 
+NO_CODE = -1
+"""The code where there is no label, no category that the taxonomy has, no such head."""
+
+OFF_LIST = np.iinfo(np.int64).max
+"""The code of a label that the taxonomy does not list: no answer equals it."""
+
 _FORMAT = 1
 
 Declared = Mapping[str, Mapping[str, Iterable[str]]]
 """category -> attribute -> values"""
+
+
+class Labelled(Protocol):
+    """What has a category and labels, only of what is known."""
+
+    @property
+    def category(self) -> str:
+        """The category's name, which the taxonomy need not have."""
+        ...
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """Attribute -> value."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +247,81 @@ class Taxonomy:
                 for head in self.heads
             )
         )
+
+    @cached_property
+    def head_slots(self) -> NDArray[np.int64]:
+        """The head behind each category's slot (C, A); `NO_CODE` where there is none."""
+        slots = np.full((len(self.categories), self.num_slots), NO_CODE)
+        for row, category in enumerate(self.categories):
+            indices = self.head_indices(category)
+            slots[row, : len(indices)] = indices
+        return slots
+
+    @cached_property
+    def value_mask(self) -> NDArray[np.bool_]:
+        """Which values are real, not padding, for each category's slot (C, A, V)."""
+        counts = np.array([len(head.values) for head in self.heads] + [0])  # `NO_CODE` finds the 0
+        return np.arange(self.num_values) < counts[self.head_slots][..., None]
+
+    def encode_categories(self, categories: Sequence[str]) -> NDArray[np.int64]:
+        """Each category's code (N); `NO_CODE` for one that the taxonomy does not have."""
+        known = self.category_indices
+        return np.array([known.get(category, NO_CODE) for category in categories], dtype=np.int64)
+
+    def encode_labels(self, products: Sequence[Labelled]) -> NDArray[np.int64]:
+        """The code of each label (N, A); `NO_CODE` for none, `OFF_LIST` for one that is not listed.
+
+        >>> from facetry.product import Product
+        >>> taxonomy = Taxonomy.of({"Sarees": {"border": ["zari", "solid"], "pattern": ["woven"]}})
+        >>> taxonomy.encode_labels([Product(id=1, category="Sarees", labels={"border": "zari"})])
+        array([[ 1, -1]])
+        """
+        codes = np.full((len(products), self.num_slots), NO_CODE)
+        for row, product in enumerate(products):
+            for attribute, value in product.labels.items():
+                if place := self._places.get((product.category, attribute)):
+                    slot, values = place
+                    codes[row, slot] = values.get(value, OFF_LIST)
+        return codes
+
+    def heads_of_slots(self, categories: NDArray[np.integer]) -> NDArray[np.int64]:
+        """The head behind each slot of products with these category codes (N, A).
+
+        `NO_CODE` where there is none, as everywhere in a product of an unknown category.
+        """
+        known = (categories != NO_CODE)[:, None]
+        return np.where(known, self.head_slots[categories], NO_CODE)
+
+    def decode_labels(self, category: str, cells: Sequence[int | str | None]) -> dict[str, str]:
+        """Attribute -> value of one product's slots: codes, texts that are not listed, None for none."""
+        if category not in self._indices:
+            return {}
+        return {
+            head.attribute: head.values[cell] if isinstance(cell, int) else cell
+            for head, cell in zip(self.heads_of(category), cells, strict=False)
+            if cell is not None
+        }
+
+    def slot_codes(self, slot: int) -> dict[tuple[str, str], int]:
+        """(Category, value) -> code of what is listed for one slot of each category."""
+        return {
+            (category, value): code
+            for category in self.categories
+            for head in self.heads_of(category)[slot : slot + 1]
+            for value, code in self._places[category, head.attribute][1].items()
+        }
+
+    @cached_property
+    def _places(self) -> dict[tuple[str, str], tuple[int, dict[str, int]]]:
+        """(Category, attribute) -> its slot, and value -> code."""
+        return {
+            (head.category, head.attribute): (
+                slot,
+                {each: code for code, each in enumerate(head.values)},
+            )
+            for category in self.categories
+            for slot, head in enumerate(self.heads_of(category))
+        }
 
     def look_alikes(self) -> list[str]:
         """Attribute names that look like two spellings of one, in words."""

@@ -21,7 +21,7 @@ from facetry.evaluation.evaluate import predict
 from facetry.files import listing, write_text, writing
 from facetry.job import HeldOut
 from facetry.models.folder import CHECKSUMS, open_folder
-from facetry.predictions import Predictions, Predictor, category_codes
+from facetry.predictions import Predictions, Predictor
 from facetry.progress import Reporter
 from facetry.taxonomy import Taxonomy
 from facetry.training.config import TeachConfig
@@ -71,7 +71,7 @@ class Translation:
 
         That is so too where the label (B, A), -1 for none, is a value that the teacher does not know.
         """
-        codes = category_codes(self.own, predictions.categories)
+        codes = self.own.encode_categories(predictions.categories)
         slots, values = self.slots[codes], self.values[codes]  # B A, B A V
         rows = np.arange(len(predictions))[:, None, None]
         found = predictions.probabilities[rows, slots[..., None], values]

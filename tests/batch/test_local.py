@@ -14,7 +14,7 @@ from facetry.catalogue.catalogue import open_catalogue
 from facetry.errors import CatalogueError
 from facetry.evaluation.evaluate import predict
 from facetry.files import sha256
-from facetry.predictions import Predictions, Predictor, value_mask
+from facetry.predictions import Predictions, Predictor
 from facetry.product import Preprocess, Product
 from facetry.taxonomy import Taxonomy
 
@@ -37,7 +37,7 @@ class Uniform:
             TAXONOMY.categories.index(each.category) if each.category in TAXONOMY.categories else 0
             for each in products
         ]
-        mask = value_mask(TAXONOMY)[codes]
+        mask = TAXONOMY.value_mask[codes]
         counts = mask.sum(axis=2, keepdims=True)
         return Predictions.of(TAXONOMY, products, (mask / np.maximum(counts, 1)).astype(np.float32))
 

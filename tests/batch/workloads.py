@@ -13,7 +13,7 @@ from PIL import Image
 
 from facetry.batch.local import BatchConfig, BatchSummary, predict_table
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
-from facetry.predictions import Predictions, value_mask
+from facetry.predictions import Predictions
 from facetry.product import Preprocess, Product
 from facetry.progress import SILENT, Reporter
 from facetry.stopping import Stopped
@@ -48,7 +48,7 @@ class Seeing:
             raise RuntimeError(f"cannot see {bad[0]}\nat all")
         self.asked += [each.id for each in products]
         codes = [max(TAXONOMY.category_indices.get(each.category, 0), 0) for each in products]
-        mask = value_mask(TAXONOMY)[codes]  # B A V
+        mask = TAXONOMY.value_mask[codes]  # B A V
         light = [each.pixels[self.preprocesses[0]].mean() if each.pixels else 0 for each in products]
         weights = mask * (1 + np.arange(mask.shape[2]) * np.array(light)[:, None, None] / 100)
         sums = weights.sum(axis=2, keepdims=True)

@@ -17,7 +17,7 @@ from facetry.engines.parity import (
 )
 from facetry.ensemble import Ensemble
 from facetry.errors import ExportError
-from facetry.predictions import Predictions, category_codes, value_mask
+from facetry.predictions import Predictions
 from facetry.product import Preprocess, Product
 from facetry.taxonomy import Taxonomy
 
@@ -52,7 +52,7 @@ class Steady:
     preprocesses: tuple[Preprocess, ...] = ()
 
     def predict(self, products: Sequence[Product]) -> Predictions:
-        mask = value_mask(TAXONOMY)[category_codes(TAXONOMY, [each.category for each in products])]
+        mask = TAXONOMY.value_mask[TAXONOMY.encode_categories([each.category for each in products])]
         probabilities = np.zeros(mask.shape, np.float32)
         for row, product in enumerate(products):
             top = self.odd_value if product.id == self.odd else self.value

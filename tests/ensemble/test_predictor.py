@@ -12,7 +12,7 @@ from PIL import Image
 from facetry.ensemble import Ensemble, measure_gain
 from facetry.errors import PredictorMismatch
 from facetry.images import load
-from facetry.predictions import Predictions, Predictor, category_codes, value_mask
+from facetry.predictions import Predictions, Predictor
 from facetry.product import Preprocess, Product
 from facetry.reporting import WHOLE, evaluate_members
 from facetry.taxonomy import Taxonomy
@@ -46,7 +46,7 @@ class Fake:
 
     def predict(self, products: Sequence[Product]) -> Predictions:
         self.seen += [each.pixels[self.preprocesses[0]].shape for each in products if each.pixels]
-        mask = value_mask(self.taxonomy)[category_codes(self.taxonomy, _categories(products))]
+        mask = self.taxonomy.value_mask[self.taxonomy.encode_categories(_categories(products))]
         draws = np.random.default_rng(self.seed).uniform(0.01, 1, mask.shape) ** 8 * mask
         sums = draws.sum(axis=2, keepdims=True)
         shares = np.divide(draws, sums, out=np.zeros_like(draws), where=sums > 0)

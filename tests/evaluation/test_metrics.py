@@ -12,10 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facetry.evaluation.metrics import (
-    OFF_LIST,
     Answers,
     Scores,
-    encode_labels,
     f1_scores,
     harmonic_means,
     majority_counts,
@@ -23,9 +21,9 @@ from facetry.evaluation.metrics import (
     score,
     score_predictions,
 )
-from facetry.predictions import Predictions, head_slots
+from facetry.predictions import Predictions
 from facetry.product import Product
-from facetry.taxonomy import Taxonomy
+from facetry.taxonomy import OFF_LIST, Taxonomy
 
 ONE = Taxonomy.of({"Sarees": {"border": ["a", "b", "c", "d"]}})
 UNEVEN = Taxonomy.of(
@@ -55,7 +53,7 @@ def draw(seed: int, num_rows: int = 60) -> tuple[np.ndarray, np.ndarray, np.ndar
     """Categories, labels and answers over UNEVEN: labels missing, and answers of none."""
     rng = np.random.default_rng(seed)
     categories = rng.integers(-1, 3, num_rows)
-    heads = np.where(categories[:, None] >= 0, head_slots(UNEVEN)[categories], -1)
+    heads = np.where(categories[:, None] >= 0, UNEVEN.head_slots[categories], -1)
     counts = np.array([len(head.values) for head in UNEVEN.heads] + [0])[heads]
     labels = np.floor(rng.random(heads.shape) ** 2 * counts).astype(int)
     top = np.where(rng.random(heads.shape) < 0.5, labels, rng.random(heads.shape) * counts)
@@ -288,7 +286,7 @@ PRODUCTS = [
 
 def test_encode_labels() -> None:
     expected = [[1, 0, -1], [OFF_LIST, -1, -1], [2, -1, -1], [-1, -1, -1]]
-    assert encode_labels(UNEVEN, PRODUCTS).tolist() == expected
+    assert UNEVEN.encode_labels(PRODUCTS).tolist() == expected
 
 
 def test_unread_products_count_as_wrong() -> None:

@@ -15,7 +15,7 @@ from facetry.evaluation.charts import category_bars, training_curves
 from facetry.evaluation.gallery import choose_cards
 from facetry.evaluation.metrics import CategoryScore, score_predictions
 from facetry.evaluation.report import ModelSummary, ReportContent, model_axis, write_report
-from facetry.predictions import Predictions, category_codes, value_mask
+from facetry.predictions import Predictions
 from facetry.product import Product
 from facetry.taxonomy import Taxonomy
 from tests.pages.page import Page
@@ -56,8 +56,8 @@ def make_products(photos: Path, num: int = 12) -> list[Product]:
 
 
 def predict(products: list[Product], seed: int = 0) -> Predictions:
-    codes = category_codes(TAXONOMY, [product.category for product in products])
-    weights = np.random.default_rng(seed).random((len(products), 3, 3)) * value_mask(TAXONOMY)[codes]
+    codes = TAXONOMY.encode_categories([product.category for product in products])
+    weights = np.random.default_rng(seed).random((len(products), 3, 3)) * TAXONOMY.value_mask[codes]
     sums = weights.sum(axis=2, keepdims=True)
     shares = np.divide(weights, sums, out=np.zeros_like(weights), where=sums > 0)
     return Predictions.of(TAXONOMY, products, shares.astype(np.float32))

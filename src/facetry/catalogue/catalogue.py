@@ -30,9 +30,8 @@ from facetry.catalogue.table import (
 )
 from facetry.catalogue.vocabulary import complete, read_taxonomy, seen_values
 from facetry.errors import CatalogueError
-from facetry.predictions import head_slots
 from facetry.product import Product
-from facetry.taxonomy import Taxonomy
+from facetry.taxonomy import OFF_LIST, Taxonomy
 
 _GUESS_FROM = 20  # products looked at to guess how photos are named
 _NUM_HASHED = 100_000  # ids that are in memory as Python texts at one time
@@ -127,6 +126,13 @@ class Catalogue:
         columns = [f"label_{slot}" for slot in range(self.taxonomy.num_slots)]
         return self.table.select(pl.col(columns).fill_null(-1)).to_numpy()
 
+    def known_labels(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """What `Taxonomy.encode_labels` makes of some rows' products (n, A), with `OFF_LIST` in it."""
+        labels = self.labels.astype(np.int64)
+        for place, cells in self._off_list.items():
+            labels[place, [cell is not None for cell in cells]] = OFF_LIST
+        return labels[rows]
+
     @cached_property
     def category_codes(self) -> NDArray[np.int64]:
         """Each product's category index (N); -1 for one that the taxonomy does not have."""
@@ -143,8 +149,7 @@ class Catalogue:
     @cached_property
     def heads(self) -> NDArray[np.int64]:
         """The head behind each slot of each product (N, A); -1 where there is none."""
-        slots = np.pad(head_slots(self.taxonomy), ((0, 1), (0, 0)), constant_values=-1)
-        return slots[self.category_codes]  # -1, the unknown category, finds the last row: no head
+        return self.taxonomy.heads_of_slots(self.category_codes)
 
     @cached_property
     def photos(self) -> PhotoFinder:
@@ -291,33 +296,17 @@ class Catalogue:
                     category=category or "",
                     photos=paths,
                     text=text,
-                    labels=self._known(category, cells),
+                    labels=self.taxonomy.decode_labels(category, cells),
                     problem=problem,
                 )
             )
         return products
 
-    def _known(self, category: str, cells: Sequence[int | str | None]) -> dict[str, str]:
-        """Attribute -> value of what is labelled, with values that the taxonomy does not list.
-
-        Cells are value texts, or indices into the head's values.
-        """
-        if category not in self.taxonomy.categories:
-            return {}
-        heads = self.taxonomy.heads_of(category)
-        return {
-            head.attribute: head.values[cell] if isinstance(cell, int) else cell
-            for head, cell in zip(heads, cells, strict=False)
-            if cell is not None
-        }
-
     def _code(self, slot: int) -> pl.Expr:
         """A slot's value texts as indices into the values of the row's head."""
         codes = {
-            f"{category}\0{value}": index
-            for category in self.taxonomy.categories
-            for head in self.taxonomy.heads_of(category)[slot : slot + 1]
-            for index, value in enumerate(head.values)
+            f"{category}\0{value}": code
+            for (category, value), code in self.taxonomy.slot_codes(slot).items()
         }
         key = pl.col("category") + "\0" + pl.col(f"label_{slot}")
         if not codes:

@@ -20,14 +20,7 @@ from facetry.compare.apart import Cost
 from facetry.compare.entries import APPROACHES, Entry
 from facetry.compare.work import Scored
 from facetry.errors import CompareError
-from facetry.evaluation.metrics import (
-    Answers,
-    Difference,
-    encode_labels,
-    harmonic_means,
-    majority_counts,
-    total,
-)
+from facetry.evaluation.metrics import Answers, Difference, harmonic_means, majority_counts, total
 from facetry.modelcard import WeightSource, weight_sources
 
 _NUM_RESAMPLES = 1000
@@ -133,8 +126,8 @@ class Exam:
 
     @cached_property
     def labels(self) -> NDArray[np.int64]:
-        """The labels of the test part (T, A); see `encode_labels`."""
-        return encode_labels(self.catalogue.taxonomy, self.catalogue.products(self.rows))
+        """The labels of the test part (T, A); see `Taxonomy.encode_labels`."""
+        return self.catalogue.known_labels(self.rows)
 
     def grade(self, answered: NDArray[np.int16], chosen: NDArray[np.bool_] | None = None) -> Answers:
         """What was answered (T, A), beside the labels; of some products if they are `chosen`."""

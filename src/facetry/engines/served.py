@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from facetry.engines.engine import Engine
 from facetry.images import stack_pixels
-from facetry.predictions import Predictions, category_codes, head_slots
+from facetry.predictions import Predictions
 from facetry.product import Preprocess, Product
 from facetry.taxonomy import Taxonomy
 
@@ -23,11 +23,11 @@ class ServedClassifier:
         self.taxonomy = taxonomy
         self.preprocesses = (preprocess,)
         self.engine = engine
-        self._slots = head_slots(taxonomy)  # C A
+        self._slots = taxonomy.head_slots  # C A
 
     def predict(self, products: Sequence[Product]) -> Predictions:
         """Predict all products as one batch."""
-        codes = category_codes(self.taxonomy, [product.category for product in products])
+        codes = self.taxonomy.encode_categories([product.category for product in products])
         shape = (len(products), self.taxonomy.num_slots, self.taxonomy.num_values)
         predicted = np.zeros(shape, dtype=np.float32)
         rows = [row for row, each in enumerate(products) if not each.problem and codes[row] >= 0]

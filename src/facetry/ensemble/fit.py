@@ -31,10 +31,10 @@ from facetry.ensemble.weighting import (
     signals,
 )
 from facetry.errors import TrainingError
-from facetry.evaluation.metrics import OFF_LIST, encode_labels
-from facetry.predictions import Predictions, head_slots
+from facetry.predictions import Predictions
 from facetry.product import Product
 from facetry.progress import SILENT, Reporter
+from facetry.taxonomy import OFF_LIST
 
 Learned = Literal["per_head", "gate"]
 
@@ -83,7 +83,7 @@ def _gather(
     """What the members said of each known label; one to which all give nothing teaches nothing."""
     stacked = np.stack([predicted[name].probabilities for name in ensemble.members])  # M B A V
     codes = predicted[next(iter(ensemble.members))].category_codes
-    labels = encode_labels(ensemble.taxonomy, products)
+    labels = ensemble.taxonomy.encode_labels(products)
     is_known = (labels >= 0) & (labels != OFF_LIST) & (codes >= 0)[:, None]
     rows, slots = np.nonzero(is_known)
     answers = stacked[:, rows, slots].swapaxes(0, 1)  # K M V
@@ -92,7 +92,7 @@ def _gather(
     teaches = likelihoods @ ensemble.fixed.weights > 0
     return _Evidence(
         likelihoods=likelihoods[teaches],
-        heads=head_slots(ensemble.taxonomy)[codes[rows], slots][teaches],
+        heads=ensemble.taxonomy.head_slots[codes[rows], slots][teaches],
         signals=signals(answers[teaches]),
     )
 

@@ -4,15 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from facetry.ensemble.predictor import Ensemble
-from facetry.evaluation.metrics import (
-    Answers,
-    Difference,
-    Scores,
-    encode_labels,
-    paired_difference,
-    score_predictions,
-)
-from facetry.predictions import Predictions
+from facetry.evaluation.metrics import Difference, Scores, answers_to, paired_difference, score
 from facetry.product import Product
 from facetry.progress import SILENT, Reporter
 
@@ -43,13 +35,6 @@ def measure_gain(
     predicted = ensemble.predict_members(products, reporter=reporter, description="Evaluating")
     learned = ensemble.combine(predicted)
     fixed = ensemble.combine(predicted, ensemble.fixed)
-    labels = encode_labels(ensemble.taxonomy, products)
-
-    def answers(predictions: Predictions) -> Answers:
-        return Answers.of(ensemble.taxonomy, predictions.category_codes, labels, predictions.top)
-
-    return Gain(
-        learned=score_predictions(learned, products),
-        fixed=score_predictions(fixed, products),
-        difference=paired_difference([answers(learned)], [answers(fixed)]),
-    )
+    labels = ensemble.taxonomy.encode_labels(products)
+    ours, theirs = answers_to(learned, labels), answers_to(fixed, labels)
+    return Gain(learned=score(ours), fixed=score(theirs), difference=paired_difference([ours], [theirs]))

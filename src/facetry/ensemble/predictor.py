@@ -13,7 +13,7 @@ import numpy as np
 from facetry.ensemble.weighting import FixedWeights, Weighting
 from facetry.errors import PredictorMismatch
 from facetry.images import load_batches
-from facetry.predictions import Predictions, Predictor, head_slots
+from facetry.predictions import Predictions, Predictor
 from facetry.product import Preprocess, Product
 from facetry.progress import SILENT, Reporter
 from facetry.taxonomy import Taxonomy
@@ -105,7 +105,7 @@ class Ensemble:
         stacked = np.stack([part.probabilities for part in parts])  # M B A V
         stacked[:, [bool(problem) for problem in problems]] = 0
         codes = parts[0].category_codes
-        heads = np.where(codes[:, None] >= 0, head_slots(self.taxonomy)[codes], -1)  # B A
+        heads = self.taxonomy.heads_of_slots(codes)  # B A
         shares = (weighting or self.weighting).shares(stacked, heads).astype(np.float32)  # M B A
         mean = np.einsum("mba,mbav->bav", shares, stacked)
         return replace(parts[0], probabilities=mean, problems=problems)

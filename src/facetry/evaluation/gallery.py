@@ -11,7 +11,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from facetry.evaluation.metrics import encode_labels
 from facetry.pages.photos import thumbnail
 from facetry.predictions import Predictions
 from facetry.product import Product, ProductId
@@ -65,7 +64,7 @@ def choose_cards(predictions: Predictions, products: Sequence[Product]) -> list[
     Right: every known label is met; the surest has the highest least confidence. Wrong: some label
     is missed; the surest has the highest confidence where it missed.
     """
-    codes = encode_labels(predictions.taxonomy, products)  # N A
+    codes = predictions.taxonomy.encode_labels(products)  # N A
     known = (codes >= 0) & predictions.head_mask
     missed = known & (predictions.top != codes)
     least = np.where(predictions.head_mask, predictions.confidence, 1).min(axis=1)  # N

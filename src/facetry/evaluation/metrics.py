@@ -20,16 +20,13 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
-from facetry.predictions import Predictions, head_slots
+from facetry.predictions import Predictions
 from facetry.product import Product
-from facetry.taxonomy import Taxonomy
+from facetry.taxonomy import OFF_LIST, Taxonomy
 
 Codes = NDArray[np.integer]
 Floats = NDArray[np.float64]
 Numbers = NDArray[np.integer] | Floats
-
-OFF_LIST = np.iinfo(np.int64).max
-"""The code of a label that the taxonomy does not list: no answer equals it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +101,7 @@ class Answers:
 
         `top` is -1 where nothing was predicted: such a label counts as answered wrongly.
         """
-        heads = np.where(categories[:, None] >= 0, head_slots(taxonomy)[categories], -1)
+        heads = taxonomy.heads_of_slots(categories)
         rows, slots = np.nonzero((labels >= 0) & (heads >= 0))
         return cls(
             taxonomy=taxonomy,
@@ -292,25 +289,10 @@ def score_predictions(
     Products with a problem have no answer: their labels count as answered wrongly, so that a model
     cannot gain by not reading photos.
     """
-    labels = encode_labels(predictions.taxonomy, products)
-    answers = Answers.of(predictions.taxonomy, predictions.category_codes, labels, predictions.top)
-    return score(answers, num_resamples=num_resamples)
+    labels = predictions.taxonomy.encode_labels(products)
+    return score(answers_to(predictions, labels), num_resamples=num_resamples)
 
 
-def encode_labels(taxonomy: Taxonomy, products: Sequence[Product]) -> NDArray[np.int64]:
-    """Labels as indices into the head's values (N, A); -1 for none, OFF_LIST for an unlisted one."""
-    codes = np.full((len(products), taxonomy.num_slots), -1)
-    places = {
-        (head.category, head.attribute): (
-            slot,
-            {value: code for code, value in enumerate(head.values)},
-        )
-        for category in taxonomy.categories
-        for slot, head in enumerate(taxonomy.heads_of(category))
-    }
-    for row, product in enumerate(products):
-        for attribute, value in product.labels.items():
-            if (product.category, attribute) in places:
-                slot, values = places[product.category, attribute]
-                codes[row, slot] = values.get(value, OFF_LIST)
-    return codes
+def answers_to(predictions: Predictions, labels: Codes) -> Answers:
+    """What was predicted for known labels, which `Taxonomy.encode_labels` made codes of (N, A)."""
+    return Answers.of(predictions.taxonomy, predictions.category_codes, labels, predictions.top)

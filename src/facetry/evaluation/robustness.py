@@ -16,7 +16,7 @@ from statistics import fmean
 from typing import Any, Final
 
 from facetry.errors import EvaluationError
-from facetry.evaluation.metrics import HeadScore, Scores, score_predictions
+from facetry.evaluation.metrics import HeadScore, Scores, answers_to, score
 from facetry.files import write_text
 from facetry.images import load_changed
 from facetry.images.corruptions import CORRUPTIONS, NUM_STRENGTHS, Damage
@@ -182,7 +182,8 @@ def _score_kind(
     predictor: Predictor, products: Sequence[Product], kind: str, description: str, reporter: Reporter
 ) -> DamagedScores:
     predicted = predict_damaged(predictor, products, kind, description=description, reporter=reporter)
-    scores = [score_predictions(each, products, num_resamples=0) for each in predicted]
+    labels = predictor.taxonomy.encode_labels(products)
+    scores = [score(answers_to(each, labels), num_resamples=0) for each in predicted]
     return DamagedScores(
         kind=kind,
         levels=CORRUPTIONS[kind].levels,

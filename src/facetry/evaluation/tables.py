@@ -10,9 +10,10 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from facetry.evaluation.metrics import OFF_LIST, Scores, encode_labels
+from facetry.evaluation.metrics import Scores
 from facetry.predictions import Predictions
 from facetry.product import Product
+from facetry.taxonomy import OFF_LIST
 
 
 def scores_table(scores: Scores, *, per_head: bool = False) -> Table:
@@ -83,7 +84,7 @@ def unscored_line(predictions: Predictions, products: Sequence[Product]) -> str:
 
     Rows of the two belong together.
     """
-    num_off_list = int((encode_labels(predictions.taxonomy, products) == OFF_LIST).sum())
+    num_off_list = int((predictions.taxonomy.encode_labels(products) == OFF_LIST).sum())
     is_known = predictions.category_codes >= 0
     unread = Counter(
         problem

@@ -17,7 +17,7 @@ from facetry.models.heads import probabilities
 from facetry.models.neck import Neck, Top, are_photos
 from facetry.models.shared_heads import AnyHeads
 from facetry.models.text import TextTower
-from facetry.predictions import Predictions, category_codes
+from facetry.predictions import Predictions
 from facetry.product import Preprocess, Product
 from facetry.taxonomy import Taxonomy
 
@@ -90,7 +90,7 @@ class Classifier(nn.Module):
     @torch.no_grad()
     def predict(self, products: Sequence[Product]) -> Predictions:
         """Predict all products as one batch; leaves the classifier in evaluation mode."""
-        codes = category_codes(self.taxonomy, [product.category for product in products])
+        codes = self.taxonomy.encode_categories([product.category for product in products])
         shape = (len(products), self.taxonomy.num_slots, self.taxonomy.num_values)
         predicted = np.zeros(shape, dtype=np.float32)
         rows = [row for row, each in enumerate(products) if not each.problem and codes[row] >= 0]

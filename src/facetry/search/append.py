@@ -14,7 +14,6 @@ import numpy as np
 import polars as pl
 
 from facetry.errors import ModelFolderError
-from facetry.evaluation.metrics import OFF_LIST, encode_labels
 from facetry.files import holding, link_folder, place_folder
 from facetry.models.embed import encode_products
 from facetry.models.folder import open_folder, seal
@@ -23,6 +22,7 @@ from facetry.progress import SILENT, Reporter
 from facetry.search.collection import FOLDER, Collection, to_table
 from facetry.search.folder import SETTINGS, load_search
 from facetry.search.predictor import SimilaritySearch
+from facetry.taxonomy import OFF_LIST
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ def require_index(folder: Path) -> None:
 def _fresh(search: SimilaritySearch, products: Sequence[Product]) -> tuple[list[Product], Counter[str]]:
     """The products that may be added, and how many may not for which reason."""
     known = set(search.collection.table["id"].cast(pl.String))
-    labels = encode_labels(search.taxonomy, products)
+    labels = search.taxonomy.encode_labels(products)
     is_labelled = ((labels >= 0) & (labels != OFF_LIST)).any(axis=1)
     fresh, left_out = [], Counter[str]()
     for product, has_label in zip(products, is_labelled, strict=True):

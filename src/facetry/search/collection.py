@@ -13,13 +13,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from facetry.errors import ModelFolderError
-from facetry.evaluation.metrics import OFF_LIST, encode_labels
 from facetry.files import writing
 from facetry.nearest.index import Distances, Index, Kind, Places, Rows
 from facetry.nearest.votes import count_votes
-from facetry.predictions import value_mask
 from facetry.product import Product
-from facetry.taxonomy import Taxonomy
+from facetry.taxonomy import OFF_LIST, Taxonomy
 
 FOLDER = "index"
 TABLE = "products.parquet"
@@ -77,7 +75,7 @@ class Collection:
 
         A value counts one more than it occurs, so that nothing is impossible.
         """
-        mask = value_mask(self.taxonomy)
+        mask = self.taxonomy.value_mask
         counts = np.zeros(mask.shape)
         for category in self.indexes:
             own = self.labels[self.members[category]][None]  # 1 n A
@@ -152,7 +150,7 @@ class Collection:
 
 def to_table(taxonomy: Taxonomy, products: Sequence[Product]) -> pl.DataFrame:
     """What a collection keeps of products: labels that the taxonomy does not list are none."""
-    labels = encode_labels(taxonomy, products)  # N A
+    labels = taxonomy.encode_labels(products)  # N A
     is_listed = (labels >= 0) & (labels != OFF_LIST)
     codes = pl.from_numpy(
         np.where(is_listed, labels, -1).astype(np.int16),

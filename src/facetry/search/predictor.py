@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from facetry.models.embed import Encoder, encode_batch
 from facetry.nearest.index import Distances, Places, Rows
 from facetry.nearest.votes import count_votes
-from facetry.predictions import Predictions, category_codes, value_mask
+from facetry.predictions import Predictions
 from facetry.product import Preprocess, Product, ProductId
 from facetry.search.collection import Collection
 from facetry.search.config import SearchConfig
@@ -55,7 +55,7 @@ class SimilaritySearch:
     def predict(self, products: Sequence[Product]) -> Predictions:
         """Have each product's neighbours vote; where none has a label, the head's frequencies stand."""
         readable, features = encode_batch(self.encoder, products)
-        codes = category_codes(self.taxonomy, [product.category for product in products])
+        codes = self.taxonomy.encode_categories([product.category for product in products])
         shape = (len(products), self.taxonomy.num_slots, self.taxonomy.num_values)
         predicted = np.zeros(shape, dtype=np.float32)
         predicted[readable] = self.vote(features, codes[readable])
@@ -79,7 +79,7 @@ class SimilaritySearch:
             votes = self._votes(distances, rows)
             prior = self.config.smoothing * self.collection.frequencies[category]  # A V
             total = votes.sum(axis=2, keepdims=True) + self.config.smoothing
-            result[own] = np.where(value_mask(self.taxonomy)[category], (votes + prior) / total, 0)
+            result[own] = np.where(self.taxonomy.value_mask[category], (votes + prior) / total, 0)
         return result
 
     def _votes(self, distances: Distances, rows: Places) -> NDArray[np.float64]:

@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 
 from facetry.files import write_text
-from facetry.predictions import head_slots
 from facetry.progress import Reporter
 from facetry.taxonomy import Taxonomy
 from facetry.training.balance import repeat_factors
@@ -88,7 +87,7 @@ def clean(
     if features is not None:
         examples, cleaning = _ask_neighbours(examples, config, features, cleaning, reporter)
     if config.upsample:
-        heads = head_slots(taxonomy)[examples.categories[train].numpy()]  # T A
+        heads = taxonomy.head_slots[examples.categories[train].numpy()]  # T A
         factors = repeat_factors(heads, examples.labels[train].numpy(), config.upsample)
         examples = replace(examples, factors=factors)
         cleaning = replace(cleaning, num_per_epoch=examples.num_per_epoch)

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from facetry.models.heads import precise
-from facetry.predictions import head_slots
 from facetry.taxonomy import Taxonomy
 from facetry.training.balance import (
     Counts,
@@ -56,7 +55,7 @@ class Criterion:
         Both are -1 where they are not known.
         """
         none = np.full((1, taxonomy.num_slots), -1)
-        slots = np.concatenate([head_slots(taxonomy), none])  # C+1 A
+        slots = np.concatenate([taxonomy.head_slots, none])  # C+1 A
         num_values = np.array([len(head.values) for head in taxonomy.heads] + [0])
         is_value = np.arange(taxonomy.num_values) < num_values[:, None]  # H+1 V
         heads = slots[categories.cpu().numpy()]

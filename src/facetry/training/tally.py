@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from facetry.predictions import head_slots
 from facetry.resources import peak_rss_mib
 from facetry.taxonomy import Head, Taxonomy
 
@@ -76,7 +75,7 @@ class Tally:
 
 def sum_by_head(taxonomy: Taxonomy, categories: Tensor, losses: Tensor, targets: Tensor) -> Tensor:
     """Sums (H, 2) of the labels' losses (B, A) and of their weights: targets (B, A, V) summed up."""
-    heads = torch.from_numpy(np.maximum(head_slots(taxonomy), 0))[categories.cpu()]  # B A
+    heads = torch.from_numpy(np.maximum(taxonomy.head_slots, 0))[categories.cpu()]  # B A
     both = torch.stack([losses.detach(), targets.sum(dim=-1)], dim=-1).double()  # B A 2
     sums = both.new_zeros(taxonomy.num_heads, 2)
     return sums.index_add_(0, heads.flatten().to(both.device), both.flatten(0, 1))

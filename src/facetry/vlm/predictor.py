@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from facetry.images import batched
-from facetry.predictions import Predictions, category_codes
+from facetry.predictions import Predictions
 from facetry.product import Pixels, Preprocess, Product
 from facetry.taxonomy import Taxonomy
 from facetry.vlm.answers import ANSWERS, Shares
@@ -68,7 +68,7 @@ class VlmPredictor:
     @torch.no_grad()
     def predict(self, products: Sequence[Product]) -> Predictions:
         """Ask about every product with a photo; see `answers` for what probabilities mean here."""
-        codes = category_codes(self.taxonomy, [product.category for product in products])
+        codes = self.taxonomy.encode_categories([product.category for product in products])
         readable = np.array([not product.problem for product in products], dtype=bool)
         shape = (len(products), self.taxonomy.num_slots, self.taxonomy.num_values)
         predicted = np.zeros(shape, dtype=np.float32)
