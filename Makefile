@@ -31,9 +31,10 @@ format: $(INSTALLED)  ## rewrite the code in the house's format
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
-check: $(INSTALLED)  ## lint, check the format and the types
+check: $(INSTALLED)  ## lint, check the format, the declared dependencies and the types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/deptry src
 	$(BIN)/mypy
 
 test: $(INSTALLED)  ## run the tests that one waits for

@@ -43,7 +43,7 @@ from facetry.images import NUM_DECODERS, Augmentation, Augmenter, Mixer, PhotoSt
 from facetry.models.checkpoint import build_classifier
 from facetry.models.classifier import Classifier
 from facetry.models.config import BackboneConfig, HeadsConfig, ImageConfig
-from facetry.models.device import compute_dtype, pick_device
+from facetry.models.device import compute_dtype, pick_device, slow_precision
 from facetry.product import Product
 from facetry.taxonomy import Taxonomy
 from facetry.tracking.records import EpochRecord, StepRecord
@@ -165,6 +165,8 @@ def main(arguments: list[str] | None = None) -> None:
     options = parse(arguments)
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
+    if line := slow_precision(options.precision, pick_device()):
+        print(line, flush=True)
     with tempfile.TemporaryDirectory() as folder:
         data = draw_data(Path(folder), options.batch_size * options.steps)
         measured = {name: measure(name, data, options) for name in options.backbone}

@@ -111,6 +111,7 @@ def train(
     out = Path(out)
     catalogue.require_sound()
     catalogue.require_photos()
+    _say_if_slow(recipe, reporter)
     catalogue = _repaired(catalogue, recipe, reporter)
     folder = out.with_name(f"{out.name}.partial")
     is_given = split is not None
@@ -143,6 +144,16 @@ def train(
         _write_results(job, predictor)
         _finish(job, out)
     return out
+
+
+def _say_if_slow(recipe: Recipe, reporter: Reporter) -> None:
+    """Say so before hours are spent where this machine emulates the precision that a recipe asks for."""
+    if not isinstance(recipe, ClassifierRecipe) or recipe.training.precision in {"auto", "fp32"}:
+        return
+    from facetry.models.device import pick_device, slow_precision
+
+    if line := slow_precision(recipe.training.precision, pick_device()):
+        reporter.say(line)
 
 
 def _repaired(catalogue: Catalogue, recipe: Recipe, reporter: Reporter) -> Catalogue:

@@ -29,6 +29,9 @@ a key that is not here is an error that names the nearest one. Paths count from 
 `facetry train RECIPE --set training.epochs=3 ...` changes one key. `recipes/` has recipes of every kind.
 
 With `extends: FILE` a recipe, or a member of one, takes another recipe's keys where it has none itself.
+
+"Measured" is what a key changed of the score on held-out products, with its 95% interval: on real
+photos where nothing else is said. [log.md](log.md) has how each was measured.
 """
 _COLUMNS: Final = "| key | allowed | default | meaning |\n|---|---|---|---|\n"
 _TYPES: Final = {

@@ -13,6 +13,7 @@ from itertools import combinations
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from rapidfuzz.distance import Postfix, Prefix
 
 from facetry.audit.cells import label_cells
 from facetry.audit.findings import FINDINGS, LOOK_ALIKE, as_findings
@@ -161,8 +162,8 @@ def is_typo(first: str, second: str) -> bool:
     >>> is_typo("georgette", "georgatte"), is_typo("short", "shirt")
     (True, False)
     """
-    start = _common_start(first, second)
-    end = min(_common_start(first[::-1], second[::-1]), min(len(first), len(second)) - start)
+    start = Prefix.similarity(first, second)
+    end = min(Postfix.similarity(first, second), min(len(first), len(second)) - start)
     left, right = first[start : len(first) - end], second[start : len(second) - end]
     if start == 0 or not (left + right).isalpha():
         return False
@@ -173,11 +174,6 @@ def is_typo(first: str, second: str) -> bool:
     if len(left) == len(right) == 2:
         return left == right[::-1] and longest >= _SWAPPED
     return len(left) == len(right) == 1 and longest >= _REPLACED
-
-
-def _common_start(first: str, second: str) -> int:
-    pairs = zip(first, second, strict=False)
-    return next((place for place, (a, b) in enumerate(pairs) if a != b), min(len(first), len(second)))
 
 
 def _word_at(text: str, place: int) -> int:

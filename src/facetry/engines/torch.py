@@ -18,7 +18,7 @@ from facetry.engines.config import EngineConfig
 from facetry.engines.engine import threads_text
 from facetry.engines.graph import Graph
 from facetry.errors import EngineError, first_line
-from facetry.models.device import compute_dtype
+from facetry.models.device import compute_dtype, slow_precision
 from facetry.progress import SILENT, Reporter
 
 Forward = Callable[[Tensor], Tensor]
@@ -192,7 +192,8 @@ def require_precision(config: EngineConfig, device: torch.device) -> None:
     if config.precision != "auto" and not _has(compute_dtype(config.precision, device), device):
         what = "GPU" if device.type == "cuda" else "CPU"
         raise EngineError(
-            f"This {what} has no {config.precision} arithmetic.",
+            f"This {what} has no {config.precision} arithmetic. "
+            f"{slow_precision(config.precision, device)}".rstrip(),
             hint="Leave out --precision, or ask for fp32.",
         )
 

@@ -88,7 +88,9 @@ class BackboneConfig(BaseModel):
     maximum over the picture of what each puts out. Colour and texture show more there than later."""
 
     prune: Annotated[PruneConfig | None, Field(exclude_if=lambda wanted: wanted is None)] = None
-    """Make the tower smaller before it is trained."""
+    """Make the tower smaller before it is trained.
+
+    Measured: a quarter of the channels +0.007 (-0.008 to +0.030); off by default."""
 
     @model_validator(mode="after")
     def _can_recover(self) -> "BackboneConfig":
@@ -131,7 +133,9 @@ class ImageConfig(BaseModel):
     proportions, `letterbox` fills up."""
 
     background: Background = "keep"
-    """`grabcut` or `rembg` makes what is not the product white."""
+    """`grabcut` or `rembg` makes what is not the product white.
+
+    Measured (`grabcut`): +0.016 (-0.023 to +0.043); off by default."""
 
     background_model: Path | None = None
     """The file with the network that `rembg` runs."""

@@ -70,7 +70,9 @@ class ClassifierRecipe(BaseModel):
     """What is done to training labels."""
 
     teach: TeachConfig | None = None
-    """A model whose answers it learns from beside the labels; none learns from labels alone."""
+    """A model whose answers it learns from beside the labels; none learns from labels alone.
+
+    Measured with an ensemble as teacher: +0.010 (-0.000 to +0.019); off by default."""
 
     split: SplitConfig = SplitConfig()
     """What is held out."""
@@ -251,7 +253,9 @@ class EnsembleRecipe(BaseModel):
 
     weighting: Literal["fixed", "per_head", "gate"] = "fixed"
     """`fixed` takes `weights`, `per_head` learns others for each head from the validation part, `gate`
-    such as depend on how sure the members are of a product."""
+    such as depend on how sure the members are of a product.
+
+    Measured: `per_head` +0.0015 (-0.0027 to +0.0053), `gate` +0.0038 (-0.0007 to +0.0093)."""
 
     prior_labels: PositiveFloat = 50.0
     """Learned weights are drawn to `weights` as hard as so many labels do; see `ensemble.fit`."""

@@ -31,10 +31,14 @@ class LossConfig(BaseModel):
 
     class_weights: Literal["none", "balanced", "effective"] = "none"
     """`balanced` gives every value of a head the same weight in all, however often it occurs;
-    `effective` weighs a value by its effective number of labels (Cui et al. 2019)."""
+    `effective` weighs a value by its effective number of labels (Cui et al. 2019).
+
+    Measured (`balanced`, frozen tower): +0.002 (-0.012 to +0.025); off by default."""
 
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """The share of a label that is spread over all values of its head."""
+    """The share of a label that is spread over all values of its head.
+
+    Measured at 0.1 on drawn photos: +0.006 (-0.004 to +0.016); off by default."""
 
 
 class TeachConfig(BaseModel):
@@ -82,7 +86,9 @@ class CleanConfig(BaseModel):
 
     neighbours: Literal["none", "replace", "weigh"] = "none"
     """The products most alike in a category vote on each label: `replace` puts the favourite in its
-    place (paper, section 3.1.2), `weigh` lowers its weight; see `training.neighbours`."""
+    place (paper, section 3.1.2), `weigh` lowers its weight; see `training.neighbours`.
+
+    Measured: `replace` -0.105 (-0.121 to -0.074), `weigh` +0.009 (-0.006 to +0.033); off by default."""
 
     num_neighbours: PositiveInt = 15
     """How many products vote on a label."""
@@ -92,7 +98,9 @@ class CleanConfig(BaseModel):
     it starts from."""
 
     upsample: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """The share of a head's labels below which a value is repeated; see `balance.repeat_factors`."""
+    """The share of a head's labels below which a value is repeated; see `balance.repeat_factors`.
+
+    Measured at 0.1: +0.007 (-0.007 to +0.026); off by default."""
 
     repairs: Path | None = None
     """A file with corrections of labels, which hold for all parts; see `catalogue.repairs`."""
@@ -122,13 +130,19 @@ class TrainingConfig(BaseModel):
 
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Below 1, each block of the tower learns slower than the next one up: its rate is multiplied once
-    for each block above it."""
+    for each block above it.
+
+    Measured at 0.8: -0.004 (-0.021 to +0.013); off by default."""
 
     frozen_blocks: Annotated[int, Field(ge=0)] = 0
-    """The first blocks, so many, do not learn at all, nor does what lies before them."""
+    """The first blocks, so many, do not learn at all, nor does what lies before them.
+
+    Measured with two: +0.007 (-0.006 to +0.017); off by default."""
 
     lora: LoraConfig | None = None
-    """Learn low-rank updates of the tower in place of its weights; `{}` takes the usual ones."""
+    """Learn low-rank updates of the tower in place of its weights; `{}` takes the usual ones.
+
+    Measured on drawn photos, from nothing: -0.062 (-0.091 to -0.039); off by default."""
 
     weight_decay: Annotated[float, Field(ge=0)] = 0.001
     """How strongly AdamW draws weights to 0."""
@@ -156,14 +170,18 @@ class TrainingConfig(BaseModel):
     """The norm that a step's gradients are cut to; 0 switches clipping off."""
 
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Above 0, a moving average of the weights is kept, and is what is validated and saved."""
+    """Above 0, a moving average of the weights is kept, and is what is validated and saved.
+
+    Measured at 0.99: +0.000 (-0.005 to +0.005); off by default."""
 
     loss: LossConfig = LossConfig()
     """What is made small."""
 
     adversarial: Annotated[float, Field(ge=0, le=0.25)] = 0.0
     """Above 0, also learn from photos changed to mislead the model, each pixel by so much at most, as a
-    share of its range (FGSM; Goodfellow et al. 2015)."""
+    share of its range (FGSM; Goodfellow et al. 2015).
+
+    Measured at 0.01: +0.010 (-0.005 to +0.025) for twice the time; off by default."""
 
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """What the model computes in; `auto` is bf16 where the device has it and fp32 on the CPU."""
