@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from facetry.batch.local import BatchConfig, predict_table
-from facetry.compare.apart import WorkFailed, run_apart
-from facetry.errors import BatchError
+from facetry.errors import BatchError, WorkerFailed
 from facetry.files import holding
 from facetry.progress import SILENT
+from facetry.runtime.workers import run_in_worker
 from tests.batch import workloads
 from tests.batch.workloads import Lines, Seeing, make_table, outcome, run, write_table
 
@@ -40,8 +40,8 @@ def test_killed_at_random_it_ends_as_an_unbroken_run(tmp_path: Path) -> None:
     draw = random.Random(3)
     for _ in range(10):
         killer = workloads.Killer(draw.randint(1, 25), draw.uniform(0.0, 0.03))
-        with pytest.raises(WorkFailed, match="Killed by the system"):  # SIGKILL
-            run_apart(workloads.predict_and_say_who, folder, reporter=killer)
+        with pytest.raises(WorkerFailed, match="Killed by the system"):  # SIGKILL
+            run_in_worker(workloads.predict_and_say_who, folder, reporter=killer)
     assert not json.loads((folder / "out" / "manifest.json").read_text())["is_finished"]
     summary = run(folder)
     assert summary.num_standing >= 50
@@ -94,7 +94,7 @@ def test_stopped_while_the_tables_are_written(folder: Path, monkeypatch: pytest.
 
 @pytest.mark.slow
 def test_sigterm_stops_with_nothing_half(folder: Path) -> None:
-    what, _ = run_apart(workloads.predict_until_sigterm, folder, reporter=SILENT)
+    what, _ = run_in_worker(workloads.predict_until_sigterm, folder, reporter=SILENT)
     assert what == "stopped"
     assert len(list((folder / "out" / "parts").iterdir())) == 2
     assert run(folder).num_standing == 20

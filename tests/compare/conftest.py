@@ -7,11 +7,11 @@ import pytest
 
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split import Split, SplitConfig, make_split
-from facetry.compare.apart import Cost
 from facetry.compare.entries import Entry
 from facetry.compare.leaderboard import Exam, Result
-from facetry.compare.work import Scored
+from facetry.compare.work import RowScores
 from facetry.recipe import parse_recipe
+from facetry.runtime.workers import Cost
 
 MakeResult = Callable[..., Result]
 
@@ -43,7 +43,7 @@ def make_result(exam: Exam) -> MakeResult:
             return Result(entry=entry, error="The disk is full.\nMake room.")
         draws = np.random.RandomState(len(name)).random_sample(exam.labels.shape)
         cost = Cost(seconds=3.0, memory_mib=120.0)
-        scored = Scored(
+        scored = RowScores(
             answers=np.where(draws < skill, exam.labels, 0).astype(np.int16),
             ms_per_product=ms,
             num_parameters=1_200_000,

@@ -15,11 +15,11 @@ from safetensors.torch import load_file
 
 from facetry.build import train
 from facetry.catalogue.catalogue import Catalogue
-from facetry.compare.apart import WorkFailed, run_apart
-from facetry.errors import TrainingError
+from facetry.errors import TrainingError, WorkerFailed
 from facetry.files import sha256
 from facetry.progress import SILENT
 from facetry.recipe import ClassifierRecipe, dump_recipe
+from facetry.runtime.workers import run_in_worker
 from facetry.training import checkpoints
 from tests.training import workloads
 
@@ -96,11 +96,11 @@ def test_killed_at_random_it_ends_with_the_same_weights(
     recipe = recipe.model_copy(update={"training": longer})
     for _ in range(5):
         killer = workloads.Killer(draw.randint(1, 2), draw.uniform(0.0, 0.08))
-        with pytest.raises(WorkFailed, match="Killed by the system"):  # SIGKILL
-            run_apart(workloads.train_and_say_who, recipe, drawn, out, reporter=killer)
+        with pytest.raises(WorkerFailed, match="Killed by the system"):  # SIGKILL
+            run_in_worker(workloads.train_and_say_who, recipe, drawn, out, reporter=killer)
         assert not out.exists()
     for folder in (out, tmp_path / "unbroken"):
-        run_apart(workloads.train_to_the_end, recipe, drawn, folder, reporter=SILENT)
+        run_in_worker(workloads.train_to_the_end, recipe, drawn, folder, reporter=SILENT)
     assert_same(out, tmp_path / "unbroken")
 
 
@@ -110,12 +110,12 @@ def test_sigterm_saves_after_the_step(recipe: ClassifierRecipe, drawn: Path, tmp
         update={"training": recipe.training.model_copy(update={"save_every_s": 999.0})}
     )
     out = tmp_path / "stopped"
-    what, _ = run_apart(workloads.train_until_asked_to_stop, rare, drawn, out, 2, reporter=SILENT)
+    what, _ = run_in_worker(workloads.train_until_asked_to_stop, rare, drawn, out, 2, reporter=SILENT)
     assert what == "stopped"
     (state,) = checkpoints.states(tmp_path / "stopped.partial" / "training" / checkpoints.FOLDER)
     assert state.name.startswith("step_00000003-")
     for folder in (out, tmp_path / "unbroken"):
-        run_apart(workloads.train_to_the_end, rare, drawn, folder, reporter=SILENT)
+        run_in_worker(workloads.train_to_the_end, rare, drawn, folder, reporter=SILENT)
     assert_same(out, tmp_path / "unbroken")
 
 
@@ -137,7 +137,7 @@ def test_the_command_ends_well_when_asked_to_stop(
     process.terminate()
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0
-    assert "Stopped by SIGTERM. The same command goes on after the last step." in output
+    assert "Stopped by SIGTERM. The same command goes on where it stopped." in output
     assert not (tmp_path / "model").exists()
     steps = [json.loads(line) for line in (training / "steps.jsonl").read_text().splitlines()]
     newest, *_ = checkpoints.states(training / checkpoints.FOLDER)
@@ -145,8 +145,8 @@ def test_the_command_ends_well_when_asked_to_stop(
 
 
 def test_nobody_takes_a_stopped_training_for_a_finished_one() -> None:
-    with pytest.raises(WorkFailed, match="ended with code 130"):
-        run_apart(workloads.be_stopped, reporter=SILENT)
+    with pytest.raises(WorkerFailed, match="ended with code 130"):
+        run_in_worker(workloads.be_stopped, reporter=SILENT)
 
 
 def spoil(path: Path, how: str) -> None:

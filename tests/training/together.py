@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from facetry.compare.apart import fork_context
+from facetry.runtime.workers import fork_context
 from facetry.training.processes import Processes, joining
 
 TIMEOUT_S = 120

@@ -16,14 +16,20 @@ from facetry.files import holding
 from facetry.progress import SILENT
 from facetry.recipe import ClassifierRecipe, Recipe, load_recipe, parse_recipe
 from facetry.tune import run as run_module
-from facetry.tune.bench import Bench, FullBench, HeadsBench, Pruned, choose_bench
 from facetry.tune.claim import claim
 from facetry.tune.config import TuneConfig, sampler_name
 from facetry.tune.findings import Findings
 from facetry.tune.run import tune
+from facetry.tune.runners import (
+    FeatureTrialRunner,
+    Pruned,
+    TrainingTrialRunner,
+    TrialRunner,
+    choose_runner,
+)
 from facetry.tune.space import Space, parse_space
 from tests.pages.page import Page
-from tests.tune.benches import Scripted
+from tests.tune.scripted import Scripted
 
 MakeRecipe = Callable[..., ClassifierRecipe]
 
@@ -162,10 +168,10 @@ def test_more_trials_are_added(space: Space, drawn: Path, tmp_path: Path) -> Non
 def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trials that train nothing; see `Scripted`."""
 
-    def choose(*_: object) -> Bench:
+    def choose(*_: object) -> TrialRunner:
         return Scripted()
 
-    monkeypatch.setattr(run_module, "choose_bench", choose)
+    monkeypatch.setattr(run_module, "choose_runner", choose)
 
 
 @pytest.mark.usefixtures("scripted")
@@ -180,7 +186,7 @@ def test_trials_that_fail_or_die_do_not_stop_the_others(
         1: "failed", 2: "failed", 3: "failed", 4: "failed", 5: "done", 10: "done"
     }  # fmt: skip
     assert by_width[1].error == "Nothing to train on."
-    assert by_width[3].error == "Its process ended with code -9."
+    assert by_width[3].error == "Killed by the system; most often it has run out of memory."
     assert "by nothing" in next((out / "errors").iterdir()).read_text()
     assert pl.read_csv(out / "trials.csv")["score"].to_list().count(None) == 4
     page = Page((out / "report.html").read_text(encoding="utf-8"))
@@ -286,11 +292,11 @@ def test_unknown_samplers() -> None:
 @pytest.mark.parametrize(
     ("base", "content", "kind"),
     [
-        ({}, {"heads.dropout": [0.1]}, HeadsBench),
-        ({}, {"training.heads_lr": [0.1], "clean.upsample": [0.1]}, HeadsBench),
-        ({}, {"image.size_px": [32]}, FullBench),
-        ({}, {"backbone.name": ["nano_vit"]}, FullBench),
-        ({"frozen": False}, {"heads.dropout": [0.1]}, FullBench),
+        ({}, {"heads.dropout": [0.1]}, FeatureTrialRunner),
+        ({}, {"training.heads_lr": [0.1], "clean.upsample": [0.1]}, FeatureTrialRunner),
+        ({}, {"image.size_px": [32]}, TrainingTrialRunner),
+        ({}, {"backbone.name": ["nano_vit"]}, TrainingTrialRunner),
+        ({"frozen": False}, {"heads.dropout": [0.1]}, TrainingTrialRunner),
     ],
 )
 def test_features_serve_where_the_backbone_stays_as_it_is(
@@ -301,7 +307,7 @@ def test_features_serve_where_the_backbone_stays_as_it_is(
     recipe["backbone"] |= base
     space = parse_space(content, parse_recipe(recipe))
     ground = claim(tmp_path, space, "grid", catalogue, None, SILENT)
-    assert isinstance(choose_bench(space, ground, tmp_path), kind)
+    assert isinstance(choose_runner(space, ground, tmp_path), kind)
 
 
 @pytest.mark.slow
@@ -335,7 +341,7 @@ def test_a_whole_training_is_stopped_between_epochs(
         split={"validation": 0.2, "test": 0.2, "method": "random"},
     )
     space = parse_space({"training.clip_norm": [1.0]}, base)
-    bench = FullBench(ground=claim(tmp_path, space, "grid", catalogue, None, SILENT))
+    bench = TrainingTrialRunner(inputs=claim(tmp_path, space, "grid", catalogue, None, SILENT))
     told: list[tuple[int, float]] = []
 
     def on_epoch(epoch: int, score: float) -> None:

@@ -12,13 +12,13 @@ import torch
 from facetry.build import load, train
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split import make_split, read_split
-from facetry.compare.apart import run_apart
 from facetry.errors import BackboneError, TrainingError
 from facetry.evaluation.evaluate import predict
 from facetry.files import sha256, write_text
 from facetry.job import SPLIT
 from facetry.product import Product
 from facetry.progress import SILENT
+from facetry.runtime.workers import run_in_worker
 from facetry.tracking import About
 from facetry.training import checkpoints
 from facetry.vlm.folder import load_vlm
@@ -160,7 +160,7 @@ def test_stopped_it_goes_on_as_if_it_had_not(rank: int, twenty: Catalogue, tmp_p
 def test_asked_to_stop_within_an_epoch_it_goes_on_there(twenty: Catalogue, tmp_path: Path) -> None:
     recipe, catalogue = make_recipe(training={**QUICK, "batch_size": 4}), twenty.source.table.parent
     stopped, whole = tmp_path / "stopped", tmp_path / "whole"
-    what, _ = run_apart(
+    what, _ = run_in_worker(
         workloads.train_until_asked_to_stop, recipe, catalogue, stopped, 2, reporter=SILENT
     )
     assert what == "stopped"
@@ -168,7 +168,7 @@ def test_asked_to_stop_within_an_epoch_it_goes_on_there(twenty: Catalogue, tmp_p
     (state,) = checkpoints.states(kept)
     assert state.name.startswith("step_00000003-")
     for folder in (stopped, whole):
-        run_apart(workloads.train_to_the_end, recipe, catalogue, folder, reporter=SILENT)
+        run_in_worker(workloads.train_to_the_end, recipe, catalogue, folder, reporter=SILENT)
     assert checksums(stopped) == checksums(whole)
     assert epochs_logged(stopped) == epochs_logged(whole)
 

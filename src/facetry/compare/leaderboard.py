@@ -16,12 +16,12 @@ from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split import Split
 from facetry.catalogue.split.make import value_codes
 from facetry.catalogue.stratify import deal
-from facetry.compare.apart import Cost
 from facetry.compare.entries import APPROACHES, Entry
-from facetry.compare.work import Scored
+from facetry.compare.work import RowScores
 from facetry.errors import CompareError
 from facetry.evaluation.metrics import Answers, Difference, harmonic_means, majority_counts, total
 from facetry.modelcard import WeightSource, weight_sources
+from facetry.runtime.workers import Cost
 
 _NUM_RESAMPLES = 1000
 
@@ -34,7 +34,7 @@ class Result:
     """
 
     entry: Entry
-    scored: Scored | None = None
+    scored: RowScores | None = None
     building: Cost | None = None
     scoring: Cost | None = None
     error: str = ""

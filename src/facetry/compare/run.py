@@ -18,16 +18,16 @@ from facetry.build import recipe_key
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.identity import catalogue_identity, upgraded_identity
 from facetry.catalogue.split import Split, SplitConfig, make_split, read_split
-from facetry.compare.apart import Cost, WorkFailed, run_apart
 from facetry.compare.entries import Entry, line_up
 from facetry.compare.leaderboard import Exam, Leaderboard, Result, build_leaderboard
 from facetry.compare.report import write_report
 from facetry.compare.tables import leaderboard_json, leaderboard_markdown
-from facetry.compare.work import Ground, Scored, build_model, score_model
-from facetry.errors import CompareError
+from facetry.compare.work import ComparisonInputs, RowScores, build_model, score_model
+from facetry.errors import CompareError, WorkerFailed
 from facetry.files import holding, remove_drafts, sha256, write_text, writing_folder
 from facetry.progress import SILENT, Reporter
 from facetry.recipe import EnsembleRecipe, Recipe
+from facetry.runtime.workers import Cost, run_in_worker
 
 LEADERBOARD = "leaderboard"
 _SPLIT = "split.parquet"
@@ -138,8 +138,8 @@ class _Field:
     reporter: Reporter
 
     @cached_property
-    def ground(self) -> Ground:
-        return Ground(
+    def inputs(self) -> ComparisonInputs:
+        return ComparisonInputs(
             source=self.catalogue.source,
             given=self.catalogue.given,
             is_closed=self.catalogue.is_closed,
@@ -156,7 +156,7 @@ class _Field:
             building = None if entry.model else self._build(entry.recipe)
             folder = entry.model or self._place(entry.recipe)
             scored, scoring = self._score(folder, _key(entry))
-        except WorkFailed as error:
+        except WorkerFailed as error:
             self.reporter.say(f"Row {entry.name} failed: {error.message}")
             if error.trace:
                 write_text(trace, error.trace)
@@ -164,7 +164,7 @@ class _Field:
         return Result(entry=entry, scored=scored, building=building, scoring=scoring)
 
     def _place(self, recipe: Recipe) -> Path:
-        return self.ground.library / recipe_key(recipe)
+        return self.inputs.library / recipe_key(recipe)
 
     def _build(self, recipe: Recipe) -> Cost:
         """Build a recipe's model folder, its members' before; what all of it took in all runs."""
@@ -173,9 +173,9 @@ class _Field:
             for name, member in recipe.members.items():
                 try:
                     parts.append(self._build(member))
-                except WorkFailed as error:
+                except WorkerFailed as error:
                     message = f"Its member {name!r} failed: {error.message}"
-                    raise WorkFailed(message, hint=error.hint, trace=error.trace) from None
+                    raise WorkerFailed(message, hint=error.hint, trace=error.trace) from None
         return _joined([*parts, self._build_own(recipe)])
 
     def _build_own(self, recipe: Recipe) -> Cost:
@@ -186,7 +186,7 @@ class _Field:
             return spent
         started = time.perf_counter()
         try:
-            _, cost = run_apart(build_model, self.ground, recipe, place, reporter=self.reporter)
+            _, cost = run_in_worker(build_model, self.inputs, recipe, place, reporter=self.reporter)
         except BaseException:
             lost = Cost(seconds=time.perf_counter() - started, memory_mib=0.0)
             write_text(costs, json.dumps(asdict(_joined([*filter(None, [spent]), lost]))))
@@ -195,10 +195,10 @@ class _Field:
         write_text(costs, json.dumps(asdict(cost)))
         return cost
 
-    def _score(self, folder: Path, key: str) -> tuple[Scored, Cost]:
+    def _score(self, folder: Path, key: str) -> tuple[RowScores, Cost]:
         place = self.out / _ROWS / key
         if not place.exists():
-            scored, cost = run_apart(score_model, self.ground, folder, reporter=self.reporter)
+            scored, cost = run_in_worker(score_model, self.inputs, folder, reporter=self.reporter)
             with writing_folder(place) as draft:
                 np.save(draft / "answers.npy", scored.answers)
                 figures = {**asdict(scored), "cost": asdict(cost)}
@@ -206,7 +206,7 @@ class _Field:
                 (draft / "row.json").write_text(json.dumps(figures, indent=1), encoding="utf-8")
         figures = json.loads((place / "row.json").read_text(encoding="utf-8"))
         cost = Cost(**figures.pop("cost"))
-        return Scored(answers=np.load(place / "answers.npy"), **figures), cost
+        return RowScores(answers=np.load(place / "answers.npy"), **figures), cost
 
 
 def _key(entry: Entry) -> str:

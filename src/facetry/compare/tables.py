@@ -5,9 +5,9 @@ from dataclasses import asdict
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from facetry.compare.apart import Cost
 from facetry.compare.entries import APPROACHES
 from facetry.compare.leaderboard import Leaderboard, Row
+from facetry.runtime.workers import Cost
 
 if TYPE_CHECKING:
     from rich.table import Table

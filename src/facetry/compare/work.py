@@ -28,7 +28,7 @@ _NUM_WARM = 16  # products predicted before the clock starts: first batches allo
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Ground:
+class ComparisonInputs:
     """What all rows share, in a form that can be sent to a process; `split` is a file."""
 
     source: Source
@@ -43,7 +43,7 @@ class Ground:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Scored:
+class RowScores:
     """What a model answered to the test part: value indices (T, A), -1 for none; and how fast."""
 
     answers: NDArray[np.int16]
@@ -52,39 +52,39 @@ class Scored:
     num_unread: int
 
 
-def build_model(ground: Ground, recipe: Recipe, out: Path, *, reporter: Reporter) -> None:
+def build_model(inputs: ComparisonInputs, recipe: Recipe, out: Path, *, reporter: Reporter) -> None:
     """Build a recipe's model folder; members of an ensemble come from the library."""
     train(
         recipe,
-        ground.catalogue(),
+        inputs.catalogue(),
         out,
-        split=ground.split,
-        support=Support(library=ground.library),
+        split=inputs.split,
+        support=Support(library=inputs.library),
         reporter=reporter,
     )
 
 
-def score_model(ground: Ground, folder: Path, *, reporter: Reporter) -> Scored:
+def score_model(inputs: ComparisonInputs, folder: Path, *, reporter: Reporter) -> RowScores:
     """Have a model answer the test part, timed from the photos' files on.
 
     Raises:
         PredictorMismatch: it predicts something else, or has learned from products of the test part.
     """
-    catalogue, predictor = ground.catalogue(), load(folder)
+    catalogue, predictor = inputs.catalogue(), load(folder)
     if predictor.taxonomy != catalogue.taxonomy:
         raise PredictorMismatch(
             f"{folder} has another taxonomy than {catalogue.source.table.name}: it predicts "
             f"{_described(predictor.taxonomy)}, the table has {_described(catalogue.taxonomy)}.",
             hint="Compare models that were trained on this catalogue.",
         )
-    rows = read_split(ground.split, catalogue).rows("test")
+    rows = read_split(inputs.split, catalogue).rows("test")
     _require_unseen(folder, catalogue, rows)
     products = catalogue.products(rows)
     predict(predictor, products[:_NUM_WARM])
     started = time.perf_counter()
     predictions = predict(predictor, products, reporter=reporter, description="Scoring")
     seconds = time.perf_counter() - started
-    return Scored(
+    return RowScores(
         answers=predictions.top.astype(np.int16),
         ms_per_product=1000 * seconds / len(products),
         num_parameters=count_parameters(predictor),

@@ -9,12 +9,12 @@ import numpy as np
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.identity import catalogue_identity, upgraded_identity
 from facetry.catalogue.split import Split, make_split, read_split
-from facetry.compare.work import Ground
+from facetry.compare.work import ComparisonInputs
 from facetry.errors import TuneError
 from facetry.files import remove_drafts, write_text
 from facetry.progress import Reporter
-from facetry.tune.bench import FEATURES
 from facetry.tune.config import SamplerName
+from facetry.tune.runners import FEATURES
 from facetry.tune.space import Space
 
 STUDY = "study.db"
@@ -36,7 +36,7 @@ def claim(
     catalogue: Catalogue,
     given: Split | None,
     reporter: Reporter,
-) -> Ground:
+) -> ComparisonInputs:
     """Start the folder, or check that it is of this very search.
 
     Raises:
@@ -54,7 +54,7 @@ def claim(
         _check(out, job, catalogue, given)
     else:
         _start(out, job, space, catalogue, given, reporter)
-    return Ground(
+    return ComparisonInputs(
         source=catalogue.source,
         given=catalogue.given,
         is_closed=catalogue.is_closed,

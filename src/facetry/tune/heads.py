@@ -3,6 +3,7 @@
 Shapes: N products of training and validation part, D features.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from math import nan
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split import read_split
-from facetry.compare.work import Ground
+from facetry.compare.work import ComparisonInputs
 from facetry.files import writing
 from facetry.models.backbones import build_backbone
 from facetry.models.device import pick_device
@@ -26,30 +27,32 @@ from facetry.tracking.records import EpochRecord, StepRecord
 from facetry.training.cleaning import clean
 from facetry.training.data import Examples, line_up, useful_rows
 from facetry.training.features import FeatureSet, fit_heads
-from facetry.tune.bench import FEATURES, OnEpoch
 
 _GENERATOR = "generator.safetensors"
 
 
 def embed_catalogue(
-    ground: Ground, recipe: ClassifierRecipe, folder: Path, *, reporter: Reporter
+    inputs: ComparisonInputs, recipe: ClassifierRecipe, file: Path, *, reporter: Reporter
 ) -> None:
-    """Embed the products of both parts, and keep where the random numbers for heads begin."""
-    catalogue = ground.catalogue()
-    rows = useful_rows(catalogue, read_split(ground.split, catalogue))
+    """Write the features of both parts to `file`, and beside it the state of the random numbers."""
+    catalogue = inputs.catalogue()
+    rows = useful_rows(catalogue, read_split(inputs.split, catalogue))
     torch.manual_seed(recipe.seed)
     backbone = build_backbone(recipe.backbone, recipe.image)
-    with writing(folder / _GENERATOR) as draft:
+    with writing(file.with_name(_GENERATOR)) as draft:
         save_file({"state": torch.get_rng_state()}, draft)
     backbone = backbone.to(pick_device())
-    embed_products(backbone, catalogue.products(rows), file=folder / FEATURES, reporter=reporter)
+    embed_products(backbone, catalogue.products(rows), file=file, reporter=reporter)
 
 
 def score_heads(
-    ground: Ground, recipe: ClassifierRecipe, folder: Path, on_epoch: OnEpoch | None
+    inputs: ComparisonInputs,
+    recipe: ClassifierRecipe,
+    file: Path,
+    on_epoch: Callable[[int, float], None] | None,
 ) -> float:
     """The best score on the validation part over all epochs; NaN where there is none."""
-    catalogue, examples, embedding, generator = _material(ground, folder)
+    catalogue, examples, embedding, generator = _material(inputs, file)
     features = embedding.features if recipe.clean.neighbours != "none" else None
     examples, _ = clean(examples, catalogue.taxonomy, recipe.clean, features, SILENT)
     given = FeatureSet(
@@ -68,7 +71,7 @@ def score_heads(
 class _Teller:
     """Passes on the score after each epoch; a tracker."""
 
-    on_epoch: OnEpoch
+    on_epoch: Callable[[int, float], None]
 
     def log_step(self, record: StepRecord) -> None:
         """Steps are not of interest."""
@@ -81,11 +84,11 @@ class _Teller:
 
 
 @lru_cache(maxsize=1)  # a process trains many trials of one study
-def _material(ground: Ground, folder: Path) -> tuple[Catalogue, Examples, Embedding, Tensor]:
+def _material(inputs: ComparisonInputs, file: Path) -> tuple[Catalogue, Examples, Embedding, Tensor]:
     """What all trials start from."""
-    catalogue = ground.catalogue()
-    split = read_split(ground.split, catalogue)
+    catalogue = inputs.catalogue()
+    split = read_split(inputs.split, catalogue)
     rows = useful_rows(catalogue, split)
-    embedding = Embedding.load(folder / FEATURES)
+    embedding = Embedding.load(file)
     examples = line_up(catalogue, split, rows, embedding.problems)
-    return catalogue, examples, embedding, load_file(folder / _GENERATOR)["state"]
+    return catalogue, examples, embedding, load_file(file.with_name(_GENERATOR))["state"]

@@ -7,6 +7,7 @@ on where it stopped; with more trials asked for, the same study is added to.
 import os
 import shutil
 from dataclasses import dataclass, field
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,12 +17,12 @@ from facetry.catalogue.split import Split
 from facetry.errors import RecipeError, TuneError
 from facetry.files import holding, write_text
 from facetry.progress import SILENT, Advance, Reporter
-from facetry.tune.bench import choose_bench
+from facetry.runtime.workers import Asked, Died, Done, Event, Failed, WorkerPool
 from facetry.tune.claim import STUDY, TRIALS, claim, place_name
 from facetry.tune.config import TuneConfig
-from facetry.tune.crew import Crew, Died, Epoch, Failed, News, Scored, Task
 from facetry.tune.findings import Findings
 from facetry.tune.outputs import write_outputs
+from facetry.tune.runners import choose_runner, run_trial
 from facetry.tune.space import Space
 from facetry.tune.study import Ledger, Plan, first_number, open_study
 from facetry.tune.trials import ranked
@@ -61,18 +62,20 @@ def tune(
     with holding(out) as is_ours:
         if not is_ours:
             raise TuneError(f"{out} is being written by another process.", hint="Wait for it.")
-        ground = claim(out, space, config.sampler, catalogue, split, reporter)
-        bench = choose_bench(space, ground, out)
-        bench.prepare(reporter)
+        inputs = claim(out, space, config.sampler, catalogue, split, reporter)
+        runner = choose_runner(space, inputs, out)
+        runner.prepare(reporter)
         with open_study(out / STUDY, space, plan) as ledger:
-            num_workers = config.num_workers or (_num_cores() if bench.is_light else 1)
+            num_workers = config.num_workers or (_num_cores() if runner.is_light else 1)
             num_workers = max(1, min(num_workers, ledger.num_left))
-            num_threads = 1 if bench.is_light else max(1, _num_cores() // num_workers)
+            num_threads = 1 if runner.is_light else max(1, _num_cores() // num_workers)
             with (
-                Crew(bench, num_workers=num_workers, num_threads=num_threads) as crew,
+                WorkerPool(
+                    partial(run_trial, runner), num_workers=num_workers, num_threads=num_threads
+                ) as pool,
                 reporter.bar("Trials", ledger.num_left) as advance,
             ):
-                _Search(ledger, crew, out, config.prunes, reporter).run(advance)
+                _Search(ledger, pool, out, config.prunes, reporter).run(advance)
             findings = Findings(space, config.sampler, ledger.trials(), ledger.importances())
         write_outputs(out, findings)
     if not findings.best:
@@ -112,7 +115,7 @@ class _Search:
     """Trials begun, heard of and written down, until there are enough."""
 
     ledger: Ledger
-    crew: Crew
+    pool: WorkerPool
     out: Path
     is_pruning: bool
     reporter: Reporter
@@ -120,12 +123,12 @@ class _Search:
 
     def run(self, advance: Advance) -> None:
         while True:
-            while not self.crew.is_full and (trial := self.ledger.begin()):
+            while not self.pool.is_full and (trial := self.ledger.begin()):
                 self.start(trial, advance)
-            if not self.crew.num_busy:
+            if not self.pool.num_busy:
                 return
-            for task, news in self.crew.listen():
-                self.hear(task, news, advance)
+            for number, event in self.pool.events():
+                self.handle(number, event, advance)
 
     def start(self, trial: "optuna.Trial", advance: Advance) -> None:
         try:
@@ -136,28 +139,29 @@ class _Search:
             return
         self.under_way[trial.number] = trial
         place = self.out / TRIALS / place_name(first_number(trial))
-        self.crew.start(Task(name=trial.number, recipe=recipe, place=place, is_pruning=self.is_pruning))
+        self.pool.start(trial.number, recipe, place, self.is_pruning)
 
-    def hear(self, task: Task, news: News, advance: Advance) -> None:
-        trial = self.under_way[task.name]
-        if isinstance(news, Epoch):
-            is_to_stop = self.ledger.lags_behind(trial, news.epoch, news.score)
-            self.crew.answer(task, is_to_stop=is_to_stop)
+    def handle(self, number: int, event: Event, advance: Advance) -> None:
+        trial = self.under_way[number]
+        if isinstance(event, Asked):
+            asked = event.question
+            self.pool.answer(number, self.ledger.lags_behind(trial, asked.epoch, asked.score))
             return
-        del self.under_way[task.name]
-        if isinstance(news, Died):
+        assert isinstance(event, Done | Failed | Died), "trials report nothing else"
+        del self.under_way[number]
+        if isinstance(event, Died):
             num_begun = self.ledger.num_begun
-            self.ledger.lose(trial, news.reason)
+            self.ledger.lose(trial, event.reason)
             if self.ledger.num_begun < num_begun:
                 return  # it is begun again
-        elif isinstance(news, Scored):
-            self.score(trial, news.score)
-        elif isinstance(news, Failed):
-            self.ledger.fail(trial, news.reason)
-            if news.trace:
-                write_text(self.out / "errors" / f"{task.name:05d}.txt", news.trace)
-        else:
+        elif isinstance(event, Failed):
+            self.ledger.fail(trial, event.message)
+            if event.trace:
+                write_text(self.out / "errors" / f"{number:05d}.txt", event.trace)
+        elif event.result is None:
             self.ledger.prune(trial)
+        else:
+            self.score(trial, event.result)
         self.tidy()
         advance(1)
 

@@ -4,7 +4,8 @@ import os
 import signal
 
 from facetry.errors import CatalogueError
-from facetry.progress import Reporter
+from facetry.progress import SILENT, Reporter
+from facetry.runtime.workers import JobReporter
 
 
 def add(first: int, second: int, *, reporter: Reporter) -> int:
@@ -41,3 +42,20 @@ def leave(*, reporter: Reporter) -> None:  # noqa: ARG001
 def linger(*, reporter: Reporter) -> None:
     reporter.say(str(os.getpid()))
     signal.pause()
+
+
+def act(what: str, *, reporter: JobReporter) -> str:
+    """Do what is named; return the name."""
+    if what == "mistake":
+        mistake(reporter=SILENT)
+    if what == "bug":
+        bug(reporter=reporter)
+    if what == "die":
+        die(reporter=reporter)
+    if what == "pause":
+        signal.pause()
+    if what == "ask":
+        number = 1
+        while not reporter.ask(number):
+            number += 1
+    return what

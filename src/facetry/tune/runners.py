@@ -1,4 +1,4 @@
-"""Where trials are trained: on features made once, or each from photos to a model folder."""
+"""What trains a trial: heads on features made once, or a training from photos to a model folder."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -8,10 +8,10 @@ from math import nan
 from pathlib import Path
 from typing import Protocol
 
-from facetry.compare.apart import run_apart
-from facetry.compare.work import Ground, build_model
+from facetry.compare.work import ComparisonInputs, build_model
 from facetry.progress import SILENT, Advance, Reporter
 from facetry.recipe import ClassifierRecipe, Recipe
+from facetry.runtime.workers import JobReporter, run_in_worker
 from facetry.tune.space import Space
 
 OnEpoch = Callable[[int, float], None]
@@ -27,12 +27,20 @@ _OF_HEADS = frozenset({"heads", "training", "clean"})
 _NOT_OF_HEADS = ("clean.neighbour_backbone", "training.adversarial")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Epoch:
+    """What a trial asks after an epoch, from 1: whether to stop."""
+
+    epoch: int
+    score: float
+
+
 class Pruned(Exception):
     """A trial lags behind and goes no further."""
 
 
-class Bench(Protocol):
-    """What trains one recipe. It is sent to the processes that do so."""
+class TrialRunner(Protocol):
+    """What trains one recipe. It is sent to the worker processes that do so."""
 
     @property
     def is_light(self) -> bool:
@@ -51,12 +59,12 @@ class Bench(Protocol):
         ...
 
 
-def choose_bench(space: Space, ground: Ground, folder: Path) -> Bench:
-    """The cheapest bench that does justice to all recipes of a space."""
+def choose_runner(space: Space, inputs: ComparisonInputs, folder: Path) -> TrialRunner:
+    """The cheapest runner that does justice to all recipes of a space."""
     base = space.base
     if isinstance(base, ClassifierRecipe) and base.backbone.frozen and _is_of_heads(base, space):
-        return HeadsBench(ground=ground, base=base, folder=folder)
-    return FullBench(ground=ground)
+        return FeatureTrialRunner(inputs=inputs, base=base, folder=folder)
+    return TrainingTrialRunner(inputs=inputs)
 
 
 def _is_of_heads(base: ClassifierRecipe, space: Space) -> bool:
@@ -74,56 +82,73 @@ def _is_of_heads(base: ClassifierRecipe, space: Space) -> bool:
     )
 
 
+def run_trial(
+    runner: TrialRunner, recipe: Recipe, folder: Path, is_pruning: bool, *, reporter: JobReporter
+) -> float | None:
+    """What a worker does: train one recipe; its score, None where it was stopped between epochs."""
+
+    def on_epoch(epoch: int, score: float) -> None:
+        if reporter.ask(Epoch(epoch=epoch, score=score)):
+            raise Pruned
+
+    try:
+        return runner.score(recipe, folder, on_epoch if is_pruning else None)
+    except Pruned:
+        return None
+
+
 @dataclass(frozen=True, kw_only=True)
-class HeadsBench:
+class FeatureTrialRunner:
     """Heads on the features of a frozen backbone, which are made once and kept in `folder`."""
 
-    ground: Ground
+    inputs: ComparisonInputs
     base: ClassifierRecipe
     folder: Path
 
     @property
     def is_light(self) -> bool:
-        """See `Bench`."""
+        """See `TrialRunner`."""
         return True
 
     def prepare(self, reporter: Reporter) -> None:
         """Make the features, in a process of its own: this one stays without torch."""
         if not (self.folder / FEATURES).is_file():
-            run_apart(_embed, self.ground, self.base, self.folder, reporter=reporter)
+            run_in_worker(_embed, self.inputs, self.base, self.folder / FEATURES, reporter=reporter)
 
     def score(self, recipe: Recipe, place: Path, on_epoch: OnEpoch | None) -> float:  # noqa: ARG002
-        """See `Bench`; no files are written."""
+        """See `TrialRunner`; no files are written."""
         from facetry.tune.heads import score_heads
 
         assert isinstance(recipe, ClassifierRecipe)
-        return score_heads(self.ground, recipe, self.folder, on_epoch)
+        return score_heads(self.inputs, recipe, self.folder / FEATURES, on_epoch)
 
 
-def _embed(ground: Ground, recipe: ClassifierRecipe, folder: Path, *, reporter: Reporter) -> None:
+def _embed(
+    inputs: ComparisonInputs, recipe: ClassifierRecipe, file: Path, *, reporter: Reporter
+) -> None:
     from facetry.tune.heads import embed_catalogue
 
-    embed_catalogue(ground, recipe, folder, reporter=reporter)
+    embed_catalogue(inputs, recipe, file, reporter=reporter)
 
 
 @dataclass(frozen=True, kw_only=True)
-class FullBench:
+class TrainingTrialRunner:
     """Any recipe, trained and scored as `facetry train` does it."""
 
-    ground: Ground
+    inputs: ComparisonInputs
 
     @property
     def is_light(self) -> bool:
-        """See `Bench`."""
+        """See `TrialRunner`."""
         return False
 
     def prepare(self, reporter: Reporter) -> None:
         """Nothing is shared."""
 
     def score(self, recipe: Recipe, place: Path, on_epoch: OnEpoch | None) -> float:
-        """See `Bench`; the model folder is `place`. Members of an ensemble tell of no epochs."""
+        """See `TrialRunner`; the model folder is `place`. Members of an ensemble tell of no epochs."""
         log = place.with_name(f"{place.name}.partial") / "training" / "log.jsonl"
-        build_model(self.ground, recipe, place, reporter=_Watch(log, on_epoch) if on_epoch else SILENT)
+        build_model(self.inputs, recipe, place, reporter=_Watch(log, on_epoch) if on_epoch else SILENT)
         metrics = json.loads((place / "metrics.json").read_text(encoding="utf-8"))
         total = metrics["validation"]["total"]
         return nan if total is None else float(total)

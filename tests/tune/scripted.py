@@ -1,4 +1,4 @@
-"""Benches that train nothing."""
+"""A runner of trials that trains nothing."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ from pathlib import Path
 from facetry.errors import TrainingError
 from facetry.progress import Reporter
 from facetry.recipe import ClassifierRecipe, Recipe
-from facetry.tune.bench import OnEpoch
+from facetry.tune.runners import OnEpoch
 
 
 @dataclass(frozen=True)

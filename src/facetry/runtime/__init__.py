@@ -1,0 +1,1 @@
+"""How long work runs: resumable folders, and work in other processes."""
