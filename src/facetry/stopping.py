@@ -11,7 +11,7 @@ from types import FrameType
 class Stopped(KeyboardInterrupt):
     """SIGTERM has stopped the work, and what was done is saved.
 
-    To all who do not ask it is a Ctrl-C: nobody goes on as if the work were finished.
+    It subclasses KeyboardInterrupt so that `except Exception` does not swallow it.
     """
 
 

@@ -76,7 +76,7 @@ def test_gone_on_with(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         patch.setattr(local, "write_outputs", stop)
         stopped = run()
     assert stopped.exit_code == 130
-    assert stopped.stdout == "Stopped. The same command goes on after the last part.\n"
+    assert stopped.stdout == "Stopped. The same command goes on where it stopped.\n"
     gone_on = run()
     assert "rows stand from the run that was stopped." in gone_on.stderr
     assert "0 rows scored now, " in gone_on.stdout
@@ -90,7 +90,7 @@ def test_sigterm_is_no_failure(run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(local, "score_shard", stop)
     result = run()
     assert result.exit_code == 0
-    assert result.stdout == "Stopped by SIGTERM. The same command goes on after the last part.\n"
+    assert result.stdout == "Stopped by SIGTERM. The same command goes on where it stopped.\n"
 
 
 def test_a_folder_is_no_table(run: Run, drawn: Path) -> None:

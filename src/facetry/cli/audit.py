@@ -40,16 +40,12 @@ def audit(
     config = AuditConfig(
         features=features, changes=tuple(set_ or ()), min_examples=min_examples, seed=seed
     )
-    try:
-        folder = audit_catalogue(
-            open_catalogue(catalogue, images=images, repairs=repairs),
-            out,
-            config,
-            reporter=make_reporter(),
-        )
-    except KeyboardInterrupt:
-        console.print("Stopped. The same command goes on where it stopped.")
-        raise
+    folder = audit_catalogue(
+        open_catalogue(catalogue, images=images, repairs=repairs),
+        out,
+        config,
+        reporter=make_reporter(),
+    )
     figures = json.loads((folder / FIGURES).read_text(encoding="utf-8"))
     console.print(_table(figures["findings"]))
     console.print(

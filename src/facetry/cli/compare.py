@@ -42,18 +42,14 @@ def compare(
     console = make_console()
     entries = read_entries(recipes, changes=set_ or (), is_nano=nano)
     opened = open_catalogue(catalogue, images=images, repairs=repairs)
-    try:
-        board = run(
-            entries,
-            opened,
-            out,
-            split=given_split(split, fold, opened),
-            is_nano=nano,
-            reporter=make_reporter(),
-        )
-    except KeyboardInterrupt:
-        console.print("Stopped. The same command goes on where it stopped.")
-        raise
+    board = run(
+        entries,
+        opened,
+        out,
+        split=given_split(split, fold, opened),
+        is_nano=nano,
+        reporter=make_reporter(),
+    )
     console.print(leaderboard_table(board))
     console.print(counts_text(board))
     for row in board.failed:

@@ -112,14 +112,9 @@ def _score_damaged(
     from facetry.evaluation.robustness_page import losers_table, robustness_table, write_robustness
 
     console, products = make_console(), clean.products
-    try:
-        found = score_damaged(
-            predictor, products, kinds, clean.scores, keeper=keeper, reporter=make_reporter()
-        )
-    except KeyboardInterrupt:
-        if keeper:
-            console.print("Stopped. The same command goes on where it stopped.")
-        raise
+    found = score_damaged(
+        predictor, products, kinds, clean.scores, keeper=keeper, reporter=make_reporter()
+    )
     console.print(robustness_table(found))
     console.print(losers_table(found))
     if keeper:

@@ -1,10 +1,15 @@
-"""Registers the commands, and turns errors into one readable message and an exit code.
+"""Registers the commands, and turns errors and signals into one readable message and an exit code.
 
-Exit codes: 0 done, 1 a fault of ours, 2 the user's mistake, 130 stopped with Ctrl-C.
+Exit codes: 0 done, or stopped by SIGTERM with all work saved; 1 a bug of ours, or a row that failed;
+2 what the user can mend; 130 stopped with Ctrl-C.
 """
 
+import errno
 import os
 import sys
+from collections.abc import Callable, Sequence
+from functools import wraps
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -26,6 +31,7 @@ from facetry.cli import (
     tune,
 )
 from facetry.errors import FacetryError
+from facetry.stopping import Stopped
 
 app = typer.Typer(
     name="facetry",
@@ -35,6 +41,43 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # Rich would take longer to import than all the rest
 )
+
+_RESUMABLE = frozenset(
+    {
+        demo.demo,
+        audit.audit,
+        train.train,
+        tune.tune,
+        compare.compare,
+        evaluate.evaluate,
+        predict.predict,
+    }
+)
+"""Commands that go on where they stopped, where `--out` names a folder."""
+
+
+def _stoppable(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, with a line on how to go on where a signal stops it."""
+
+    @wraps(command)
+    def run(**options: object) -> None:
+        try:
+            command(**options)
+        except Stopped:
+            _say("Stopped by SIGTERM. The same command goes on where it stopped.")
+        except KeyboardInterrupt:
+            if command in _RESUMABLE and options.get("out"):
+                _say("Stopped. The same command goes on where it stopped.")
+            raise
+
+    return run
+
+
+def _say(text: str) -> None:
+    from facetry.cli.console import make_console
+
+    make_console().print(text)
+
 
 for command in (
     demo.demo,
@@ -51,8 +94,8 @@ for command in (
     search.search,
     models.models,
 ):
-    app.command()(command)
-app.command("import")(import_.import_)  # a word that no function can be called by
+    app.command()(_stoppable(command))
+app.command("import")(_stoppable(import_.import_))  # a word that no function can be called by
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the trace of an error.")]
 
@@ -77,16 +120,42 @@ def main() -> None:
     except FacetryError as error:
         _stop(error, error.message, error.hint)
     except OSError as error:
-        _stop(error, _reason(error))
+        if not (reason := _explain(error, words)):
+            _stop_at_bug(error)
+        _stop(error, reason)
+    except Exception as error:  # noqa: BLE001  # the process's boundary
+        _stop_at_bug(error)
     except KeyboardInterrupt:
         sys.exit(130)
 
 
-def _reason(error: OSError) -> str:
-    """A failure of the system in words: a full disk, a file where a folder should be."""
-    if error.filename is None:
-        return error.strerror or str(error)
-    return f"Cannot read or write {os.fsdecode(error.filename)}: {error.strerror}."
+_FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
+_DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_WRONG_PATH = frozenset(
+    {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP}
+)
+
+
+def _explain(error: OSError, words: Sequence[str]) -> str:
+    """A failure of the system that its user can mend, in words; "" where it is a bug of ours.
+
+    That is a full disk, a denied permission, and a path that the command line names. A file of our own
+    that is missing is not.
+    """
+    path = "" if error.filename is None else os.fsdecode(error.filename)
+    where = f"Cannot read or write {path}" if path else "Cannot write"
+    if error.errno in _FULL:
+        return f"{where}: {_FULL[error.errno]}."
+    if error.errno in _DENIED or (error.errno in _WRONG_PATH and _is_named(path, words)):
+        return f"{where}: {error.strerror}."
+    return ""
+
+
+def _is_named(path: str, words: Sequence[str]) -> bool:
+    """Whether a command line names a path, something below it, or its neighbour: drafts stand beside."""
+    folder = Path(path).absolute().parent
+    named = (Path(word.rpartition("=")[2]).absolute() for word in words)
+    return bool(path) and any(each.parent.is_relative_to(folder) for each in named)
 
 
 def _stop(error: Exception, message: str, hint: str = "") -> NoReturn:
@@ -101,3 +170,11 @@ def _stop(error: Exception, message: str, hint: str = "") -> NoReturn:
     if hint:
         console.print(hint)
     sys.exit(2)
+
+
+def _stop_at_bug(error: Exception) -> NoReturn:
+    import traceback
+
+    traceback.print_exception(error)
+    sys.stderr.write("This is a bug of Facetry: please report it with the lines above.\n")
+    sys.exit(1)

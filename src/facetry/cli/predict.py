@@ -45,7 +45,6 @@ def predict(
     from facetry.catalogue.catalogue import open_catalogue
     from facetry.cli.console import make_console, make_reporter
     from facetry.errors import CatalogueError
-    from facetry.stopping import Stopped
 
     if table.is_dir():
         raise CatalogueError(
@@ -61,14 +60,7 @@ def predict(
         fill=fill,
         shard_rows=shard_rows,
     )
-    try:
-        summary = predict_table(predictor, opened, out, config, reporter=reporter)
-    except Stopped:
-        console.print("Stopped by SIGTERM. The same command goes on after the last part.")
-        return
-    except KeyboardInterrupt:
-        console.print("Stopped. The same command goes on after the last part.")
-        raise
+    summary = predict_table(predictor, opened, out, config, reporter=reporter)
     _show(console, summary)
     console.print(f"Written to {out}: predictions.{table_format}, submission.csv, problems.csv")
 

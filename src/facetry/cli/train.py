@@ -53,7 +53,6 @@ def train(
     from facetry.cli.show import show_metrics
     from facetry.cli.split import given_split
     from facetry.recipe import load_recipe
-    from facetry.stopping import Stopped
     from facetry.tracking import require_service
     from facetry.training.processes import joining
 
@@ -71,27 +70,20 @@ def train(
         console.print(f"Sheet: {show_batch}")
         return
     assert out is not None
-    try:
-        with joining(shards=shard) as processes:
-            if not processes.is_main:
-                from facetry.training.train import assist
+    with joining(shards=shard) as processes:
+        if not processes.is_main:
+            from facetry.training.train import assist
 
-                assist(opened)
-                return
-            folder = build(
-                loaded,
-                opened,
-                out,
-                split=given_split(split, fold, opened),
-                support=Support(services=services),
-                reporter=make_reporter(),
-            )
-    except Stopped:
-        console.print("Stopped by SIGTERM. The same command goes on after the last step.")
-        return
-    except KeyboardInterrupt:
-        console.print("Stopped. The same command goes on where it stopped.")
-        raise
+            assist(opened)
+            return
+        folder = build(
+            loaded,
+            opened,
+            out,
+            split=given_split(split, fold, opened),
+            support=Support(services=services),
+            reporter=make_reporter(),
+        )
     show_metrics(console, folder)
     console.print(f"Model folder: {folder}")
 

@@ -51,18 +51,14 @@ def tune(
     )
     searched = read_space(space, load_recipe(recipe, set_ or ()))
     opened = open_catalogue(catalogue, images=images, repairs=repairs)
-    try:
-        findings = run(
-            searched,
-            opened,
-            out,
-            config,
-            split=given_split(split, fold, opened),
-            reporter=make_reporter(),
-        )
-    except KeyboardInterrupt:
-        console.print("Stopped. The same command goes on where it stopped.")
-        raise
+    findings = run(
+        searched,
+        opened,
+        out,
+        config,
+        split=given_split(split, fold, opened),
+        reporter=make_reporter(),
+    )
     console.print(trials_table(findings.trials))
     console.print(counts_text(findings.trials))
     console.print(f"Best recipe: {out / BEST}")
