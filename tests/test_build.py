@@ -136,7 +136,7 @@ def test_a_folder_of_something_else_is_left_alone(
     catalogue: Catalogue, tiny_recipe: ClassifierRecipe, tmp_path: Path
 ) -> None:
     (tmp_path / "photos").mkdir()
-    with pytest.raises(TrainingError, match="was not made by training"):
+    with pytest.raises(TrainingError, match="was not made by `facetry train`"):
         train(tiny_recipe, catalogue, tmp_path / "photos")
 
 

@@ -134,9 +134,9 @@ def test_another_teacher_half_way_is_refused(
     catalogue: Catalogue, tiny_model: Path, tmp_path: Path
 ) -> None:
     asking(tiny_model, catalogue, tmp_path, lambda _: Knower(catalogue.taxonomy))
-    about = tmp_path / "training" / ANSWERS / "teacher.json"
-    about.write_text('"0123456789abcdef"')
-    with pytest.raises(TrainingError, match="is another than the one that this training began with"):
+    about = tmp_path / "training" / ANSWERS / "job.json"
+    about.write_text(json.dumps({**json.loads(about.read_text()), "teacher": "0123456789abcdef"}))
+    with pytest.raises(TrainingError, match=f"{tmp_path} was made with another teacher"):
         asking(tiny_model, catalogue, tmp_path, lambda _: Knower(catalogue.taxonomy))
 
 

@@ -6,6 +6,7 @@ A table at the end says what is done for each kind of recipe.
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,14 +26,15 @@ from facetry.ensemble import (
     measure_gain,
     save_weighting,
 )
-from facetry.errors import ModelFolderError, TrainingError
+from facetry.errors import ModelFolderError, RecipeError, TrainingError
 from facetry.evaluation.evaluate import evaluate
 from facetry.evaluation.metrics import Scores
 from facetry.evaluation.tables import scores_json
-from facetry.files import holding, link_folder, place_folder, remove, remove_drafts, write_text
-from facetry.job import JOB, SPLIT, HeldOut, read_job
+from facetry.files import link_folder, remove, write_text
+from facetry.job import SPLIT, HeldOut
 from facetry.modelcard import model_card
-from facetry.models.folder import open_folder, seal
+from facetry.models.folder import RECIPE, TAXONOMY, open_folder, seal
+from facetry.models.retired import without_retired
 from facetry.predictions import Predictor
 from facetry.progress import SILENT, Reporter
 from facetry.recipe import (
@@ -42,7 +44,9 @@ from facetry.recipe import (
     SearchRecipe,
     VlmRecipe,
     dump_recipe,
+    parse_recipe,
 )
+from facetry.runtime.resumable import JobKind, open_or_resume, partial_folder, read_record
 from facetry.tracking import About, Service
 from facetry.tracking.files import LOGS
 
@@ -62,18 +66,20 @@ class Support:
 
 UNSUPPORTED = Support()
 
+TRAINING = JobKind(
+    command="train",
+    error=TrainingError,
+    preliminary=frozenset({SPLIT, RECIPE, TAXONOMY, "cleaning.json", "notes.json", *LOGS}),
+)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Job:
-    """One predictor to build: what, from what, where. `folder` is the unfinished model folder.
-
-    `is_split_given` tells a split that was handed in from one that the recipe made.
-    """
+    """One predictor to build: what, from what, where. `folder` is the unfinished model folder."""
 
     recipe: Recipe
     catalogue: Catalogue
     split: Split
-    is_split_given: bool
     folder: Path
     support: Support
     reporter: Reporter
@@ -81,8 +87,7 @@ class Job:
     @property
     def identity(self) -> dict[str, Any]:
         """What must be the same for the work to go on where it stopped."""
-        split = hashlib.sha256(self.split.codes.tobytes()).hexdigest()
-        return {**_origin(self.recipe, self.catalogue), "split": split}
+        return {**_origin(self.recipe, self.catalogue), "split": self.split.fingerprint}
 
     @property
     def about(self) -> About:
@@ -113,7 +118,7 @@ def train(
     catalogue.require_photos()
     _say_if_slow(recipe, reporter)
     catalogue = _repaired(catalogue, recipe, reporter)
-    folder = out.with_name(f"{out.name}.partial")
+    folder = partial_folder(out)
     is_given = split is not None
     if isinstance(split, str | Path):
         split = read_split(Path(split), catalogue)
@@ -127,22 +132,25 @@ def train(
         recipe=recipe,
         catalogue=catalogue,
         split=split,
-        is_split_given=is_given,
         folder=folder,
         support=support,
         reporter=reporter,
     )
-    if out.exists():
-        _check_claim(out, job)
-        reporter.say(f"{out} is trained already.")
-        return out
-    with holding(folder) as is_ours:
-        if not is_ours:
-            raise TrainingError(f"{folder} is being written by another process.", hint="Wait for it.")
-        _claim(job)
-        predictor = _BUILDERS[recipe.kind](job)
-        _write_results(job, predictor)
-        _finish(job, out)
+    facts = {"is_split_given": is_given}
+
+    def upgrade(found: dict[str, Any]) -> dict[str, Any]:
+        return upgraded_identity(with_current_recipe(found), catalogue)
+
+    with open_or_resume(out, job.identity, TRAINING, facts=facts, upgrade=upgrade) as work:
+        if work.is_finished:
+            reporter.say(f"{out} is trained already.")
+        else:
+            _begin(job)
+            predictor = _BUILDERS[recipe.kind](job)
+            _write_results(job, predictor)
+            seal(folder)
+            work.finish()
+        _remove_unneeded(out)
     return out
 
 
@@ -205,46 +213,34 @@ def _earlier_split(folders: Iterable[Path], recipe: Recipe, catalogue: Catalogue
     """The split that this recipe made of this catalogue before: to look for like photos takes long."""
     expected = {**_origin(recipe, catalogue), "is_split_given": False}
     for folder in folders:
-        found = upgraded_identity(read_job(folder), catalogue)
+        found = upgraded_identity(with_current_recipe(read_record(folder)), catalogue)
         if (folder / SPLIT).is_file() and all(found.get(key) == expected[key] for key in expected):
             return read_split(folder / SPLIT, catalogue)
     return None
 
 
-_SOON_MADE = {
-    *(JOB, SPLIT, "recipe.yaml", "taxonomy.json"),
-    *(f"training/{name}" for name in ("cleaning.json", "notes.json", *LOGS)),
-}
-"""What `_claim` writes, and what is written before the first work that can be gone on from."""
+def with_current_recipe(identity: dict[str, Any]) -> dict[str, Any]:
+    """An identity that was read, its recipe with the keys that a recipe has in this version."""
+    content = identity.get("recipe")
+    if isinstance(content, dict):
+        with suppress(RecipeError):  # of a newer version, or of something else
+            content = without_retired(content, only_off=True)
+            return {**identity, "recipe": parse_recipe(content).model_dump(mode="json")}
+    return identity
 
 
-def _claim(job: Job) -> None:
-    """Start the unfinished folder, or check that it is this very job's if work was done in it."""
-    remove_drafts(job.folder)
-    if (job.folder / JOB).exists() and _has_work(job.folder):
-        _check_claim(job.folder, job)
-    content = {**job.identity, "is_split_given": job.is_split_given}
-    write_text(job.folder / JOB, json.dumps(content, indent=1))
-    write_text(job.folder / "recipe.yaml", dump_recipe(job.recipe))
-    write_text(job.folder / "taxonomy.json", job.catalogue.taxonomy.to_json())
+def _begin(job: Job) -> None:
+    """Write what is known before the work."""
+    write_text(job.folder / RECIPE, dump_recipe(job.recipe))
+    write_text(job.folder / TAXONOMY, job.catalogue.taxonomy.to_json())
     job.split.save(job.folder / SPLIT, job.catalogue)
 
 
-def _has_work(folder: Path) -> bool:
-    """Whether there is anything that would be lost if the folder were begun anew."""
-    files = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return any(path.as_posix() not in _SOON_MADE for path in files)
-
-
-def _check_claim(folder: Path, job: Job) -> None:
-    hint = "Choose another --out, or delete that folder."
-    found = read_job(folder)
-    if not found:
-        raise TrainingError(f"{folder} exists and was not made by training.", hint=hint)
-    found = upgraded_identity(found, job.catalogue)
-    differing = [key for key, value in job.identity.items() if found.get(key) != value]
-    if differing:
-        raise TrainingError(f"{folder} was made with another {' and '.join(differing)}.", hint=hint)
+def _remove_unneeded(out: Path) -> None:
+    """Remove what only an unfinished training needs: once OUT is there, a kill loses nothing."""
+    for each in (out / "training").glob("*"):
+        if each.name not in TRAINING.preliminary:
+            remove(each)
 
 
 def _write_results(job: Job, predictor: Predictor) -> None:
@@ -285,22 +281,11 @@ def _gain_json(gain: Gain) -> dict[str, Any]:
     }
 
 
-def _finish(job: Job, out: Path) -> None:
-    from facetry.training.train import UNFINISHED
-
-    seal(job.folder)
-    place_folder(job.folder, out)
-    for name in UNFINISHED:  # only now: until here a kill loses nothing
-        remove(out / "training" / name)
-
-
 def _build_classifier(job: Job) -> Predictor:
     from facetry.teaching import ask_teacher
-    from facetry.training.notes import clear_notes
     from facetry.training.train import train_classifier
 
     assert isinstance(job.recipe, ClassifierRecipe)
-    clear_notes(job.folder / "training")
     _refuse_leaks(job, job.recipe.donors)
     if job.recipe.teach:
         held_out = HeldOut(catalogue=job.catalogue, split=job.split)

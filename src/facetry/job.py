@@ -1,6 +1,5 @@
 """What a model folder tells of the work that it came from: the job and the split."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,19 +9,14 @@ from facetry.catalogue.identity import is_same_catalogue
 from facetry.catalogue.split import Split
 from facetry.errors import TrainingError
 from facetry.models.retired import without_retired
+from facetry.runtime.resumable import read_record
 
 SPLIT = "split.parquet"
-JOB = "job.json"
 
 
 def read_job(folder: Path) -> dict[str, Any]:
     """What `folder` was made from; empty where that cannot be told."""
-    try:
-        found = json.loads((folder / JOB).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(found, dict):
-        return {}
+    found = read_record(folder)
     if isinstance(recipe := found.get("recipe"), dict):
         found["recipe"] = without_retired(recipe, only_off=True)
     return found

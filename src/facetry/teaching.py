@@ -7,7 +7,6 @@ passed over.
 Shapes: B products, C categories, A slots, V values; of the student's taxonomy.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
@@ -18,18 +17,19 @@ from numpy.typing import NDArray
 
 from facetry.errors import TrainingError
 from facetry.evaluation.evaluate import predict
-from facetry.files import listing, write_text, writing
+from facetry.files import listing, writing
 from facetry.job import HeldOut
 from facetry.models.folder import CHECKSUMS, open_folder
 from facetry.predictions import Predictions, Predictor
 from facetry.progress import Reporter
+from facetry.runtime.resumable import JobKind, open_or_resume
 from facetry.taxonomy import Taxonomy
 from facetry.training.config import TeachConfig
 from facetry.training.data import rows_to_learn
 from facetry.training.notes import write_note
 from facetry.training.teaching import ANSWERS
 
-_ABOUT = "teacher.json"
+_TEACHING = JobKind(command="train", error=TrainingError, works_in_place=True)
 _AT_ONCE = 2048
 _LEAST_SHARED = 0.5  # a teacher that most likely sees a value that the student lacks is not followed
 
@@ -101,10 +101,21 @@ def ask_teacher(
     kind = open_folder(config.model)
     held_out.refuse_leaks(config.model, "teach.model")
     checksum = _checksum(config.model)
-    _claim(folder / ANSWERS, config, checksum)
-    write_note(
-        folder, "teacher", f"{config.model.name} ({kind}, checksum {checksum}), share {config.share:g}"
-    )
+    answers = folder / ANSWERS
+    with open_or_resume(answers, {"teacher": checksum}, _TEACHING, owner=folder.parent):
+        facts = f"{kind}, checksum {checksum}"
+        write_note(folder, "teacher", f"{config.model.name} ({facts}), share {config.share:g}")
+        _answer(config, held_out, answers, load, reporter)
+
+
+def _answer(
+    config: TeachConfig,
+    held_out: HeldOut,
+    folder: Path,
+    load: Callable[[Path], Predictor],
+    reporter: Reporter,
+) -> None:
+    """Write the parts that are missing in the folder of answers."""
     catalogue = held_out.catalogue
     rows = rows_to_learn(catalogue, held_out.split, unlabelled=config.unlabelled)
     parts = {place: rows[place : place + _AT_ONCE] for place in range(0, len(rows), _AT_ONCE)}
@@ -126,18 +137,7 @@ def ask_teacher(
 
 
 def _file(folder: Path, place: int) -> Path:
-    return folder / ANSWERS / f"{place:08}.npy"
-
-
-def _claim(folder: Path, config: TeachConfig, checksum: str) -> None:
-    """Remember which teacher is asked, or check that it is the one that was asked before."""
-    about = folder / _ABOUT
-    if about.is_file() and json.loads(about.read_text(encoding="utf-8")) != checksum:
-        raise TrainingError(
-            f"The teacher in {config.model} is another than the one that this training began with.",
-            hint=f"Put that one back, or delete {folder.parent.parent} to start anew.",
-        )
-    write_text(about, json.dumps(checksum))
+    return folder / f"{place:08}.npy"
 
 
 def _checksum(folder: Path) -> str:

@@ -129,9 +129,9 @@ def test_interrupted_it_goes_on(drawn: Path, tiny_model: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda folder: (folder / "job.json").unlink(), "was not made by an audit"),
-        (lambda folder: (folder / "job.json").write_text("[]"), "was not made by an audit"),
-        (lambda folder: (folder / "job.json").write_text("{}"), "was not made by an audit"),
+        (lambda folder: (folder / "job.json").unlink(), "was not made by `facetry audit`"),
+        (lambda folder: (folder / "job.json").write_text("[]"), "was not made by `facetry audit`"),
+        (lambda folder: (folder / "job.json").write_text("{}"), "was not made by `facetry audit`"),
         (lambda folder: _change(folder / "job.json", seed=4), "was made with another seed"),
         (lambda folder: _change(folder / "job.json", catalogue="x"), "was made with another catalogue"),
     ],
@@ -172,7 +172,7 @@ def test_what_failed_at_once_may_be_tried_otherwise(
 
 def test_a_file_where_the_folder_should_be(make_catalogue: MakeCatalogue, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("mine")
-    with pytest.raises(AuditError, match="was not made by an audit"):
+    with pytest.raises(AuditError, match="was not made by `facetry audit`"):
         audit_catalogue(make_catalogue(ROWS), tmp_path / "out")
 
 

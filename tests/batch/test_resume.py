@@ -109,11 +109,11 @@ def test_a_second_run_into_one_folder_is_refused(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
-        ("submission.csv", "mine", "holds submission.csv, and no manifest.json"),
-        ("parts", None, "holds parts, and"),
-        ("manifest.json", "{}", "is not that of a folder of predictions"),
-        ("manifest.json", '{"name": "an app"}', "is not that of a folder of predictions"),
-        ("manifest.json", "{", "is not that of a folder of predictions"),
+        ("submission.csv", "mine", "was not made by `facetry predict`: it holds submission.csv"),
+        ("parts", None, "it holds parts"),
+        ("manifest.json", "{}", "was not made by `facetry predict`"),
+        ("manifest.json", '{"name": "an app"}', "was not made by `facetry predict`"),
+        ("manifest.json", "{", "was not made by `facetry predict`"),
     ],
 )
 def test_a_folder_that_holds_something_else(

@@ -187,7 +187,7 @@ def test_a_folder_of_something_else(
     recipes: dict[str, Path], catalogue: Catalogue, tmp_path: Path
 ) -> None:
     (tmp_path / "photo.jpg").write_bytes(b"x")
-    with pytest.raises(CompareError, match="holds no comparison"):
+    with pytest.raises(CompareError, match="was not made by `facetry compare`: it holds photo"):
         compare(entries_of(recipes, "single"), catalogue, tmp_path)
 
 

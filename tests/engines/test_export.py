@@ -22,7 +22,7 @@ from facetry.engines.export_job import ExportConfig, ExportJob
 from facetry.engines.graph import Graph
 from facetry.engines.parity import Parity
 from facetry.errors import ExportError, MissingExtra
-from facetry.job import JOB, SPLIT
+from facetry.job import SPLIT
 from facetry.models.classifier import Classifier
 from facetry.models.folder import (
     WEIGHTS,
@@ -35,6 +35,7 @@ from facetry.models.folder import (
 )
 from facetry.progress import Silent
 from facetry.recipe import dump_recipe, parse_recipe
+from facetry.runtime.resumable import JOB
 
 MakeJob = Callable[..., ExportJob]
 

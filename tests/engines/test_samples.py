@@ -14,9 +14,10 @@ from facetry.catalogue.split import PARTS, Split
 from facetry.engines import parity, samples
 from facetry.engines.samples import choose_sample, load_photos, readable
 from facetry.errors import ExportError
-from facetry.job import JOB, SPLIT
+from facetry.job import SPLIT
 from facetry.product import Preprocess
 from facetry.progress import SILENT
+from facetry.runtime.resumable import JOB
 
 FORM = Preprocess(size_px=32, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 

@@ -94,12 +94,12 @@ def test_damage_costs_what_it_hides(products: list[Product], clean: Scores) -> N
 
 
 def test_what_is_kept_is_not_done_again(products: list[Product], clean: Scores, tmp_path: Path) -> None:
-    keeper = Keeper.claim(tmp_path / "out", {"model": "m"})
     kinds = ["poor_light", "noise"]
-    first = score_damaged(BrightnessReader(), products, kinds[:1], clean, keeper=keeper)
+    with Keeper.open(tmp_path / "out", {"model": "m"}) as keeper:
+        first = score_damaged(BrightnessReader(), products, kinds[:1], clean, keeper=keeper)
     reader = BrightnessReader()
-    again = Keeper.claim(tmp_path / "out", {"model": "m"})
-    both = score_damaged(reader, products, kinds, clean, keeper=again)
+    with Keeper.open(tmp_path / "out", {"model": "m"}) as again:
+        both = score_damaged(reader, products, kinds, clean, keeper=again)
     assert reader.num_asked == NUM_STRENGTHS * len(products)
     np.testing.assert_equal(dataclasses.asdict(both.damaged[0]), dataclasses.asdict(first.damaged[0]))
     plain = score_damaged(BrightnessReader(), products, kinds, clean)
@@ -107,7 +107,7 @@ def test_what_is_kept_is_not_done_again(products: list[Product], clean: Scores, 
 
 
 def test_scores_at_other_strengths_are_not_taken(tmp_path: Path) -> None:
-    keeper = Keeper.claim(tmp_path / "out", {})
+    keeper = Keeper(tmp_path / "out")
     scores = DamagedScores(kind="noise", levels=(1, 2, 3, 4, 5), totals=(0.5,) * 5, heads=((nan,),) * 5)
     keeper.write(scores)
     assert keeper.read("noise") is None
@@ -122,18 +122,20 @@ def test_scores_at_other_strengths_are_not_taken(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ({"notes.txt": "mine"}, "was not made by an evaluation"),
-        ({"job.json": "[]"}, "was not made by an evaluation"),
-        ({"job.json": '{"catalogue": "c"}'}, "was not made by an evaluation"),
+        ({"notes.txt": "mine"}, "was not made by `facetry evaluate`"),
+        ({"job.json": "[]"}, "was not made by `facetry evaluate`"),
+        ({"job.json": '{"catalogue": "c"}'}, "was not made by `facetry evaluate`"),
         ({"job.json": '{"model": "other", "catalogue": "c"}'}, "was made with another model."),
         ({"job.json": '{"model": "x", "catalogue": "y"}'}, "with another model and catalogue."),
     ],
 )
 def test_another_folder_is_left_alone(tmp_path: Path, content: dict[str, str], words: str) -> None:
+    content = {"corruptions.json": "{}", **content}
     for name, text in content.items():
         (tmp_path / name).write_text(text)
-    with pytest.raises(EvaluationError, match=re.escape(words)) as refused:
-        Keeper.claim(tmp_path, {"model": "m", "catalogue": "c"})
+    opened = Keeper.open(tmp_path, {"model": "m", "catalogue": "c"})
+    with pytest.raises(EvaluationError, match=re.escape(words)) as refused, opened:
+        pass
     assert "--out" in refused.value.hint
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == content
 

@@ -195,6 +195,42 @@ def test_trials_that_fail_or_die_do_not_stop_the_others(
 
 
 @pytest.mark.usefixtures("scripted")
+def test_killed_while_it_embeds_the_same_search_goes_on(
+    frozen_recipe: ClassifierRecipe, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space, out = parse_space({"heads.hidden_dim": [10]}, frozen_recipe), tmp_path / "out"
+
+    def stop(*_: object) -> None:
+        (out / "generator.safetensors").write_text("kept before the features are made")
+        (out / ".features.safetensors.1.1.draft").write_text("half")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Scripted, "prepare", stop)
+        with pytest.raises(KeyboardInterrupt):
+            tune(space, open_catalogue(drawn), out, TWO)
+    assert [each.score for each in tune(space, open_catalogue(drawn), out, TWO).trials] == [0.01]
+    assert not list(out.glob(".*.draft"))
+
+
+@pytest.mark.usefixtures("scripted")
+def test_a_finished_search_of_version_0_1_0_is_added_to(
+    frozen_recipe: ClassifierRecipe, drawn: Path, tmp_path: Path
+) -> None:
+    space, out = parse_space({"heads.hidden_dim": [10, 11]}, frozen_recipe), tmp_path / "out"
+    catalogue = open_catalogue(drawn)
+    split = make_split(catalogue, SplitConfig(method="random"), seed=5)
+    tune(space, catalogue, out, TuneConfig(num_trials=1, num_workers=1), split=split)
+    job = json.loads((out / "job.json").read_text())
+    for key in ("command", "format", "facetry", "split"):
+        del job[key]
+    (out / "job.json").write_text(json.dumps({**job, "is_split_given": True}))
+    assert len(tune(space, catalogue, out, TWO, split=split).trials) == 2
+    with pytest.raises(TuneError, match="was made with another split"):
+        tune(space, catalogue, out, TWO)
+
+
+@pytest.mark.usefixtures("scripted")
 def test_a_search_without_any_score(
     frozen_recipe: ClassifierRecipe, drawn: Path, tmp_path: Path
 ) -> None:
@@ -235,10 +271,10 @@ def test_a_real_trial_is_stopped(space: Space, drawn: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("recipe", "holds a search with another recipe"),
-        ("space", "holds a search with another space"),
-        ("sampler", "holds a search with another sampler"),
-        ("split", "holds a search with another split"),
+        ("recipe", "was made with another recipe"),
+        ("space", "was made with another space"),
+        ("sampler", "was made with another sampler"),
+        ("split", "was made with another split"),
     ],
 )
 def test_a_folder_of_another_search(
@@ -258,7 +294,7 @@ def test_a_folder_of_another_search(
 
 def test_a_folder_with_something_else(space: Space, drawn: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(TuneError, match="is not empty and holds no search"):
+    with pytest.raises(TuneError, match="was not made by `facetry tune`: it holds notes"):
         tune(space, open_catalogue(drawn), tmp_path, TWO)
     with holding(tmp_path), pytest.raises(TuneError, match="is being written by another process"):
         tune(space, open_catalogue(drawn), tmp_path, TWO)
@@ -306,8 +342,8 @@ def test_features_serve_where_the_backbone_stays_as_it_is(
     recipe = frozen_recipe.model_dump(mode="json")
     recipe["backbone"] |= base
     space = parse_space(content, parse_recipe(recipe))
-    ground = claim(tmp_path, space, "grid", catalogue, None, SILENT)
-    assert isinstance(choose_runner(space, ground, tmp_path), kind)
+    with claim(tmp_path, space, "grid", catalogue, None, SILENT) as inputs:
+        assert isinstance(choose_runner(space, inputs, tmp_path), kind)
 
 
 @pytest.mark.slow
@@ -341,7 +377,8 @@ def test_a_whole_training_is_stopped_between_epochs(
         split={"validation": 0.2, "test": 0.2, "method": "random"},
     )
     space = parse_space({"training.clip_norm": [1.0]}, base)
-    bench = TrainingTrialRunner(inputs=claim(tmp_path, space, "grid", catalogue, None, SILENT))
+    with claim(tmp_path, space, "grid", catalogue, None, SILENT) as inputs:
+        bench = TrainingTrialRunner(inputs=inputs)
     told: list[tuple[int, float]] = []
 
     def on_epoch(epoch: int, score: float) -> None:

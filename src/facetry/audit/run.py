@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,16 @@ from facetry.audit.spelling import find_look_alikes
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.identity import catalogue_identity, upgraded_identity
 from facetry.errors import AuditError, MissingExtra
-from facetry.files import holding, place_folder, remove_drafts, write_text, writing
+from facetry.files import write_text, writing
 from facetry.progress import SILENT, Reporter
+from facetry.runtime.resumable import JobKind, open_or_resume
 
-JOB = "job.json"
 REPORT = "report.html"
 FIGURES = "audit.json"
 FINDINGS = "findings"
 RANKING = "ranked_labels.parquet"
 _STEPS = "steps"
+_AUDIT = JobKind(command="audit", error=AuditError)
 
 
 def audit_catalogue(
@@ -51,19 +53,18 @@ def audit_catalogue(
     out, config = Path(out), config or AuditConfig()
     catalogue.require_sound()
     _require_extras(catalogue, config)
-    identity = _identity(catalogue, config)
-    if out.exists():
-        _check_claim(out, identity, catalogue)
-        reporter.say(f"{out} holds this audit already. Delete it to audit anew.")
-        return out
-    folder = out.with_name(f"{out.name}.partial")
-    with holding(folder) as is_ours:
-        if not is_ours:
-            raise AuditError(f"{folder} is being written by another process.", hint="Wait for it.")
-        _claim(folder, identity, catalogue)
-        _write(folder, _examine(catalogue, config, folder / _STEPS, reporter))
-        shutil.rmtree(folder / _STEPS, ignore_errors=True)
-        place_folder(folder, out)
+    with open_or_resume(
+        out,
+        _identity(catalogue, config),
+        _AUDIT,
+        upgrade=partial(upgraded_identity, catalogue=catalogue),
+    ) as work:
+        if work.is_finished:
+            reporter.say(f"{out} holds this audit already. Delete it to audit anew.")
+        else:
+            _write(work.folder, _examine(catalogue, config, work.folder / _STEPS, reporter))
+            work.finish()
+        shutil.rmtree(out / _STEPS, ignore_errors=True)  # only now: until here a kill loses nothing
     return out
 
 
@@ -85,25 +86,6 @@ def _identity(catalogue: Catalogue, config: AuditConfig) -> dict[str, Any]:
         "min_examples": config.min_examples,
         "seed": config.seed,
     }
-
-
-def _claim(folder: Path, identity: dict[str, Any], catalogue: Catalogue) -> None:
-    """Start the unfinished folder, or check that it is of this very audit."""
-    remove_drafts(folder)
-    if any(each.name != JOB for each in folder.iterdir()):  # else no work was done yet
-        _check_claim(folder, identity, catalogue)
-    write_text(folder / JOB, json.dumps(identity, indent=1))
-
-
-def _check_claim(folder: Path, identity: dict[str, Any], catalogue: Catalogue) -> None:
-    hint = "Choose another --out, or delete that folder."
-    try:
-        found = upgraded_identity(json.loads((folder / JOB).read_text(encoding="utf-8")), catalogue)
-        differing = [key for key, value in identity.items() if found[key] != value]
-    except (OSError, ValueError, LookupError, TypeError):
-        raise AuditError(f"{folder} exists and was not made by an audit.", hint=hint) from None
-    if differing:
-        raise AuditError(f"{folder} was made with another {' and '.join(differing)}.", hint=hint)
 
 
 def _examine(catalogue: Catalogue, config: AuditConfig, folder: Path, reporter: Reporter) -> Audit:

@@ -18,9 +18,9 @@ from facetry.batch.shard import SHARD_ROWS, Scored, cut, score_shard
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.identity import table_fingerprint
 from facetry.errors import BatchError
-from facetry.files import holding
 from facetry.predictions import Predictor
 from facetry.progress import SILENT, Advance, Reporter
+from facetry.runtime.resumable import hold
 from facetry.stopping import Stop, Stopped, heeding_sigterm
 from facetry.tables import FILL, OK
 
@@ -173,9 +173,7 @@ def _writing_alone(folder: Path) -> Iterator[None]:
         BatchError: it is, or another process holds the folder.
     """
     try:
-        with holding(folder) as is_ours:
-            if not is_ours:
-                raise BatchError(f"{folder} is being written by another process.", hint="Wait for it.")
+        with hold(folder, BatchError):
             yield
     except (OSError, sqlite3.OperationalError) as error:
         is_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from facetry.batch.parts import from_bytes, to_bytes
 from facetry.errors import BatchError
 from facetry.files import write_text, writing
+from facetry.runtime.resumable import JobKind, foreign
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -20,7 +21,7 @@ PARTS = "parts"
 NAMES = (MANIFEST, PARTS, "predictions.parquet", "predictions.csv", "submission.csv", "problems.csv")
 """What a run puts into its folder."""
 
-_ELSEWHERE = "Choose another --out, or delete that folder."
+_PREDICTION = JobKind(command="predict", error=BatchError, works_in_place=True)
 
 
 class Part(BaseModel):
@@ -74,17 +75,13 @@ def read_manifest(folder: Path) -> Manifest | None:
     """
     path = folder / MANIFEST
     if not path.exists():
-        taken = [name for name in NAMES if (folder / name).exists()]
-        if taken:
-            raise BatchError(
-                f"{folder} holds {' and '.join(taken)}, and no {MANIFEST} that says what they are.",
-                hint=_ELSEWHERE,
-            )
+        if held := [name for name in NAMES if (folder / name).exists()]:
+            raise foreign(folder, _PREDICTION, held)
         return None
     try:
         manifest = Manifest.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        raise BatchError(f"{path} is not that of a folder of predictions.", hint=_ELSEWHERE) from error
+        raise foreign(folder, _PREDICTION) from error
     if manifest.format > FORMAT:
         raise BatchError(
             f"{folder} is of format {manifest.format}; this version reads up to {FORMAT}.",

@@ -19,6 +19,7 @@ from pydantic_core import ErrorDetails
 
 from facetry.errors import CatalogueError, nearest
 from facetry.product import ProductId
+from facetry.runtime.resumable import stopped_hint
 
 CHALLENGE_PATTERN = "{id:06d}.jpg"
 """How the challenge names a product's photo."""
@@ -109,7 +110,7 @@ def find_source(path: Path, *, images: Path | None = None, repairs: Path | None 
         source = _folder_source(path)
     elif not path.exists():
         siblings = [each.name for each in path.parent.glob("*")]
-        hint = nearest(path.name, siblings) if siblings else ""
+        hint = stopped_hint(path) or (nearest(path.name, siblings) if siblings else "")
         raise CatalogueError(f"There is no file or folder {str(path)!r}.", hint=hint)
     elif path.suffix in {".yaml", ".yml"}:
         source = read_source(path)

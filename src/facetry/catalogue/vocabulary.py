@@ -7,6 +7,7 @@ import polars as pl
 
 from facetry.catalogue.table import Layout, clean_label, clean_text, collect, label_column
 from facetry.errors import CatalogueError, TaxonomyError
+from facetry.runtime.resumable import stopped_hint
 from facetry.taxonomy import Taxonomy, refuse_repeated
 
 Seen = dict[str, dict[str, list[str]]]
@@ -21,7 +22,7 @@ def read_taxonomy(path: Path) -> Taxonomy:
         CatalogueError: a file that does not exist.
     """
     if not path.is_file():
-        raise CatalogueError(f"There is no taxonomy file {str(path)!r}.")
+        raise CatalogueError(f"There is no taxonomy file {str(path)!r}.", hint=stopped_hint(path))
     suffix = path.suffix.lower()
     if suffix == ".parquet":
         return _challenge_taxonomy(path)

@@ -16,6 +16,7 @@ from facetry.cli.options import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     from facetry.catalogue.catalogue import Catalogue
     from facetry.catalogue.split import Split
@@ -58,6 +59,7 @@ def evaluate(
 ) -> None:
     """Score a model by the challenge's metric on products whose labels are known."""
     import json
+    from contextlib import nullcontext
 
     from facetry.build import load
     from facetry.catalogue.catalogue import open_catalogue
@@ -80,23 +82,24 @@ def evaluate(
     opened.require_sound()
     opened.require_photos()
     products = _choose(opened, model, part, given_split(split, fold, opened))
-    keeper = _claim(out, model, opened, products) if out else None
-    evaluations = evaluate_members(predictor, products, reporter=make_reporter())
-    result = list(evaluations.values())[-1]
-    facts = {"Model": model.name, "Catalogue": catalogue.name, "Part": part}
-    console = make_console()
-    if line := opened.repairs.describe():
-        console.print(line)
-    console.print(scores_table(result.scores, per_head=per_head))
-    if line := unscored_line(result.predictions, result.products):
-        console.print(line)
-    if json_out:
-        write_text(json_out, json.dumps(scores_json(result.scores), indent=1))
-    if report:
-        report_model(report, model, evaluations, facts)
-        console.print(f"Report: {report}")
-    if kinds:
-        _score_damaged(predictor, result, kinds, keeper, facts)
+    kept = nullcontext() if out is None else _keep(out, model, opened, products)
+    with kept as keeper:
+        evaluations = evaluate_members(predictor, products, reporter=make_reporter())
+        result = list(evaluations.values())[-1]
+        facts = {"Model": model.name, "Catalogue": catalogue.name, "Part": part}
+        console = make_console()
+        if line := opened.repairs.describe():
+            console.print(line)
+        console.print(scores_table(result.scores, per_head=per_head))
+        if line := unscored_line(result.predictions, result.products):
+            console.print(line)
+        if json_out:
+            write_text(json_out, json.dumps(scores_json(result.scores), indent=1))
+        if report:
+            report_model(report, model, evaluations, facts)
+            console.print(f"Report: {report}")
+        if kinds:
+            _score_damaged(predictor, result, kinds, keeper, facts)
 
 
 def _score_damaged(
@@ -122,7 +125,9 @@ def _score_damaged(
         console.print(f"Damaged photos: {keeper.folder}")
 
 
-def _claim(out: Path, model: Path, opened: "Catalogue", products: "list[Product]") -> "Keeper":
+def _keep(
+    out: Path, model: Path, opened: "Catalogue", products: "list[Product]"
+) -> "AbstractContextManager[Keeper]":
     """Start the folder for scores on damaged photos, or go on with one of these very products."""
     from functools import partial
     from hashlib import sha256
@@ -138,7 +143,7 @@ def _claim(out: Path, model: Path, opened: "Catalogue", products: "list[Product]
         **catalogue_identity(opened),
         "products": sha256(ids.encode()).hexdigest(),
     }
-    return Keeper.claim(out, identity, upgrade=partial(upgraded_identity, catalogue=opened))
+    return Keeper.open(out, identity, upgrade=partial(upgraded_identity, catalogue=opened))
 
 
 def _choose(opened: "Catalogue", model: Path, part: Part, split: "Split | None") -> "list[Product]":
@@ -176,17 +181,15 @@ def _choose(opened: "Catalogue", model: Path, part: Part, split: "Split | None")
 
 def _require_own(opened: "Catalogue", model: Path) -> None:
     """Refuse a table that the model was not trained on: its split means nothing there."""
-    import json
-
     from facetry.errors import CatalogueError
-    from facetry.job import JOB
+    from facetry.job import read_job
 
-    if not (model / JOB).is_file():
+    job = read_job(model)
+    if not job:
         raise CatalogueError(
             f"{str(model)!r} was not trained here, so it has no split of {opened.source.table.name}.",
             hint="Score every product with --part all, or name a split of this table with --split.",
         )
-    job = json.loads((model / JOB).read_text(encoding="utf-8"))
     if job["catalogue"] != opened.fingerprint:
         raise CatalogueError(
             f"{opened.source.table.name} is not the table that {str(model)!r} was trained on, so the "

@@ -38,9 +38,9 @@ def tune(
     from facetry.cli.console import make_console, make_reporter
     from facetry.cli.split import given_split
     from facetry.recipe import load_recipe
-    from facetry.tune.claim import TRIALS, place_name
+    from facetry.tune.claim import REPORT, TRIALS, place_name
     from facetry.tune.config import TuneConfig, sampler_name
-    from facetry.tune.outputs import BEST, REPORT
+    from facetry.tune.outputs import BEST
     from facetry.tune.run import tune as run
     from facetry.tune.space import read_space
     from facetry.tune.trials import counts_text, trials_table

@@ -17,23 +17,37 @@ import numpy as np
 from facetry.build import recipe_key
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.identity import catalogue_identity, upgraded_identity
-from facetry.catalogue.split import Split, SplitConfig, make_split, read_split
+from facetry.catalogue.split import Split, SplitConfig
 from facetry.compare.entries import Entry, line_up
 from facetry.compare.leaderboard import Exam, Leaderboard, Result, build_leaderboard
 from facetry.compare.report import write_report
 from facetry.compare.tables import leaderboard_json, leaderboard_markdown
-from facetry.compare.work import ComparisonInputs, RowScores, build_model, score_model
+from facetry.compare.work import (
+    ComparisonInputs,
+    RowScores,
+    build_model,
+    kept_fingerprint,
+    score_model,
+    settle_split,
+)
 from facetry.errors import CompareError, WorkerFailed
-from facetry.files import holding, remove_drafts, sha256, write_text, writing_folder
+from facetry.files import sha256, write_text, writing_folder
 from facetry.progress import SILENT, Reporter
 from facetry.recipe import EnsembleRecipe, Recipe
+from facetry.runtime.resumable import JobKind, open_or_resume
 from facetry.runtime.workers import Cost, run_in_worker
 
 LEADERBOARD = "leaderboard"
 _SPLIT = "split.parquet"
-_JOB = "job.json"
 _MODELS = "models"
 _ROWS = "rows"
+_COMPARISON = JobKind(
+    command="compare",
+    error=CompareError,
+    preliminary=frozenset({_SPLIT}),
+    works_in_place=True,
+    result=f"{LEADERBOARD}.json",
+)
 
 
 def compare(
@@ -62,11 +76,16 @@ def compare(
     catalogue.require_sound()
     catalogue.require_photos()
     entries = line_up(entries, _split_config(entries[0].recipe, split))
-    with holding(out) as is_ours:
-        if not is_ours:
-            raise CompareError(f"{out} is being written by another process.", hint="Wait for it.")
-        split = _claim(out, entries[0], catalogue, split, reporter)
-        exam = Exam.of(catalogue, split, seed=entries[0].recipe.seed)
+    first, file = entries[0].recipe, out / _SPLIT
+
+    def upgrade(found: dict[str, Any]) -> dict[str, Any]:
+        """Facetry 0.1.0 wrote None for a split that was given."""
+        split = found["split"] or kept_fingerprint(file, catalogue)
+        return upgraded_identity({**found, "split": split}, catalogue)
+
+    with open_or_resume(out, _identity(first, catalogue, split), _COMPARISON, upgrade=upgrade):
+        split = settle_split(file, catalogue, split, first.split, seed=first.seed, reporter=reporter)
+        exam = Exam.of(catalogue, split, seed=first.seed)
         field = _Field(out=out, catalogue=catalogue, reporter=reporter)
         results = [field.result(entry) for entry in entries]
         board = build_leaderboard(exam, split, results, is_nano=is_nano)
@@ -97,36 +116,10 @@ def _repaired(catalogue: Catalogue, entries: Sequence[Entry]) -> Catalogue:
     return catalogue if file is None else catalogue.with_repairs(file)
 
 
-def _claim(
-    out: Path, first: Entry, catalogue: Catalogue, given: Split | None, reporter: Reporter
-) -> Split:
-    """Start the folder, or check that it is of this catalogue and split; returns the split."""
-    remove_drafts(out)
-    hint = "Choose another --out, or delete that folder."
-    config = first.recipe.split
-    job: dict[str, Any] = {
-        **catalogue_identity(catalogue),
-        "split": None if given is not None else config.model_dump(mode="json"),
-    }
-    has_work = (out / _MODELS).exists() or (out / _ROWS).exists()
-    if has_work and (out / _SPLIT).exists():
-        found = upgraded_identity(json.loads((out / _JOB).read_text(encoding="utf-8")), catalogue)
-        kept = read_split(out / _SPLIT, catalogue)
-        differing = [key for key, value in job.items() if found.get(key) != value]
-        if given is not None and not np.array_equal(kept.codes, given.codes):
-            differing.append("split")
-        if differing:
-            what = " and ".join(dict.fromkeys(differing))
-            raise CompareError(f"{out} holds a comparison with another {what}.", hint=hint)
-        return kept
-    if any(each.name not in {_JOB, _SPLIT} for each in out.iterdir()):
-        raise CompareError(f"{out} is not empty and holds no comparison.", hint=hint)
-    split = given
-    if split is None:
-        split = make_split(catalogue, config, seed=first.recipe.seed, reporter=reporter)
-    write_text(out / _JOB, json.dumps(job, indent=1))
-    split.save(out / _SPLIT, catalogue)
-    return split
+def _identity(first: Recipe, catalogue: Catalogue, given: Split | None) -> dict[str, Any]:
+    """What must be the same for rows to be added."""
+    split = given.fingerprint if given else first.split.model_dump(mode="json")
+    return {**catalogue_identity(catalogue), "split": split}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from facetry.build import Support, load, train
 from facetry.catalogue.catalogue import Catalogue, assemble
 from facetry.catalogue.source import Source
-from facetry.catalogue.split import read_split
+from facetry.catalogue.split import Split, SplitConfig, make_split, read_split
 from facetry.errors import CatalogueError, PredictorMismatch
 from facetry.evaluation.evaluate import predict
 from facetry.job import SPLIT
@@ -50,6 +50,31 @@ class RowScores:
     ms_per_product: float
     num_parameters: int
     num_unread: int
+
+
+def settle_split(
+    file: Path,
+    catalogue: Catalogue,
+    given: Split | None,
+    config: SplitConfig,
+    *,
+    seed: int,
+    reporter: Reporter,
+) -> Split:
+    """The split that all rows are trained on: what `file` keeps, else the given one or a new one."""
+    if file.is_file():
+        return read_split(file, catalogue)
+    split = given or make_split(catalogue, config, seed=seed, reporter=reporter)
+    split.save(file, catalogue)
+    return split
+
+
+def kept_fingerprint(file: Path, catalogue: Catalogue) -> str:
+    """That of a kept split; "" for one of other products."""
+    try:
+        return read_split(file, catalogue).fingerprint
+    except CatalogueError:
+        return ""
 
 
 def build_model(inputs: ComparisonInputs, recipe: Recipe, out: Path, *, reporter: Reporter) -> None:

@@ -7,7 +7,8 @@ Shapes: H heads.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from math import nan
@@ -23,9 +24,13 @@ from facetry.images.corruptions import CORRUPTIONS, NUM_STRENGTHS, Damage
 from facetry.predictions import Predictions, Predictor
 from facetry.product import Product
 from facetry.progress import SILENT, Reporter
+from facetry.runtime.resumable import JobKind, open_or_resume
 
-JOB: Final = "job.json"
+FIGURES: Final = "corruptions.json"
+"""The file with all figures, in the folder of an evaluation."""
+
 _PARTS = "scores"
+_EVALUATION = JobKind(command="evaluate", error=EvaluationError, works_in_place=True, result=FIGURES)
 
 MIN_LABELS: Final = 10
 """Heads with fewer labels lose or gain much by chance."""
@@ -107,34 +112,23 @@ class Keeper:
     folder: Path
 
     @classmethod
-    def claim(
+    @contextmanager
+    def open(
         cls,
         folder: Path,
         identity: Mapping[str, Any],
         *,
-        upgrade: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
-    ) -> "Keeper":
+        upgrade: Callable[[dict[str, Any]], Mapping[str, Any]] = dict,
+    ) -> Iterator["Keeper"]:
         """Start a folder, or go on with one of the same `identity`.
 
         `upgrade` makes of an identity that an older version stored one to compare with.
 
         Raises:
-            EvaluationError: the folder holds something else.
+            EvaluationError: the folder holds something else, or another process writes it.
         """
-        job = folder / JOB
-        if folder.exists() and any(folder.iterdir()):
-            hint = "Choose another --out, or delete that folder."
-            try:
-                found = upgrade(json.loads(job.read_text(encoding="utf-8")))
-                differing = [key for key, value in identity.items() if found[key] != value]
-            except (OSError, ValueError, LookupError, TypeError):
-                message = f"{folder} exists and was not made by an evaluation."
-                raise EvaluationError(message, hint=hint) from None
-            if differing:
-                message = f"{folder} was made with another {' and '.join(differing)}."
-                raise EvaluationError(message, hint=hint)
-        write_text(job, json.dumps(dict(identity), indent=1))
-        return cls(folder)
+        with open_or_resume(folder, identity, _EVALUATION, upgrade=upgrade):
+            yield cls(folder)
 
     def read(self, kind: str) -> DamagedScores | None:
         """What is kept of a kind; None where there is nothing, or nothing of these strengths."""

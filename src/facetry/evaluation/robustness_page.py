@@ -11,7 +11,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from facetry.evaluation.robustness import DamagedScores, HeadLoss, Robustness
+from facetry.evaluation.robustness import FIGURES, DamagedScores, HeadLoss, Robustness
 from facetry.files import write_text
 from facetry.images.corruptions import CORRUPTIONS, NUM_STRENGTHS, Damage
 from facetry.pages.charts import ACCENT, LINE, QUIET, Chart, draw_chart, style_axes
@@ -122,7 +122,7 @@ def write_robustness(
     facts: Mapping[str, str],
 ) -> None:
     """Write page and figures, `corruptions.html` and `corruptions.json`, into a folder."""
-    write_text(folder / "corruptions.json", json.dumps(robustness_json(robustness), indent=1))
+    write_text(folder / FIGURES, json.dumps(robustness_json(robustness), indent=1))
     write_robustness_page(folder / "corruptions.html", title, robustness, products, facts)
 
 

@@ -11,6 +11,7 @@ from facetry.errors import ModelFolderError
 from facetry.files import listing, sha256, write_text
 from facetry.models.retired import without_retired
 from facetry.product import Preprocess
+from facetry.runtime.resumable import stopped_hint
 from facetry.taxonomy import Taxonomy
 
 FORMAT = 1
@@ -47,7 +48,10 @@ def open_folder(folder: Path, *, unread: Collection[str] = ()) -> str:
     """
     if not (folder / CHECKSUMS).is_file():
         what = "has no checksums.json: it was never finished" if folder.is_dir() else "does not exist"
-        hint = "Name the folder that `facetry train` wrote with --out; the same command finishes one."
+        hint = (
+            stopped_hint(folder)
+            or "Name the folder that `facetry train` wrote with --out; the same command finishes one."
+        )
         raise ModelFolderError(f"The model folder {str(folder)!r} {what}.", hint=hint)
     check_files(folder, unread=unread)
     return str(read_recipe(folder).get("kind"))

@@ -10,6 +10,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from facetry.errors import RecipeError, nearest
 from facetry.models.retired import why_retired, without_retired
 from facetry.recipe.kinds import Member, Recipe
+from facetry.runtime.resumable import stopped_hint
 from facetry.vlm.config import is_folder
 
 _FILES = (
@@ -105,7 +106,8 @@ def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"The recipe {str(path)!r} cannot be read: {error}") from error
+        message = f"The recipe {str(path)!r} cannot be read: {error}"
+        raise RecipeError(message, hint=stopped_hint(path)) from error
     except yaml.YAMLError as error:
         raise RecipeError(f"The recipe {str(path)!r} is not YAML: {error}") from error
     if not isinstance(content, dict):

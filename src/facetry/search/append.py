@@ -14,11 +14,12 @@ import numpy as np
 import polars as pl
 
 from facetry.errors import ModelFolderError
-from facetry.files import holding, link_folder, place_folder
+from facetry.files import link_folder, place_folder
 from facetry.models.embed import encode_products
 from facetry.models.folder import open_folder, seal
 from facetry.product import Product
 from facetry.progress import SILENT, Reporter
+from facetry.runtime.resumable import hold
 from facetry.search.collection import FOLDER, Collection, to_table
 from facetry.search.folder import SETTINGS, load_search
 from facetry.search.predictor import SimilaritySearch
@@ -43,9 +44,7 @@ def append(folder: Path, products: Sequence[Product], *, reporter: Reporter = SI
         ModelFolderError: a damaged folder, one without an index, or one that is being written.
     """
     require_index(folder)
-    with holding(folder) as is_ours:
-        if not is_ours:
-            raise ModelFolderError(f"{folder} is being written by another process.", hint="Wait for it.")
+    with hold(folder, ModelFolderError):
         search = load_search(folder, to_append=True)
         fresh, left_out = _fresh(search, products)
         embedding = encode_products(search.encoder, fresh, reporter=reporter)

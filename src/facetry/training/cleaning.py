@@ -58,7 +58,6 @@ class Cleaning:
 
     def save(self, folder: Path) -> None:
         """Write it into the folder of a training; nothing where nothing was done."""
-        (folder / _CLEANING).unlink(missing_ok=True)  # of an attempt with other settings
         if self.sentences:
             write_text(folder / _CLEANING, json.dumps(asdict(self), indent=1))
 

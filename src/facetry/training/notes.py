@@ -13,11 +13,6 @@ def write_note(folder: Path, what: str, sentence: str) -> None:
     write_text(folder / _NOTES, json.dumps({**read_notes(folder), what: sentence}, indent=1))
 
 
-def clear_notes(folder: Path) -> None:
-    """Forget the sentences of an earlier attempt."""
-    (folder / _NOTES).unlink(missing_ok=True)
-
-
 def read_notes(folder: Path) -> dict[str, str]:
     """The sentences by what they are on; none where nothing was written."""
     path = folder / _NOTES

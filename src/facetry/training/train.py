@@ -23,8 +23,7 @@ from facetry.models.device import pick_device
 from facetry.models.embed import embed_products
 from facetry.models.lora import add_lora, merge_lora
 from facetry.progress import SILENT, Reporter
-from facetry.tracking import RUN_ID, About, Position, tracking
-from facetry.training import checkpoints
+from facetry.tracking import About, Position, tracking
 from facetry.training.cleaning import Cleaning, clean
 from facetry.training.compiling import compiled
 from facetry.training.config import TrainingSections
@@ -32,12 +31,12 @@ from facetry.training.data import Examples, Rows, line_up, useful_rows
 from facetry.training.fit import fit
 from facetry.training.loss import Criterion
 from facetry.training.processes import ALONE, Processes, joined
-from facetry.training.pruning import PRUNING, prune_for
+from facetry.training.pruning import prune_for
 from facetry.training.run import Run
-from facetry.training.source import FEATURES, TEXTS, Source, read_source
+from facetry.training.source import Source, read_source
 from facetry.training.start import start
 from facetry.training.state import TrainingState
-from facetry.training.teaching import ANSWERS, Teaching
+from facetry.training.teaching import Teaching
 
 
 def train_classifier(
@@ -174,8 +173,6 @@ def _tell(source: Source, cleaning: Cleaning, reporter: Reporter) -> None:
 
 
 _NEIGHBOURS = "neighbours.safetensors"
-UNFINISHED = (checkpoints.FOLDER, FEATURES, TEXTS, _NEIGHBOURS, PRUNING, ANSWERS, RUN_ID)
-"""What only an unfinished training needs, in its folder `training`."""
 
 
 def _neighbours(

@@ -4,13 +4,12 @@ from pathlib import Path
 
 from facetry.files import write_text
 from facetry.recipe import dump_recipe
-from facetry.tune.claim import SPLIT
+from facetry.tune.claim import REPORT, SPLIT
 from facetry.tune.findings import Findings
 from facetry.tune.report import write_report
 from facetry.tune.trials import write_trials
 
 BEST = "best.yaml"
-REPORT = "report.html"
 
 
 def write_outputs(out: Path, findings: Findings) -> None:

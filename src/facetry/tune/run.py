@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split import Split
 from facetry.errors import RecipeError, TuneError
-from facetry.files import holding, write_text
+from facetry.files import write_text
 from facetry.progress import SILENT, Advance, Reporter
 from facetry.runtime.workers import Asked, Died, Done, Event, Failed, WorkerPool
 from facetry.tune.claim import STUDY, TRIALS, claim, place_name
@@ -59,10 +59,7 @@ def tune(
     catalogue.require_photos()
     if config.sampler == "grid" and plan.num_trials < (space.num_points or 0):
         reporter.say(f"{plan.num_trials:,} of the grid's {space.num_points:,} points, drawn by chance.")
-    with holding(out) as is_ours:
-        if not is_ours:
-            raise TuneError(f"{out} is being written by another process.", hint="Wait for it.")
-        inputs = claim(out, space, config.sampler, catalogue, split, reporter)
+    with claim(out, space, config.sampler, catalogue, split, reporter) as inputs:
         runner = choose_runner(space, inputs, out)
         runner.prepare(reporter)
         with open_study(out / STUDY, space, plan) as ledger:

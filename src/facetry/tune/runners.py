@@ -11,6 +11,7 @@ from typing import Protocol
 from facetry.compare.work import ComparisonInputs, build_model
 from facetry.progress import SILENT, Advance, Reporter
 from facetry.recipe import ClassifierRecipe, Recipe
+from facetry.runtime.resumable import partial_folder
 from facetry.runtime.workers import JobReporter, run_in_worker
 from facetry.tune.space import Space
 
@@ -147,7 +148,7 @@ class TrainingTrialRunner:
 
     def score(self, recipe: Recipe, place: Path, on_epoch: OnEpoch | None) -> float:
         """See `TrialRunner`; the model folder is `place`. Members of an ensemble tell of no epochs."""
-        log = place.with_name(f"{place.name}.partial") / "training" / "log.jsonl"
+        log = partial_folder(place) / "training" / "log.jsonl"
         build_model(self.inputs, recipe, place, reporter=_Watch(log, on_epoch) if on_epoch else SILENT)
         metrics = json.loads((place / "metrics.json").read_text(encoding="utf-8"))
         total = metrics["validation"]["total"]

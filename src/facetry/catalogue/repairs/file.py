@@ -23,6 +23,7 @@ from facetry.catalogue.table import (
 from facetry.errors import CatalogueError, nearest
 from facetry.files import writing
 from facetry.product import ProductId
+from facetry.runtime.resumable import stopped_hint
 
 _NEEDED: Final = ("id", "category", "attribute", "old", "new")
 _COLUMNS: Final = (*_NEEDED, "who", "when")
@@ -82,7 +83,7 @@ def read_repairs(file: Path) -> pl.DataFrame:
         CatalogueError: a file that cannot be read, or lacks a column.
     """
     if not file.is_file():
-        raise CatalogueError(f"There is no repair file {str(file)!r}.")
+        raise CatalogueError(f"There is no repair file {str(file)!r}.", hint=stopped_hint(file))
     raw = scan(file)
     columns = _find_columns(file, column_names(raw))
     schema = raw.collect_schema()

@@ -6,6 +6,7 @@ known which products have like photos.
 Shapes: N products of the catalogue.
 """
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split.config import PARTS, Part
 from facetry.errors import CatalogueError
 from facetry.files import writing
+from facetry.runtime.resumable import stopped_hint
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +34,11 @@ class Split:
     def rows(self, part: Part) -> NDArray[np.int64]:
         """The rows of one part, ascending."""
         return np.flatnonzero(self.codes == PARTS.index(part))
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells two splits of one catalogue apart."""
+        return hashlib.sha256(self.codes.tobytes()).hexdigest()
 
     def save(self, path: Path, catalogue: Catalogue) -> None:
         """Write id, part and, where known, group of each product."""
@@ -130,7 +137,8 @@ def _read(path: Path) -> pl.DataFrame:
         return frame.select(pl.col("id", what).cast(pl.String), group=group.cast(pl.String)).unique()
     except (OSError, pl.exceptions.PolarsError) as error:
         raise CatalogueError(
-            f"{path} is not a split: {error}", hint="It needs the columns id and part, or id and fold."
+            f"{path} is not a split: {error}",
+            hint=stopped_hint(path) or "It needs the columns id and part, or id and fold.",
         ) from error
 
 

@@ -1,0 +1,349 @@
+"""Folders that are begun, stopped at any moment, gone on with and finished."""
+
+import json
+import os
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from facetry.audit.config import AuditConfig
+from facetry.audit.features import features_identity
+from facetry.build import load
+from facetry.catalogue.catalogue import open_catalogue
+from facetry.catalogue.repairs.file import read_repairs
+from facetry.compare.entries import read_entries
+from facetry.errors import AuditError, FacetryError
+from facetry.files import holding, remove, write_text
+from facetry.recipe import load_recipe
+from facetry.runtime import resumable
+from facetry.runtime.resumable import JobKind, open_or_resume, stopped_hint
+from tests.runtime.killing import killed
+
+PLACED = JobKind(command="audit", error=AuditError, preliminary=frozenset({"plan.txt"}))
+IN_PLACE = JobKind(
+    command="audit",
+    error=AuditError,
+    preliminary=frozenset({"plan.txt"}),
+    works_in_place=True,
+    result="result.txt",
+)
+KINDS = pytest.mark.parametrize("kind", [PLACED, IN_PLACE], ids=["placed", "in place"])
+NUM_STEPS = 3
+
+
+def work(out: Path, kind: JobKind, seed: int = 1, num_steps: int = NUM_STEPS) -> list[int]:
+    """A small job; returns the steps that were done, which are all that were not kept."""
+    done = []
+    with open_or_resume(out, {"seed": seed, "sizes": (1, 2)}, kind) as job:
+        if job.is_finished:
+            return []
+        if not (job.folder / "plan.txt").exists():
+            write_text(job.folder / "plan.txt", f"with {seed}")
+        for step in range(num_steps):
+            file = job.folder / "steps" / f"{step}.txt"
+            if not file.exists():
+                write_text(file, f"{step} with {seed}")
+                done.append(step)
+        if num_steps == NUM_STEPS:
+            write_text(job.folder / "result.txt", f"all with {seed}")
+            if not kind.works_in_place:
+                job.finish()
+    return done
+
+
+def contents(folder: Path) -> dict[str, str]:
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "job.json"]
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in files}
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a killed process has written is there, on disk or not."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
+def partial(out: Path, kind: JobKind) -> Path:
+    return out if kind.works_in_place else resumable.partial_folder(out)
+
+
+def attempt_otherwise(out: Path, kind: JobKind) -> None:
+    """What an attempt with another seed leaves that failed before it did anything."""
+    work(out, kind, seed=0, num_steps=0)
+
+
+def begin_nothing(out: Path, kind: JobKind) -> None:
+    """No attempt before."""
+
+
+@KINDS
+@pytest.mark.parametrize("before", [begin_nothing, attempt_otherwise])
+def test_killed_between_any_two_file_operations_nothing_is_lost_and_nothing_refused(
+    tmp_path: Path, kind: JobKind, before: Callable[[Path, JobKind], None]
+) -> None:
+    work(tmp_path / "unbroken" / "out", kind)
+    expected = contents(tmp_path / "unbroken" / "out")
+    for number in count(1):
+        folder = tmp_path / str(number)
+        out = folder / "out"
+        before(out, kind)
+        was_killed = killed(folder, number, work, out, kind)
+        kept = {
+            int(path.stem) for place in (out, partial(out, kind)) for path in place.glob("steps/?.txt")
+        }
+        again = work(out, kind)
+        assert set(again) == set(range(NUM_STEPS)) - kept
+        assert contents(out) == expected, "and no half-written file"
+        assert [path.name for path in folder.iterdir()] == ["out"]
+        if not was_killed:
+            break
+    assert number > 20
+
+
+@KINDS
+def test_what_is_done_is_not_done_again(tmp_path: Path, kind: JobKind) -> None:
+    assert work(tmp_path / "out", kind, num_steps=2) == [0, 1]
+    assert work(tmp_path / "out", kind) == [2]
+    assert work(tmp_path / "out", kind) == []
+
+
+@KINDS
+def test_without_work_it_may_be_begun_otherwise_and_then_no_more(tmp_path: Path, kind: JobKind) -> None:
+    out = tmp_path / "out"
+    work(out, kind, seed=0, num_steps=0)
+    work(out, kind, seed=1, num_steps=1)
+    assert (partial(out, kind) / "plan.txt").read_text() == "with 1"
+    with pytest.raises(AuditError, match=r"out\S* was made with another seed\.\n") as refused:
+        work(out, kind, seed=0)
+    assert refused.value.hint == "Choose another --out, or delete that folder."
+    work(out, kind)
+    with pytest.raises(AuditError, match="was made with another seed"):
+        work(out, kind, seed=0)
+    assert work(out, kind) == []
+
+
+def put_file(folder: Path) -> None:
+    (folder / "notes.txt").write_text("mine")
+
+
+def put_draft(folder: Path) -> None:
+    (folder / ".letter.draft").write_text("mine")
+
+
+def put_folder(folder: Path) -> None:
+    (folder / "photos").mkdir()
+
+
+def put_job(folder: Path) -> None:
+    (folder / "job.json").write_text('{"salary": 1}')
+
+
+def put_list(folder: Path) -> None:
+    (folder / "job.json").write_text("[1]")
+
+
+def put_other_command(folder: Path) -> None:
+    (folder / "job.json").write_text('{"command": "train", "format": 2, "seed": 1, "sizes": [1, 2]}')
+
+
+FOREIGN = [put_file, put_draft, put_folder, put_job, put_list, put_other_command]
+
+
+@KINDS
+@pytest.mark.parametrize("is_out", [True, False], ids=["out", "where it works"])
+@pytest.mark.parametrize("put", FOREIGN)
+def test_a_folder_of_something_else_is_left_alone_and_nobody_is_told_to_delete_it(
+    tmp_path: Path, kind: JobKind, is_out: bool, put: Callable[[Path], None]
+) -> None:
+    out = tmp_path / "out"
+    folder = out if is_out else partial(out, kind)
+    folder.mkdir()
+    put(folder)
+    before = contents(folder)
+    with pytest.raises(AuditError, match="was not made by `facetry audit`") as refused:
+        work(out, kind)
+    assert refused.value.hint == "Choose another --out."
+    assert contents(folder) == before
+
+
+@KINDS
+def test_a_file_where_the_folder_should_be(tmp_path: Path, kind: JobKind) -> None:
+    for place in dict.fromkeys((tmp_path / "out", partial(tmp_path / "out", kind))):
+        place.write_text("mine")
+        with pytest.raises(AuditError, match="was not made by `facetry audit`"):
+            work(tmp_path / "out", kind)
+        assert place.read_text() == "mine"
+        place.unlink()
+
+
+@KINDS
+def test_an_empty_folder_to_work_in_is_taken(tmp_path: Path, kind: JobKind) -> None:
+    partial(tmp_path / "out", kind).mkdir()
+    assert work(tmp_path / "out", kind) == [0, 1, 2]
+
+
+@KINDS
+def test_one_process_at_a_time(tmp_path: Path, kind: JobKind) -> None:
+    folder = partial(tmp_path / "out", kind)
+    with holding(folder), pytest.raises(AuditError, match="is being written by another process"):
+        work(tmp_path / "out", kind)
+
+
+def test_what_another_process_finished_while_the_lock_was_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    hold = resumable.hold
+
+    def finish_first(*arguments: Any) -> Any:
+        monkeypatch.setattr(resumable, "hold", hold)
+        work(out, PLACED)
+        return hold(*arguments)
+
+    monkeypatch.setattr(resumable, "hold", finish_first)
+    assert work(out, PLACED) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_what_took_the_place_meanwhile_stays(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with open_or_resume(out, {}, PLACED) as job:
+        write_text(out / "mine.txt", "mine")
+        with pytest.raises(AuditError, match="was made by something else"):
+            job.finish()
+    assert contents(out) == {"mine.txt": "mine"}
+    remove(out)
+    with open_or_resume(out, {}, PLACED) as job:
+        job.finish()
+
+
+def as_before(folder: Path) -> None:
+    """Make a folder's job.json one of Facetry 0.1.0."""
+    file = folder / "job.json"
+    content = json.loads(file.read_text())
+    for key in ("command", "format", "facetry"):
+        del content[key]
+    file.write_text(json.dumps(content))
+
+
+@KINDS
+def test_a_finished_folder_of_version_0_1_0_is_recognised(tmp_path: Path, kind: JobKind) -> None:
+    work(tmp_path / "out", kind)
+    as_before(tmp_path / "out")
+    assert work(tmp_path / "out", kind) == []
+    with pytest.raises(AuditError, match="was made with another seed"):
+        work(tmp_path / "out", kind, seed=0)
+
+
+@KINDS
+def test_half_a_folder_of_version_0_1_0_is_refused(tmp_path: Path, kind: JobKind) -> None:
+    work(tmp_path / "out", kind, num_steps=2)
+    as_before(partial(tmp_path / "out", kind))
+    with pytest.raises(AuditError, match="was begun by Facetry 0") as refused:
+        work(tmp_path / "out", kind)
+    assert "Finish it with Facetry 0.1.0" in refused.value.hint
+
+
+@KINDS
+def test_one_without_work_of_version_0_1_0_is_begun_anew(tmp_path: Path, kind: JobKind) -> None:
+    work(tmp_path / "out", kind, num_steps=0)
+    as_before(partial(tmp_path / "out", kind))
+    assert work(tmp_path / "out", kind) == [0, 1, 2]
+
+
+@KINDS
+def test_a_folder_of_a_newer_version(tmp_path: Path, kind: JobKind) -> None:
+    work(tmp_path / "out", kind)
+    file = tmp_path / "out" / "job.json"
+    file.write_text(file.read_text().replace('"format": 2', '"format": 3'))
+    with pytest.raises(AuditError, match="is of format 3; this version reads up to 2"):
+        work(tmp_path / "out", kind)
+
+
+def test_facts_are_kept_and_not_compared(tmp_path: Path) -> None:
+    for fact in (True, False):
+        with open_or_resume(tmp_path / "out", {"seed": 1}, IN_PLACE, facts={"is_given": fact}) as job:
+            write_text(job.folder / "step.txt", "done")
+    assert resumable.read_record(tmp_path / "out")["is_given"] is True
+
+
+def test_an_identity_of_an_earlier_form(tmp_path: Path) -> None:
+    def upgrade(found: dict[str, Any]) -> dict[str, Any]:
+        return {"seed": found["start"]}
+
+    (tmp_path / "job.json").write_text('{"start": 1}')
+    (tmp_path / "result.txt").touch()
+    with open_or_resume(tmp_path, {"seed": 1}, IN_PLACE, upgrade=upgrade):
+        pass
+    with (
+        pytest.raises(AuditError, match="another seed"),
+        open_or_resume(tmp_path, {"seed": 2}, IN_PLACE, upgrade=upgrade),
+    ):
+        pass
+
+
+def test_a_folder_within_is_called_by_its_owner(tmp_path: Path) -> None:
+    inner = tmp_path / "within"
+    with open_or_resume(inner, {"seed": 1}, IN_PLACE, owner=tmp_path):
+        (inner / "step.txt").touch()
+    with (
+        pytest.raises(AuditError, match=f"^{tmp_path} was made with another seed"),
+        open_or_resume(inner, {"seed": 2}, IN_PLACE, owner=tmp_path),
+    ):
+        pass
+
+
+def look_for_a_model(out: Path) -> None:
+    load(out)
+
+
+def look_for_a_recipe(out: Path) -> None:
+    load_recipe(out / "best.yaml")
+
+
+def look_for_a_row(out: Path) -> None:
+    read_entries([out])
+
+
+def look_for_a_catalogue(out: Path) -> None:
+    open_catalogue(out)
+
+
+def look_for_repairs(out: Path) -> None:
+    read_repairs(out / "repairs.csv")
+
+
+def look_for_features(out: Path) -> None:
+    features_identity(AuditConfig(features=out))
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        look_for_a_model,
+        look_for_a_recipe,
+        look_for_a_row,
+        look_for_a_catalogue,
+        look_for_repairs,
+        look_for_features,
+    ],
+)
+def test_whoever_looks_for_the_result_of_a_stopped_job_is_told(
+    tmp_path: Path, look: Callable[[Path], None]
+) -> None:
+    work(tmp_path / "out", PLACED, num_steps=1)
+    with pytest.raises(FacetryError) as told:
+        look(tmp_path / "out")
+    assert told.value.hint.startswith(f"{tmp_path / 'out.partial'} is there: its job was stopped")
+
+
+@pytest.mark.parametrize("inner", ["", "split.parquet", "members/a"])
+def test_a_stopped_job_is_named_where_its_result_is_looked_for(tmp_path: Path, inner: str) -> None:
+    path = tmp_path / "out" / inner
+    assert stopped_hint(path) == ""
+    work(tmp_path / "out", PLACED, num_steps=1)
+    assert stopped_hint(path).startswith(f"{tmp_path / 'out.partial'} is there: its job was stopped")
+    work(tmp_path / "out", PLACED)
+    assert stopped_hint(path) == ""
