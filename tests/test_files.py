@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from facetry.errors import TrainingError
+from facetry.errors import WriteFailed
 from facetry.files import holding, listing, place_folder, sha256, write_text, writing, writing_folder
 from facetry.training import checkpoints
 from facetry.training.state import TrainingState
@@ -150,7 +150,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(small_disk: Path) -> None:
     (small_disk / "filler").write_bytes(b"x" * (num_free - 4096))
 
     state.epoch, state.num_steps = 4, 40
-    with pytest.raises(TrainingError, match="in epoch 5 could not be written") as caught:
+    with pytest.raises(WriteFailed, match="in epoch 5 could not be written") as caught:
         state.save(small_disk)
     assert "one before is intact" in caught.value.hint
     assert checkpoints.is_whole(saved)

@@ -7,7 +7,7 @@ import pytest
 
 from facetry.audit.config import AuditConfig
 from facetry.audit.features import features_identity, make_backbone
-from facetry.errors import AuditError, FacetryError
+from facetry.errors import FacetryError, SettingError
 from facetry.models.checkpoint import load_classifier
 from facetry.recipe import ClassifierRecipe, dump_recipe
 from tests.conftest import PROJECT
@@ -60,5 +60,5 @@ def test_what_gives_no_features(path: Path, changes: tuple[str, ...], message: s
 
 
 def test_set_on_a_model_folder(tiny_model: Path) -> None:
-    with pytest.raises(AuditError, match="--set changes a recipe's keys"):
+    with pytest.raises(SettingError, match="--set changes a recipe's keys"):
         features_identity(AuditConfig(features=tiny_model, changes=("seed=1",)))

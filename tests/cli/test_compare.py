@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from facetry.cli.main import app
-from facetry.errors import CompareError
+from facetry.errors import SettingError
 from facetry.recipe import ClassifierRecipe, dump_recipe
 
 MakeRecipe = Callable[..., ClassifierRecipe]
@@ -51,6 +51,6 @@ def test_a_rehearsal_then_a_row_that_fails(recipe: Path, drawn: Path, tmp_path: 
 
 
 def test_a_mistake_is_told_before_anything_is_done(recipe: Path, drawn: Path, tmp_path: Path) -> None:
-    with pytest.raises(CompareError, match="Two rows"):
+    with pytest.raises(SettingError, match="Two rows"):
         run(recipe, recipe, "-c", drawn, "-o", tmp_path / "out")
     assert not (tmp_path / "out").exists()

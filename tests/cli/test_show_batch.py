@@ -7,7 +7,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from facetry.cli.main import app
-from facetry.errors import CatalogueError, RecipeError, TrainingError
+from facetry.errors import CatalogueError, RecipeError, SettingError
 from facetry.recipe import dump_recipe
 
 
@@ -60,7 +60,7 @@ def test_a_picture(drawn: Path, recipe: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "words", "error", "told"),
     [
-        ("sheet.pdf", [], TrainingError, "ends in .html or .png"),
+        ("sheet.pdf", [], SettingError, "ends in .html or .png"),
         (
             "sheet.html",
             ["--set", "backbone.frozen=true"],

@@ -6,7 +6,7 @@ import pytest
 
 from facetry.catalogue.split import SplitConfig
 from facetry.compare.entries import line_up, read_entries
-from facetry.errors import CompareError, ModelFolderError, RecipeError
+from facetry.errors import ModelFolderError, RecipeError, SettingError
 from facetry.recipe import ClassifierRecipe, EnsembleRecipe
 
 VIT = """# A ViT, trained
@@ -70,17 +70,17 @@ def test_two_rows_with_one_name(recipes: list[Path], tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     twin = tmp_path / "other" / "vit.yaml"
     twin.write_text(VIT)
-    with pytest.raises(CompareError, match="Two rows would be called 'vit'"):
+    with pytest.raises(SettingError, match="Two rows would be called 'vit'"):
         read_entries([*recipes, twin])
 
 
 def test_nothing_to_compare() -> None:
-    with pytest.raises(CompareError, match="nothing to compare"):
+    with pytest.raises(SettingError, match="nothing to compare"):
         read_entries([])
 
 
 def test_a_change_for_nobody(recipes: list[Path]) -> None:
-    with pytest.raises(CompareError, match="no row 'vitt'") as caught:
+    with pytest.raises(SettingError, match="no row 'vitt'") as caught:
         read_entries(recipes, changes=["vitt:seed=1"])
     assert caught.value.hint == "Did you mean 'vit'?"
 

@@ -12,7 +12,7 @@ import pytest
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.catalogue.split import Split
 from facetry.compare.leaderboard import Exam, Result, build_leaderboard, efficient, rank
-from facetry.errors import CompareError
+from facetry.errors import NotEnoughData
 from facetry.evaluation.metrics import paired_difference
 
 MakeResult = Callable[..., Result]
@@ -41,7 +41,7 @@ def test_like_photos_stay_in_one_half(catalogue: Catalogue, split: Split) -> Non
 def test_a_test_part_that_cannot_be_halved(catalogue: Catalogue, count: int) -> None:
     codes = np.zeros(len(catalogue), dtype=np.int8)
     codes[:count] = 2
-    with pytest.raises(CompareError, match=f"has {count} products") as caught:
+    with pytest.raises(NotEnoughData, match=f"has {count} products") as caught:
         Exam.of(catalogue, Split(codes), seed=0)
     assert "split.test" in caught.value.hint
 
@@ -54,7 +54,7 @@ def test_a_test_part_without_labels(drawn: Path, tmp_path: Path) -> None:
     (tmp_path / "category_attributes.parquet").write_bytes(names)
     catalogue = open_catalogue(tmp_path, images=drawn / "train_images")
     codes = np.where(np.arange(len(catalogue)) < 10, 2, 0).astype(np.int8)
-    with pytest.raises(CompareError, match="no label"):
+    with pytest.raises(NotEnoughData, match="no label"):
         Exam.of(catalogue, Split(codes), seed=0)
 
 

@@ -14,7 +14,7 @@ from facetry.catalogue.split import Split, read_split
 from facetry.compare.entries import Entry, read_entries
 from facetry.compare.leaderboard import Leaderboard
 from facetry.compare.run import compare
-from facetry.errors import CompareError
+from facetry.errors import CompareError, NotEnoughData
 from facetry.job import SPLIT
 from facetry.recipe import ClassifierRecipe, Recipe, dump_recipe, parse_recipe
 
@@ -179,7 +179,7 @@ def test_model_folders_beside_recipes(
 def test_an_empty_test_part(recipes: dict[str, Path], catalogue: Catalogue, tmp_path: Path) -> None:
     nothing = Split(np.zeros(len(catalogue), dtype=np.int8))
     for split in (nothing, nothing, Split(nothing.codes + np.int8(1))):  # nothing was done: no claim
-        with pytest.raises(CompareError, match="has 0 products"):
+        with pytest.raises(NotEnoughData, match="has 0 products"):
             compare(entries_of(recipes, "single"), catalogue, tmp_path / "out", split=split)
 
 

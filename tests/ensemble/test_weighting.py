@@ -23,7 +23,7 @@ from facetry.ensemble import (
     save_weighting,
 )
 from facetry.ensemble.weighting import signals
-from facetry.errors import ModelFolderError, TrainingError
+from facetry.errors import ModelFolderError, NotEnoughData
 from facetry.predictions import Predictions
 from facetry.product import Preprocess, Product
 from facetry.taxonomy import Taxonomy
@@ -215,7 +215,7 @@ def test_what_cannot_be_right_teaches_nothing(kind: Learned, tmp_path: Path, sar
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_label_to_learn_from(kind: Learned) -> None:
-    with pytest.raises(TrainingError, match="no label"):
+    with pytest.raises(NotEnoughData, match="no label"):
         learn_weighting(SPECIALISTS, [Product(id=1, category="Kurtis")], kind, prior_labels=20)
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from facetry.errors import EvaluationError
+from facetry.errors import SettingError
 from facetry.images import load, load_changed, preprocess
 from facetry.images.corruptions import CORRUPTIONS, NUM_STRENGTHS, Damage, choose_corruptions
 from facetry.images.decode import read_file
@@ -142,7 +142,7 @@ def test_choosing(names, chosen):
 
 
 def test_an_unknown_kind_is_named_with_the_nearest():
-    with pytest.raises(EvaluationError, match="no corruption 'nois'") as refused:
+    with pytest.raises(SettingError, match="no corruption 'nois'") as refused:
         choose_corruptions(["jpeg", "nois"])
     assert "Did you mean 'noise'?" in str(refused.value)
 

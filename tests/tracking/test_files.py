@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from facetry.errors import TrainingError
+from facetry.errors import WriteFailed
 from facetry.tracking import EpochRecord, StepRecord
 from facetry.tracking.files import LogFiles
 from tests.tracking.conftest import History, tell
@@ -91,6 +91,6 @@ def test_a_torn_row_is_cut(
 
 def test_a_log_that_cannot_be_written_stops_training(history: History, tmp_path: Path) -> None:
     (tmp_path / "steps.jsonl").mkdir()
-    with pytest.raises(TrainingError, match=r"log .*steps.jsonl could not be written") as caught:
+    with pytest.raises(WriteFailed, match=r"log .*steps.jsonl could not be written") as caught:
         tell(LogFiles(tmp_path, epoch=0, step=0), history)
     assert "same command again" in caught.value.hint

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from facetry.errors import FacetryError, MissingExtra, TrainingError
+from facetry.errors import FacetryError, MissingExtra, SettingError
 from facetry.progress import Silent
 from facetry.tracking import About, EpochRecord, Position, StepRecord, services, tracking
 from facetry.tracking.services import Service, require_service, run_id
@@ -95,7 +95,7 @@ def test_a_training_keeps_its_name_and_no_two_share_one(tmp_path: Path) -> None:
     ("service", "error", "hint"),
     [
         ("wandb", MissingExtra, 'pip install "facetry[track]"'),
-        ("trackio", TrainingError, "pip install trackio"),
+        ("trackio", SettingError, "pip install trackio"),
     ],
 )
 def test_a_service_without_its_package_is_refused(
@@ -108,7 +108,7 @@ def test_a_service_without_its_package_is_refused(
 
 
 def test_an_unknown_service_is_refused() -> None:
-    with pytest.raises(TrainingError, match="Unknown service 'wandbb'") as caught:
+    with pytest.raises(SettingError, match="Unknown service 'wandbb'") as caught:
         require_service("wandbb")
     assert caught.value.hint == "Did you mean 'wandb'?"
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from facetry.errors import TrainingError
+from facetry.errors import SettingError
 from facetry.models.backbones import build_backbone
 from facetry.models.blocks import checkpoint_blocks
 from facetry.models.classifier import Classifier
@@ -158,7 +158,7 @@ def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor], what: st
 
 def shard_half_precision() -> str:
     with meeting(shards=True) as processes:
-        with pytest.raises(TrainingError) as caught:
+        with pytest.raises(SettingError) as caught:
             start(make_vit_run(processes, {"precision": "fp16"}), make_vit({}))
         return caught.value.message
 
@@ -175,5 +175,5 @@ def test_weights_are_not_spread_over_one_process(
 ) -> None:
     if is_launcher:
         monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
-    with pytest.raises(TrainingError, match="only this one"), joining(shards=not is_launcher):
+    with pytest.raises(SettingError, match="only this one"), joining(shards=not is_launcher):
         pass

@@ -15,7 +15,7 @@ from PIL import Image
 
 from facetry.build import load, train
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
-from facetry.errors import BackboneError, TrainingError
+from facetry.errors import BackboneError, NotEnoughData
 from facetry.evaluation.evaluate import evaluate
 from facetry.images import Augmentation, Augmenter, Mixer, PhotoStore, load_batches
 from facetry.models.checkpoint import build_classifier
@@ -241,7 +241,7 @@ def test_a_catalogue_without_text_is_refused(shop: Path, tmp_path: Path) -> None
     text = described.read_text().replace("products.csv", str(tmp_path / "untold.csv"))
     pl.read_csv(shop / "products.csv").drop("title").write_csv(tmp_path / "untold.csv")
     (shop / "untold.yaml").write_text(text)
-    with pytest.raises(TrainingError, match=r"(?s)none of 112 products .*columns: \{text: title\}"):
+    with pytest.raises(NotEnoughData, match=r"(?s)none of 112 products .*columns: \{text: title\}"):
         train(make_recipe(text={}), open_catalogue(shop / "untold.yaml"), tmp_path / "model")
 
 

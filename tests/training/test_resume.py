@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from facetry.build import train
 from facetry.catalogue.catalogue import Catalogue
-from facetry.errors import TrainingError, WorkerFailed
+from facetry.errors import FolderDamaged, WorkerFailed
 from facetry.files import sha256
 from facetry.progress import SILENT
 from facetry.recipe import ClassifierRecipe, dump_recipe
@@ -187,7 +187,7 @@ def test_with_no_whole_checkpoint_it_says_so(
     folder = stop_after(3, recipe, catalogue, tmp_path / "broken")
     for each in checkpoints.states(folder):
         spoil(each, "half")
-    with pytest.raises(TrainingError, match="no checkpoint beside it is whole") as caught:
+    with pytest.raises(FolderDamaged, match="no checkpoint beside it is whole") as caught:
         train(recipe, catalogue, tmp_path / "broken")
     assert "Delete its folder" in caught.value.hint
 
@@ -200,7 +200,7 @@ def test_a_state_whose_best_weights_are_damaged_is_passed_over(
     newest, older = checkpoints.states(folder)
     spoil(best, "flipped bit")
     lines = Lines(stop_after=1)
-    with pytest.raises(TrainingError, match=newest.name):
+    with pytest.raises(FolderDamaged, match=newest.name):
         train(recipe, catalogue, tmp_path / "broken", reporter=lines)
     assert [older.name in line for line in lines.said].count(True) == 1
 

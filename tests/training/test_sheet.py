@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from facetry.catalogue.catalogue import open_catalogue
-from facetry.errors import RecipeError, TrainingError
+from facetry.errors import NotEnoughData, RecipeError
 from facetry.images import Augmenter
 from facetry.recipe import parse_recipe
 from facetry.taxonomy import Taxonomy
@@ -95,5 +95,5 @@ def test_unreadable_photos_are_passed_over_or_refused(tmp_path, make_recipe):
     assert [row.product.id for row in sheet.rows] == [1]
     assert sheet.rows[0].views[-1].partner is None
     (tmp_path / "1.jpg").write_bytes(b"neither")
-    with pytest.raises(TrainingError, match="No labelled product has a photo that can be read"):
+    with pytest.raises(NotEnoughData, match="No labelled product has a photo that can be read"):
         make_sheet(make_recipe(), catalogue)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from facetry.errors import NonFiniteLoss, TrainingError
+from facetry.errors import NonFiniteLoss, OutOfMemory
 from facetry.models.backbones import Backbone
 from facetry.models.classifier import Classifier
 from facetry.models.config import HeadsConfig
@@ -153,7 +153,7 @@ def test_memory_that_runs_out_changes_nothing(most: int) -> None:
 
 def test_memory_for_not_even_one_product() -> None:
     run = replace(make_run(), reporter=Said())
-    with pytest.raises(TrainingError, match="a single product") as caught:
+    with pytest.raises(OutOfMemory, match="a single product") as caught:
         fitted(run, make_model(0))
     assert "image.size_px" in caught.value.hint
 

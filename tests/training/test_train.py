@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from facetry.build import load, train
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.catalogue.split import Split
-from facetry.errors import NonFiniteLoss, TrainingError
+from facetry.errors import NonFiniteLoss, NotEnoughData
 from facetry.evaluation.evaluate import predict
 from facetry.files import sha256
 from facetry.models.classifier import Classifier
@@ -133,7 +133,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(
 
 def test_nothing_to_train_on(drawn: Path, make_recipe: MakeRecipe, tmp_path: Path) -> None:
     without_photos = open_catalogue(drawn, images=tmp_path)
-    with pytest.raises(TrainingError, match="file not found"):
+    with pytest.raises(NotEnoughData, match="file not found"):
         train(make_recipe(), without_photos, tmp_path / "model")
 
 

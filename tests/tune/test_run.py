@@ -11,7 +11,7 @@ import pytest
 from facetry.build import load, train
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.catalogue.split import Split, SplitConfig, make_split, read_split
-from facetry.errors import TuneError
+from facetry.errors import SettingError, TuneError
 from facetry.files import holding
 from facetry.progress import SILENT
 from facetry.recipe import ClassifierRecipe, Recipe, load_recipe, parse_recipe
@@ -313,14 +313,14 @@ def test_trials_need_a_validation_part(space: Space, drawn: Path, tmp_path: Path
 
 def test_a_grid_of_endless_ranges(frozen_recipe: ClassifierRecipe, drawn: Path, tmp_path: Path) -> None:
     space = parse_space({"heads.dropout": {"low": 0, "high": 0.5}}, frozen_recipe)
-    with pytest.raises(TuneError, match=r"'heads\.dropout' is a range"):
+    with pytest.raises(SettingError, match=r"'heads\.dropout' is a range"):
         tune(space, open_catalogue(drawn), tmp_path / "out", TWO)
     assert not (tmp_path / "out").exists()
 
 
 def test_unknown_samplers() -> None:
     assert sampler_name("tpe") == "tpe"
-    with pytest.raises(TuneError, match="Unknown sampler 'gird'") as caught:
+    with pytest.raises(SettingError, match="Unknown sampler 'gird'") as caught:
         sampler_name("gird")
     assert caught.value.hint == "Did you mean 'grid'?"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from facetry.errors import FacetryError, RecipeError, TuneError
+from facetry.errors import FacetryError, RecipeError, SettingError
 from facetry.recipe import ClassifierRecipe, Recipe, load_recipe, parse_recipe
 from facetry.tune.space import Choices, parse_space, read_space
 
@@ -51,7 +51,9 @@ def test_ranges(key: str, wanted: dict[str, object], points: tuple[float, ...] |
     assert space.dimensions[key].points == points
     assert space.num_points == (None if points is None else len(points))
     if points is None:
-        with pytest.raises(TuneError, match=f"A grid needs a list of choices, and '{key}' is a range"):
+        with pytest.raises(
+            SettingError, match=f"A grid needs a list of choices, and '{key}' is a range"
+        ):
             _ = space.grid
 
 
@@ -66,29 +68,39 @@ def test_ranges(key: str, wanted: dict[str, object], points: tuple[float, ...] |
         ),
         ("heads.dropout", [0.1, 1.5], RecipeError, "heads.dropout: Input should be less than 1"),
         ("heads.dropout.more", [1], RecipeError, "leads through 'dropout'"),
-        ("heads.dropout", [], TuneError, "the list of choices is empty"),
-        ("heads.dropout", [0.1, 0.2, 0.1], TuneError, "the choice 0.1 is there twice"),
-        ("heads.dropout", [0.1, "1e-1"], TuneError, "the choice 0.1 is there twice"),
-        ("heads.dropout", 0.1, TuneError, "0.1 is neither a list of choices nor a range"),
-        ("heads.dropout", None, TuneError, "None is neither a list"),
-        ("heads.dropout", {"low": 0.5, "high": 0.1}, TuneError, "low 0.5 is not below high 0.1"),
-        ("heads.dropout", {"low": 0.5}, TuneError, "a range has low and high.*high: Field required"),
-        ("heads.dropout", {"low": 0.1, "high": 0.2, "stp": 1}, TuneError, "stp: Extra inputs"),
-        ("heads.dropout", {"low": 0.1, "high": float("inf")}, TuneError, "high: .* finite number"),
-        ("heads.dropout", {"low": 0.1, "high": 0.4, "step": 0.2}, TuneError, "steps of 0.2 do not lead"),
-        ("heads.hidden_dim", {"low": 8, "high": 16, "step": 0.5}, TuneError, "steps of 0.5 do not lead"),
-        ("heads.dropout", {"low": 0, "high": 0.4, "log": True}, TuneError, "a low above 0"),
+        ("heads.dropout", [], SettingError, "the list of choices is empty"),
+        ("heads.dropout", [0.1, 0.2, 0.1], SettingError, "the choice 0.1 is there twice"),
+        ("heads.dropout", [0.1, "1e-1"], SettingError, "the choice 0.1 is there twice"),
+        ("heads.dropout", 0.1, SettingError, "0.1 is neither a list of choices nor a range"),
+        ("heads.dropout", None, SettingError, "None is neither a list"),
+        ("heads.dropout", {"low": 0.5, "high": 0.1}, SettingError, "low 0.5 is not below high 0.1"),
+        ("heads.dropout", {"low": 0.5}, SettingError, "a range has low and high.*high: Field required"),
+        ("heads.dropout", {"low": 0.1, "high": 0.2, "stp": 1}, SettingError, "stp: Extra inputs"),
+        ("heads.dropout", {"low": 0.1, "high": float("inf")}, SettingError, "high: .* finite number"),
+        (
+            "heads.dropout",
+            {"low": 0.1, "high": 0.4, "step": 0.2},
+            SettingError,
+            "steps of 0.2 do not lead",
+        ),
+        (
+            "heads.hidden_dim",
+            {"low": 8, "high": 16, "step": 0.5},
+            SettingError,
+            "steps of 0.5 do not lead",
+        ),
+        ("heads.dropout", {"low": 0, "high": 0.4, "log": True}, SettingError, "a low above 0"),
         (
             "heads.dropout",
             {"low": 0.1, "high": 0.2, "log": True, "step": 0.1},
-            TuneError,
+            SettingError,
             "without a step",
         ),
         ("heads.dropout", {"low": 0.1, "high": 2}, RecipeError, "less than 1"),
-        ("training.compile", {"low": 0, "high": 1}, TuneError, "only numbers can be a range"),
-        ("seed", [0, 1], TuneError, "seed: trials with another one could not be compared"),
-        ("split.validation", [0.1, 0.2], TuneError, "could not be compared"),
-        ("clean.repairs", ["a.csv"], TuneError, "could not be compared"),
+        ("training.compile", {"low": 0, "high": 1}, SettingError, "only numbers can be a range"),
+        ("seed", [0, 1], SettingError, "seed: trials with another one could not be compared"),
+        ("split.validation", [0.1, 0.2], SettingError, "could not be compared"),
+        ("clean.repairs", ["a.csv"], SettingError, "could not be compared"),
     ],
 )
 def test_what_is_no_search_space(
@@ -102,9 +114,9 @@ def test_what_is_no_search_space(
 @pytest.mark.parametrize("text", ["", "- a", "{}", "a: [", "just text"])
 def test_files_that_are_no_search_space(tmp_path: Path, text: str) -> None:
     (tmp_path / "space.yaml").write_text(text)
-    with pytest.raises(TuneError, match=r"space\.yaml"):
+    with pytest.raises(SettingError, match=r"space\.yaml"):
         read_space(tmp_path / "space.yaml", BASE)
-    with pytest.raises(TuneError, match=r"nowhere\.yaml' cannot be read"):
+    with pytest.raises(SettingError, match=r"nowhere\.yaml' cannot be read"):
         read_space(tmp_path / "nowhere.yaml", BASE)
 
 

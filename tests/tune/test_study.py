@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from facetry.errors import TuneError
+from facetry.errors import FolderDamaged
 from facetry.tune.config import SamplerName
 from facetry.tune.space import Space, parse_space
 from facetry.tune.study import Ledger, Plan, open_study
@@ -140,7 +140,7 @@ def test_importances_find_what_matters(ranges: Space, tmp_path: Path) -> None:
 def test_a_file_that_is_no_study(space: Space, tmp_path: Path) -> None:
     (tmp_path / "study.db").write_bytes(b"no database at all" * 100)
     with (
-        pytest.raises(TuneError, match=r"study\.db cannot be read"),
+        pytest.raises(FolderDamaged, match=r"study\.db cannot be read"),
         open_study(tmp_path / "study.db", space, plan()),
     ):
         pass

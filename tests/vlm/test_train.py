@@ -12,7 +12,7 @@ import torch
 from facetry.build import load, train
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split import make_split, read_split
-from facetry.errors import BackboneError, TrainingError
+from facetry.errors import BackboneError, NonFiniteLoss, TrainingError
 from facetry.evaluation.evaluate import predict
 from facetry.files import sha256, write_text
 from facetry.job import SPLIT
@@ -290,5 +290,5 @@ def test_photos_of_half_tokens(twenty: Catalogue, tmp_path: Path) -> None:
 
 def test_a_loss_that_is_not_finite(twenty: Catalogue, tmp_path: Path) -> None:
     recipe = make_recipe(training={**QUICK, "lr": 1e30, "rank": 0, "clip_norm": 0})
-    with pytest.raises(TrainingError, match="The loss is"):
+    with pytest.raises(NonFiniteLoss, match="The loss is"):
         train(recipe, twenty, tmp_path / "out")

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facetry.audit.config import AuditConfig
-from facetry.errors import AuditError
+from facetry.errors import SettingError
 from facetry.files import sha256
 from facetry.recipe import ClassifierRecipe, load_recipe
 
@@ -16,7 +16,7 @@ def features_identity(config: AuditConfig) -> Any:
     """What the features follow from, as plain containers; None where none are asked for.
 
     Raises:
-        AuditError: neither a model folder nor a recipe of one classifier.
+        SettingError: neither a model folder nor a recipe of one classifier.
         ModelFolderError: a folder that is no model folder.
         RecipeError: a recipe that cannot be read.
     """
@@ -49,14 +49,14 @@ def _open_model(folder: Path, changes: tuple[str, ...]) -> Path:
     from facetry.models.folder import open_folder, read_classifier_recipe
 
     if changes:
-        raise AuditError(
+        raise SettingError(
             f"--set changes a recipe's keys, and {str(folder)!r} is a model folder.",
             hint="Leave --set out, or name a recipe with --features.",
         )
     kind = open_folder(folder)
     if read_classifier_recipe(folder) is None:
         members = sorted(each.name for each in (folder / "members").glob("*"))
-        raise AuditError(
+        raise SettingError(
             f"{str(folder)!r} holds a predictor of the kind {kind!r}, which has no backbone of its own.",
             hint=f"Name one of its members, as in {folder / 'members' / members[0]}" if members else "",
         )
@@ -66,7 +66,7 @@ def _open_model(folder: Path, changes: tuple[str, ...]) -> Path:
 def _read_recipe(path: Path, changes: tuple[str, ...]) -> ClassifierRecipe:
     recipe = load_recipe(path, changes)
     if not isinstance(recipe, ClassifierRecipe):
-        raise AuditError(
+        raise SettingError(
             f"{str(path)!r} describes a predictor of the kind {recipe.kind!r}, which has no backbone "
             "of its own.",
             hint="Name a recipe of one classifier, such as recipes/cpu/mobilenetv2_frozen.yaml.",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from facetry.catalogue.split import SplitConfig
-from facetry.errors import CompareError, nearest
+from facetry.errors import SettingError, nearest
 from facetry.nano import nano
 from facetry.recipe import EnsembleRecipe, Recipe, load_recipe, override_key, parse_recipe
 
@@ -39,16 +39,16 @@ def read_entries(
     `changes` are `KEY=VALUE` for all recipes or `NAME:KEY=VALUE` for one.
 
     Raises:
-        CompareError: nothing to compare, two of one name, or a change for a row that is not there.
+        SettingError: nothing to compare, two of one name, or a change for a row that is not there.
         RecipeError: a recipe that cannot be read.
         ModelFolderError: a folder that holds no finished model.
     """
     if not sources:
-        raise CompareError("There is nothing to compare.", hint="Name at least one recipe.")
+        raise SettingError("There is nothing to compare.", hint="Name at least one recipe.")
     names = [_name(path) for path in sources]
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise CompareError(
+        raise SettingError(
             f"Two rows would be called {twice[0]!r}.", hint="Rename one of the files or folders."
         )
     by_name = _sort_changes(changes, names)
@@ -89,7 +89,7 @@ def _sort_changes(changes: Sequence[str], names: Sequence[str]) -> dict[str, lis
         elif row in by_name:
             by_name[row].append(change.removeprefix(f"{row}:"))
         else:
-            raise CompareError(f"There is no row {row!r} to set {rest!r} of.", hint=nearest(row, names))
+            raise SettingError(f"There is no row {row!r} to set {rest!r} of.", hint=nearest(row, names))
     return by_name
 
 

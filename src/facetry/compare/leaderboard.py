@@ -18,7 +18,7 @@ from facetry.catalogue.split.make import value_codes
 from facetry.catalogue.stratify import deal
 from facetry.compare.entries import APPROACHES, Entry
 from facetry.compare.work import RowScores
-from facetry.errors import CompareError
+from facetry.errors import NotEnoughData
 from facetry.evaluation.metrics import Answers, Difference, harmonic_means, majority_counts, total
 from facetry.modelcard import WeightSource, weight_sources
 from facetry.runtime.workers import Cost
@@ -104,18 +104,18 @@ class Exam:
         """Halve the test part: every value in both halves where it can be, like photos in one.
 
         Raises:
-            CompareError: a test part that is empty, has no label or cannot be halved.
+            NotEnoughData: a test part that is empty, has no label or cannot be halved.
         """
         rows = split.rows("test")
         groups = np.arange(len(rows)) if split.groups is None else split.groups[rows]
         if len(np.unique(groups)) < 2:
-            raise CompareError(
+            raise NotEnoughData(
                 f"The test part has {len(rows)} products that differ; it takes at least 2.",
                 hint="Give split.test a larger share, or name another split with --split.",
             )
         labels = value_codes(catalogue)[rows]
         if not (labels >= 0).any():
-            raise CompareError(
+            raise NotEnoughData(
                 f"The test part of {catalogue.source.table.name} has no label to score against.",
                 hint="Name another split with --split.",
             )

@@ -30,7 +30,7 @@ from facetry.ensemble.weighting import (
     log_weights,
     signals,
 )
-from facetry.errors import TrainingError
+from facetry.errors import NotEnoughData
 from facetry.predictions import Predictions
 from facetry.product import Product
 from facetry.progress import SILENT, Reporter
@@ -62,12 +62,12 @@ def learn_weighting(
     """Fit weights to the labels of `products`, which no member may have been trained on.
 
     Raises:
-        TrainingError: there is no label to learn from.
+        NotEnoughData: there is no label to learn from.
     """
     predicted = ensemble.predict_members(products, reporter=reporter, description="Weighing members")
     evidence = _gather(ensemble, predicted, products)
     if not len(evidence.heads):
-        raise TrainingError(
+        raise NotEnoughData(
             f"The weighting {kind!r} is learned from the validation part, which has no label.",
             hint="Give split.validation a share, or use weighting: fixed.",
         )

@@ -14,7 +14,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final
 
-from facetry.errors import TrainingError
+from facetry.errors import WriteFailed
 from facetry.files import write_text
 from facetry.taxonomy import Head
 from facetry.tracking.records import EpochRecord, StepRecord
@@ -34,7 +34,7 @@ class LogFiles:
     `told_epoch` and `told_step` are how far the log went before it was cut.
 
     Raises:
-        TrainingError: the log cannot be written.
+        WriteFailed: the log cannot be written.
     """
 
     def __init__(self, folder: Path, *, epoch: int, step: int) -> None:
@@ -167,8 +167,8 @@ def _number(line: str, number_of: Callable[[str], int]) -> int | None:
         return None
 
 
-def _unwritten(path: Path, error: OSError) -> TrainingError:
-    return TrainingError(
+def _unwritten(path: Path, error: OSError) -> WriteFailed:
+    return WriteFailed(
         f"The log {path} could not be written: {error}",
         hint="Make room on the disk, then run the same command again: it goes on where it stopped.",
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 from uuid import uuid4
 
-from facetry.errors import MissingExtra, TrainingError, nearest
+from facetry.errors import MissingExtra, SettingError, nearest
 from facetry.files import write_text
 from facetry.tracking.files import epoch_row, step_row
 from facetry.tracking.records import EpochRecord, StepRecord, Tracker
@@ -55,15 +55,15 @@ def require_service(name: str) -> Service:
 
     Raises:
         MissingExtra: wandb is not installed.
-        TrainingError: trackio is not, which is in none of our extras, or there is no such service.
+        SettingError: trackio is not, which is in none of our extras, or there is no such service.
     """
     service = next((each for each in _SERVICES if each == name), None)
     if service is None:
-        raise TrainingError(f"Unknown service {name!r}.", hint=nearest(name, _SERVICES))
+        raise SettingError(f"Unknown service {name!r}.", hint=nearest(name, _SERVICES))
     if find_spec(service) is None:
         if service == "wandb":
             raise MissingExtra("Tracking with Weights & Biases", "track")
-        raise TrainingError("trackio is not installed.", hint="Install it with: pip install trackio")
+        raise SettingError("trackio is not installed.", hint="Install it with: pip install trackio")
     return service
 
 

@@ -29,7 +29,7 @@ def tracking(folder: Path, done: Position, about: About, reporter: Reporter) -> 
     """A tracker for a training with its log in `folder` that goes on after `done`.
 
     Raises:
-        TrainingError: the log cannot be written.
+        WriteFailed: the log cannot be written.
     """
     files = LogFiles(folder, epoch=done.epoch, step=done.step)
     told = Position(epoch=files.told_epoch, step=files.told_step)

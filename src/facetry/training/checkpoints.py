@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import torch
 
-from facetry.errors import TrainingError
+from facetry.errors import FolderDamaged
 from facetry.files import sha256, sync, writing
 
 FOLDER: Final = "checkpoints"
@@ -45,7 +45,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """What a checkpoint holds, on the CPU.
 
     Raises:
-        TrainingError: it cannot be read.
+        FolderDamaged: it cannot be read.
     """
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
@@ -54,9 +54,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
-def damaged(path: Path, why: object) -> TrainingError:
+def damaged(path: Path, why: object) -> FolderDamaged:
     """The error of a checkpoint that cannot be gone on from."""
-    return TrainingError(
+    return FolderDamaged(
         f"The checkpoint {path} cannot be read: {why}", hint="Delete its folder to start again."
     )
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split import Split
-from facetry.errors import TrainingError
+from facetry.errors import NotEnoughData
 from facetry.images import Augmenter, Mixer, PhotoStore
 from facetry.images.draws import uniform_draws
 from facetry.product import ProductId
@@ -226,13 +226,13 @@ def line_up(catalogue: Catalogue, split: Split, rows: Rows, problems: Sequence[s
     """The examples in `rows`, with the problem of each one's photo, "" for none.
 
     Raises:
-        TrainingError: nothing is left to train on.
+        NotEnoughData: nothing is left to train on.
     """
     is_readable = np.array([not problem for problem in problems], dtype=bool)
     is_train = np.isin(rows, split.rows("train"))
     if not (is_readable & is_train).any():
         reasons = sorted({problem for problem in problems if problem})
-        raise TrainingError(
+        raise NotEnoughData(
             f"Nothing to train on: of {len(split.rows('train'))} products in the training part none "
             f"has a label and a readable photo{': ' + ', '.join(reasons) if reasons else ''}.",
             hint="`facetry check` lists what is wrong with the catalogue.",

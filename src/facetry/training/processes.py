@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facetry.errors import TrainingError
+from facetry.errors import SettingError
 
 if TYPE_CHECKING:
     import torch
@@ -116,12 +116,12 @@ def joining(*, shards: bool = False) -> Iterator[Processes]:
     launcher ends them. `accelerate launch --use_fsdp` asks for `shards` too.
 
     Raises:
-        TrainingError: `shards`, and there is one process alone.
+        SettingError: `shards`, and there is one process alone.
     """
     shards = shards or os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
     if num_launched() == 1:
         if shards:
-            raise TrainingError(
+            raise SettingError(
                 "Weights are to be spread over several processes, and there is only this one.",
                 hint="Leave out --shard, or start it with torchrun --nproc-per-node N -m facetry train.",
             )

@@ -47,7 +47,7 @@ class Saving:
 
         Raises:
             Stopped: it is.
-            TrainingError: the checkpoint could not be written.
+            WriteFailed: the checkpoint could not be written.
         """
         waited_s = time.perf_counter() - self._saved
         is_time = self.processes.is_main and waited_s >= self.pace.save_every_s
@@ -61,7 +61,7 @@ class Saving:
         """Save, unless that would take too large a share of the time; after the last one always.
 
         Raises:
-            TrainingError: the checkpoint could not be written.
+            WriteFailed: the checkpoint could not be written.
         """
         is_last = self.state.epoch == self.pace.epochs
         is_cheap = self._spent_s <= MAX_SAVING_SHARE * (time.perf_counter() - self._started)

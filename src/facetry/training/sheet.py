@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from facetry.catalogue.catalogue import Catalogue
-from facetry.errors import RecipeError, TrainingError
+from facetry.errors import NotEnoughData, RecipeError
 from facetry.images import NUM_DECODERS, Augmentation, Augmenter, Mixer, load
 from facetry.product import Pixels, Preprocess, Product, ProductId
 from facetry.taxonomy import Taxonomy
@@ -87,7 +87,7 @@ def make_sheet(recipe: TrainingSections, catalogue: Catalogue) -> Sheet:
 
     Raises:
         RecipeError: a frozen backbone, for which photos are not augmented.
-        TrainingError: no labelled product has a photo that can be read.
+        NotEnoughData: no labelled product has a photo that can be read.
     """
     from facetry.models.backbones import build_backbone
 
@@ -137,7 +137,7 @@ class _Batch:
 
         chosen = dict(_choose(catalogue, seed, spec))
         if not chosen:
-            raise TrainingError(
+            raise NotEnoughData(
                 "No labelled product has a photo that can be read.",
                 hint="`facetry check` lists what is wrong with the catalogue.",
             )

@@ -9,7 +9,7 @@ from typing import Final
 
 from PIL import Image, ImageDraw, ImageFont
 
-from facetry.errors import TrainingError
+from facetry.errors import SettingError
 from facetry.files import write_text, writing
 from facetry.pages.environment import make_environment
 from facetry.pages.photos import data_address
@@ -28,7 +28,7 @@ def save_sheet(sheet: Sheet, path: Path) -> None:
     """Write the sheet as HTML or PNG, whichever the file's name ends in.
 
     Raises:
-        TrainingError: another ending.
+        SettingError: another ending.
     """
     check_ending(path)
     _WRITERS[path.suffix.lower()](sheet, path)
@@ -38,10 +38,10 @@ def check_ending(path: Path) -> None:
     """Refuse a file's name that does not say in which form to write a sheet.
 
     Raises:
-        TrainingError: such a name.
+        SettingError: such a name.
     """
     if path.suffix.lower() not in _WRITERS:
-        raise TrainingError(
+        raise SettingError(
             f"A sheet cannot be written to {str(path)!r}.",
             hint=f"Name a file that ends in {' or '.join(_WRITERS)}.",
         )

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from facetry.errors import TrainingError
+from facetry.errors import NotEnoughData
 from facetry.images import NUM_DECODERS, Augmenter, Mixer, PhotoStore
 from facetry.models.classifier import Classifier
 from facetry.models.embed import embed_products, embed_texts
@@ -66,10 +66,10 @@ def read_source(
     Features are kept in `folder`, and taken from there.
 
     Raises:
-        TrainingError: text is to be read, and no product has any.
+        NotEnoughData: text is to be read, and no product has any.
     """
     if recipe.text and not any(product.text for product in products):
-        raise TrainingError(
+        raise NotEnoughData(
             f"The recipe reads text, and none of {len(products):,} products to learn from has any.",
             hint="Name the column that holds it in catalogue.yaml (columns: {text: title}), or leave "
             "text out of the recipe.",

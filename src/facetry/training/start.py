@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from facetry.errors import TrainingError
+from facetry.errors import SettingError
 from facetry.models.classifier import Classifier
 from facetry.models.device import compute_dtype
 from facetry.training.averaging import MovingAverage
@@ -20,13 +20,13 @@ def start(run: Run, model: nn.Module) -> TrainingState:
     Where processes spread its weights it is a copy that is trained, and the model goes to the CPU.
 
     Raises:
-        TrainingError: weights that are spread and trained in fp16.
+        SettingError: weights that are spread and trained in fp16.
     """
     is_fp16 = compute_dtype(run.config.precision, run.device) == torch.float16
     make_equal(run.processes, model)
     if run.processes.shards and isinstance(model, Classifier):
         if is_fp16:
-            raise TrainingError(
+            raise SettingError(
                 "Weights that are spread over processes cannot be trained in fp16.",
                 hint="Set training.precision to bf16 or fp32, or leave out --shard.",
             )

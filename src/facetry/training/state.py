@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from facetry.errors import TrainingError
+from facetry.errors import WriteFailed
 from facetry.progress import SILENT, Reporter
 from facetry.training import checkpoints
 from facetry.training.averaging import MovingAverage
@@ -74,7 +74,7 @@ class TrainingState:
         With None it is another process that writes, and this one gives it what it has of the weights.
 
         Raises:
-            TrainingError: it could not be written; the older ones are intact.
+            WriteFailed: it could not be written; the older ones are intact.
         """
         content = gather(self._content(), keeps=folder is not None)
         if folder is None:
@@ -88,7 +88,7 @@ class TrainingState:
             content["best_file"] = self.best_file
             written = checkpoints.write_checkpoint(place, "step", self.num_steps, content)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-            raise TrainingError(
+            raise WriteFailed(
                 f"The checkpoint in epoch {self.epoch + 1} could not be written: {error}",
                 hint="The one before is intact. Make room on the disk, then run the same command again.",
             ) from error
@@ -98,7 +98,7 @@ class TrainingState:
         """Go back to the newest checkpoint below `folder` that is whole; False where there is none.
 
         Raises:
-            TrainingError: there are checkpoints, and none can be gone on from.
+            FolderDamaged: there are checkpoints, and none can be gone on from.
         """
         found = checkpoints.states(folder / checkpoints.FOLDER)
         for path in found:

@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor
 
-from facetry.errors import NonFiniteLoss, TrainingError
+from facetry.errors import NonFiniteLoss, OutOfMemory
 from facetry.models.device import computing
 from facetry.training.adversarial import mislead
 from facetry.training.data import Batch
@@ -29,7 +29,7 @@ def take_step(run: Run, state: TrainingState, batch: Batch) -> Tally:
 
     Raises:
         NonFiniteLoss: names epoch, step and products.
-        TrainingError: not even one product fits the memory.
+        OutOfMemory: not even one product fits the memory.
     """
     optimiser, scaler = state.optimiser, state.scaler
     set_rates(optimiser, rate_factor(run.config, state.num_steps, run.steps_per_epoch))
@@ -122,17 +122,17 @@ def _losses(run: Run, state: TrainingState, part: Batch) -> Tensor:
     return (losses_of(part.inputs) + losses_of(misled)) / 2
 
 
-def _out_of_memory() -> TrainingError:
-    return TrainingError(
+def _out_of_memory() -> OutOfMemory:
+    return OutOfMemory(
         "Out of memory with a single product at once.",
         hint="Use smaller photos (image.size_px), training.checkpointing, a smaller backbone, a larger "
         "device, or several of them with --shard.",
     )
 
 
-def _out_of_memory_of_many(run: Run, size: int) -> TrainingError:
+def _out_of_memory_of_many(run: Run, size: int) -> OutOfMemory:
     accumulation = 2 * run.config.accumulation
-    return TrainingError(
+    return OutOfMemory(
         f"Out of memory with {size} products at once on each of {run.processes.num} devices.",
         hint=f"Set training.accumulation to {accumulation} or more (--set training.accumulation="
         f"{accumulation}), with a new --out.",

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
-from facetry.errors import TuneError, nearest
+from facetry.errors import SettingError, nearest
 
 SamplerName = Literal["grid", "random", "tpe"]
 SAMPLERS: tuple[SamplerName, ...] = get_args(SamplerName)
@@ -37,9 +37,9 @@ def sampler_name(text: str) -> SamplerName:
     """The sampler that a user named.
 
     Raises:
-        TuneError: there is none of that name.
+        SettingError: there is none of that name.
     """
     for name in SAMPLERS:
         if name == text:
             return name
-    raise TuneError(f"Unknown sampler {text!r}.", hint=nearest(text, SAMPLERS))
+    raise SettingError(f"Unknown sampler {text!r}.", hint=nearest(text, SAMPLERS))

@@ -19,7 +19,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, FiniteFloat, PositiveFloat, ValidationError
 from pydantic_core import to_jsonable_python
 
-from facetry.errors import TuneError
+from facetry.errors import SettingError
 from facetry.recipe import Recipe, parse_recipe, set_key
 
 Setting = str | int | float | bool | None
@@ -94,12 +94,12 @@ class Space:
         """All settings of each key.
 
         Raises:
-            TuneError: a span without steps.
+            SettingError: a span without steps.
         """
         points = {key: each.points for key, each in self.dimensions.items()}
         endless = [key for key, found in points.items() if found is None]
         if endless:
-            raise TuneError(
+            raise SettingError(
                 f"A grid needs a list of choices, and {endless[0]!r} is a range.",
                 hint="Give it a step, or use --sampler random or tpe.",
             )
@@ -125,16 +125,16 @@ def read_space(path: str | Path, base: Recipe) -> Space:
     """Read a search space for a recipe.
 
     Raises:
-        TuneError: no such file, nothing in it, or a key with nothing to choose from.
+        SettingError: no such file, nothing in it, or a key with nothing to choose from.
         RecipeError: a key that the recipe does not have, or a value that it does not allow.
     """
     path = Path(path)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise TuneError(f"The search space {str(path)!r} cannot be read: {error}") from error
+        raise SettingError(f"The search space {str(path)!r} cannot be read: {error}") from error
     if not isinstance(content, dict) or not content:
-        raise TuneError(
+        raise SettingError(
             f"The search space {str(path)!r} is not a mapping of recipe keys to what they may be.",
             hint="Write lines such as: training.heads_lr: [0.0005, 0.001]",
         )
@@ -236,8 +236,8 @@ class _Reader:
             found = found[name] if isinstance(found, Mapping) else getattr(found, name)
         return to_jsonable_python(found)
 
-    def refused(self, why: str, hint: str) -> TuneError:
-        return TuneError(f"{self.origin}: {self.key}: {why}.", hint=hint)
+    def refused(self, why: str, hint: str) -> SettingError:
+        return SettingError(f"{self.origin}: {self.key}: {why}.", hint=hint)
 
 
 def _setting(value: Any) -> Setting:

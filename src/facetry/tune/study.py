@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from facetry.errors import MissingExtra, TuneError
+from facetry.errors import FolderDamaged, MissingExtra
 from facetry.tune.config import SamplerName
 from facetry.tune.space import Choices, Dimension, Space
 from facetry.tune.trials import Trial
@@ -49,7 +49,7 @@ def open_study(file: Path, space: Space, plan: Plan) -> Iterator["Ledger"]:
 
     Raises:
         MissingExtra: Optuna is not installed.
-        TuneError: the file is no study, or damaged.
+        FolderDamaged: the file is no study, or damaged.
     """
     optuna = _import_optuna()
     from sqlalchemy.exc import SQLAlchemyError
@@ -73,7 +73,7 @@ def open_study(file: Path, space: Space, plan: Plan) -> Iterator["Ledger"]:
             load_if_exists=True,
         )
     except (SQLAlchemyError, sqlite3.Error, RuntimeError) as error:
-        raise TuneError(
+        raise FolderDamaged(
             f"The study {file} cannot be read: {error}", hint="Delete its folder to start again."
         ) from error
     try:

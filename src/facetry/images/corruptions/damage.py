@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facetry.errors import EvaluationError, nearest
+from facetry.errors import SettingError, nearest
 from facetry.images.corruptions.kinds import CORRUPTIONS, NUM_STRENGTHS, USUAL_SIDE_PX
 from facetry.images.preprocess import reduce
 from facetry.product import Pixels, Product
@@ -49,13 +49,13 @@ def choose_corruptions(names: Sequence[str] = ()) -> tuple[str, ...]:
     """The kinds of damage that are asked for, each once and in the table's order; all if none is.
 
     Raises:
-        EvaluationError: an unknown kind.
+        SettingError: an unknown kind.
 
     >>> choose_corruptions(["noise", "defocus", "noise"])
     ('defocus', 'noise')
     """
     if unknown := [name for name in names if name not in CORRUPTIONS]:
-        raise EvaluationError(
+        raise SettingError(
             f"There is no corruption {unknown[0]!r}.", hint=nearest(unknown[0], CORRUPTIONS)
         )
     return tuple(kind for kind in CORRUPTIONS if not names or kind in names)
