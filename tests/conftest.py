@@ -28,7 +28,7 @@ NANO_RECIPE: dict[str, object] = {
     "backbone": {"name": "nano_convnext", "weights": "none"},
     "heads": {"hidden_dim": 16},
     "training": {"epochs": 3, "batch_size": 16, "backbone_lr": 1e-3, "heads_lr": 1e-3},
-    "split": {"validation": 0.2, "test": 0.2},
+    "split": {"validation": 0.2, "test": 0.2, "method": "random"},  # without a search for copies
 }
 
 MakeOnce = Callable[[str, Callable[[Path], object]], Path]

@@ -128,8 +128,15 @@ def test_a_split_that_was_given_is_not_taken_for_the_recipes(
         train(recipe, catalogue, out)
 
 
-def test_the_split_is_kept_with_its_groups(tiny_model: Path) -> None:
-    assert pl.read_parquet(tiny_model / SPLIT).columns == ["id", "part", "group"]
+def test_the_split_is_kept_with_its_groups(
+    catalogue: Catalogue, make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    recipe = make_recipe(
+        training={"epochs": 1, "batch_size": 32}, split={"validation": 0.2, "test": 0.2}
+    )
+    assert recipe.split.method == "stratified"
+    out = train(recipe, catalogue, tmp_path / "model")
+    assert pl.read_parquet(out / SPLIT).columns == ["id", "part", "group"]
 
 
 def test_a_folder_of_something_else_is_left_alone(

@@ -257,7 +257,7 @@ def test_products_without_labels_are_learned_from_where_asked(drawn: Path, tmp_p
 
 
 def test_a_search_teaches_too(catalogue: Catalogue, make_recipe: MakeRecipe, tmp_path: Path) -> None:
-    split = {"split": {"validation": 0.2, "test": 0.2}}
+    split = {"split": {"validation": 0.2, "test": 0.2, "method": "random"}}
     search = train(
         parse_recipe({"kind": "search", "hashes": ["phash"], "search": {"num_neighbours": 3}, **split}),
         catalogue,

@@ -179,12 +179,11 @@ def test_what_the_system_refuses_is_one_message_and_exit_code_2(
 
 @pytest.mark.parametrize("place", [1, 2, 6])
 def test_debug_shows_the_trace(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: int) -> None:
-    monkeypatch.delenv("FACETRY_DEBUG", raising=False)
+    monkeypatch.setenv("FACETRY_DEBUG", "")  # which `main` changes: so it is put back
     words = ["facetry", "predict", str(tmp_path / "none"), "t.csv", "-o", "x"]
     monkeypatch.setattr("sys.argv", [*words[:place], "--debug", *words[place:]])
     with pytest.raises(FacetryError):
         main.main()
-    monkeypatch.setenv("FACETRY_DEBUG", "")
 
 
 @pytest.mark.parametrize(

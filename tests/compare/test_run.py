@@ -78,6 +78,7 @@ def done(
     return out, compare(entries, open_catalogue(drawn), out, reporter=lines), lines
 
 
+@pytest.mark.slow
 def test_every_row_is_scored_and_one_may_fail(done: tuple[Path, Leaderboard, Lines]) -> None:
     out, board, _ = done
     rows = {row.name: row for row in board.rows}
@@ -97,6 +98,7 @@ def test_every_row_is_scored_and_one_may_fail(done: tuple[Path, Leaderboard, Lin
     assert json.loads((out / "leaderboard.json").read_text())["rows"][0]["name"] == "single"
 
 
+@pytest.mark.slow
 def test_the_score_is_that_of_the_model_folder(done: tuple[Path, Leaderboard, Lines]) -> None:
     out, board, _ = done
     totals = set()
@@ -106,6 +108,7 @@ def test_the_score_is_that_of_the_model_folder(done: tuple[Path, Leaderboard, Li
     assert {row.score for row in board.rows if not row.error} <= totals
 
 
+@pytest.mark.slow
 def test_members_that_are_rows_are_not_trained_again(done: tuple[Path, Leaderboard, Lines]) -> None:
     out, _, lines = done
     assert lines.num_trained == 2, "the single one, and the other member"
@@ -116,6 +119,7 @@ def test_members_that_are_rows_are_not_trained_again(done: tuple[Path, Leaderboa
     assert member.stat().st_nlink > 1, "shared on disk"
 
 
+@pytest.mark.slow
 def test_rows_that_are_done_are_not_done_again(
     done: tuple[Path, Leaderboard, Lines], recipes: dict[str, Path], catalogue: Catalogue, tmp_path: Path
 ) -> None:
@@ -133,6 +137,7 @@ def test_rows_that_are_done_are_not_done_again(
     assert row.name == "renamed"
 
 
+@pytest.mark.slow
 def test_another_split_or_catalogue_is_refused(
     done: tuple[Path, Leaderboard, Lines], recipes: dict[str, Path], catalogue: Catalogue, drawn: Path
 ) -> None:

@@ -9,10 +9,11 @@ from facetry.build import load, train
 from facetry.catalogue.catalogue import open_catalogue
 from facetry.recipe import SearchRecipe, parse_recipe
 from facetry.search.predictor import SimilaritySearch
+from tests.conftest import MakeOnce
 
 HASHES = ["phash", "dhash", "whash", "colorhash"]
 FEATURES = {"name": "nano_convnext", "weights": "none"}
-SPLIT = {"validation": 0.2, "test": 0.2}
+SPLIT = {"validation": 0.2, "test": 0.2, "method": "random"}
 
 MakeSearch = Callable[..., SearchRecipe]
 
@@ -33,19 +34,16 @@ def search_recipe() -> MakeSearch:
 
 
 @pytest.fixture(scope="session")
-def hash_model(drawn: Path, search_recipe: MakeSearch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def hash_model(drawn: Path, search_recipe: MakeSearch, make_once: MakeOnce) -> Path:
     """The model folder of a search by hashes; not to be written to."""
-    out = tmp_path_factory.mktemp("hashes") / "model"
-    return train(search_recipe(), open_catalogue(drawn), out)
+    return make_once("hashes", lambda out: train(search_recipe(), open_catalogue(drawn), out))
 
 
 @pytest.fixture(scope="session")
-def feature_model(
-    drawn: Path, search_recipe: MakeSearch, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def feature_model(drawn: Path, search_recipe: MakeSearch, make_once: MakeOnce) -> Path:
     """The model folder of a search by features; not to be written to."""
     recipe = search_recipe(backbone=FEATURES, search={"vote": "weighted", "num_neighbours": "auto"})
-    return train(recipe, open_catalogue(drawn), tmp_path_factory.mktemp("features") / "model")
+    return make_once("features", lambda out: train(recipe, open_catalogue(drawn), out))
 
 
 @pytest.fixture(params=["hashes", "features"])

@@ -92,11 +92,21 @@ EACH = {
 }
 
 
+@pytest.fixture(scope="module")
+def plain(drawn: Path, make_recipe: MakeRecipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder that was trained without any switch."""
+    out = tmp_path_factory.mktemp("plain") / "model"
+    return train(make_recipe(backbone=FROZEN), open_catalogue(drawn), out)
+
+
 @pytest.mark.parametrize("changes", EACH.values(), ids=EACH.keys())
 def test_each_switch_changes_the_model_and_the_card_says_so(
-    catalogue: Catalogue, make_recipe: MakeRecipe, tmp_path: Path, changes: dict[str, object]
+    catalogue: Catalogue,
+    make_recipe: MakeRecipe,
+    tmp_path: Path,
+    plain: Path,
+    changes: dict[str, object],
 ) -> None:
-    plain = train(make_recipe(backbone=FROZEN), catalogue, tmp_path / "plain")
     cleaned = train(make_recipe(backbone=FROZEN, **changes), catalogue, tmp_path / "cleaned")
     assert sha256(plain / WEIGHTS) != sha256(cleaned / WEIGHTS)
     assert "| cleaning |" not in (plain / "README.md").read_text()

@@ -105,6 +105,20 @@ def test_training_labels_weigh_1_on_average(config: dict[str, object]) -> None:
     assert targets.sum().item() == pytest.approx(6)
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"average": "head"},
+        {"class_weights": "balanced"},
+        {"class_weights": "effective"},
+        {"label_smoothing": 0.1},
+    ],
+    ids=str,
+)
+def test_each_option_makes_another_loss(config: dict[str, object]) -> None:
+    assert loss_of(make(**config)) != pytest.approx(loss_of(make()))
+
+
 def test_smoothing_spreads_over_the_heads_own_values() -> None:
     targets = make(label_smoothing=0.3).targets(LABELS, CATEGORIES)
     assert targets[0, 0].tolist() == pytest.approx([0.85, 0.15, 0])

@@ -43,24 +43,15 @@ def plain_weights(
     }
 
 
-@pytest.mark.parametrize(
-    "loss",
-    [
-        {"average": "head"},
-        {"class_weights": "balanced"},
-        {"class_weights": "effective"},
-        {"label_smoothing": 0.1},
-    ],
-    ids=str,
-)
-def test_each_loss_makes_other_heads(
+def test_the_recipes_loss_makes_other_heads(
     catalogue: Catalogue,
     make_recipe: MakeRecipe,
     tmp_path: Path,
     plain_weights: Mapping[bool, Weights],
-    loss: dict[str, object],
 ) -> None:
+    """What each option does to the loss: see `test_loss.py`."""
     plain = plain_weights[True]
+    loss = {"average": "head", "class_weights": "effective", "label_smoothing": 0.1}
     other = fit(make_recipe, catalogue, tmp_path / "other", frozen=True, loss=loss)
     assert plain.keys() == other.keys()
     # A head of few values is not touched by all of them.

@@ -95,19 +95,32 @@ def test_another_seed_gives_another_model(
     assert sha256(other / WEIGHTS) != sha256(tiny_model / WEIGHTS)
 
 
-@pytest.mark.parametrize("frozen", [False, True])
+@pytest.fixture(scope="module", params=[False, True], ids=["whole", "frozen"])
+def unbroken(
+    request: pytest.FixtureRequest,
+    drawn: Path,
+    make_recipe: MakeRecipe,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[ClassifierRecipe, Path]:
+    """A recipe, and what comes out if nobody interrupts."""
+    recipe = make_recipe(backbone={"name": "nano_convnext", "weights": "none", "frozen": request.param})
+    return recipe, train(recipe, open_catalogue(drawn), tmp_path_factory.mktemp("unbroken") / "model")
+
+
 @pytest.mark.parametrize("stops", [[10], [45], [60, 30]], ids=str)
 def test_interrupted_it_goes_on_to_the_same_weights(
-    catalogue: Catalogue, make_recipe: MakeRecipe, tmp_path: Path, stops: list[int], frozen: bool
+    catalogue: Catalogue,
+    unbroken: tuple[ClassifierRecipe, Path],
+    tmp_path: Path,
+    stops: list[int],
 ) -> None:
-    recipe = make_recipe(backbone={"name": "nano_convnext", "weights": "none", "frozen": frozen})
-    unbroken = train(recipe, catalogue, tmp_path / "unbroken")
+    recipe, whole = unbroken
     for num_products in stops:
         with pytest.raises(KeyboardInterrupt):
             train(recipe, catalogue, tmp_path / "broken", reporter=StopAfter(num_products))
         assert not (tmp_path / "broken").exists()
     broken = train(recipe, catalogue, tmp_path / "broken")
-    expected, got = load_file(unbroken / WEIGHTS), load_file(broken / WEIGHTS)
+    expected, got = load_file(whole / WEIGHTS), load_file(broken / WEIGHTS)
     assert all(torch.equal(expected[name], got[name]) for name in expected)
     assert not (broken / "training" / checkpoints.FOLDER).exists()
     assert not (tmp_path / "broken.partial").exists()

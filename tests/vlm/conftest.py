@@ -18,6 +18,7 @@ from facetry.taxonomy import Taxonomy
 from facetry.vlm.config import VlmConfig
 from facetry.vlm.predictor import Example, VlmPredictor
 from facetry.vlm.qwen import Qwen, open_qwen
+from tests.conftest import MakeOnce
 
 TAXONOMY = Taxonomy.of(
     {
@@ -50,22 +51,20 @@ def make_vlm_recipe() -> MakeRecipe:
 
 
 @pytest.fixture(scope="session")
-def twenty(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
+def twenty(make_once: MakeOnce) -> Catalogue:
     """Twenty drawn products without faults."""
-    folder = tmp_path_factory.mktemp("twenty") / "catalogue"
     rates = FaultRates.model_validate(
         dict.fromkeys([name for name in FaultRates.model_fields if name != "corner_boxes"], 0)
     )
     config = SampleConfig(num_products=20, seed=3, size_px=64, test_share=0, rates=rates)
-    draw_catalogue(folder, config)
-    return open_catalogue(folder)
+    return open_catalogue(make_once("twenty", lambda folder: draw_catalogue(folder, config)))
 
 
 @pytest.fixture(scope="session")
-def fitted(twenty: Catalogue, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def fitted(twenty: Catalogue, make_once: MakeOnce) -> Path:
     """A model folder: the tiny model, fine-tuned with LoRA on the twenty products."""
     training = {"epochs": 40, "batch_size": 4, "lr": 5e-3, "rank": 32, "alpha": 64, "dropout": 0.0}
-    return train(make_recipe(training=training), twenty, tmp_path_factory.mktemp("fitted") / "model")
+    return make_once("fitted", lambda out: train(make_recipe(training=training), twenty, out))
 
 
 @pytest.fixture(scope="session")
