@@ -27,6 +27,7 @@ def recipe(make_recipe: MakeRecipe, tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_rehearsal_then_a_row_that_fails(recipe: Path, drawn: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     options = (
