@@ -3,12 +3,14 @@
 import json
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facetry.errors import TaxonomyError
-from facetry.taxonomy import NO_LABEL, Head, Taxonomy, clean
+from facetry.product import Product
+from facetry.taxonomy import NO_LABEL, OFF_LIST, Head, Taxonomy, clean
 
 ODD = Taxonomy.of(
     {
@@ -188,3 +190,25 @@ def test_with_values() -> None:
 )
 def test_look_alikes(names: list[str], sentences: list[str]) -> None:
     assert Taxonomy.of({"A": dict.fromkeys(names, ())}).look_alikes() == sentences
+
+
+def test_slots_and_values_past_the_end_are_padding() -> None:
+    uneven = Taxonomy.of(
+        {"Sarees": {"border": ["a", "b", "c"], "pattern": ["x"]}, "Kurtis": {"neck": []}}
+    )
+    assert uneven.head_slots.tolist() == [[0, 1], [2, -1]]
+    assert uneven.value_mask.sum(axis=2).tolist() == [[3, 1], [0, 0]]
+    assert uneven.heads_of_slots(np.array([1, -1, 0])).tolist() == [[2, -1], [-1, -1], [0, 1]]
+    assert uneven.encode_categories(["Kurtis", "kurtis"]).tolist() == [1, -1]
+
+
+def test_labels_become_codes_and_texts_again() -> None:
+    taxonomy = Taxonomy.of({"Sarees": {"border": ["a", "b"], "pattern": ["x"]}})
+    labels = [{"border": "b"}, {"border": "z", "pattern": "x"}, {"neck": "round"}, {}]
+    products = [Product(id=row, category="Sarees", labels=each) for row, each in enumerate(labels)]
+    codes = taxonomy.encode_labels([*products, Product(id=4, category="Shoes", labels={"border": "b"})])
+    assert codes.tolist() == [[1, -1], [OFF_LIST, 0], [-1, -1], [-1, -1], [-1, -1]]
+    assert taxonomy.decode_labels("Sarees", [1, None]) == labels[0]
+    assert taxonomy.decode_labels("Sarees", ["z", 0]) == labels[1]
+    assert taxonomy.decode_labels("Shoes", [1, None]) == {}
+    assert taxonomy.slot_codes(0) == {("Sarees", "a"): 0, ("Sarees", "b"): 1}

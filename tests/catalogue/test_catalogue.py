@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.errors import CatalogueError
-from facetry.taxonomy import NO_LABEL, Taxonomy, clean
+from facetry.taxonomy import NO_LABEL, OFF_LIST, Taxonomy, clean
 
 Write = Callable[[str], Path]
 
@@ -337,3 +337,12 @@ def test_real_photos_are_found(shared_data: Path) -> None:
     catalogue = open_catalogue(shared_data / "myntra")
     assert len(catalogue) == 4769
     assert all(each.photos[0].is_file() for each in catalogue.products())
+
+
+def test_known_labels_are_those_of_the_products_with_what_is_off_the_list(write: Write) -> None:
+    listed = Taxonomy.of({"Shirts": {"color": ["red"], "fit": ["slim"]}})
+    catalogue = open_catalogue(write(HEADER + ROWS + "7,Shirts,2,teal,slim,\n"), taxonomy=listed)
+    rows = np.array([6, 0, 1, 3, 2])
+    codes = catalogue.known_labels(rows)
+    np.testing.assert_array_equal(codes, listed.encode_labels(catalogue.products(rows)))
+    assert codes[:2].tolist() == [[OFF_LIST, 0], [0, 0]]

@@ -118,3 +118,12 @@ def test_an_engine_that_cannot_do_what_it_is_asked_to(run: Run, tiny_model: Path
     refused = run(tiny_model, drawn, "--engine", "torch", "--precision", "int8")
     assert "does not compute in int8" in str(refused.exception)
     assert "Invalid value for '--engine'" in run(tiny_model, drawn, "--engine", "tensorrt").output
+
+
+@pytest.mark.parametrize(("part", "is_told"), [("test", False), ("validation", True), ("all", True)])
+def test_products_that_the_model_has_learned_from_are_told(
+    run: Run, tiny_model: Path, drawn: Path, part: str, is_told: bool
+) -> None:
+    done = run(tiny_model, drawn, "--part", part)
+    assert done.exit_code == 0
+    assert ("has learned from, or was chosen by," in done.output) == is_told

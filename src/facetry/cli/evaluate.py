@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractContextManager
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from facetry.catalogue.catalogue import Catalogue
     from facetry.catalogue.split import Split
     from facetry.evaluation.evaluate import Evaluation
@@ -69,6 +72,7 @@ def evaluate(
     from facetry.evaluation.tables import scores_json, scores_table, unscored_line
     from facetry.files import write_text
     from facetry.images.corruptions import choose_corruptions
+    from facetry.job import count_learned
     from facetry.reporting import evaluate_members, report_model
 
     kinds = choose_corruptions(corruption or ()) if corruptions or corruption else ()
@@ -81,7 +85,8 @@ def evaluate(
     opened = open_catalogue(catalogue, images=images, taxonomy=predictor.taxonomy, repairs=repairs)
     opened.require_sound()
     opened.require_photos()
-    products = _choose(opened, model, part, given_split(split, fold, opened))
+    rows = _choose(opened, model, part, given_split(split, fold, opened))
+    products = _labelled_products(opened, rows)
     kept = nullcontext() if out is None else _keep(out, model, opened, products)
     with kept as keeper:
         evaluations = evaluate_members(predictor, products, reporter=make_reporter())
@@ -90,6 +95,11 @@ def evaluate(
         console = make_console()
         if line := opened.repairs.describe():
             console.print(line)
+        if num_learned := count_learned(model, opened, rows):
+            console.print(
+                f"The model has learned from, or was chosen by, {num_learned:,} of these {len(rows):,} "
+                "products: on others it does worse."
+            )
         console.print(scores_table(result.scores, per_head=per_head))
         if line := unscored_line(result.predictions, result.products):
             console.print(line)
@@ -146,12 +156,14 @@ def _keep(
     return Keeper.open(out, identity, upgrade=partial(upgraded_identity, catalogue=opened))
 
 
-def _choose(opened: "Catalogue", model: Path, part: Part, split: "Split | None") -> "list[Product]":
-    """The products of one part.
+def _choose(opened: "Catalogue", model: Path, part: Part, split: "Split | None") -> "NDArray[np.int64]":
+    """The rows of one part.
 
     Raises:
-        CatalogueError: there are none, none has a label, or the split is of another table or has no say.
+        CatalogueError: there are none, or the split is of another table or has no say.
     """
+    import numpy as np
+
     from facetry.catalogue.split import read_split
     from facetry.errors import CatalogueError
     from facetry.job import SPLIT
@@ -161,16 +173,28 @@ def _choose(opened: "Catalogue", model: Path, part: Part, split: "Split | None")
             "--part all takes every product, so --split has no say.", hint="Leave one of them out."
         )
     if part == "all":
-        products = opened.products()
+        rows = np.arange(len(opened))
     else:
         if split is None:
             _require_own(opened, model)
             split = read_split(model / SPLIT, opened)
-        products = opened.products(split.rows(part))
-    if not products:
+        rows = split.rows(part)
+    if not len(rows):
         raise CatalogueError(
             f"The split has no {part} product.", hint="Use --part validation or --part all."
         )
+    return rows
+
+
+def _labelled_products(opened: "Catalogue", rows: "NDArray[np.int64]") -> "list[Product]":
+    """The products of some rows.
+
+    Raises:
+        CatalogueError: none of them has a label.
+    """
+    from facetry.errors import CatalogueError
+
+    products = opened.products(rows)
     if not any(product.labels for product in products):
         raise CatalogueError(
             f"{opened.source.table.name} has no label to score against.",
@@ -181,6 +205,7 @@ def _choose(opened: "Catalogue", model: Path, part: Part, split: "Split | None")
 
 def _require_own(opened: "Catalogue", model: Path) -> None:
     """Refuse a table that the model was not trained on: its split means nothing there."""
+    from facetry.catalogue.identity import catalogue_identity
     from facetry.errors import CatalogueError
     from facetry.job import read_job
 
@@ -190,7 +215,7 @@ def _require_own(opened: "Catalogue", model: Path) -> None:
             f"{str(model)!r} was not trained here, so it has no split of {opened.source.table.name}.",
             hint="Score every product with --part all, or name a split of this table with --split.",
         )
-    if job["catalogue"] != opened.fingerprint:
+    if job.get("catalogue") != catalogue_identity(opened)["catalogue"]:
         raise CatalogueError(
             f"{opened.source.table.name} is not the table that {str(model)!r} was trained on, so the "
             "model's split does not apply.",

@@ -18,7 +18,7 @@ from facetry.catalogue.source import Source
 from facetry.catalogue.split import Split, SplitConfig, make_split, read_split
 from facetry.errors import CatalogueError, PredictorMismatch
 from facetry.evaluation.evaluate import predict
-from facetry.job import SPLIT
+from facetry.job import SPLIT, count_learned
 from facetry.predictions import Predictor
 from facetry.progress import Reporter
 from facetry.recipe import Recipe
@@ -144,13 +144,8 @@ def _described(taxonomy: Taxonomy) -> str:
 
 def _require_unseen(folder: Path, catalogue: Catalogue, rows: NDArray[np.int64]) -> None:
     """Refuse a model that would be asked for what it was taught."""
-    try:
-        own = read_split(folder / SPLIT, catalogue)
-    except CatalogueError:  # it was trained on other products
-        return
-    num_seen = int((own.codes[rows] == 0).sum() + (own.codes[rows] == 1).sum())
-    if num_seen:
+    if num_learned := count_learned(folder, catalogue, rows):
         raise PredictorMismatch(
-            f"{folder} has learned from {num_seen:,} of the {len(rows):,} products to score.",
+            f"{folder} has learned from {num_learned:,} of the {len(rows):,} products to score.",
             hint=f"Compare on its own split: --split {folder / SPLIT}",
         )

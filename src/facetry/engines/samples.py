@@ -13,12 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facetry.catalogue.catalogue import Catalogue
-from facetry.catalogue.identity import is_same_catalogue
-from facetry.catalogue.split import Split, read_split
 from facetry.engines.parity import MIN_PHOTOS, too_few
-from facetry.errors import CatalogueError, ExportError
+from facetry.errors import ExportError
 from facetry.images import NUM_DECODERS, load
-from facetry.job import SPLIT, read_job
+from facetry.job import own_split
 from facetry.product import Pixels, Preprocess, Product
 from facetry.progress import Advance, Reporter
 
@@ -55,7 +53,7 @@ def choose_sample(folder: Path, catalogue: Catalogue, *, is_int8: bool, seed: in
             hint="Name a catalogue of these categories.",
         )
     rows = np.random.RandomState(seed).permutation(known)
-    split = _own_split(folder, catalogue)
+    split = own_split(folder, catalogue)
     if split is None:
         num_checked = len(rows) - (len(rows) // 4 if is_int8 else 0)
         parts = {"test": rows[:num_checked], "validation": rows[:0], "train": rows[num_checked:]}
@@ -71,18 +69,6 @@ def choose_sample(folder: Path, catalogue: Catalogue, *, is_int8: bool, seed: in
             hint="Name another catalogue, or leave out --int8.",
         )
     return sample
-
-
-def _own_split(folder: Path, catalogue: Catalogue) -> Split | None:
-    """The split that a model was trained by, if it is of this catalogue's table or photos."""
-    job = read_job(folder)
-    is_same = is_same_catalogue(job, catalogue)
-    if not is_same or not (folder / SPLIT).is_file():
-        return None
-    try:
-        return read_split(folder / SPLIT, catalogue)
-    except CatalogueError:  # other products with the same photo folder
-        return None
 
 
 def readable(
