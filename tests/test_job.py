@@ -1,6 +1,7 @@
 """Whether a model has learned from products: one rule for training, comparing and evaluating."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,12 @@ from facetry.job import SPLIT, HeldOut, count_learned, own_split
 from facetry.runtime.resumable import JOB
 
 
-def write_model(folder: Path, catalogue: Catalogue, own: Part | None, **stored: str) -> Path:
+def write_model(
+    folder: Path, catalogue: Catalogue, own: Part | None, stored: Mapping[str, str] | None = None
+) -> Path:
     """A model folder as far as it tells of its split: all products in one part of it, or in none."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / JOB).write_text(json.dumps({**catalogue_identity(catalogue), **stored}))
+    (folder / JOB).write_text(json.dumps({**catalogue_identity(catalogue), **(stored or {})}))
     split_of(catalogue, own).save(folder / SPLIT, catalogue)
     return folder
 
@@ -77,7 +80,7 @@ def test_what_a_model_has_learned_from(
 def test_equal_ids_of_another_catalogue_are_other_products(
     catalogue: Catalogue, tmp_path: Path, stored: dict[str, str], is_same: bool
 ) -> None:
-    model = write_model(tmp_path / "model", catalogue, "train", **stored)
+    model = write_model(tmp_path / "model", catalogue, "train", stored)
     rows = np.arange(len(catalogue))
     assert count_learned(model, catalogue, rows) == (len(catalogue) if is_same else 0)
     assert (own_split(model, catalogue) is not None) == is_same

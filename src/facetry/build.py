@@ -286,25 +286,18 @@ def _build_classifier(job: Job) -> Predictor:
     from facetry.training.train import train_classifier
 
     assert isinstance(job.recipe, ClassifierRecipe)
-    _refuse_leaks(job, job.recipe.donors)
+    held_out = HeldOut(catalogue=job.catalogue, split=job.split)
+    held_out.refuse_donors(job.recipe.donors)
     if job.recipe.teach:
-        held_out = HeldOut(catalogue=job.catalogue, split=job.split)
         ask_teacher(job.recipe.teach, held_out, job.folder / "training", load, job.reporter)
     return train_classifier(job.recipe, job.catalogue, job.split, job.folder, job.about, job.reporter)
-
-
-def _refuse_leaks(job: Job, donors: Mapping[str, Path]) -> None:
-    """Refuse model folders to start from that learned from held-out products."""
-    held_out = HeldOut(catalogue=job.catalogue, split=job.split)
-    for key, folder in donors.items():
-        held_out.refuse_leaks(folder, key)
 
 
 def _build_search(job: Job) -> Predictor:
     from facetry.search.build import build_search
 
     assert isinstance(job.recipe, SearchRecipe)
-    _refuse_leaks(job, job.recipe.donors)
+    HeldOut(catalogue=job.catalogue, split=job.split).refuse_donors(job.recipe.donors)
     return build_search(job.recipe, job.catalogue, job.split, job.folder, job.reporter)
 
 

@@ -68,6 +68,15 @@ class HeldOut:
     catalogue: Catalogue
     split: Split
 
+    def refuse_donors(self, donors: Mapping[str, Path]) -> None:
+        """Refuse model folders to start from, by the recipe's keys, that learned from such products.
+
+        Raises:
+            TrainingError: one did.
+        """
+        for key, folder in donors.items():
+            self.refuse_leaks(folder, key)
+
     def refuse_leaks(self, folder: Path, key: str) -> None:
         """Refuse a model folder, named by a recipe's `key`, that learned from held-out products.
 

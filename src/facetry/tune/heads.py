@@ -17,6 +17,7 @@ from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split import read_split
 from facetry.compare.work import ComparisonInputs
 from facetry.files import writing
+from facetry.job import HeldOut
 from facetry.models.backbones import build_backbone
 from facetry.models.device import pick_device
 from facetry.models.embed import Embedding, embed_products
@@ -34,9 +35,15 @@ _GENERATOR = "generator.safetensors"
 def embed_catalogue(
     inputs: ComparisonInputs, recipe: ClassifierRecipe, file: Path, *, reporter: Reporter
 ) -> None:
-    """Write the features of both parts to `file`, and beside it the state of the random numbers."""
+    """Write the features of both parts to `file`, and beside it the state of the random numbers.
+
+    Raises:
+        TrainingError: the backbone is that of a model that learned from held-out products.
+    """
     catalogue = inputs.catalogue()
-    rows = useful_rows(catalogue, read_split(inputs.split, catalogue))
+    split = read_split(inputs.split, catalogue)
+    HeldOut(catalogue=catalogue, split=split).refuse_donors(recipe.donors)
+    rows = useful_rows(catalogue, split)
     torch.manual_seed(recipe.seed)
     backbone = build_backbone(recipe.backbone, recipe.image)
     with writing(file.with_name(_GENERATOR)) as draft:
