@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from facetry.errors import RecipeError
-from facetry.models.cards import CARDS
-from facetry.nano import NANO_CARDS, nano
+from facetry.models.cards import CARDS, NANO_CARDS
+from facetry.nano import nano
 from facetry.recipe import (
     ClassifierRecipe,
     EnsembleRecipe,

@@ -3,17 +3,17 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from facetry.config import Config
 
 
-class AuditConfig(BaseModel):
+class AuditConfig(Config):
     """What to look at and how closely.
 
     `features` is a model folder or a recipe whose backbone embeds the photos; `changes` are the
     recipe's keys to change, as KEY=VALUE. A value with fewer than `min_examples` products is rare.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     features: Path | None = None
     changes: tuple[str, ...] = ()

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
+from facetry.config import Config
 from facetry.errors import CatalogueError, nearest
 from facetry.product import ProductId
 from facetry.runtime.resumable import stopped_hint
@@ -27,15 +28,13 @@ CHALLENGE_PATTERN = "{id:06d}.jpg"
 _TABLES = {".csv", ".tsv", ".parquet", ".pq"}
 
 
-class Columns(BaseModel):
+class Columns(Config):
     """Which column holds what. `attributes` maps an attribute to its column.
 
     Without `attributes` the table either has the challenge's `attr_1`, `attr_2`, ... or columns
     called like the taxonomy's attributes. Without `text` a column called `title` holds it, if there
     is one and it holds nothing else.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str = "id"
     category: str = "Category"
@@ -44,7 +43,7 @@ class Columns(BaseModel):
     attributes: dict[str, str] | None = None
 
 
-class Source(BaseModel):
+class Source(Config):
     """A table with what belongs to it; relative paths in a file count from that file's folder.
 
     `photo_pattern` makes a photo's name from the product's id, as in `{id:06d}.jpg`; with a star, as in
@@ -52,8 +51,6 @@ class Source(BaseModel):
     instead, several in one cell are parted by `|`. `repairs` are files with
     corrections of labels, one or a list; see `catalogue.repairs`.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     table: Path
     images: Path | None = None

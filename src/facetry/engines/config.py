@@ -2,21 +2,20 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, PositiveInt
+from pydantic import PositiveInt
 
+from facetry.config import Config
 from facetry.engines.engine import Precision
 
 EngineName = Literal["torch", "openvino", "onnxruntime"]
 
 
-class EngineConfig(BaseModel):
+class EngineConfig(Config):
     """How a model's graph is to be computed: this changes the speed and, within rounding, no answer.
 
     >>> EngineConfig(name="openvino").precision
     'auto'
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     name: EngineName | Literal["auto"] = "auto"
     """The runtime; for `auto` see `choose.choose`."""

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.identity import catalogue_identity, upgraded_identity
+from facetry.config import Config
 from facetry.engines.engine import Precision, Runtime
 from facetry.engines.export_folder import PARITY, export_folder, export_name, read_export, weights_sum
 from facetry.engines.parity import MIN_PHOTOS
@@ -16,10 +17,8 @@ from facetry.errors import ExportError
 from facetry.models.folder import classifier_folders
 
 
-class ExportConfig(BaseModel):
+class ExportConfig(Config):
     """What is exported, and how it is checked."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     runtime: Runtime
     """The runtime that the files are for."""

@@ -6,9 +6,9 @@ Any other model of the two libraries is named `open_clip:NAME` or `timm:NAME`.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-from facetry.errors import BackboneError, nearest
+from facetry.errors import BackboneError, RecipeError, nearest
 
 Library = Literal["open_clip", "timm"]
 Family = Literal["vit", "convnext", "coca", "seresnext", "swin", "mobilenet", "other"]
@@ -253,3 +253,29 @@ def find_card(name: str) -> BackboneCard:
         image_size_px=0,
         licence="see the weights' source",
     )
+
+
+NANO_CARDS: Final[Mapping[str, str]] = {
+    "vit": "nano_vit",
+    "convnext": "nano_convnext",
+    "coca": "nano_coca",
+    "seresnext": "nano_seresnext",
+    "swin": "nano_swin",
+    "mobilenet": "nano_convnext",
+}
+"""The card that stands for each family of backbones in a rehearsal."""
+
+
+def nano_card(name: str) -> str:
+    """The name of the nano card of a backbone's family.
+
+    Raises:
+        RecipeError: a family that has none.
+    """
+    family = find_card(name).family
+    if family not in NANO_CARDS:
+        raise RecipeError(
+            f"No small backbone stands for {name!r}.",
+            hint=f"Families that have one: {', '.join(NANO_CARDS)}.",
+        )
+    return NANO_CARDS[family]

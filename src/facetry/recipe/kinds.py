@@ -1,13 +1,14 @@
 """The kinds of recipes: what each may say, and what does not go together."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
 from facetry.catalogue.split import Seed, SplitConfig
+from facetry.config import Config, KeyFacts, keys
 from facetry.images.augment import Augmentation
 from facetry.models.config import (
     BackboneConfig,
@@ -23,32 +24,20 @@ from facetry.vlm.config import TuningConfig, VlmConfig
 
 _MEMBER_NAME = re.compile(r"\w[\w.-]*")
 
-_OF_LEARNING_TOWERS = {
-    "adversarial",
-    "checkpointing",
-    "compile",
-    "frozen_blocks",
-    "layer_decay",
-    "lora",
-}
-"""Keys of `training` that say how a tower learns."""
 
-
-class ClassifierRecipe(BaseModel):
+class ClassifierRecipe(Config):
     """A backbone with one MLP head per (category, attribute), trained."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    kind: Literal["classifier"] = "classifier"
+    kind: Annotated[Literal["classifier"], KeyFacts(stored_features="fixed")] = "classifier"
     """What is built; `classifier` may be left out."""
 
-    seed: Seed = 0
+    seed: Annotated[Seed, KeyFacts(stored_features="fixed")] = 0
     """What is drawn by chance follows from it: order, augmentation, first weights."""
 
-    backbone: BackboneConfig
+    backbone: Annotated[BackboneConfig, KeyFacts(stored_features="fixed")]
     """The image encoder."""
 
-    image: ImageConfig = ImageConfig()
+    image: Annotated[ImageConfig, KeyFacts(stored_features="fixed")] = ImageConfig()
     """How photos are prepared."""
 
     photos: PhotosConfig = PhotosConfig()
@@ -57,16 +46,18 @@ class ClassifierRecipe(BaseModel):
     text: TextConfig | None = None
     """How the product's text is read as well; none reads photos alone."""
 
-    heads: HeadsConfig = HeadsConfig()
+    heads: Annotated[HeadsConfig, KeyFacts(stored_features="tuned")] = HeadsConfig()
     """What reads the backbone's features."""
 
-    augment: Augmentation = Augmentation()
+    augment: Annotated[Augmentation, KeyFacts(needs_trainable_tower=True, stored_features="fixed")] = (
+        Augmentation()
+    )
     """What is done to training photos."""
 
-    training: TrainingConfig = TrainingConfig()
+    training: Annotated[TrainingConfig, KeyFacts(stored_features="tuned")] = TrainingConfig()
     """How it learns."""
 
-    clean: CleanConfig = CleanConfig()
+    clean: Annotated[CleanConfig, KeyFacts(stored_features="tuned")] = CleanConfig()
     """What is done to training labels."""
 
     teach: TeachConfig | None = None
@@ -74,29 +65,23 @@ class ClassifierRecipe(BaseModel):
 
     Measured with an ensemble as teacher: +0.010 (-0.000 to +0.019); off by default."""
 
-    split: SplitConfig = SplitConfig()
+    split: Annotated[SplitConfig, KeyFacts(stored_features="fixed")] = SplitConfig()
     """What is held out."""
 
     @model_validator(mode="after")
     def _asks_nothing_of_a_frozen_backbone(self) -> "ClassifierRecipe":
-        parts = {
-            "augment": (self.augment, Augmentation()),
-            "training": (self.training, TrainingConfig()),
-        }
-        asked = [
-            f"{part}.{key}"
-            for part, (own, usual) in parts.items()
-            for key, value in own
-            if value
-            and value != getattr(usual, key)
-            and (part == "augment" or key in _OF_LEARNING_TOWERS)
-        ]
-        if self.backbone.frozen and asked:
+        if self.backbone.frozen and (asked := next(self._needing_a_trainable_tower(), None)):
             raise ValueError(
-                f"{asked[0]} has no effect with a frozen backbone, which sees each photo once and "
-                "does not learn"
+                f"{asked} has no effect with a frozen backbone, which sees each photo once and does not "
+                "learn"
             )
         return self
+
+    def _needing_a_trainable_tower(self) -> Iterator[str]:
+        """The keys that are set to something and say how a tower learns."""
+        for key in keys(type(self)):
+            if key.facts.needs_trainable_tower and key.is_changed(self) and key.value(self):
+                yield key.name
 
     @model_validator(mode="after")
     def _mixes_single_photos(self) -> "ClassifierRecipe":
@@ -131,13 +116,11 @@ class ClassifierRecipe(BaseModel):
         return self.model_copy(update={"seed": seed})
 
 
-class SearchRecipe(BaseModel):
+class SearchRecipe(Config):
     """The nearest products of the training part vote (paper, section 5.1.2).
 
     What is near is told either by the features of a backbone as it is, or by perceptual hashes.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     kind: Literal["search"]
     """What is built."""
@@ -187,14 +170,12 @@ class SearchRecipe(BaseModel):
         return self.model_copy(update={"seed": seed})
 
 
-class VlmRecipe(BaseModel):
+class VlmRecipe(Config):
     """A language model with eyes is asked about each product (paper, section 5.1.1).
 
     Examples shown before the question (`vlm.num_shots`) are for a model as it is: one that was
     fine-tuned has seen them.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     kind: Literal["vlm"]
     """What is built."""
@@ -228,13 +209,11 @@ class VlmRecipe(BaseModel):
         return self.model_copy(update={"seed": seed})
 
 
-class EnsembleRecipe(BaseModel):
+class EnsembleRecipe(Config):
     """Members built one by one, then averaged (paper, section 5.2).
 
     The members are split as the ensemble says, so that all of them hold the same products out.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     kind: Literal["ensemble"]
     """What is built."""
@@ -248,7 +227,7 @@ class EnsembleRecipe(BaseModel):
     split: SplitConfig = SplitConfig()
     """What is held out."""
 
-    weights: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = {}
+    weights: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = {}  # noqa: RUF012 - pydantic copies it
     """What each member counts; all the same if left out."""
 
     weighting: Literal["fixed", "per_head", "gate"] = "fixed"

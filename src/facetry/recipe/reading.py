@@ -1,30 +1,19 @@
 """Recipes from YAML and back, and what is said of one that is not right."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from facetry.config import keys, sections
 from facetry.errors import RecipeError, nearest
 from facetry.models.retired import why_retired, without_retired
 from facetry.recipe.kinds import Member, Recipe
 from facetry.runtime.resumable import stopped_hint
-from facetry.vlm.config import is_folder
 
-_FILES = (
-    ("backbone", "weights"),
-    ("text", "weights"),
-    ("image", "background_model"),
-    ("clean", "neighbour_backbone", "weights"),
-    ("clean", "repairs"),
-    ("repairs",),
-    ("vlm", "model"),
-    ("heads", "start"),
-    ("teach", "model"),
-)
-_NO_FILES = {"hub", "none"}  # what else such a key may hold
 _EXTENDS = "extends"  # in a file, the recipe whose keys hold where this one says nothing
 
 _ADAPTER: TypeAdapter[Recipe] = TypeAdapter(Member)
@@ -186,15 +175,8 @@ def _known_keys(place: Sequence[str]) -> list[str]:
     models: list[type[BaseModel]] = list(get_args(Recipe))
     for key in place:
         fields = [model.model_fields[key] for model in models if key in model.model_fields]
-        models = [part for field in fields for part in _parts_of(field.annotation)]
+        models = [part for field in fields for part in sections(field)]
     return [key for model in models for key in model.model_fields]
-
-
-def _parts_of(annotation: Any) -> list[type[BaseModel]]:
-    """The part of a recipe that a key holds; none for a plain value."""
-    options = (annotation, *get_args(annotation))  # an optional part is one of two
-    candidates = [get_args(each)[0] if get_origin(each) is Annotated else each for each in options]
-    return [each for each in candidates if isinstance(each, type) and issubclass(each, BaseModel)]
 
 
 def _unshared(content: Any) -> Any:
@@ -221,17 +203,22 @@ def _with_paths(content: dict[str, Any], base: Path) -> dict[str, Any]:
     for each in members.values() if isinstance(members, dict) else ():
         if isinstance(each, dict):
             _with_paths(each, base)
-    for *parents, last in _FILES:
+    for (*parents, last), is_file in file_keys().items():
         inner: Any = content
         for key in parents:
             inner = inner.get(key) if isinstance(inner, dict) else None
-        if (
-            isinstance(inner, dict)
-            and isinstance(name := inner.get(last), str)
-            and name not in _NO_FILES
-            and (parents != ["vlm"] or is_folder(name))
-        ):
+        if isinstance(inner, dict) and isinstance(name := inner.get(last), str) and is_file(name):
             file = base / Path(name).expanduser()
-            # A checkpoint's folder is wanted again whenever its model folder is loaded.
-            inner[last] = str(file.absolute() if parents == ["vlm"] else file)
+            # Not every relative path can be told from a name that is no file: "./qwen" from "qwen".
+            inner[last] = str(file if is_file(str(file)) else file.absolute())
     return content
+
+
+@cache
+def file_keys() -> Mapping[tuple[str, ...], Callable[[str], bool]]:
+    """The keys of all kinds of recipes that may hold files, each with which of its values are."""
+    found = {}
+    for key in (key for kind in get_args(Recipe) for key in keys(kind)):
+        if key.facts.is_file or key.holds_path:
+            found[key.path] = key.facts.is_file or bool
+    return found

@@ -2,18 +2,17 @@
 
 from typing import Annotated, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import Field, PositiveInt
 
+from facetry.config import Config
 from facetry.models.config import BackboneConfig, ImageConfig
 
 HashName = Literal["phash", "dhash", "whash", "colorhash"]
 IndexKind = Literal["auto", "flat", "hnsw", "ivf"]
 
 
-class SearchConfig(BaseModel):
+class SearchConfig(Config):
     """How the nearest products of the same category vote."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     num_neighbours: PositiveInt | Literal["auto"] = 15
     """Of so many nearest those vote that have the label; `auto` takes the number that scores best on the

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Annotated, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
+from facetry.config import Config, KeyFacts
 from facetry.images.augment import Augmentation
 from facetry.models.config import (
     BackboneConfig,
@@ -19,12 +20,8 @@ from facetry.models.config import (
 Rate = Annotated[float, Field(gt=0, lt=1)]
 
 
-class LossConfig(BaseModel):
+class LossConfig(Config):
     """Departures from plain cross-entropy over known labels; see `training.loss`."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
-    )
 
     average: Literal["label", "head"] = "label"
     """What counts equally: every `label`, or every `head` as the score has it."""
@@ -41,12 +38,8 @@ class LossConfig(BaseModel):
     Measured at 0.1 on drawn photos: +0.006 (-0.004 to +0.016); off by default."""
 
 
-class TeachConfig(BaseModel):
+class TeachConfig(Config):
     """A predictor whose answers are learned from beside the labels; see `training.teaching`."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
-    )
 
     model: Path
     """The teacher's model folder, of any kind; its heads and values are matched by name."""
@@ -77,12 +70,8 @@ class TeachConfig(BaseModel):
         return self
 
 
-class CleanConfig(BaseModel):
+class CleanConfig(Config):
     """What is done to training labels before they are learned from; other parts keep theirs."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
-    )
 
     neighbours: Literal["none", "replace", "weigh"] = "none"
     """The products most alike in a category vote on each label: `replace` puts the favourite in its
@@ -93,7 +82,7 @@ class CleanConfig(BaseModel):
     num_neighbours: PositiveInt = 15
     """How many products vote on a label."""
 
-    neighbour_backbone: UntrainedBackbone | None = None
+    neighbour_backbone: Annotated[UntrainedBackbone | None, KeyFacts(stored_features="default")] = None
     """Makes the features that tell what is alike; none takes the recipe's own backbone with the weights
     it starts from."""
 
@@ -106,40 +95,36 @@ class CleanConfig(BaseModel):
     """A file with corrections of labels, which hold for all parts; see `catalogue.repairs`."""
 
 
-class TrainingConfig(BaseModel):
+class TrainingConfig(Config):
     """AdamW over backbone and heads; the rates fall at epochs, or along a cosine."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
-    )
-
-    epochs: PositiveInt = 10
+    epochs: Annotated[PositiveInt, KeyFacts(nano=3)] = 10
     """How often each product is seen."""
 
-    batch_size: PositiveInt = 32
+    batch_size: Annotated[PositiveInt, KeyFacts(nano=lambda size: min(32, size))] = 32
     """Products that make a step of the optimiser, over all devices together."""
 
     accumulation: PositiveInt = 1
     """In how many parts a step's products go through the model: more take less memory."""
 
-    backbone_lr: PositiveFloat = 1e-5
+    backbone_lr: Annotated[PositiveFloat, KeyFacts(nano=1e-3)] = 1e-5
     """The backbone's learning rate, the paper's `clip_lr`."""
 
-    heads_lr: PositiveFloat = 5e-5
+    heads_lr: Annotated[PositiveFloat, KeyFacts(nano=2e-3)] = 5e-5
     """The heads' learning rate, the paper's `predictor_lr`."""
 
-    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    layer_decay: Annotated[float, Field(gt=0, le=1), KeyFacts(needs_trainable_tower=True)] = 1.0
     """Below 1, each block of the tower learns slower than the next one up: its rate is multiplied once
     for each block above it.
 
     Measured at 0.8: -0.004 (-0.021 to +0.013); off by default."""
 
-    frozen_blocks: Annotated[int, Field(ge=0)] = 0
+    frozen_blocks: Annotated[int, Field(ge=0), KeyFacts(needs_trainable_tower=True)] = 0
     """The first blocks, so many, do not learn at all, nor does what lies before them.
 
     Measured with two: +0.007 (-0.006 to +0.017); off by default."""
 
-    lora: LoraConfig | None = None
+    lora: Annotated[LoraConfig | None, KeyFacts(needs_trainable_tower=True)] = None
     """Learn low-rank updates of the tower in place of its weights; `{}` takes the usual ones.
 
     Measured on drawn photos, from nothing: -0.062 (-0.091 to -0.039); off by default."""
@@ -157,13 +142,13 @@ class TrainingConfig(BaseModel):
     """`steps` multiplies the rates with `gamma` at each of `milestones`, `cosine` lets them fall to 0 by
     the end."""
 
-    milestones: tuple[PositiveInt, ...] = (4, 6, 10)
+    milestones: Annotated[tuple[PositiveInt, ...], KeyFacts(nano=[2])] = (4, 6, 10)
     """Numbers of epochs done."""
 
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
     """What the rates are multiplied with at each of `milestones`."""
 
-    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+    warmup_epochs: Annotated[float, Field(ge=0), KeyFacts(nano=0.5)] = 0.0
     """For how many epochs, a fraction is fine, the rates rise from 0 first."""
 
     clip_norm: Annotated[float, Field(ge=0)] = 1.0
@@ -177,19 +162,23 @@ class TrainingConfig(BaseModel):
     loss: LossConfig = LossConfig()
     """What is made small."""
 
-    adversarial: Annotated[float, Field(ge=0, le=0.25)] = 0.0
+    adversarial: Annotated[
+        float,
+        Field(ge=0, le=0.25),
+        KeyFacts(needs_trainable_tower=True, stored_features="default"),
+    ] = 0.0
     """Above 0, also learn from photos changed to mislead the model, each pixel by so much at most, as a
     share of its range (FGSM; Goodfellow et al. 2015).
 
     Measured at 0.01: +0.010 (-0.005 to +0.025) for twice the time; off by default."""
 
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    precision: Annotated[Literal["auto", "fp32", "bf16", "fp16"], KeyFacts(nano="fp32")] = "auto"
     """What the model computes in; `auto` is bf16 where the device has it and fp32 on the CPU."""
 
-    compile: bool = False
+    compile: Annotated[bool, KeyFacts(needs_trainable_tower=True)] = False
     """Have torch compile the tower; where that fails, training says so and goes on without."""
 
-    checkpointing: bool = False
+    checkpointing: Annotated[bool, KeyFacts(needs_trainable_tower=True)] = False
     """Compute the tower's activations twice to save memory."""
 
     save_every_s: Annotated[float, Field(ge=0)] = 300.0

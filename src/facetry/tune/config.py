@@ -2,15 +2,16 @@
 
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import Field, PositiveInt
 
+from facetry.config import Config
 from facetry.errors import SettingError, nearest
 
 SamplerName = Literal["grid", "random", "tpe"]
 SAMPLERS: tuple[SamplerName, ...] = get_args(SamplerName)
 
 
-class TuneConfig(BaseModel):
+class TuneConfig(Config):
     """How a search space is gone through.
 
     `sampler`: `grid` tries every point in an order drawn by chance, `random` draws points, `tpe` draws
@@ -19,8 +20,6 @@ class TuneConfig(BaseModel):
     trained, and one otherwise. `is_pruning` stops trials that lag behind the median of the others at
     the same epoch; None does so for `random` and `tpe`.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     sampler: SamplerName = "grid"
     num_trials: PositiveInt | None = None

@@ -1,7 +1,7 @@
 """What trains a trial: heads on features made once, or a training from photos to a model folder."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import nan
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from facetry.compare.work import ComparisonInputs, build_model
+from facetry.config import find_key, keys
 from facetry.progress import SILENT, Advance, Reporter
 from facetry.recipe import ClassifierRecipe, Recipe
 from facetry.runtime.resumable import partial_folder
@@ -20,12 +21,6 @@ OnEpoch = Callable[[int, float], None]
 
 FEATURES = "features.safetensors"
 """The features of all products that training looks at, in a study's folder."""
-
-_USUAL = frozenset(
-    {"kind", "seed", "backbone", "image", "heads", "augment", "training", "clean", "split"}
-)
-_OF_HEADS = frozenset({"heads", "training", "clean"})
-_NOT_OF_HEADS = ("clean.neighbour_backbone", "training.adversarial")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,23 +58,25 @@ class TrialRunner(Protocol):
 def choose_runner(space: Space, inputs: ComparisonInputs, folder: Path) -> TrialRunner:
     """The cheapest runner that does justice to all recipes of a space."""
     base = space.base
-    if isinstance(base, ClassifierRecipe) and base.backbone.frozen and _is_of_heads(base, space):
+    if (
+        isinstance(base, ClassifierRecipe)
+        and base.backbone.frozen
+        and suits_stored_features(base, space.dimensions)
+    ):
         return FeatureTrialRunner(inputs=inputs, base=base, folder=folder)
     return TrainingTrialRunner(inputs=inputs)
 
 
-def _is_of_heads(base: ClassifierRecipe, space: Space) -> bool:
-    """Whether features of one photo each, and heads on them, are all that a trial needs."""
-    others = {key: each for key, each in ClassifierRecipe.model_fields.items() if key not in _USUAL}
-    return (
-        all(getattr(base, key) == each.default for key, each in others.items())
-        and base.clean.neighbour_backbone is None
-        and base.heads.start is None
-        and base.text is None
-        and base.photos.max == 1
-        and not base.training.adversarial
-        and all(key.split(".")[0] in _OF_HEADS for key in space.dimensions)
-        and not any(key.startswith(_NOT_OF_HEADS) for key in space.dimensions)
+def suits_stored_features(base: ClassifierRecipe, varied: Iterable[str]) -> bool:
+    """Whether features of one photo each, and heads on them, are all that a trial needs.
+
+    `varied` are the keys in which trials differ.
+    """
+    recipe = type(base)
+    tuned = [find_key(recipe, name.split(".")) for name in varied]
+    changed = [key for key in keys(recipe) if key.is_changed(base)]
+    return all(key and key.facts.stored_features == "tuned" for key in tuned) and not any(
+        key.facts.stored_features == "default" for key in changed
     )
 
 

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, FiniteFloat, PositiveFloat, ValidationError
+from pydantic import FiniteFloat, PositiveFloat, ValidationError
 from pydantic_core import to_jsonable_python
 
+from facetry.config import Config
 from facetry.errors import SettingError
 from facetry.recipe import Recipe, parse_recipe, set_key
 
@@ -149,10 +150,8 @@ def parse_space(content: Mapping[str, Any], base: Recipe, *, origin: str = "spac
     return Space(base, dimensions)
 
 
-class _SpanText(BaseModel):
+class _SpanText(Config):
     """A range as it is written."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     low: FiniteFloat
     high: FiniteFloat

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Annotated, Final, Literal, Protocol
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     PositiveFloat,
     PositiveInt,
@@ -15,6 +13,7 @@ from pydantic import (
     model_validator,
 )
 
+from facetry.config import Config, KeyFacts
 from facetry.models.config import ImageConfig
 
 TINY: Final = "tiny"
@@ -62,18 +61,14 @@ def licence_of(model: str) -> str:
     return _LICENCES.get(model, "that of its own page or folder")
 
 
-class VlmConfig(BaseModel):
+class VlmConfig(Config):
     """Which model, and how it is asked."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
-    )
-
-    model: Annotated[str, Field(min_length=1)]
+    model: Annotated[str, Field(min_length=1), KeyFacts(is_file=is_folder, nano=TINY)]
     """A checkpoint's name on the hub, a local folder (its name begins with `.`, `/` or `~`), or `tiny`:
     a model of two hundred thousand weights made on the spot."""
 
-    revision: str | None = None
+    revision: Annotated[str | None, KeyFacts(nano=None)] = None
     """The version of a checkpoint on the hub; none is the newest."""
 
     prompt: Asking = "head"
@@ -126,12 +121,8 @@ class VlmConfig(BaseModel):
         return self
 
 
-class TuningConfig(BaseModel):
+class TuningConfig(Config):
     """Fine-tuning with LoRA: matrices of a low rank beside the language model's own."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
-    )
 
     epochs: PositiveInt = 1
     """How often each product is seen."""

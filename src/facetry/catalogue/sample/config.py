@@ -5,18 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from facetry.config import Config
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
-class FaultRates(BaseModel):
+class FaultRates(Config):
     """What is planted: shares of all products, but where said otherwise (section 3 of the paper).
 
     `wrong_labels` is a share of the known training labels, `conflicting` a share of the duplicates.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     wrong_labels: Share = 0.02
     exact_duplicates: Share = 0.03
@@ -55,14 +55,12 @@ FAULT_NAMES: Mapping[str, str] = {
 }
 
 
-class SampleConfig(BaseModel):
+class SampleConfig(Config):
     """A drawn catalogue: how many products over both splits, from which seed, how wide the photos.
 
     `photos` are the photos of each product, the same garment every time. `workers` is the number of
     processes; None takes one per core.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     num_products: Annotated[int, Field(ge=1)]
     seed: Annotated[int, Field(ge=0)] = 0

@@ -2,7 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from facetry.config import Config
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
@@ -12,13 +14,11 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """What every generator in use takes."""
 
 
-class SplitConfig(BaseModel):
+class SplitConfig(Config):
     """How to split.
 
     A split that cuts between like photos tests on what was trained on.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     method: Literal["stratified", "random", "id_blocks"] = "stratified"
     """`stratified` keeps each value's share in every part, over all heads at once, and puts products

@@ -2,8 +2,9 @@
 
 from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
+from facetry.config import Config
 from facetry.errors import nearest
 
 STEPS: Final = (
@@ -21,16 +22,12 @@ STEPS: Final = (
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class Augmentation(BaseModel):
+class Augmentation(Config):
     """How strongly to augment; 0 switches a step off.
 
     Within its reach, every strength is as likely as any other. What comes into sight at the edges
     mirrors what lies there.
     """
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
-    )
 
     crop: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     """How far the photo moves at most up, down, left and right, as a share of its side. Off, since where
@@ -73,7 +70,7 @@ class Augmentation(BaseModel):
 
     Measured with `mixup`: -0.009 (-0.020 to +0.003); off by default."""
 
-    changes: dict[str, tuple[str, ...]] = {}
+    changes: dict[str, tuple[str, ...]] = {}  # noqa: RUF012 - pydantic copies it
     """Which attributes have another label after a step, as in `{hue: [color]}`: a label is not learned
     from where the step moved the photo by more than half its reach."""
 
