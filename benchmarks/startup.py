@@ -30,14 +30,13 @@ from facetry.engines.export_folder import (
     ExportNote,
     export_folder,
     metadata,
-    weights_sum,
     write_export,
 )
 from facetry.engines.graph import Graph
 from facetry.files import write_text
 from facetry.models.checkpoint import build_classifier, save_classifier
 from facetry.models.config import BackboneConfig, HeadsConfig, ImageConfig
-from facetry.models.folder import RECIPE, seal
+from facetry.models.folder import RECIPE, open_folder, write_checksums
 from facetry.recipe import ClassifierRecipe, dump_recipe
 
 AIM_S = 3.0
@@ -85,7 +84,7 @@ def _write_model(name: str, folder: Path) -> Path:
     classifier = build_classifier(taxonomy, backbone, HeadsConfig(), ImageConfig()).eval()
     save_classifier(folder, classifier)
     write_text(folder / RECIPE, dump_recipe(ClassifierRecipe(backbone=backbone)))
-    seal(folder)
+    write_checksums(folder)
     graph = Graph(classifier)
     about = metadata(graph.taxonomy, graph.preprocess)
     openvino, onnx = (_begin_export(folder, runtime) for runtime in ("openvino", "onnx"))
@@ -104,7 +103,7 @@ def _begin_export(model: Path, name: str) -> Path:
 
 def _end_export(model: Path, folder: Path, runtime: Runtime) -> None:
     write_text(folder / PARITY, "{}")
-    weights = weights_sum(model)
+    weights = open_folder(model).weights_sum
     assert weights
     write_export(folder, ExportNote(runtime=runtime, precision="fp32", weights=weights, versions={}))
 

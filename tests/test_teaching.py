@@ -16,6 +16,7 @@ from facetry.catalogue.split import Split
 from facetry.errors import ModelFolderError, TrainingError
 from facetry.evaluation.evaluate import predict
 from facetry.job import HeldOut
+from facetry.models.folder import ModelFolder
 from facetry.predictions import Predictions, Predictor
 from facetry.product import Preprocess, Product
 from facetry.progress import SILENT
@@ -108,7 +109,7 @@ def teach(model: Path, **changes: object) -> dict[str, object]:
 
 
 def asking(
-    model: Path, catalogue: Catalogue, folder: Path, load_teacher: Callable[[Path], Predictor]
+    model: Path, catalogue: Catalogue, folder: Path, load_teacher: Callable[[ModelFolder], Predictor]
 ) -> None:
     split = Split(np.zeros(len(catalogue), dtype=np.int8))
     held_out = HeldOut(catalogue=catalogue, split=split)

@@ -24,6 +24,7 @@ from facetry.ensemble import (
     learn_weighting,
     load_ensemble,
     measure_gain,
+    read_weighting,
     save_weighting,
 )
 from facetry.errors import ModelFolderError, RecipeError, TrainingError
@@ -33,7 +34,14 @@ from facetry.evaluation.tables import scores_json
 from facetry.files import link_folder, remove, write_text
 from facetry.job import SPLIT, HeldOut
 from facetry.modelcard import model_card
-from facetry.models.folder import RECIPE, TAXONOMY, open_folder, seal
+from facetry.models.folder import (
+    MEMBERS,
+    RECIPE,
+    TAXONOMY,
+    ModelFolder,
+    open_folder,
+    write_checksums,
+)
 from facetry.models.retired import without_retired
 from facetry.predictions import Predictor
 from facetry.progress import SILENT, Reporter
@@ -148,7 +156,7 @@ def train(
             _begin(job)
             predictor = _BUILDERS[recipe.kind](job)
             _write_results(job, predictor)
-            seal(folder)
+            write_checksums(folder)
             work.finish()
         _remove_unneeded(out)
     return out
@@ -180,7 +188,10 @@ def recipe_key(recipe: Recipe) -> str:
 
 
 def load(
-    folder: str | Path, engine: EngineConfig | None = None, *, reporter: Reporter = SILENT
+    folder: str | Path | ModelFolder,
+    engine: EngineConfig | None = None,
+    *,
+    reporter: Reporter = SILENT,
 ) -> Predictor:
     """The predictor in a model folder, checked against its checksums.
 
@@ -193,15 +204,15 @@ def load(
         MissingExtra: the engine is not installed.
         ModelFolderError: no model folder, an incomplete, damaged or newer one.
     """
-    folder = Path(folder)
+    folder = open_folder(folder)
     if engine and (served := serve(folder, engine, reporter)):
         return served
-    kind = open_folder(folder)
-    if kind not in _LOADERS:
+    if folder.kind not in _LOADERS:
         raise ModelFolderError(
-            f"{folder} holds a predictor of the unknown kind {kind!r}.", hint="Update Facetry."
+            f"{folder.path} holds a predictor of the unknown kind {folder.kind!r}.",
+            hint="Update Facetry.",
         )
-    return _LOADERS[kind](folder)
+    return _LOADERS[folder.kind](folder)
 
 
 def _origin(recipe: Recipe, catalogue: Catalogue) -> dict[str, Any]:
@@ -309,22 +320,28 @@ def _build_ensemble(job: Job) -> Predictor:
             "has none.",
             hint="Use another split, or weighting: fixed.",
         )
-    _train_members(job, job.recipe.members)
-    if job.recipe.weighting != "fixed" and not (job.folder / WEIGHTING).exists():
-        _learn_weighting(job, job.recipe.weighting, job.recipe.prior_labels)
-    return _load_ensemble(job.folder)
+    folders = _train_members(job, job.recipe.members)
+    members = {name: load(folder) for name, folder in folders.items()}
+    ensemble = Ensemble(members, job.recipe.weights or None)
+    if job.recipe.weighting == "fixed":
+        return ensemble
+    if not (job.folder / WEIGHTING).exists():
+        _learn_weighting(job, ensemble, job.recipe.weighting, job.recipe.prior_labels)
+    weighting = read_weighting(job.folder, list(members), ensemble.taxonomy)
+    return Ensemble(members, job.recipe.weights or None, weighting)
 
 
-def _train_members(job: Job, members: Mapping[str, Recipe]) -> None:
-    """Build the members' model folders that are not yet in the unfinished folder."""
+def _train_members(job: Job, members: Mapping[str, Recipe]) -> dict[str, Path]:
+    """The members' model folders, in the unfinished folder; built if they are not there."""
     for name, recipe in members.items():
         job.reporter.say(f"Member {name}")
-        out = job.folder / "members" / name
+        out = job.folder / MEMBERS / name
         if job.support.library is None:
             _train_member(recipe, job, out)
         elif not out.exists():
             kept = _train_member(recipe, job, job.support.library / recipe_key(recipe))
             link_folder(kept, out)
+    return {name: job.folder / MEMBERS / name for name in members}
 
 
 def _train_member(recipe: Recipe, job: Job, out: Path) -> Path:
@@ -332,10 +349,7 @@ def _train_member(recipe: Recipe, job: Job, out: Path) -> Path:
     return train(recipe, job.catalogue, out, split=job.split, support=job.support, reporter=job.reporter)
 
 
-def _learn_weighting(job: Job, kind: Learned, prior_labels: float) -> None:
-    assert isinstance(job.recipe, EnsembleRecipe)
-    members = {name: load(job.folder / "members" / name) for name in job.recipe.members}
-    ensemble = Ensemble(members, job.recipe.weights or None)
+def _learn_weighting(job: Job, ensemble: Ensemble, kind: Learned, prior_labels: float) -> None:
     products = job.catalogue.products(job.split.rows("validation"))
     weighting = learn_weighting(
         ensemble, products, kind, prior_labels=prior_labels, reporter=job.reporter
@@ -350,25 +364,25 @@ def _build_vlm(job: Job) -> Predictor:
     return train_vlm(job.recipe, job.catalogue, job.split, job.folder, job.about, job.reporter)
 
 
-def _load_vlm(folder: Path) -> Predictor:
+def _load_vlm(folder: ModelFolder) -> Predictor:
     from facetry.vlm.folder import load_vlm
 
     return load_vlm(folder)
 
 
-def _load_classifier(folder: Path) -> Predictor:
+def _load_classifier(folder: ModelFolder) -> Predictor:
     from facetry.models.checkpoint import load_classifier
 
     return load_classifier(folder)
 
 
-def _load_search(folder: Path) -> Predictor:
+def _load_search(folder: ModelFolder) -> Predictor:
     from facetry.search.folder import load_search
 
     return load_search(folder)
 
 
-def _load_ensemble(folder: Path) -> Predictor:
+def _load_ensemble(folder: ModelFolder) -> Predictor:
     return load_ensemble(folder, load)
 
 
@@ -378,7 +392,7 @@ _BUILDERS: Mapping[str, Callable[[Job], Predictor]] = {
     "vlm": _build_vlm,
     "ensemble": _build_ensemble,
 }
-_LOADERS: Mapping[str, Callable[[Path], Predictor]] = {
+_LOADERS: Mapping[str, Callable[[ModelFolder], Predictor]] = {
     "classifier": _load_classifier,
     "search": _load_search,
     "vlm": _load_vlm,

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from facetry.batch.ground import model_fingerprint
 from facetry.batch.local import BatchConfig, predict_table
 from facetry.build import load, train
 from facetry.catalogue.catalogue import open_catalogue
@@ -12,6 +11,7 @@ from facetry.catalogue.sample import SampleConfig, draw_catalogue, require_drawn
 from facetry.catalogue.split import read_split
 from facetry.evaluation.tables import scores_table
 from facetry.job import SPLIT
+from facetry.models.folder import ModelFolder, open_folder
 from facetry.predictions import Predictor
 from facetry.progress import Reporter
 from facetry.recipe import load_recipe
@@ -39,7 +39,7 @@ def run_demo(out: Path, config: DemoConfig, console: "Console", reporter: Report
         CatalogueError: `out` holds another drawn catalogue.
         TrainingError: `out` holds a model that was trained otherwise.
     """
-    drawn, model = out / "catalogue", out / "model"
+    drawn = out / "catalogue"
     sample = SampleConfig(num_products=config.num_products, seed=config.seed, size_px=PHOTO_SIZE_PX)
     if drawn.exists():
         require_drawn(drawn, sample)
@@ -47,11 +47,11 @@ def run_demo(out: Path, config: DemoConfig, console: "Console", reporter: Report
         with reporter.bar("Drawing photos", config.num_products) as advance:
             draw_catalogue(drawn, sample, on_progress=advance)
     recipe = load_recipe(RECIPE).with_seed(config.seed)
-    train(recipe, open_catalogue(drawn), model, reporter=reporter)
+    model = open_folder(train(recipe, open_catalogue(drawn), out / "model", reporter=reporter))
     predictor = load(model)
-    _score(predictor, out, console, reporter)
+    _score(predictor, model, out, console, reporter)
     blanks = open_catalogue(drawn / "test.csv", taxonomy=predictor.taxonomy)
-    batch = BatchConfig(model=model_fingerprint(model))
+    batch = BatchConfig(model=model.fingerprint)
     summary = predict_table(predictor, blanks, out, batch, reporter=reporter)
     console.print(
         f"\n{summary.num_predicted:,} products filled in; {summary.problems.total():,} have no "
@@ -60,17 +60,19 @@ def run_demo(out: Path, config: DemoConfig, console: "Console", reporter: Report
     console.print(_next_steps(out))
 
 
-def _score(predictor: Predictor, out: Path, console: "Console", reporter: Reporter) -> None:
+def _score(
+    predictor: Predictor, model: ModelFolder, out: Path, console: "Console", reporter: Reporter
+) -> None:
     """Score ensemble and members on the held-out products, print it and write the report."""
     catalogue = open_catalogue(out / "catalogue", taxonomy=predictor.taxonomy)
-    rows = read_split(out / "model" / SPLIT, catalogue).rows("test")
+    rows = read_split(model.path / SPLIT, catalogue).rows("test")
     evaluations = evaluate_members(predictor, catalogue.products(rows), reporter=reporter)
     facts = {
         "Catalogue": f"drawn, {len(catalogue):,} labelled products",
         "Scored on": f"{len(rows):,} of them, held out",
         "Command": "facetry demo",
     }
-    report_model(out / "report.html", out / "model", evaluations, facts)
+    report_model(out / "report.html", model, evaluations, facts)
     console.print(scores_table(evaluations[WHOLE].scores))
     for name, each in evaluations.items():
         low, high = each.scores.interval

@@ -32,7 +32,7 @@ def import_checkpoint(
         RecipeError: an override that is not allowed.
     """
     from facetry.models.checkpoint import save_classifier
-    from facetry.models.folder import seal
+    from facetry.models.folder import write_checksums
     from facetry.models.importers import read_checkpoint
 
     file, out = Path(file), Path(out)
@@ -59,5 +59,5 @@ def import_checkpoint(
         write_text(folder / "recipe.yaml", dump_recipe(recipe))
         write_text(folder / "metrics.json", json.dumps({}))
         write_text(folder / "README.md", imported_card(recipe, classifier.taxonomy, file.name))
-        seal(folder)
+        write_checksums(folder)
     return out

@@ -8,6 +8,7 @@ from facetry.ensemble import Ensemble
 from facetry.evaluation.evaluate import Evaluation, predict
 from facetry.evaluation.metrics import answers_to, score
 from facetry.evaluation.report import ModelSummary, ReportContent, write_report
+from facetry.models.folder import ModelFolder
 from facetry.predictions import Predictor
 from facetry.product import Product
 from facetry.progress import SILENT, Reporter
@@ -39,7 +40,7 @@ def evaluate_members(
 
 
 def report_model(
-    path: Path, folder: Path, evaluations: Mapping[str, Evaluation], facts: Mapping[str, str]
+    path: Path, folder: ModelFolder, evaluations: Mapping[str, Evaluation], facts: Mapping[str, str]
 ) -> None:
     """Write the report on the last of `evaluations`, with the training logs of all from `folder`."""
     models = [
@@ -48,7 +49,7 @@ def report_model(
     ]
     whole = list(evaluations.values())[-1]
     content = ReportContent(
-        title=f"Facetry: {folder.name}",
+        title=f"Facetry: {folder.path.name}",
         scores=whole.scores,
         predictions=whole.predictions,
         products=whole.products,
@@ -58,10 +59,9 @@ def report_model(
     write_report(path, content)
 
 
-def _history(folder: Path, name: str) -> list[dict[str, float]]:
+def _history(folder: ModelFolder, name: str) -> list[dict[str, float]]:
     """The training log of a member, or of the model itself; empty for one that was not trained."""
-    member = folder / "members" / name
-    log = (member if member.is_dir() else folder) / "training" / "log.jsonl"
+    log = folder.members.get(name, folder).path / "training" / "log.jsonl"
     if not log.is_file():
         return []
     return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]

@@ -9,7 +9,7 @@ Shapes: B products, C categories, A slots, V values; of the student's taxonomy.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import sha256
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from facetry.errors import TrainingError
 from facetry.evaluation.evaluate import predict
-from facetry.files import listing, writing
+from facetry.files import writing
 from facetry.job import HeldOut
-from facetry.models.folder import CHECKSUMS, open_folder
+from facetry.models.folder import ModelFolder, open_folder
 from facetry.predictions import Predictions, Predictor
 from facetry.progress import Reporter
 from facetry.runtime.resumable import JobKind, open_or_resume
@@ -31,6 +31,7 @@ from facetry.training.teaching import ANSWERS
 
 _TEACHING = JobKind(command="train", error=TrainingError, works_in_place=True)
 _AT_ONCE = 2048
+_FINGERPRINT_LENGTH = 16  # digits of the teacher's fingerprint that are kept
 _LEAST_SHARED = 0.5  # a teacher that most likely sees a value that the student lacks is not followed
 
 Answers = NDArray[np.float32]
@@ -88,7 +89,7 @@ def ask_teacher(
     config: TeachConfig,
     held_out: HeldOut,
     folder: Path,
-    load: Callable[[Path], Predictor],
+    load: Callable[[ModelFolder], Predictor],
     reporter: Reporter,
 ) -> None:
     """Have the teacher answer on the products to learn from, in `folder`, going on where it stopped.
@@ -98,21 +99,21 @@ def ask_teacher(
         TrainingError: a teacher that learned from held-out products or knows none of the heads, or
             another one than before.
     """
-    kind = open_folder(config.model)
+    model = open_folder(config.model)
     held_out.refuse_leaks(config.model, "teach.model")
-    checksum = _checksum(config.model)
+    fingerprint = model.fingerprint[:_FINGERPRINT_LENGTH]
     answers = folder / ANSWERS
-    with open_or_resume(answers, {"teacher": checksum}, _TEACHING, owner=folder.parent):
-        facts = f"{kind}, checksum {checksum}"
+    with open_or_resume(answers, {"teacher": fingerprint}, _TEACHING, owner=folder.parent):
+        facts = f"{model.kind}, checksum {fingerprint}"
         write_note(folder, "teacher", f"{config.model.name} ({facts}), share {config.share:g}")
-        _answer(config, held_out, answers, load, reporter)
+        _answer(config, held_out, answers, partial(load, model), reporter)
 
 
 def _answer(
     config: TeachConfig,
     held_out: HeldOut,
     folder: Path,
-    load: Callable[[Path], Predictor],
+    load: Callable[[], Predictor],
     reporter: Reporter,
 ) -> None:
     """Write the parts that are missing in the folder of answers."""
@@ -122,7 +123,7 @@ def _answer(
     missing = {place: part for place, part in parts.items() if not _file(folder, place).is_file()}
     if not missing:
         return
-    teacher = load(config.model)
+    teacher = load()
     translation = Translation.between(catalogue.taxonomy, teacher.taxonomy)
     if not translation.num_heads:
         raise TrainingError(
@@ -138,11 +139,3 @@ def _answer(
 
 def _file(folder: Path, place: int) -> Path:
     return folder / f"{place:08}.npy"
-
-
-def _checksum(folder: Path) -> str:
-    """What only the same predictors share: members have sums of their own."""
-    digest = sha256()
-    for path in listing(folder, lambda path: path.name == CHECKSUMS):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]

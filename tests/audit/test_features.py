@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from facetry.audit.config import AuditConfig
-from facetry.audit.features import features_identity, make_backbone
+from facetry.audit.features import features_identity, make_backbone, open_encoder
 from facetry.errors import FacetryError, SettingError
+from facetry.models.backbones import Backbone
 from facetry.models.checkpoint import load_classifier
+from facetry.models.folder import open_folder
 from facetry.recipe import ClassifierRecipe, dump_recipe
 from tests.conftest import PROJECT
 
@@ -22,21 +24,27 @@ def recipe_file(tiny_recipe: ClassifierRecipe, tmp_path: Path) -> Path:
     return path
 
 
+def made_for(config: AuditConfig) -> Backbone:
+    encoder = open_encoder(config)
+    assert encoder
+    return make_backbone(encoder)
+
+
 def test_a_model_folder_gives_its_backbone(tiny_model: Path) -> None:
-    backbone = make_backbone(AuditConfig(features=tiny_model))
-    expected = load_classifier(tiny_model).backbone.state_dict()
+    backbone = made_for(AuditConfig(features=tiny_model))
+    expected = load_classifier(open_folder(tiny_model)).backbone.state_dict()
     for name, weights in backbone.state_dict().items():
         np.testing.assert_array_equal(weights.cpu(), expected[name].cpu())
 
 
 def test_a_recipe_builds_its_backbone(recipe_file: Path) -> None:
     config = AuditConfig(features=recipe_file, changes=("image.size_px=32",))
-    assert make_backbone(config).preprocess.size_px == 32
+    assert made_for(config).preprocess.size_px == 32
 
 
 def test_identity_follows_what_is_embedded_with(tiny_model: Path, recipe_file: Path) -> None:
     def identity(path: Path | None, *changes: str) -> object:
-        return features_identity(AuditConfig(features=path, changes=changes))
+        return features_identity(open_encoder(AuditConfig(features=path, changes=changes)))
 
     assert identity(None) is None
     assert identity(tiny_model) == identity(tiny_model) != identity(recipe_file)
@@ -55,10 +63,10 @@ def test_identity_follows_what_is_embedded_with(tiny_model: Path, recipe_file: P
 )
 def test_what_gives_no_features(path: Path, changes: tuple[str, ...], message: str) -> None:
     with pytest.raises(FacetryError) as caught:
-        features_identity(AuditConfig(features=path, changes=changes))
+        open_encoder(AuditConfig(features=path, changes=changes))
     assert message in str(caught.value)
 
 
 def test_set_on_a_model_folder(tiny_model: Path) -> None:
     with pytest.raises(SettingError, match="--set changes a recipe's keys"):
-        features_identity(AuditConfig(features=tiny_model, changes=("seed=1",)))
+        open_encoder(AuditConfig(features=tiny_model, changes=("seed=1",)))

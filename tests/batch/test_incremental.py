@@ -6,7 +6,6 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from facetry.batch.ground import model_fingerprint
 from tests.batch.workloads import (
     Lines,
     Seeing,
@@ -154,18 +153,3 @@ def test_ids_that_become_texts_are_known(folder: Path) -> None:
     run(folder, predictor)
     assert set(predictor.asked) == {"3", "a"}
     assert_as_if_new(folder)
-
-
-def test_models_are_told_apart(tiny_model: Path, tmp_path: Path) -> None:
-    first = model_fingerprint(tiny_model)
-    assert first == model_fingerprint(tiny_model)
-    assert first != model_fingerprint(tiny_model, "int8")
-    whole = tmp_path / "ensemble"
-    for name in ("members/one", "members/two", "engines/onnx", "."):
-        (whole / name).mkdir(parents=True, exist_ok=True)
-        (whole / name / "checksums.json").write_text(name)
-    before = model_fingerprint(whole)
-    (whole / "engines/onnx/checksums.json").write_text("made again")
-    assert model_fingerprint(whole) == before
-    (whole / "members/two/checksums.json").write_text("trained again")
-    assert model_fingerprint(whole) != before

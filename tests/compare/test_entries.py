@@ -34,7 +34,7 @@ def test_rows_are_called_by_their_files(recipes: list[Path], tiny_model: Path) -
     entries = read_entries([*recipes, tiny_model])
     assert [entry.name for entry in entries] == ["vit", "both", tiny_model.name]
     assert entries[0].summary == "A ViT, trained as a whole."
-    assert [entry.model for entry in entries] == [None, None, tiny_model]
+    assert [entry.model and entry.model.path for entry in entries] == [None, None, tiny_model]
     assert entries[2].recipe.kind == "classifier"
 
 

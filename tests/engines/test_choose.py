@@ -9,6 +9,7 @@ import yaml
 from facetry.engines.choose import Machine, Stock, choose, find_obstacle
 from facetry.engines.config import EngineConfig
 from facetry.errors import EngineError, FacetryError, MissingExtra
+from facetry.models.folder import RECIPE, open_folder, write_checksums
 
 BOTH = frozenset({"openvino", "onnxruntime"})
 ALL_EXPORTS = ("openvino", "openvino-int8", "onnx", "onnx-int8")
@@ -140,6 +141,14 @@ def test_this_machine_has_what_the_tests_need() -> None:
     assert Machine.here().engines == BOTH
 
 
+def write_model(folder: Path, recipe: dict[str, Any]) -> Path:
+    """A model folder that holds a recipe alone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / RECIPE).write_text(yaml.safe_dump(recipe))
+    write_checksums(folder)
+    return folder
+
+
 @pytest.mark.parametrize(
     ("recipe", "obstacle"),
     [
@@ -155,14 +164,10 @@ def test_this_machine_has_what_the_tests_need() -> None:
 def test_what_cannot_become_a_graph(
     recipe: dict[str, Any], obstacle: str, is_member: bool, tmp_path: Path
 ) -> None:
-    folder = tmp_path
+    folder = write_model(tmp_path / "members" / "one" if is_member else tmp_path, recipe)
     if is_member:
-        whole = {"kind": "ensemble", "members": {"one": recipe}}
-        (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(whole))
-        folder = tmp_path / "members" / "one"
-        folder.mkdir(parents=True)
+        folder = write_model(tmp_path, {"kind": "ensemble", "members": {"one": recipe}})
         obstacle = obstacle and f"has a member that {obstacle}"
-    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    found = find_obstacle(tmp_path)
+    found = find_obstacle(open_folder(folder))
     assert found.startswith(obstacle)
     assert bool(found) == bool(obstacle)

@@ -17,7 +17,7 @@ from facetry.catalogue.sample import SampleConfig, draw_catalogue
 from facetry.catalogue.sample.config import FaultRates
 from facetry.engines import convert, parity
 from facetry.engines.export import export_model
-from facetry.engines.export_folder import read_export, weights_sum
+from facetry.engines.export_folder import read_export
 from facetry.engines.export_job import ExportConfig, ExportJob
 from facetry.engines.graph import Graph
 from facetry.engines.parity import Parity
@@ -26,12 +26,9 @@ from facetry.job import SPLIT
 from facetry.models.classifier import Classifier
 from facetry.models.folder import (
     WEIGHTS,
-    classifier_folders,
+    ModelFolder,
     open_folder,
-    read_recipe,
-    read_sums,
-    read_taxonomy,
-    seal,
+    write_checksums,
 )
 from facetry.progress import Silent
 from facetry.recipe import dump_recipe, parse_recipe
@@ -73,9 +70,10 @@ def make_job(model: Path, many: Path) -> MakeJob:
     def make(
         folder: Path = model, catalogue: Path = many, out: Path | None = None, **config: Any
     ) -> ExportJob:
+        opened = open_folder(folder)
         return ExportJob(
-            folder=folder,
-            catalogue=open_catalogue(catalogue, taxonomy=read_taxonomy(folder)),
+            folder=opened,
+            catalogue=open_catalogue(catalogue, taxonomy=opened.taxonomy),
             config=ExportConfig.model_validate({"runtime": "openvino", **config}),
             out=out,
         )
@@ -87,7 +85,7 @@ def make_job(model: Path, many: Path) -> MakeJob:
 def ensemble(tiny_model: Path, tmp_path: Path) -> Path:
     """A model folder of two members, one of which counts three times."""
     folder = tmp_path / "both"
-    member = dict(read_recipe(tiny_model))
+    member = dict(open_folder(tiny_model).recipe)
     recipe = parse_recipe(
         {"kind": "ensemble", "members": {"a": member, "b": member}, "weights": {"a": 3, "b": 1}}
     )
@@ -96,7 +94,7 @@ def ensemble(tiny_model: Path, tmp_path: Path) -> Path:
     for name in ("taxonomy.json", "metrics.json", "README.md", SPLIT, JOB):
         shutil.copy(tiny_model / name, folder / name)
     (folder / "recipe.yaml").write_text(dump_recipe(recipe))
-    seal(folder)
+    write_checksums(folder)
     return folder
 
 
@@ -131,7 +129,7 @@ def test_an_export_is_written_once_and_again_for_other_weights(
     assert place == model / "engines" / runtime
     export = read_export(place)
     assert (export.note.runtime, export.note.precision) == (runtime, "fp32")
-    assert export.note.weights == weights_sum(model)
+    assert export.note.weights == open_folder(model).weights_sum
     assert {"facetry", "torch", runtime} <= set(export.note.versions)
     (row,) = rows
     assert row.num_products > 200
@@ -148,7 +146,7 @@ def test_an_export_is_written_once_and_again_for_other_weights(
     assert reporter.lines == [f"{place} is there already and is of these weights."]
     note = json.loads((place / "export.json").read_text())
     (place / "export.json").write_text(json.dumps({**note, "weights": "0" * 64}))
-    seal(place)
+    write_checksums(place)
     export_model(job, build.load)
     assert files(place) == written, "the same command twice gives the same files"
 
@@ -186,14 +184,14 @@ def test_a_slim_folder_has_each_members_export_and_no_weights(
     assert [row.name for row in rows] == ["a", "b", "ensemble"]
     assert files(ensemble) == before
     assert places == [out / "members" / name / "engines" / "openvino" for name in "ab"]
-    assert open_folder(out) == "ensemble"
+    assert open_folder(out).kind == "ensemble"
     for place in places:
-        assert read_export(place).note.weights == weights_sum(ensemble / "members" / "a")
+        assert read_export(place).note.weights == job.folder.members["a"].weights_sum
         assert len(json.loads((place / "parity.json").read_text())["rows"]) == 3
-    for folder in classifier_folders(out):
-        assert open_folder(folder) == "classifier"
-        assert WEIGHTS not in read_sums(folder)
-        assert {"recipe.yaml", "taxonomy.json", "preprocess.json", "README.md"} <= set(read_sums(folder))
+    for folder in open_folder(out).classifiers:
+        assert folder.kind == "classifier"
+        assert WEIGHTS not in folder.checksums
+        assert {"recipe.yaml", "taxonomy.json", "preprocess.json", "README.md"} <= set(folder.checksums)
     assert not [path for path in out.rglob("*") if path.name in {WEIGHTS, SPLIT, "training"}]
 
     written = files(out)
@@ -235,7 +233,7 @@ def test_an_operator_that_cannot_be_converted(make_job: MakeJob, model: Path) ->
         def forward(self, features: torch.Tensor) -> torch.Tensor:
             return torch.special.bessel_j0(features)
 
-    def load(folder: Path) -> Classifier:
+    def load(folder: ModelFolder) -> Classifier:
         classifier = build.load(folder)
         assert isinstance(classifier, Classifier)
         classifier.backbone.tower = torch.nn.Sequential(classifier.backbone.tower, Odd())
@@ -260,7 +258,7 @@ def test_what_cannot_be_exported(
 ) -> None:
     recipe = parse_recipe(changes) if "kind" in changes else make_recipe(**changes)
     (model / "recipe.yaml").write_text(dump_recipe(recipe))
-    seal(model)
+    write_checksums(model)
     with pytest.raises(ExportError, match=told) as caught:
         export_model(make_job(), lambda _: pytest.fail("loaded"))
     assert caught.value.hint

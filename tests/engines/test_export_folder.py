@@ -11,14 +11,12 @@ from facetry.engines.export_folder import (
     EXPORT,
     ExportNote,
     export_folder,
-    find_exports,
     metadata,
     read_export,
-    weights_sum,
     write_export,
 )
-from facetry.errors import ExportError
-from facetry.models.folder import CHECKSUMS, RECIPE, WEIGHTS, open_folder, seal
+from facetry.errors import ExportError, ModelFolderError
+from facetry.models.folder import CHECKSUMS, RECIPE, WEIGHTS, open_folder, write_checksums
 from facetry.product import Preprocess
 from facetry.taxonomy import Taxonomy
 from tests.models.conftest import ODD
@@ -31,7 +29,7 @@ def model(tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / RECIPE).write_text("kind: classifier")
     (folder / WEIGHTS).write_bytes(b"weights")
-    seal(folder)
+    write_checksums(folder)
     return folder
 
 
@@ -39,7 +37,7 @@ def export(model: Path, runtime: Runtime = "openvino", precision: Precision = "f
     note = ExportNote(
         runtime=runtime,
         precision=precision,
-        weights=weights_sum(model) or "",
+        weights=open_folder(model).weights_sum or "",
         versions={"openvino": "1.2.3"},
     )
     folder = export_folder(model, note.name)
@@ -63,36 +61,36 @@ def test_what_is_written_is_read(
 ) -> None:
     folder = export(model, runtime, precision)
     assert folder == model / "engines" / name
-    assert list(find_exports(model)) == [name]
+    assert open_folder(model).exports == {name}
     found = read_export(folder)
     assert (found.note.runtime, found.note.precision) == (runtime, precision)
     assert found.note.versions == {"openvino": "1.2.3"}
     assert found.file == folder / file
-    assert found.fits(model)
+    assert found.fits(open_folder(model))
 
 
 def test_exports_are_not_the_models_own_files(model: Path) -> None:
     sums = (model / CHECKSUMS).read_text()
     export(model)
-    seal(model)
+    write_checksums(model)
     assert (model / CHECKSUMS).read_text() == sums
     (model / "engines" / "openvino" / "model.xml").write_text("damaged")
-    assert open_folder(model) == "classifier"
+    assert open_folder(model).kind == "classifier"
 
 
 def test_an_export_of_other_weights_does_not_fit(model: Path) -> None:
     found = read_export(export(model))
     (model / WEIGHTS).write_bytes(b"trained again")
-    seal(model)
-    assert not found.fits(model)
+    write_checksums(model)
+    assert not found.fits(open_folder(model))
 
 
 def test_an_export_fits_a_folder_without_weights(model: Path) -> None:
     found = read_export(export(model))
     (model / WEIGHTS).unlink()
-    seal(model)
-    assert weights_sum(model) is None
-    assert found.fits(model)
+    write_checksums(model)
+    assert open_folder(model).weights_sum is None
+    assert found.fits(open_folder(model))
 
 
 def _cut(folder: Path) -> None:
@@ -110,7 +108,7 @@ def _unfinish(folder: Path) -> None:
 def _change(folder: Path, **content: object) -> None:
     note = json.loads((folder / EXPORT).read_text())
     (folder / EXPORT).write_text(json.dumps({**note, **content}))
-    seal(folder)
+    write_checksums(folder)
 
 
 @pytest.mark.parametrize(
@@ -135,10 +133,12 @@ def test_refuses_a_bad_export(model: Path, damage: Callable[[Path], None], messa
 
 def test_weights_that_nobody_reads_need_not_be_whole(model: Path) -> None:
     (model / WEIGHTS).write_bytes(b"damaged")
-    assert open_folder(model, unread={WEIGHTS}) == "classifier"
+    opened = open_folder(model)
+    with pytest.raises(ModelFolderError, match="damaged"):
+        opened.check_weights()
     (model / WEIGHTS).unlink()
-    with pytest.raises(Exception, match="missing"):
-        open_folder(model, unread={WEIGHTS})
+    with pytest.raises(ModelFolderError, match="missing"):
+        open_folder(model)
 
 
 def test_a_file_says_what_it_predicts_and_from_what() -> None:

@@ -22,7 +22,6 @@ from facetry.engines.export_folder import (
     ExportNote,
     export_folder,
     metadata,
-    weights_sum,
     write_export,
 )
 from facetry.engines.graph import Graph
@@ -31,7 +30,7 @@ from facetry.ensemble import Ensemble
 from facetry.errors import EngineError, ExportError, MissingExtra, ModelFolderError
 from facetry.images import load_batches
 from facetry.models.checkpoint import load_classifier
-from facetry.models.folder import WEIGHTS, read_recipe, seal
+from facetry.models.folder import WEIGHTS, open_folder, write_checksums
 from facetry.predictions import Predictions, Predictor
 from facetry.product import Product
 from facetry.progress import Silent
@@ -49,7 +48,7 @@ class Listener(Silent):
 
 def add_exports(model: Path) -> None:
     """Exports of a classifier as `facetry export` writes them, but for the check of their answers."""
-    graph = Graph(load_classifier(model))
+    graph = Graph(load_classifier(open_folder(model)))
     about = metadata(graph.taxonomy, graph.preprocess)
     for runtime in ("openvino", "onnx"):
         folder = export_folder(model, runtime)
@@ -62,7 +61,7 @@ def add_exports(model: Path) -> None:
         note = ExportNote(
             runtime=runtime,  # type: ignore[arg-type]
             precision="fp32",
-            weights=weights_sum(model) or "",
+            weights=open_folder(model).weights_sum or "",
             versions={},
         )
         write_export(folder, note)
@@ -87,7 +86,7 @@ def without_weights(model: Path, out: Path) -> Path:
     shutil.copytree(model, out)
     for weights in out.rglob(WEIGHTS):
         weights.unlink()
-        seal(weights.parent)
+        write_checksums(weights.parent)
     return out
 
 
@@ -95,7 +94,7 @@ def without_weights(model: Path, out: Path) -> Path:
 def ensemble(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two members, each with its exports, one of which counts three times; not to be written to."""
     folder = tmp_path_factory.mktemp("ensemble") / "both"
-    member = dict(read_recipe(exported))
+    member = dict(open_folder(exported).recipe)
     recipe = parse_recipe(
         {"kind": "ensemble", "members": {"a": member, "b": member}, "weights": {"a": 3, "b": 1}}
     )
@@ -103,7 +102,7 @@ def ensemble(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(exported, folder / "members" / name)
     (folder / "recipe.yaml").write_text(dump_recipe(recipe))
     shutil.copy(exported / "taxonomy.json", folder)
-    seal(folder)
+    write_checksums(folder)
     return folder
 
 
@@ -181,7 +180,7 @@ def test_converted_in_memory(
 
 
 def test_an_ensemble_keeps_its_weights(ensemble: Path) -> None:
-    served = serve(ensemble, EngineConfig(name="openvino"))
+    served = serve(open_folder(ensemble), EngineConfig(name="openvino"))
     assert isinstance(served, Ensemble)
     assert served.weights == {"a": 0.75, "b": 0.25}
 
@@ -191,7 +190,7 @@ def test_an_export_of_other_weights_is_not_used(exported: Path, tmp_path: Path, 
     other = model / "engines" / "openvino"
     note = json.loads((other / "export.json").read_text())
     (other / "export.json").write_text(json.dumps({**note, "weights": "0" * 64}))
-    seal(other)
+    write_checksums(other)
     _, said = ask(model)
     first, second = said.splitlines()
     assert "The export openvino was made from other weights" in first

@@ -24,7 +24,7 @@ from facetry.models.checkpoint import (
 )
 from facetry.models.classifier import Classifier
 from facetry.models.config import PhotosConfig, TextConfig
-from facetry.models.folder import CHECKSUMS, open_folder, seal
+from facetry.models.folder import CHECKSUMS, open_folder, write_checksums
 from facetry.product import Product
 from tests.models.conftest import ODD, SMALL_VIT, make_classifier, with_pixels
 
@@ -41,7 +41,7 @@ def write_folder(
     write_text(folder / "recipe.yaml", yaml.safe_dump(recipe))
     write_text(folder / "metrics.json", "{}")
     write_text(folder / "training" / "log.csv", "epoch,loss\n1,0.5\n")
-    seal(folder)
+    write_checksums(folder)
     return folder
 
 
@@ -56,7 +56,7 @@ def write_ensemble(folder: Path) -> Path:
     }
     write_text(folder / "recipe.yaml", yaml.safe_dump(recipe))
     write_text(folder / "taxonomy.json", ODD.to_json())
-    seal(folder)
+    write_checksums(folder)
     return folder
 
 
@@ -155,8 +155,8 @@ def test_loading_needs_no_network_and_no_pretrained_weights(
 
 
 def test_the_kind_is_told(whole: Path, ensemble_folder: Path) -> None:
-    assert open_folder(whole) == "classifier"
-    assert open_folder(ensemble_folder) == "ensemble"
+    assert open_folder(whole).kind == "classifier"
+    assert open_folder(ensemble_folder).kind == "ensemble"
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -176,9 +176,9 @@ def test_a_flipped_bit_in_the_checksums(folder: Path) -> None:
     for place in range(len(content)):
         flip(path, place, bit=place % 8)
         with pytest.raises(ModelFolderError, match=f"{CHECKSUMS}|format"):
-            open_folder(folder)
+            open_folder(folder).check_weights()
         path.write_bytes(content)
-    open_folder(folder)
+    open_folder(folder).check_weights()
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -230,7 +230,7 @@ def test_a_newer_format(folder: Path) -> None:
 
 def test_an_unknown_kind(folder: Path) -> None:
     write_text(folder / "recipe.yaml", "kind: oracle\n")
-    seal(folder)
+    write_checksums(folder)
     with pytest.raises(ModelFolderError, match="unknown kind 'oracle'") as caught:
         load(folder)
     assert "Update" in caught.value.hint
@@ -240,7 +240,7 @@ def test_an_unknown_kind(folder: Path) -> None:
 def test_checksums_that_do_not_list_what_is_needed(folder: Path, names: Sequence[str]) -> None:
     for name in names:
         (folder / name).unlink()
-    seal(folder)
+    write_checksums(folder)
     with pytest.raises(ModelFolderError) as caught:
         load(folder)
     assert names[0] in str(caught.value)
@@ -250,9 +250,9 @@ def test_weights_that_do_not_fit_the_recipe(folder: Path) -> None:
     recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
     recipe["heads"]["hidden_dim"] = 9
     write_text(folder / "recipe.yaml", yaml.safe_dump(recipe))
-    seal(folder)
+    write_checksums(folder)
     with pytest.raises(ModelFolderError, match=f"{WEIGHTS} does not fit recipe.yaml"):
-        load_classifier(folder)
+        load_classifier(open_folder(folder))
 
 
 def test_a_value_that_was_renamed_later_does_not_shift_the_others(whole: Path) -> None:
@@ -295,4 +295,4 @@ def test_weights_are_not_shared_with_the_file(folder: Path) -> None:
     with torch.no_grad():
         for parameter in loaded.parameters():
             parameter.zero_()
-    open_folder(folder)
+    open_folder(folder).check_weights()

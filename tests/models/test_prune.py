@@ -17,7 +17,7 @@ from facetry.models.backbones import Backbone, build_backbone
 from facetry.models.checkpoint import PRUNING, load_classifier, save_classifier
 from facetry.models.classifier import Classifier
 from facetry.models.config import BackboneConfig, HeadsConfig, ImageConfig, PruneConfig
-from facetry.models.folder import seal
+from facetry.models.folder import open_folder, write_checksums
 from facetry.models.heads import Heads
 from facetry.models.prune import choose_pruning, prune
 from facetry.models.slim import Pruning, SlimAttention, head_units
@@ -230,7 +230,7 @@ def write_folder(folder: Path, backbone: Backbone, name: str) -> Classifier:
         "heads": {"hidden_dim": 8},
     }
     (folder / "recipe.yaml").write_text(json.dumps(recipe))  # JSON is YAML
-    seal(folder)
+    write_checksums(folder)
     return classifier
 
 
@@ -248,7 +248,7 @@ def test_comes_back_from_its_folder(name: str, shares: dict[str, float], tmp_pat
     backbone = pruned(name, **shares)
     prune(backbone, choose_pruning(backbone, PruneConfig(channels=0.5), photos(backbone)))  # once more
     write_folder(tmp_path / "model", backbone, name)
-    loaded = load_classifier(tmp_path / "model").backbone
+    loaded = load_classifier(open_folder(tmp_path / "model")).backbone
     assert torch.equal(features(loaded), features(backbone))
     assert loaded.prunings == backbone.prunings
     assert len(loaded.prunings) == 2
@@ -275,7 +275,7 @@ def test_a_folder_whose_parts_do_not_fit_is_refused(content: Any, tmp_path: Path
     write_folder(folder, pruned("nano_vit", heads=0.5), "nano_vit")
     (folder / PRUNING).write_text(json.dumps(content))
     with pytest.raises(ModelFolderError):
-        load_classifier(folder)
+        load_classifier(open_folder(folder))
     shutil.rmtree(folder)
 
 

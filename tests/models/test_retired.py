@@ -14,7 +14,7 @@ from facetry.build import load, train
 from facetry.catalogue.catalogue import Catalogue
 from facetry.errors import RecipeError, TrainingError
 from facetry.models.classifier import Classifier
-from facetry.models.folder import open_folder, read_recipe, seal
+from facetry.models.folder import open_folder, write_checksums
 from facetry.models.retired import without_retired
 from facetry.recipe import parse_recipe
 
@@ -47,16 +47,16 @@ def of_before(model: Path, folder: Path, change: Change) -> Path:
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     job = json.loads((folder / "job.json").read_text())
     (folder / "job.json").write_text(json.dumps({**job, "recipe": recipe}))
-    seal(folder)
+    write_checksums(folder)
     return folder
 
 
 @pytest.mark.parametrize("change", [with_training(OFF), with_training(ON), as_soup])
 def test_what_was_trained_loads(tiny_model: Path, tmp_path: Path, change: Change) -> None:
     folder = of_before(tiny_model, tmp_path / "before", change)
-    assert open_folder(folder) == "classifier"
+    assert open_folder(folder).kind == "classifier"
     assert isinstance(load(folder), Classifier)
-    assert read_recipe(folder) == read_recipe(tiny_model)
+    assert open_folder(folder).recipe == open_folder(tiny_model).recipe
     expected = load_file(tiny_model / "weights.safetensors")
     assert load(folder).state_dict().keys() == expected.keys()  # type: ignore[attr-defined]
 
@@ -76,7 +76,7 @@ def test_the_same_command_finds_its_work_done_where_the_keys_were_off(
     is_same: bool,
 ) -> None:
     folder = of_before(tiny_model, tmp_path / "before", with_training(training))
-    recipe = parse_recipe(read_recipe(tiny_model))
+    recipe = parse_recipe(open_folder(tiny_model).recipe)
     if is_same:
         assert train(recipe, catalogue, folder) == folder
     else:

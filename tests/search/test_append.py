@@ -51,7 +51,7 @@ def test_added_products_are_found(model: Path, more: Path) -> None:
     appended = append(model, products)
     assert appended.num_added + appended.left_out.total() == len(products)
     assert appended.num_added > 10
-    assert open_folder(model) == "search"
+    assert open_folder(model).kind == "search"
     search = loaded(model)
     table = search.collection.table
     assert table[: len(before)].equals(before.cast({"id": table["id"].dtype}))
@@ -118,7 +118,7 @@ def test_a_failure_leaves_the_folder_as_it_was(
 
     products = others(more, loaded(model).taxonomy)
     num_before = len(loaded(model).collection)
-    monkeypatch.setattr("facetry.search.append.seal", fail)
+    monkeypatch.setattr("facetry.search.append.write_checksums", fail)
     with pytest.raises(OSError, match="No space"):
         append(model, products)
     assert len(loaded(model).collection) == num_before

@@ -16,7 +16,7 @@ from facetry.cli.show import show_folder
 from facetry.errors import ModelFolderError, RecipeError, TrainingError
 from facetry.evaluation.evaluate import evaluate, predict
 from facetry.files import listing, sha256
-from facetry.models.folder import open_folder, seal
+from facetry.models.folder import open_folder, write_checksums
 from facetry.progress import Silent
 from facetry.recipe import load_recipe, parse_recipe
 from facetry.search.build import CHOICES
@@ -82,7 +82,7 @@ def test_auto_chooses_on_the_validation_part(feature_model: Path, drawn: Path) -
 
 
 def test_the_folder_is_whole_and_says_what_it_is(search_model: Path) -> None:
-    assert open_folder(search_model) == "search"
+    assert open_folder(search_model).kind == "search"
     sums = json.loads((search_model / "checksums.json").read_text())["files"]
     assert {"index/products.parquet", "index/0000.faiss", "search.json", "preprocess.json"} <= set(sums)
     assert ("weights.safetensors" in sums) == ((search_model / "weights.safetensors").exists())
@@ -90,7 +90,7 @@ def test_the_folder_is_whole_and_says_what_it_is(search_model: Path) -> None:
     card = (search_model / "README.md").read_text()
     assert ("phash, dhash" in card) or ("trained from scratch" in card)
     console = Console(record=True)
-    show_folder(console, search_model)
+    show_folder(console, open_folder(search_model))
     assert "search of" in console.export_text()
 
 
@@ -215,7 +215,7 @@ def test_a_damaged_folder_is_refused_by_its_sums_and_without(
     assert callable(damage)
     damage(model)
     if is_sealed:  # as if it had been written so
-        seal(model)
+        write_checksums(model)
     with pytest.raises(ModelFolderError, match=message if is_sealed else "checksum|missing"):
         load(model)
 
@@ -229,7 +229,7 @@ def test_an_index_of_another_backbone_is_refused(
     shutil.rmtree(model / "index")
     shutil.copytree(feature_model / "index", model / "index")
     shutil.copy(feature_model / "search.json", model / "search.json")
-    seal(model)
+    write_checksums(model)
     with pytest.raises(ModelFolderError, match="built by another backbone"):
         load(model)
 

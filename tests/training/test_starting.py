@@ -19,7 +19,7 @@ from facetry.models.backbones import build_backbone
 from facetry.models.checkpoint import build_classifier, save_classifier
 from facetry.models.classifier import Classifier
 from facetry.models.config import BackboneConfig, HeadsConfig, ImageConfig
-from facetry.models.folder import seal
+from facetry.models.folder import write_checksums
 from facetry.recipe import ClassifierRecipe, Recipe, parse_recipe
 from facetry.taxonomy import Taxonomy
 
@@ -48,7 +48,7 @@ def write_donor(
         "heads": heads.model_dump(),
     }
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    seal(folder)
+    write_checksums(folder)
     return folder
 
 

@@ -11,7 +11,7 @@ import pytest
 from facetry.build import load, train
 from facetry.catalogue.catalogue import Catalogue
 from facetry.errors import BackboneError, MissingExtra, ModelFolderError, WeightsUnavailable
-from facetry.models.folder import seal
+from facetry.models.folder import write_checksums
 from facetry.vlm.config import VlmConfig
 from facetry.vlm.predictor import VlmPredictor
 from facetry.vlm.qwen import Qwen, open_qwen
@@ -95,7 +95,7 @@ def test_a_folder_that_does_not_fit(
     folder = tmp_path / "copy"
     shutil.copytree(fitted, folder)
     damage(folder)
-    seal(folder)
+    write_checksums(folder)
     with pytest.raises(ModelFolderError, match=named):
         load(folder)
 

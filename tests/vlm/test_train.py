@@ -16,8 +16,10 @@ from facetry.errors import BackboneError, NonFiniteLoss, TrainingError
 from facetry.evaluation.evaluate import predict
 from facetry.files import sha256, write_text
 from facetry.job import SPLIT
+from facetry.models.folder import open_folder, write_checksums
 from facetry.product import Product
 from facetry.progress import SILENT
+from facetry.recipe import dump_recipe
 from facetry.runtime.workers import run_in_worker
 from facetry.tracking import About
 from facetry.training import checkpoints
@@ -104,7 +106,9 @@ def test_saved_and_loaded_it_predicts_the_same(
     assert numbers == {torch.float32}, "what is trained"
     products = loaded(twenty, kept)
     expected = kept.predict(products).probabilities
-    again = load_vlm(folder)
+    write_text(folder / "recipe.yaml", dump_recipe(recipe))
+    write_checksums(folder)
+    again = load_vlm(open_folder(folder))
     assert np.array_equal(again.predict(products).probabilities, expected)
     untouched = VlmPredictor(
         open_qwen(recipe.vlm, twenty.taxonomy, 0), twenty.taxonomy, recipe.vlm, kept.preprocesses[0]

@@ -5,15 +5,18 @@ from typing import TYPE_CHECKING, Any
 
 from facetry.audit.config import AuditConfig
 from facetry.errors import SettingError
-from facetry.files import sha256
+from facetry.models.folder import MEMBERS, ModelFolder, open_folder
 from facetry.recipe import ClassifierRecipe, load_recipe
 
 if TYPE_CHECKING:
     from facetry.models.backbones import Backbone
 
+Encoder = ModelFolder | ClassifierRecipe
+"""What names a backbone."""
 
-def features_identity(config: AuditConfig) -> Any:
-    """What the features follow from, as plain containers; None where none are asked for.
+
+def open_encoder(config: AuditConfig) -> Encoder | None:
+    """What the photos are embedded with; None where no features are asked for.
 
     Raises:
         SettingError: neither a model folder nor a recipe of one classifier.
@@ -22,43 +25,48 @@ def features_identity(config: AuditConfig) -> Any:
     """
     if config.features is None:
         return None
-    if config.features.is_dir():
-        return {"model": sha256(_open_model(config.features, config.changes) / "checksums.json")}
-    recipe = _read_recipe(config.features, config.changes)
-    return recipe.model_dump(mode="json", include={"backbone", "image"})
+    read = _open_model if config.features.is_dir() else _read_recipe
+    return read(config.features, config.changes)
 
 
-def make_backbone(config: AuditConfig) -> "Backbone":
+def features_identity(encoder: Encoder | None) -> Any:
+    """What the features follow from, as plain containers; None where none are asked for."""
+    if encoder is None:
+        return None
+    if isinstance(encoder, ModelFolder):
+        return {"model": encoder.fingerprint}
+    return encoder.model_dump(mode="json", include={"backbone", "image"})
+
+
+def make_backbone(encoder: Encoder) -> "Backbone":
     """The backbone that embeds the photos, on the device it computes on.
 
     Raises:
         BackboneError: weights that cannot be had or do not fit.
+        ModelFolderError: weights that are damaged.
     """
     from facetry.models.backbones import build_backbone
     from facetry.models.checkpoint import load_classifier
     from facetry.models.device import pick_device
 
-    assert config.features is not None
-    if config.features.is_dir():
-        return load_classifier(config.features).backbone
-    recipe = _read_recipe(config.features, config.changes)
-    return build_backbone(recipe.backbone, recipe.image).to(pick_device())
+    if isinstance(encoder, ModelFolder):
+        return load_classifier(encoder).backbone
+    return build_backbone(encoder.backbone, encoder.image).to(pick_device())
 
 
-def _open_model(folder: Path, changes: tuple[str, ...]) -> Path:
-    from facetry.models.folder import open_folder, read_classifier_recipe
-
+def _open_model(path: Path, changes: tuple[str, ...]) -> ModelFolder:
     if changes:
         raise SettingError(
-            f"--set changes a recipe's keys, and {str(folder)!r} is a model folder.",
+            f"--set changes a recipe's keys, and {str(path)!r} is a model folder.",
             hint="Leave --set out, or name a recipe with --features.",
         )
-    kind = open_folder(folder)
-    if read_classifier_recipe(folder) is None:
-        members = sorted(each.name for each in (folder / "members").glob("*"))
+    folder = open_folder(path)
+    if folder.classifier_recipe is None:
+        member = min(folder.members, default="")
         raise SettingError(
-            f"{str(folder)!r} holds a predictor of the kind {kind!r}, which has no backbone of its own.",
-            hint=f"Name one of its members, as in {folder / 'members' / members[0]}" if members else "",
+            f"{str(path)!r} holds a predictor of the kind {folder.kind!r}, which has no backbone of "
+            "its own.",
+            hint=f"Name one of its members, as in {path / MEMBERS / member}" if member else "",
         )
     return folder
 

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from facetry.audit.config import AuditConfig
-from facetry.audit.features import features_identity
+from facetry.audit.features import Encoder, features_identity, open_encoder
 from facetry.audit.figures import audit_figures
 from facetry.audit.labels import count_labels
 from facetry.audit.report import write_report
@@ -53,16 +53,18 @@ def audit_catalogue(
     out, config = Path(out), config or AuditConfig()
     catalogue.require_sound()
     _require_extras(catalogue, config)
+    encoder = open_encoder(config)
     with open_or_resume(
         out,
-        _identity(catalogue, config),
+        _identity(catalogue, config, encoder),
         _AUDIT,
         upgrade=partial(upgraded_identity, catalogue=catalogue),
     ) as work:
         if work.is_finished:
             reporter.say(f"{out} holds this audit already. Delete it to audit anew.")
         else:
-            _write(work.folder, _examine(catalogue, config, work.folder / _STEPS, reporter))
+            found = _examine(catalogue, config, encoder, work.folder / _STEPS, reporter)
+            _write(work.folder, found)
             work.finish()
         shutil.rmtree(out / _STEPS, ignore_errors=True)  # only now: until here a kill loses nothing
     return out
@@ -78,29 +80,35 @@ def _require_extras(catalogue: Catalogue, config: AuditConfig) -> None:
         raise MissingExtra("The search for wrong labels", "audit")
 
 
-def _identity(catalogue: Catalogue, config: AuditConfig) -> dict[str, Any]:
+def _identity(catalogue: Catalogue, config: AuditConfig, encoder: Encoder | None) -> dict[str, Any]:
     """What must be the same for the work to go on where it stopped."""
     return {
         **catalogue_identity(catalogue),
-        "features": features_identity(config),
+        "features": features_identity(encoder),
         "min_examples": config.min_examples,
         "seed": config.seed,
     }
 
 
-def _examine(catalogue: Catalogue, config: AuditConfig, folder: Path, reporter: Reporter) -> Audit:
+def _examine(
+    catalogue: Catalogue,
+    config: AuditConfig,
+    encoder: Encoder | None,
+    folder: Path,
+    reporter: Reporter,
+) -> Audit:
     """Do all the steps, the long ones once."""
     from facetry.audit.steps import Steps
 
     categories = count_labels(catalogue)
-    steps = Steps(catalogue=catalogue, config=config, folder=folder, reporter=reporter)
+    steps = Steps(catalogue=catalogue, config=config, encoder=encoder, folder=folder, reporter=reporter)
     return Audit(
         catalogue=catalogue,
         min_examples=config.min_examples,
         categories=categories,
         look_alikes=find_look_alikes(categories),
         photos=steps.photos() if catalogue.source.images else None,
-        noise=steps.noise() if config.features else None,
+        noise=steps.noise() if encoder else None,
     )
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from facetry.audit.config import AuditConfig
 from facetry.audit.conflicts import Groups, find_conflicts
-from facetry.audit.features import make_backbone
+from facetry.audit.features import Encoder, make_backbone
 from facetry.audit.result import Photos
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.duplicates import find_duplicates
@@ -31,6 +31,7 @@ class Steps:
 
     catalogue: Catalogue
     config: AuditConfig
+    encoder: Encoder | None
     folder: Path
     reporter: Reporter
 
@@ -72,14 +73,14 @@ class Steps:
     @cached_property
     def features(self) -> NDArray[np.float32] | None:
         """The photos embedded (N, D), 0 where there is none; None where nobody asked for it."""
-        if self.config.features is None:
+        if self.encoder is None:
             return None
         from facetry.models.embed import Embedding, embed_products
 
         file = self.folder / "features.safetensors"
         if file.is_file():
             return Embedding.load(file).features
-        backbone = make_backbone(self.config)
+        backbone = make_backbone(self.encoder)
         return embed_products(backbone, self._products, file=file, reporter=self.reporter).features
 
     @cached_property

@@ -1,6 +1,5 @@
 """What a run stands on: model, table and photo folder, and whether they stay as they were."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -10,22 +9,9 @@ import polars as pl
 from facetry.catalogue.catalogue import Catalogue
 from facetry.engines.engine import Precision
 from facetry.errors import BatchError, PhotoProblem
-from facetry.models.folder import CHECKSUMS
 from facetry.predictions import Predictor
 
 _GO_ON = "The same command goes on where it stopped."
-
-
-def model_fingerprint(folder: Path, *facts: str) -> str:
-    """What tells two models apart: the sums of all files in a model folder and its members.
-
-    `facts` are what else changes its answers, as `numbers_of` it.
-    """
-    digest = hashlib.sha256("\0".join(facts).encode())
-    for path in sorted(folder.glob(f"**/{CHECKSUMS}")):
-        if "engines" not in path.relative_to(folder).parts:
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 def numbers_of(predictor: Predictor) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ _HOPELESS = 64  # failed products of a shard, and not one predicted: the predict
 
 @dataclass(frozen=True, kw_only=True)
 class BatchConfig:
-    """How a table is predicted. `model` tells predictors apart, see `ground.model_fingerprint`."""
+    """How a table is predicted. `model` is the predictor's fingerprint."""
 
     model: str
     table_format: Format = "parquet"

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from facetry.catalogue.split import Split
     from facetry.evaluation.evaluate import Evaluation
     from facetry.evaluation.robustness import Keeper
+    from facetry.models.folder import ModelFolder
     from facetry.predictions import Predictor
     from facetry.product import Product
 
@@ -73,6 +74,7 @@ def evaluate(
     from facetry.files import write_text
     from facetry.images.corruptions import choose_corruptions
     from facetry.job import count_learned
+    from facetry.models.folder import open_folder
     from facetry.reporting import evaluate_members, report_model
 
     kinds = choose_corruptions(corruption or ()) if corruptions or corruption else ()
@@ -81,13 +83,14 @@ def evaluate(
     # The model as it was trained is what engines are measured by, so it is loaded without one.
     is_plain = engine == "torch" and precision == "auto"
     config = None if is_plain else engine_config(engine, precision)
-    predictor = load(model, config, reporter=make_reporter())
+    folder = open_folder(model)
+    predictor = load(folder, config, reporter=make_reporter())
     opened = open_catalogue(catalogue, images=images, taxonomy=predictor.taxonomy, repairs=repairs)
     opened.require_sound()
     opened.require_photos()
     rows = _choose(opened, model, part, given_split(split, fold, opened))
     products = _labelled_products(opened, rows)
-    kept = nullcontext() if out is None else _keep(out, model, opened, products)
+    kept = nullcontext() if out is None else _keep(out, folder, opened, products)
     with kept as keeper:
         evaluations = evaluate_members(predictor, products, reporter=make_reporter())
         result = list(evaluations.values())[-1]
@@ -106,7 +109,7 @@ def evaluate(
         if json_out:
             write_text(json_out, json.dumps(scores_json(result.scores), indent=1))
         if report:
-            report_model(report, model, evaluations, facts)
+            report_model(report, folder, evaluations, facts)
             console.print(f"Report: {report}")
         if kinds:
             _score_damaged(predictor, result, kinds, keeper, facts)
@@ -136,7 +139,7 @@ def _score_damaged(
 
 
 def _keep(
-    out: Path, model: Path, opened: "Catalogue", products: "list[Product]"
+    out: Path, model: "ModelFolder", opened: "Catalogue", products: "list[Product]"
 ) -> "AbstractContextManager[Keeper]":
     """Start the folder for scores on damaged photos, or go on with one of these very products."""
     from functools import partial
@@ -144,12 +147,10 @@ def _keep(
 
     from facetry.catalogue.identity import catalogue_identity, upgraded_identity
     from facetry.evaluation.robustness import Keeper
-    from facetry.files import sha256 as file_sha256
-    from facetry.models.folder import CHECKSUMS
 
     ids = "\n".join(str(product.id) for product in products)
     identity = {
-        "model": file_sha256(model / CHECKSUMS),
+        "model": model.fingerprint,
         **catalogue_identity(opened),
         "products": sha256(ids.encode()).hexdigest(),
     }

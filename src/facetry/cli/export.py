@@ -34,13 +34,13 @@ def export(
     from facetry.engines.export import export_model
     from facetry.engines.export_job import ExportConfig, ExportJob
     from facetry.engines.parity import parity_table
-    from facetry.models.folder import WEIGHTS, open_folder, read_taxonomy
+    from facetry.models.folder import open_folder
 
-    open_folder(model, unread=[WEIGHTS])
+    folder = open_folder(model)
     config = ExportConfig(runtime=runtime, int8=int8, num_photos=photos, num_calibration=calibration)
-    opened = open_catalogue(catalogue, images=images, taxonomy=read_taxonomy(model))
+    opened = open_catalogue(catalogue, images=images, taxonomy=folder.taxonomy)
     console = make_console()
-    job = ExportJob(folder=model, catalogue=opened, config=config, out=out)
+    job = ExportJob(folder=folder, catalogue=opened, config=config, out=out)
     export_model(
         job,
         load,

@@ -33,9 +33,10 @@ def import_(
     from facetry.cli.console import make_console
     from facetry.cli.show import show_folder
     from facetry.importing import import_checkpoint
+    from facetry.models.folder import open_folder
 
     followed = read_taxonomy(taxonomy) if taxonomy else None
     folder = import_checkpoint(file, backbone, out, taxonomy=followed, overrides=set_ or ())
     console = make_console()
-    show_folder(console, folder)
+    show_folder(console, open_folder(folder))
     console.print(f"Model folder: {folder}")

@@ -12,10 +12,13 @@ def models(
     """List the backbones with the licence of their weights, or describe a model folder."""
     from facetry.cli.console import make_console
     from facetry.cli.show import cards_table, show_folder
+    from facetry.models.folder import open_folder
 
     console = make_console()
     if folder is None:
         console.print(cards_table())
         console.print("Any other: open_clip:NAME or timm:NAME.")
     else:
-        show_folder(console, folder)
+        model = open_folder(folder)
+        model.check_weights()
+        show_folder(console, model)

@@ -39,23 +39,25 @@ def predict(
     from facetry.resources import let_polars_give_back
 
     let_polars_give_back()
-    from facetry.batch.ground import model_fingerprint, numbers_of
+    from facetry.batch.ground import numbers_of
     from facetry.batch.local import BatchConfig, predict_table
     from facetry.build import load
     from facetry.catalogue.catalogue import open_catalogue
     from facetry.cli.console import make_console, make_reporter
     from facetry.errors import CatalogueError
+    from facetry.models.folder import open_folder
 
     if table.is_dir():
         raise CatalogueError(
             f"{str(table)!r} is a folder.", hint=f"Name the table, e.g. {table / 'test.csv'}."
         )
     console, reporter = make_console(), make_reporter()
-    predictor = load(model, engine_config(engine, precision, threads, compile_), reporter=reporter)
+    folder = open_folder(model)
+    predictor = load(folder, engine_config(engine, precision, threads, compile_), reporter=reporter)
     opened = open_catalogue(table, images=images, taxonomy=predictor.taxonomy)
     opened.require_photos()
     config = BatchConfig(
-        model=model_fingerprint(model, *numbers_of(predictor)),
+        model=folder.fingerprint_with(*numbers_of(predictor)),
         table_format=table_format,
         fill=fill,
         shard_rows=shard_rows,

@@ -8,6 +8,7 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from facetry.models.folder import ModelFolder
     from facetry.search.explain import Explanation
 
 
@@ -32,44 +33,43 @@ def search(
 
     if (photo is None) == (add is None):
         raise typer.BadParameter("name either a photo, or with --add products to add to the index.")
-    require_index(model)
+    folder = require_index(model)
     if add is not None:
-        _add(model, add, images)
+        _add(folder, add, images)
     elif photo is not None:
-        _look(model, photo, category, top, html)
+        _look(folder, photo, category, top, html)
 
 
-def _look(model: Path, photo: Path, category: str | None, top: int, html: Path | None) -> None:
+def _look(folder: "ModelFolder", photo: Path, category: str | None, top: int, html: Path | None) -> None:
     from facetry.cli.console import make_console
     from facetry.search.explain import explain
     from facetry.search.folder import load_search
     from facetry.search.sheet import write_sheet
 
-    searcher = load_search(model)
+    searcher = load_search(folder)
     explanation = explain(searcher, photo, category, num_nearest=top)
     console = make_console()
     console.print(_nearest_table(explanation))
     if explanation.answers:
         console.print(_votes_table(explanation))
     if html:
-        facts = {"Model": str(model), "Indexed products": f"{len(searcher.collection):,}"}
+        facts = {"Model": str(folder.path), "Indexed products": f"{len(searcher.collection):,}"}
         write_sheet(html, explanation, facts)
         console.print(f"Contact sheet: {html}")
 
 
-def _add(model: Path, table: Path, images: Path | None) -> None:
+def _add(folder: "ModelFolder", table: Path, images: Path | None) -> None:
     from facetry.catalogue.catalogue import open_catalogue
     from facetry.cli.console import make_console, make_reporter
-    from facetry.models.folder import read_taxonomy
     from facetry.search.append import append
 
-    opened = open_catalogue(table, images=images, taxonomy=read_taxonomy(model))
+    opened = open_catalogue(table, images=images, taxonomy=folder.taxonomy)
     opened.require_sound()
     opened.require_photos()
-    appended = append(model, opened.products(), reporter=make_reporter())
+    appended = append(folder, opened.products(), reporter=make_reporter())
     console = make_console()
     num_left = appended.left_out.total()
-    console.print(f"{appended.num_added:,} products added to {model}, {num_left:,} left out.")
+    console.print(f"{appended.num_added:,} products added to {folder.path}, {num_left:,} left out.")
     for reason, count in appended.left_out.most_common():
         console.print(f"  {count:>8,}  {reason}")
     if appended.num_added:

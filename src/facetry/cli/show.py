@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from facetry.models.folder import ModelFolder
+
 
 def cards_table() -> "Table":
     """The backbones that are known by name."""
@@ -28,18 +30,14 @@ def cards_table() -> "Table":
     return table
 
 
-def show_folder(console: "Console", folder: Path) -> None:
+def show_folder(console: "Console", folder: "ModelFolder") -> None:
     """What a model folder holds: its recipe, its scores."""
-    from facetry.models.folder import open_folder, read_recipe, read_taxonomy
-
-    kind = open_folder(folder)
-    taxonomy = read_taxonomy(folder)
-    recipe = read_recipe(folder)
+    taxonomy, recipe = folder.taxonomy, folder.recipe
     backbone = recipe.get("backbone")
     parts = [backbone["name"]] if backbone else recipe.get("hashes") or list(recipe.get("members", ()))
-    console.print(f"{folder}: {kind} of {', '.join(parts)}")
+    console.print(f"{folder.path}: {folder.kind} of {', '.join(parts)}")
     console.print(f"{taxonomy.num_heads} heads: {', '.join(taxonomy.categories)}")
-    show_metrics(console, folder)
+    show_metrics(console, folder.path)
 
 
 def show_metrics(console: "Console", folder: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from facetry.catalogue.split import SplitConfig
 from facetry.errors import SettingError, nearest
+from facetry.models.folder import RECIPE, ModelFolder, open_folder
 from facetry.nano import nano
 from facetry.recipe import EnsembleRecipe, Recipe, load_recipe, override_key, parse_recipe
 
@@ -28,7 +29,7 @@ class Entry:
     name: str
     recipe: Recipe
     summary: str = ""
-    model: Path | None = None
+    model: ModelFolder | None = None
 
 
 def read_entries(
@@ -95,11 +96,10 @@ def _sort_changes(changes: Sequence[str], names: Sequence[str]) -> dict[str, lis
 
 def _read(path: Path, name: str, changes: Sequence[str], is_nano: bool) -> Entry:
     if path.is_dir():
-        from facetry.models.folder import RECIPE, open_folder, read_recipe
-
-        open_folder(path)
-        recipe = parse_recipe(read_recipe(path), origin=str(path / RECIPE))
-        return Entry(name=name, recipe=recipe, model=path)
+        folder = open_folder(path)
+        folder.check_weights()  # now, not when all rows before it are done
+        recipe = parse_recipe(folder.recipe, origin=str(path / RECIPE))
+        return Entry(name=name, recipe=recipe, model=folder)
     if not is_nano:
         return Entry(name=name, recipe=load_recipe(path, changes), summary=_summary(path))
     content = nano(load_recipe(path)).model_dump(mode="json")

@@ -31,7 +31,8 @@ from facetry.compare.work import (
     settle_split,
 )
 from facetry.errors import CompareError, WorkerFailed
-from facetry.files import sha256, write_text, writing_folder
+from facetry.files import write_text, writing_folder
+from facetry.models.folder import ModelFolder
 from facetry.progress import SILENT, Reporter
 from facetry.recipe import EnsembleRecipe, Recipe
 from facetry.runtime.resumable import JobKind, open_or_resume
@@ -188,7 +189,7 @@ class _Field:
         write_text(costs, json.dumps(asdict(cost)))
         return cost
 
-    def _score(self, folder: Path, key: str) -> tuple[RowScores, Cost]:
+    def _score(self, folder: Path | ModelFolder, key: str) -> tuple[RowScores, Cost]:
         place = self.out / _ROWS / key
         if not place.exists():
             scored, cost = run_in_worker(score_model, self.inputs, folder, reporter=self.reporter)
@@ -203,13 +204,8 @@ class _Field:
 
 
 def _key(entry: Entry) -> str:
-    """What only equal models share: the recipe's key, or what a model folder's files are."""
-    if entry.model is None:
-        return recipe_key(entry.recipe)
-    from facetry.models.folder import CHECKSUMS
-
-    sums = sorted(entry.model.rglob(CHECKSUMS))
-    return "-".join(sha256(each)[:16] for each in sums)
+    """What only equal models share: the recipe's key, or the model folder's fingerprint."""
+    return recipe_key(entry.recipe) if entry.model is None else entry.model.fingerprint[:16]
 
 
 def _joined(costs: Sequence[Cost]) -> Cost:

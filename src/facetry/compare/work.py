@@ -19,6 +19,7 @@ from facetry.catalogue.split import Split, SplitConfig, make_split, read_split
 from facetry.errors import CatalogueError, PredictorMismatch
 from facetry.evaluation.evaluate import predict
 from facetry.job import SPLIT, count_learned
+from facetry.models.folder import ModelFolder, open_folder
 from facetry.predictions import Predictor
 from facetry.progress import Reporter
 from facetry.recipe import Recipe
@@ -89,21 +90,24 @@ def build_model(inputs: ComparisonInputs, recipe: Recipe, out: Path, *, reporter
     )
 
 
-def score_model(inputs: ComparisonInputs, folder: Path, *, reporter: Reporter) -> RowScores:
+def score_model(
+    inputs: ComparisonInputs, folder: Path | ModelFolder, *, reporter: Reporter
+) -> RowScores:
     """Have a model answer the test part, timed from the photos' files on.
 
     Raises:
         PredictorMismatch: it predicts something else, or has learned from products of the test part.
     """
-    catalogue, predictor = inputs.catalogue(), load(folder)
+    model = open_folder(folder)
+    catalogue, predictor = inputs.catalogue(), load(model)
     if predictor.taxonomy != catalogue.taxonomy:
         raise PredictorMismatch(
-            f"{folder} has another taxonomy than {catalogue.source.table.name}: it predicts "
+            f"{model.path} has another taxonomy than {catalogue.source.table.name}: it predicts "
             f"{_described(predictor.taxonomy)}, the table has {_described(catalogue.taxonomy)}.",
             hint="Compare models that were trained on this catalogue.",
         )
     rows = read_split(inputs.split, catalogue).rows("test")
-    _require_unseen(folder, catalogue, rows)
+    _require_unseen(model.path, catalogue, rows)
     products = catalogue.products(rows)
     predict(predictor, products[:_NUM_WARM])
     started = time.perf_counter()

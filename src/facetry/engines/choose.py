@@ -4,13 +4,12 @@ import ctypes
 import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Final
 
 from facetry.engines.config import EngineConfig, EngineName
 from facetry.engines.packages import is_installed
 from facetry.errors import EngineError, FacetryError, MissingExtra
-from facetry.models.folder import member_folders, read_classifier_recipe, read_recipe
+from facetry.models.folder import ModelFolder
 
 _EXTRAS: Final[Mapping[EngineName, str]] = {"openvino": "openvino", "onnxruntime": "onnx"}
 """The extra that brings an engine."""
@@ -28,14 +27,14 @@ _EXPORTS: Final[Mapping[EngineName, Mapping[str, frozenset[str]]]] = {
 """An engine's exports, and in which precisions it computes each; the first is preferred."""
 
 
-def find_obstacle(folder: Path) -> str:
+def find_obstacle(folder: ModelFolder) -> str:
     """What a model is or does that no graph can; "" if it can become one. Told from its recipe."""
-    if members := member_folders(folder):
-        found = (find_obstacle(each) for each in members)
+    if folder.members:
+        found = (find_obstacle(each) for each in folder.members.values())
         return next((f"has a member that {obstacle}" for obstacle in found if obstacle), "")
-    content = read_classifier_recipe(folder)
+    content = folder.classifier_recipe
     if content is None:
-        return f"is of the kind {read_recipe(folder).get('kind')}"
+        return f"is of the kind {folder.kind}"
     if content.get("text") is not None:
         return "reads text beside the photo"
     if (content.get("photos") or {}).get("max", 1) > 1:

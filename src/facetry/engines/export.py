@@ -22,10 +22,9 @@ from facetry.engines.export_folder import (
     ExportNote,
     export_folder,
     metadata,
-    weights_sum,
     write_export,
 )
-from facetry.engines.export_job import ExportConfig, ExportJob, is_there
+from facetry.engines.export_job import SLIM_FILES, ExportConfig, ExportJob, is_there
 from facetry.engines.onnx import OnnxEngine
 from facetry.engines.openvino import OpenVinoEngine
 from facetry.engines.packages import package
@@ -33,18 +32,14 @@ from facetry.engines.parity import Parity, compare_answers, parity_json, require
 from facetry.engines.quantise import Form, quantise_onnx, quantise_openvino
 from facetry.engines.samples import Photos, choose_sample, counted, load_photos, readable
 from facetry.engines.served import ServedClassifier
-from facetry.ensemble import WEIGHTING, Ensemble
+from facetry.ensemble import Ensemble
 from facetry.errors import ExportError
 from facetry.files import write_text, writing_folder
 from facetry.images import batched
 from facetry.images.loader import BATCH_SIZE
 from facetry.models.folder import (
-    PREPROCESS,
-    RECIPE,
-    TAXONOMY,
-    classifier_folders,
-    member_folders,
-    seal,
+    ModelFolder,
+    write_checksums,
 )
 from facetry.predictions import Predictor
 from facetry.product import Pixels
@@ -55,9 +50,6 @@ if TYPE_CHECKING:
 
 Show = Callable[[Sequence[Parity]], None]
 """Called with the gate's table before the verdict."""
-
-_SLIM = (RECIPE, TAXONOMY, PREPROCESS, WEIGHTING, "background.onnx", "metrics.json", "README.md")
-"""What a slim model folder keeps, where it is there, beside the exports."""
 
 _NEEDED: Mapping[tuple[Runtime, Precision], Sequence[str]] = {
     ("openvino", "fp32"): ("openvino",),
@@ -70,7 +62,7 @@ _NEEDED: Mapping[tuple[Runtime, Precision], Sequence[str]] = {
 
 def export_model(
     job: ExportJob,
-    load: Callable[[Path], Predictor],
+    load: Callable[[ModelFolder], Predictor],
     *,
     show: Show = lambda _: None,
     reporter: Reporter = SILENT,
@@ -94,8 +86,8 @@ def export_model(
         raise ExportError(f"{job.out} exists already.", hint="Choose another --out, or delete it.")
     if obstacle := find_obstacle(job.folder):
         raise ExportError(
-            f"{job.folder} cannot be exported: it {obstacle}. Classifiers that read one photo can, and "
-            "ensembles of them.",
+            f"{job.folder.path} cannot be exported: it {obstacle}. Classifiers that read one photo can, "
+            "and ensembles of them.",
             hint="Predict with it as it is, on the torch engine.",
         )
     for name in _NEEDED[job.config.runtime, job.config.precision]:
@@ -125,7 +117,7 @@ class _Drafts:
 
 def _begin(job: ExportJob, stack: ExitStack) -> _Drafts:
     """Folders to write to, which take their places when the `stack` is left without an error."""
-    folders = classifier_folders(job.folder)
+    folders = [each.path for each in job.folder.classifiers]
     if job.out is None:
         exports = {}
         for folder, place in zip(folders, job.places, strict=True):
@@ -134,7 +126,7 @@ def _begin(job: ExportJob, stack: ExitStack) -> _Drafts:
         return _Drafts(exports=exports, slim=None)
     slim = stack.enter_context(writing_folder(job.out))
     exports = {
-        folder: export_folder(slim / folder.relative_to(job.folder), job.config.name)
+        folder: export_folder(slim / folder.relative_to(job.folder.path), job.config.name)
         for folder in folders
     }
     for export in exports.values():
@@ -152,16 +144,16 @@ def _convert_and_compare(
 ) -> list[Parity]:
     """Write the files, and have them answer the same decoded photos as the predictor."""
     config, forms = job.config, predictor.preprocesses
-    sample = choose_sample(job.folder, job.catalogue, is_int8=config.int8, seed=config.seed)
+    sample = choose_sample(job.folder.path, job.catalogue, is_int8=config.int8, seed=config.seed)
     photos: Photos = {}
     if config.int8:
         source = readable(job.catalogue, sample.calibration, forms, reporter)
         photos = load_photos(source, forms, config.num_calibration, reporter)
     with reporter.bar("Converting", len(drafts.exports)) as advance:
 
-        def convert(classifier: "Classifier", folder: Path) -> ServedClassifier:
+        def convert(classifier: "Classifier", folder: ModelFolder) -> ServedClassifier:
             form = classifier.backbone.preprocess
-            served = _convert(classifier, drafts.exports[folder], config, photos.get(form, ()))
+            served = _convert(classifier, drafts.exports[folder.path], config, photos.get(form, ()))
             advance(1)
             return served
 
@@ -170,19 +162,21 @@ def _convert_and_compare(
     with reporter.bar("Comparing", min(config.num_photos, len(sample.checked))) as advance:
         checked = counted(islice(source, config.num_photos), advance)
         batches = batched(checked, BATCH_SIZE)
-        name = "ensemble" if isinstance(predictor, Ensemble) else job.folder.resolve().name
+        name = "ensemble" if isinstance(predictor, Ensemble) else job.folder.path.resolve().name
         return compare_answers(predictor, exported, batches, name=name)
 
 
 def _exported(
-    predictor: Predictor, folder: Path, convert: "Callable[[Classifier, Path], ServedClassifier]"
+    predictor: Predictor,
+    folder: ModelFolder,
+    convert: "Callable[[Classifier, ModelFolder], ServedClassifier]",
 ) -> Predictor:
     """The same predictor over its exports."""
     from facetry.models.classifier import Classifier
 
     if isinstance(predictor, Ensemble):
         members = {
-            name: _exported(each, folder / "members" / name, convert)
+            name: _exported(each, folder.members[name], convert)
             for name, each in predictor.members.items()
         }
         weighting = predictor.weighting if predictor.is_learned else None
@@ -222,8 +216,8 @@ def _finish(job: ExportJob, drafts: _Drafts, rows: Sequence[Parity]) -> None:
     config = job.config
     made_with = ("facetry", "torch", *_NEEDED[config.runtime, config.precision])
     versions = {name: version(name) for name in made_with}
-    for folder, draft in drafts.exports.items():
-        weights = weights_sum(folder)
+    for folder in job.folder.classifiers:
+        draft, weights = drafts.exports[folder.path], folder.weights_sum
         assert weights is not None, "a classifier was loaded from a folder without weights"
         write_text(draft / PARITY, json.dumps(parity, indent=1))
         note = ExportNote(
@@ -237,11 +231,11 @@ def _finish(job: ExportJob, drafts: _Drafts, rows: Sequence[Parity]) -> None:
         _copy_slim(job.folder, drafts.slim)
 
 
-def _copy_slim(folder: Path, slim: Path) -> None:
+def _copy_slim(folder: ModelFolder, slim: Path) -> None:
     """Copy what a model folder needs beside its exports; likewise of its members."""
-    for name in _SLIM:
-        if (folder / name).is_file():
-            shutil.copyfile(folder / name, slim / name)
-    for member in member_folders(folder):
-        _copy_slim(member, slim / member.relative_to(folder))
-    seal(slim)
+    for name in SLIM_FILES:
+        if (folder.path / name).is_file():
+            shutil.copyfile(folder.path / name, slim / name)
+    for member in folder.members.values():
+        _copy_slim(member, slim / member.path.relative_to(folder.path))
+    write_checksums(slim)

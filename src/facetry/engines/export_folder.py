@@ -5,7 +5,7 @@
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 from facetry.engines.engine import Precision, Runtime
 from facetry.errors import ExportError, ModelFolderError
 from facetry.files import write_text
-from facetry.models.folder import CHECKSUMS, ENGINES, WEIGHTS, check_files, read_sums, seal
+from facetry.models.folder import ENGINES, ModelFolder, check_files, write_checksums
 from facetry.product import Preprocess
 from facetry.taxonomy import Taxonomy
 
@@ -24,9 +24,6 @@ EXPORT = "export.json"
 PARITY = "parity.json"
 MODEL_FILES: Mapping[Runtime, str] = {"openvino": "model.xml", "onnx": "model.onnx"}
 """The file that a runtime opens."""
-
-NAMES = ("openvino", "openvino-int8", "onnx", "onnx-int8")
-"""What an export may be called."""
 
 _AGAIN = "Export the model again with `facetry export`."
 
@@ -66,9 +63,9 @@ class Export:
         """What the runtime opens."""
         return self.folder / MODEL_FILES[self.note.runtime]
 
-    def fits(self, model: Path) -> bool:
+    def fits(self, model: ModelFolder) -> bool:
         """Whether it was made from the weights in a model folder, or that has none."""
-        return weights_sum(model) in {None, self.note.weights}
+        return model.weights_sum in {None, self.note.weights}
 
 
 _NOTE = TypeAdapter(ExportNote)
@@ -84,20 +81,10 @@ def export_folder(model: Path, name: str) -> Path:
     return model / ENGINES / name
 
 
-def find_exports(model: Path) -> Iterator[str]:
-    """The names of the exports that a model folder has, unread."""
-    return (name for name in NAMES if (export_folder(model, name) / CHECKSUMS).is_file())
-
-
-def weights_sum(model: Path) -> str | None:
-    """The SHA-256 of a model folder's weights, as its checksums say; None for one without weights."""
-    return read_sums(model).get(WEIGHTS)
-
-
 def write_export(folder: Path, note: ExportNote) -> None:
     """Close an export: all other files are in `folder` already."""
     write_text(folder / EXPORT, json.dumps({"format": FORMAT, **asdict(note)}, indent=1))
-    seal(folder)
+    write_checksums(folder)
 
 
 def read_export(folder: Path) -> Export:

@@ -11,10 +11,14 @@ from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.identity import catalogue_identity, upgraded_identity
 from facetry.config import Config
 from facetry.engines.engine import Precision, Runtime
-from facetry.engines.export_folder import PARITY, export_folder, export_name, read_export, weights_sum
+from facetry.engines.export_folder import PARITY, export_folder, export_name, read_export
 from facetry.engines.parity import MIN_PHOTOS
-from facetry.errors import ExportError
-from facetry.models.folder import classifier_folders
+from facetry.ensemble import WEIGHTING
+from facetry.errors import ExportError, ModelFolderError
+from facetry.models.folder import PREPROCESS, RECIPE, TAXONOMY, ModelFolder, open_folder
+
+SLIM_FILES = (RECIPE, TAXONOMY, PREPROCESS, WEIGHTING, "background.onnx", "metrics.json", "README.md")
+"""What a slim model folder keeps, where it is there, beside the exports."""
 
 
 class ExportConfig(Config):
@@ -53,7 +57,7 @@ class ExportJob:
     With `out` None the exports stand in the model folder itself, else a slim copy is written there.
     """
 
-    folder: Path
+    folder: ModelFolder
     catalogue: Catalogue
     config: ExportConfig
     out: Path | None = None
@@ -65,20 +69,35 @@ class ExportJob:
 
     @property
     def places(self) -> list[Path]:
-        """Where the exports stand in the end, in the order of `classifier_folders`."""
-        parts = (part.relative_to(self.folder) for part in classifier_folders(self.folder))
-        return [export_folder((self.out or self.folder) / part, self.config.name) for part in parts]
+        """Where the exports stand in the end, in the order of the folder's `classifiers`."""
+        own = self.folder.path
+        parts = (each.path.relative_to(own) for each in self.folder.classifiers)
+        return [export_folder((self.out or own) / part, self.config.name) for part in parts]
 
 
 def is_there(job: ExportJob) -> bool:
-    """Whether the very exports that are asked for are in their places, made of these weights."""
-    for place, folder in zip(job.places, classifier_folders(job.folder), strict=True):
+    """Whether the very exports that are asked for are in their places, made of this model."""
+    if job.out and not _is_slim_copy(job.folder, job.out):
+        return False
+    for place, folder in zip(job.places, job.folder.classifiers, strict=True):
         try:
             export = read_export(place)
             parity = json.loads((place / PARITY).read_text(encoding="utf-8"))
             asked = upgraded_identity(parity["asked"], job.catalogue)
         except (ExportError, OSError, ValueError, LookupError, TypeError):
             return False
-        if export.note.weights != weights_sum(folder) or asked != job.identity:
+        if export.note.weights != folder.weights_sum or asked != job.identity:
             return False
     return True
+
+
+def _is_slim_copy(model: ModelFolder, slim: Path) -> bool:
+    """Whether a slim model folder has the files of the model as it is now, its members' too."""
+    try:
+        copied = [dict(part.checksums) for part in open_folder(slim).parts]
+    except ModelFolderError:
+        return False
+    return copied == [
+        {name: checksum for name, checksum in part.checksums.items() if name in SLIM_FILES}
+        for part in model.parts
+    ]

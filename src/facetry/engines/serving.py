@@ -14,22 +14,14 @@ from facetry.engines.engine import Engine, Precision
 from facetry.engines.export_folder import (
     Export,
     export_folder,
-    find_exports,
     read_export,
-    weights_sum,
 )
 from facetry.engines.onnx import OnnxEngine
 from facetry.engines.openvino import OpenVinoEngine
 from facetry.engines.served import ServedClassifier
 from facetry.ensemble import load_ensemble
 from facetry.errors import EngineError
-from facetry.models.folder import (
-    WEIGHTS,
-    classifier_folders,
-    load_preprocess,
-    open_folder,
-    read_taxonomy,
-)
+from facetry.models.folder import ModelFolder
 from facetry.predictions import Predictor
 from facetry.progress import SILENT, Reporter
 
@@ -37,7 +29,7 @@ if TYPE_CHECKING:
     from facetry.engines.graph import Graph
 
 
-def serve(folder: Path, config: EngineConfig, reporter: Reporter = SILENT) -> Predictor | None:
+def serve(folder: ModelFolder, config: EngineConfig, reporter: Reporter = SILENT) -> Predictor | None:
     """The predictor in a model folder, on the engine that `config` names or that suits it best.
 
     The reporter is told in one line what was chosen and why. None: it cannot become a graph, and is to
@@ -47,9 +39,8 @@ def serve(folder: Path, config: EngineConfig, reporter: Reporter = SILENT) -> Pr
         EngineError: what is asked for cannot be had.
         ExportError: an export that is damaged or made by a newer version.
         MissingExtra: the engine is not installed.
-        ModelFolderError: no model folder, an incomplete, damaged or newer one.
+        ModelFolderError: weights that are damaged.
     """
-    open_folder(folder, unread={WEIGHTS})
     if obstacle := find_obstacle(folder):
         _require_nothing_special(folder, config, obstacle)
         reporter.say(f"Engine: the model's own, as it {obstacle}.")
@@ -61,34 +52,37 @@ def serve(folder: Path, config: EngineConfig, reporter: Reporter = SILENT) -> Pr
     return predictor
 
 
-def _require_nothing_special(folder: Path, config: EngineConfig, obstacle: str) -> None:
+def _require_nothing_special(folder: ModelFolder, config: EngineConfig, obstacle: str) -> None:
     """Refuse settings of an engine where no engine can be had."""
     is_torch = config.name in {"auto", "torch"}
     if not is_torch or config.precision != "auto" or config.compile:
         raise EngineError(
-            f"No engine can be chosen for {folder}: it {obstacle}.",
+            f"No engine can be chosen for {folder.path}: it {obstacle}.",
             hint="Leave out --engine, --precision and --compile.",
         )
 
 
 def _choose(
-    folder: Path, config: EngineConfig, reporter: Reporter
+    folder: ModelFolder, config: EngineConfig, reporter: Reporter
 ) -> tuple[Choice, Mapping[Path, Export]]:
     """The best choice whose exports were made from the very weights in the folder, and these exports."""
-    classifiers = classifier_folders(folder)
-    shared = frozenset[str].intersection(*(frozenset(find_exports(each)) for each in classifiers))
-    has_weights = all(weights_sum(each) is not None for each in classifiers)
-    stock = Stock(name=str(folder), exports=shared, has_weights=has_weights)
+    classifiers = folder.classifiers
+    shared = frozenset[str].intersection(*(each.exports for each in classifiers))
+    has_weights = all(each.weights_sum is not None for each in classifiers)
+    stock = Stock(name=str(folder.path), exports=shared, has_weights=has_weights)
     machine = Machine.here()
     while True:
         choice = choose(stock, config, machine)
         if choice.export is None:
             return choice, {}
-        exports = {each: read_export(export_folder(each, choice.export)) for each in classifiers}
-        if all(export.fits(each) for each, export in exports.items()):
+        exports = {
+            each.path: read_export(export_folder(each.path, choice.export)) for each in classifiers
+        }
+        if all(exports[each.path].fits(each) for each in classifiers):
             return choice, exports
         reporter.say(
-            f"The export {choice.export} was made from other weights than {folder} has, and is not used."
+            f"The export {choice.export} was made from other weights than {folder.path} has, and is not "
+            "used."
         )
         stock = replace(stock, exports=stock.exports - {choice.export})
 
@@ -103,16 +97,15 @@ class _Opening:
     reporter: Reporter
     descriptions: list[str]
 
-    def predictor(self, folder: Path) -> Predictor:
-        """What is in an unopened folder: a classifier, or an ensemble."""
-        unread = set() if self.choice.export is None else {WEIGHTS}
-        if open_folder(folder, unread=unread) == "ensemble":
+    def predictor(self, folder: ModelFolder) -> Predictor:
+        """What is in a model folder: a classifier, or an ensemble."""
+        if folder.kind == "ensemble":
             return load_ensemble(folder, self.predictor)
         engine = _OPENERS[self.choice.engine](self, folder)
         self.descriptions.append(engine.description)
-        return ServedClassifier(read_taxonomy(folder), load_preprocess(folder), engine)
+        return ServedClassifier(folder.taxonomy, folder.preprocess, engine)
 
-    def openvino(self, folder: Path) -> Engine:
+    def openvino(self, folder: ModelFolder) -> Engine:
         """Read from its export, or converted in memory."""
         source: Any
         if self.choice.export is None:
@@ -120,16 +113,16 @@ class _Opening:
 
             source = to_openvino(_graph(folder))
         else:
-            source = self.exports[folder].file
+            source = self.exports[folder.path].file
         num_threads = self.config.num_threads
         return OpenVinoEngine.load(source, precision=self.precision, num_threads=num_threads)
 
-    def onnx(self, folder: Path) -> Engine:
+    def onnx(self, folder: ModelFolder) -> Engine:
         """Read from its export."""
-        source, num_threads = self.exports[folder].file, self.config.num_threads
+        source, num_threads = self.exports[folder.path].file, self.config.num_threads
         return OnnxEngine.load(source, precision=self.precision, num_threads=num_threads)
 
-    def torch(self, folder: Path) -> Engine:
+    def torch(self, folder: ModelFolder) -> Engine:
         """Loaded from the weights."""
         from facetry.engines.torch import TorchEngine, require_precision
 
@@ -145,15 +138,15 @@ class _Opening:
         return "int8" if (self.choice.export or "").endswith("int8") else "fp32"
 
 
-_OPENERS: Mapping[EngineName, Callable[[_Opening, Path], Engine]] = {
+_OPENERS: Mapping[EngineName, Callable[[_Opening, ModelFolder], Engine]] = {
     "openvino": _Opening.openvino,
     "onnxruntime": _Opening.onnx,
     "torch": _Opening.torch,
 }
 
 
-def _graph(folder: Path) -> "Graph":
-    """The graph of the classifier in an opened folder."""
+def _graph(folder: ModelFolder) -> "Graph":
+    """The graph of the classifier in a model folder."""
     from facetry.engines.graph import Graph
     from facetry.models.checkpoint import load_classifier
 

@@ -15,7 +15,7 @@ from torch.nn import functional
 from facetry.errors import BackboneError, WeightsUnavailable, first_line, nearest
 from facetry.models.cards import BackboneCard, find_card
 from facetry.models.config import BackboneConfig, ImageConfig
-from facetry.models.folder import WEIGHTS, open_folder, read_classifier_recipe
+from facetry.models.folder import open_folder
 from facetry.models.slim import Pruning
 from facetry.models.weights import load_weights
 from facetry.product import Preprocess
@@ -188,10 +188,11 @@ def _donated(folder: Path, config: BackboneConfig) -> Path:
         BackboneError: another predictor, or another tower.
         ModelFolderError: no model folder, or a damaged one.
     """
-    kind, recipe = open_folder(folder), read_classifier_recipe(folder)
+    opened = open_folder(folder)
+    recipe = opened.classifier_recipe
     if recipe is None:
         raise BackboneError(
-            f"The model folder {folder} holds a predictor of the kind {kind}, not a classifier.",
+            f"The model folder {folder} holds a predictor of the kind {opened.kind}, not a classifier.",
             hint="Name a classifier's folder; an ensemble has its members' in members/NAME.",
         )
     donor = BackboneConfig.model_validate(recipe["backbone"])
@@ -200,7 +201,7 @@ def _donated(folder: Path, config: BackboneConfig) -> Path:
             f"The tower in {folder} is {_described(donor)}; the recipe's is {_described(config)}.",
             hint="Set backbone.name and backbone.options to the folder's, and prune neither of them.",
         )
-    return folder / WEIGHTS
+    return opened.weights
 
 
 def _described(config: BackboneConfig) -> str:

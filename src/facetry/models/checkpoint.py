@@ -31,11 +31,8 @@ from facetry.models.folder import (
     RECIPE,
     TAXONOMY,
     WEIGHTS,
-    load_preprocess,
+    ModelFolder,
     open_folder,
-    read_classifier_recipe,
-    read_recipe,
-    read_taxonomy,
 )
 from facetry.models.neck import Neck
 from facetry.models.prune import prune
@@ -91,10 +88,10 @@ def _take_heads(classifier: Classifier, folder: Path) -> None:
     Raises:
         ModelFolderError: no classifier there, or one with other heads or none of these.
     """
-    kind = open_folder(folder)
-    if read_classifier_recipe(folder) is None:
-        raise ModelFolderError(f"heads.start: {folder} holds a predictor of the kind {kind}.")
-    mine, theirs = classifier.heads, load_classifier(folder).cpu().heads
+    opened = open_folder(folder)
+    if opened.classifier_recipe is None:
+        raise ModelFolderError(f"heads.start: {folder} holds a predictor of the kind {opened.kind}.")
+    mine, theirs = classifier.heads, load_classifier(opened).cpu().heads
     if mine.form != theirs.form:
         raise ModelFolderError(
             f"heads.start: the heads in {folder} have {theirs.form}, the recipe's have {mine.form}.",
@@ -122,7 +119,7 @@ def _assemble(
 
 
 def save_classifier(folder: Path, classifier: Classifier) -> None:
-    """Write weights, taxonomy and preprocessing; `folder.seal` closes the folder when all is there."""
+    """Write weights, taxonomy and preprocessing; `folder.write_checksums` finishes the folder."""
     save_weights(folder / WEIGHTS, classifier)
     write_text(folder / TAXONOMY, classifier.taxonomy.to_json())
     save_preprocess(folder, classifier.backbone.preprocess)
@@ -160,8 +157,8 @@ def save_weights(path: Path, module: torch.nn.Module) -> None:
         save_file({name: each.contiguous() for name, each in module.state_dict().items()}, draft)
 
 
-def load_classifier(folder: Path) -> Classifier:
-    """Load a classifier from an opened folder (see `folder.open_folder`).
+def load_classifier(folder: ModelFolder) -> Classifier:
+    """Load a classifier from its model folder.
 
     Raises:
         ModelFolderError: a file is missing or does not fit the others.
@@ -173,8 +170,8 @@ def load_classifier(folder: Path) -> Classifier:
     return classifier.to(pick_device()).eval()
 
 
-def load_backbone(folder: Path) -> Backbone:
-    """Load the backbone of an opened folder whose weights are a backbone's alone.
+def load_backbone(folder: ModelFolder) -> Backbone:
+    """Load the backbone of a model folder whose weights are a backbone's alone.
 
     Raises:
         ModelFolderError: a file is missing or does not fit the others.
@@ -185,39 +182,34 @@ def load_backbone(folder: Path) -> Backbone:
     return backbone.to(pick_device()).eval()
 
 
-def _read(folder: Path) -> tuple[_Parts, Taxonomy, Preprocess]:
+def _read(folder: ModelFolder) -> tuple[_Parts, Taxonomy, Preprocess]:
     try:
-        parts = _Parts.model_validate(read_classifier_recipe(folder) or read_recipe(folder))
-        return parts, read_taxonomy(folder), load_preprocess(folder)
+        parts = _Parts.model_validate(folder.classifier_recipe or folder.recipe)
+        return parts, folder.taxonomy, folder.preprocess
     except (OSError, ValueError) as error:
         raise _unloadable(folder, error) from error
 
 
-def _build_tower(folder: Path, config: BackboneConfig, preprocess: Preprocess) -> Backbone:
+def _build_tower(folder: ModelFolder, config: BackboneConfig, preprocess: Preprocess) -> Backbone:
     image = ImageConfig.model_validate(preprocess.model_dump(exclude={"max_photos"}))
     backbone = build_backbone(config, image, with_weights=False)
     try:
-        for each in read_prunings(folder):
+        for each in read_prunings(folder.path):
             prune(backbone, each)
     except (BackboneError, ValueError) as error:
         raise _unloadable(folder, error) from error
     return backbone
 
 
-def _restore(module: torch.nn.Module, folder: Path) -> None:
+def _restore(module: torch.nn.Module, folder: ModelFolder) -> None:
     """Give a module the folder's weights."""
-    if not (folder / WEIGHTS).is_file():
-        raise ModelFolderError(
-            f"{folder} has no {WEIGHTS}: it was written by `facetry export --out` to be predicted with.",
-            hint="Name the model folder that it was exported from.",
-        )
     try:
-        module.load_state_dict(load_file(folder / WEIGHTS))
+        module.load_state_dict(load_file(folder.weights))
     except (OSError, SafetensorError) as error:
         raise _unloadable(folder, error) from error
     except RuntimeError as error:
-        raise ModelFolderError(f"{folder}: {WEIGHTS} does not fit {RECIPE}: {error}") from error
+        raise ModelFolderError(f"{folder.path}: {WEIGHTS} does not fit {RECIPE}: {error}") from error
 
 
-def _unloadable(folder: Path, error: Exception) -> ModelFolderError:
-    return ModelFolderError(f"{folder} cannot be loaded: {error}")
+def _unloadable(folder: ModelFolder, error: Exception) -> ModelFolderError:
+    return ModelFolderError(f"{folder.path} cannot be loaded: {error}")

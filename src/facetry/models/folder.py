@@ -1,7 +1,13 @@
-"""What every model folder has: checksums, the recipe that it was built by, its taxonomy."""
+"""The model folder: opened and checked once, then handed on as a value instead of its path.
 
+A model folder is whole where `checksums.json` is, which is written last.
+"""
+
+import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,65 +29,209 @@ PREPROCESS = "preprocess.json"
 ENGINES = "engines"
 """Where a model folder's exports stand."""
 
+MEMBERS = "members"
+"""Where the model folders of an ensemble's members stand."""
+
 _AGAIN = "Copy the model folder again, or train it anew."
 
 
-def seal(folder: Path) -> None:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ModelFolder:
+    """A model folder whose files are those that were written, as `open_folder` found.
+
+    `recipe` is the resolved recipe as plain containers, `checksums` the SHA-256 of each of the folder's
+    own files by its path within, `checksums_file` the bytes that they were read from, and `members` the
+    folders of an ensemble's own members, by name.
+    """
+
+    path: Path
+    recipe: Mapping[str, Any]
+    checksums: Mapping[str, str]
+    checksums_file: bytes
+    members: Mapping[str, "ModelFolder"]
+
+    @property
+    def kind(self) -> str:
+        """The kind of predictor in it."""
+        return str(self.recipe.get("kind"))
+
+    @property
+    def classifier_recipe(self) -> Mapping[str, Any] | None:
+        """The recipe, if the predictor is a classifier; else None."""
+        return self.recipe if self.kind == "classifier" else None
+
+    @property
+    def parts(self) -> Iterator["ModelFolder"]:
+        """The folder itself and those of all members, in the order of their paths."""
+        yield self
+        for name in sorted(self.members):
+            yield from self.members[name].parts
+
+    @property
+    def classifiers(self) -> list["ModelFolder"]:
+        """The folders of the classifiers that it consists of: itself, or its members'."""
+        members = self.members.values()
+        return [each for member in members for each in member.classifiers] if members else [self]
+
+    @property
+    def fingerprint(self) -> str:
+        """What only equal models share: a digest of the checksums, the members' included.
+
+        Exports have no part in it: they answer as the model does.
+        """
+        return self.fingerprint_with()
+
+    def fingerprint_with(self, *facts: str) -> str:
+        """The fingerprint of the model together with what else changes its answers."""
+        digest = hashlib.sha256("\0".join(facts).encode())
+        for part in self.parts:
+            digest.update(part.checksums_file)
+        return digest.hexdigest()
+
+    @cached_property
+    def taxonomy(self) -> Taxonomy:
+        """What the predictor predicts."""
+        return Taxonomy.from_json((self.path / TAXONOMY).read_text(encoding="utf-8"))
+
+    @cached_property
+    def preprocess(self) -> Preprocess:
+        """How photos are prepared, with the model that removes backgrounds found in the folder."""
+        text = (self.path / PREPROCESS).read_text(encoding="utf-8")
+        found = Preprocess.model_validate_json(text)
+        model = found.background_model
+        return found.model_copy(update={"background_model": self.path / model}) if model else found
+
+    @property
+    def weights_sum(self) -> str | None:
+        """The SHA-256 of its weights, as the checksums say; None where it has no weights."""
+        return self.checksums.get(WEIGHTS)
+
+    @cached_property
+    def weights(self) -> Path:
+        """The file of its weights, which is checked when it is first asked for.
+
+        Raises:
+            ModelFolderError: a damaged file, or a folder without weights.
+        """
+        if self.weights_sum is None:
+            raise ModelFolderError(
+                f"{self.path} has no {WEIGHTS}: it was written by `facetry export --out` to be "
+                "predicted with.",
+                hint="Name the model folder that it was exported from.",
+            )
+        _verify(self.path / WEIGHTS, self.weights_sum)
+        return self.path / WEIGHTS
+
+    def check_weights(self) -> None:
+        """Check what `open_folder` left: its weights and its members', where they have some.
+
+        Raises:
+            ModelFolderError: a damaged file.
+        """
+        for part in self.parts:
+            if part.weights_sum is not None:
+                part.weights  # noqa: B018  # checked as it is read
+
+    @property
+    def exports(self) -> frozenset[str]:
+        """The names of its finished exports."""
+        return frozenset(each.parent.name for each in self.path.glob(f"{ENGINES}/*/{CHECKSUMS}"))
+
+
+def open_folder(folder: str | Path | ModelFolder) -> ModelFolder:
+    """Check that `folder` is a whole model folder, its members too; one that is open is returned.
+
+    The content of the weights alone is not checked yet: they may be large, and an export is served
+    without them. `ModelFolder.weights` checks them.
+
+    Raises:
+        ModelFolderError: no such folder, one that was never finished, a damaged or missing file, or
+            one made by a newer version.
+    """
+    if isinstance(folder, ModelFolder):
+        return folder
+    path = Path(folder)
+    if not (path / CHECKSUMS).is_file():
+        raise _unfinished(path)
+    content, checksums = check_files(path, needed=(RECIPE,), unread=(WEIGHTS,))
+    recipe = _read_recipe(path)
+    return ModelFolder(
+        path=path,
+        recipe=recipe,
+        checksums=checksums,
+        checksums_file=content,
+        members=_open_members(path, recipe),
+    )
+
+
+def write_checksums(folder: Path) -> None:
     """Write the checksums of all files, which makes the folder a model folder.
 
     Not of what training needed or logged, which is not part of the model, nor of members and exports,
-    which have sums of their own.
+    which have checksums of their own.
     """
     own = listing(folder, lambda path: _is_own(folder, path))
     sums = {path.relative_to(folder).as_posix(): sha256(path) for path in own}
     write_text(folder / CHECKSUMS, json.dumps({"format": FORMAT, "files": sums}, indent=1))
 
 
-def open_folder(folder: Path, *, unread: Collection[str] = ()) -> str:
-    """Check that `folder` is a whole model folder and return the kind of predictor in it.
-
-    The content of files named in `unread` is not checked.
-
-    Raises:
-        ModelFolderError: no such folder, one that was never finished, a damaged or missing file, or
-            one made by a newer version.
-    """
-    if not (folder / CHECKSUMS).is_file():
-        what = "has no checksums.json: it was never finished" if folder.is_dir() else "does not exist"
-        hint = (
-            stopped_hint(folder)
-            or "Name the folder that `facetry train` wrote with --out; the same command finishes one."
-        )
-        raise ModelFolderError(f"The model folder {str(folder)!r} {what}.", hint=hint)
-    check_files(folder, unread=unread)
-    return str(read_recipe(folder).get("kind"))
-
-
 def check_files(
-    folder: Path, *, needed: Collection[str] = (RECIPE,), unread: Collection[str] = ()
-) -> None:
-    """Check a sealed folder's files against its checksums; those that are `needed` must be listed.
+    folder: Path, *, needed: Collection[str], unread: Collection[str] = ()
+) -> tuple[bytes, dict[str, str]]:
+    """Check a finished folder's files, of which those `needed` must be listed, against its checksums.
 
-    The content of files named in `unread` is not checked.
+    The content of files named in `unread` is not checked, only that they are there. Returns the bytes
+    of `checksums.json`, and the SHA-256 of each file by its path within the folder.
 
     Raises:
         ModelFolderError: a damaged or missing file, or checksums made by a newer version.
     """
-    sums = read_sums(folder)
-    for name, expected in {**dict.fromkeys(needed, ""), **sums}.items():
+    try:
+        content = (folder / CHECKSUMS).read_bytes()
+    except OSError as error:
+        raise ModelFolderError(f"{folder / CHECKSUMS} is damaged.", hint=_AGAIN) from error
+    checksums = _parse_checksums(folder, content)
+    for name, expected in {**dict.fromkeys(needed, ""), **checksums}.items():
         _verify(folder / name, None if name in unread else expected)
+    return content, checksums
 
 
-def read_sums(folder: Path) -> dict[str, str]:
-    """The SHA-256 of each file of a sealed folder, by its path within.
+def _unfinished(path: Path) -> ModelFolderError:
+    """The error of opening a folder that is not there, or has no checksums."""
+    what = "has no checksums.json: it was never finished" if path.is_dir() else "does not exist"
+    hint = (
+        stopped_hint(path)
+        or "Name the folder that `facetry train` wrote with --out; the same command finishes one."
+    )
+    return ModelFolderError(f"The model folder {str(path)!r} {what}.", hint=hint)
+
+
+def _open_members(path: Path, recipe: Mapping[str, Any]) -> dict[str, ModelFolder]:
+    names = recipe["members"] if recipe.get("kind") == "ensemble" else ()
+    return {name: open_folder(path / MEMBERS / name) for name in names}
+
+
+def _read_recipe(path: Path) -> Mapping[str, Any]:
+    """The recipe in a model folder, without keys that are retired."""
+    content = yaml.safe_load((path / RECIPE).read_text(encoding="utf-8"))
+    return without_retired(content) if isinstance(content, dict) else {}
+
+
+def _is_own(folder: Path, path: Path) -> bool:
+    inner = path.relative_to(folder).parts
+    return path.name != CHECKSUMS and inner[0] not in {MEMBERS, "training", ENGINES}
+
+
+def _parse_checksums(folder: Path, text: bytes) -> dict[str, str]:
+    """The SHA-256 of each file by its path within the folder.
 
     Raises:
-        ModelFolderError: the checksums are missing, damaged, or made by a newer version.
+        ModelFolderError: the checksums are damaged, or made by a newer version.
     """
     try:
-        content = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
+        content = json.loads(text)
         version, sums = int(content["format"]), dict(content["files"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise ModelFolderError(f"{folder / CHECKSUMS} is damaged.", hint=_AGAIN) from error
     if version < 1:
         raise ModelFolderError(f"{folder / CHECKSUMS} is damaged.", hint=_AGAIN)
@@ -93,55 +243,11 @@ def read_sums(folder: Path) -> dict[str, str]:
     return sums
 
 
-def read_recipe(folder: Path) -> Mapping[str, Any]:
-    """The resolved recipe, as plain containers, without keys that are retired."""
-    content = yaml.safe_load((folder / RECIPE).read_text(encoding="utf-8"))
-    return without_retired(content) if isinstance(content, dict) else {}
-
-
-def read_classifier_recipe(folder: Path) -> Mapping[str, Any] | None:
-    """The recipe of the one classifier in a model folder; None for another predictor's folder."""
-    content = read_recipe(folder)
-    return content if content.get("kind") == "classifier" else None
-
-
-def classifier_folders(folder: Path) -> list[Path]:
-    """The folders of the classifiers that a model folder consists of: itself, or its members'."""
-    members = member_folders(folder)
-    return [each for member in members for each in classifier_folders(member)] if members else [folder]
-
-
-def member_folders(folder: Path) -> list[Path]:
-    """The folders of an ensemble's own members; nothing for any other predictor."""
-    recipe = read_recipe(folder)
-    if recipe.get("kind") != "ensemble":
-        return []
-    return [folder / "members" / name for name in recipe["members"]]
-
-
-def read_taxonomy(folder: Path) -> Taxonomy:
-    """What the predictor in a model folder predicts."""
-    return Taxonomy.from_json((folder / TAXONOMY).read_text(encoding="utf-8"))
-
-
-def load_preprocess(folder: Path) -> Preprocess:
-    """How photos are prepared, with the model that removes backgrounds found in the model folder."""
-    text = (folder / PREPROCESS).read_text(encoding="utf-8")
-    preprocess = Preprocess.model_validate_json(text)
-    model = preprocess.background_model
-    return preprocess.model_copy(update={"background_model": folder / model}) if model else preprocess
-
-
 def _verify(path: Path, expected: str | None) -> None:
-    """Check that a file is there and, but for None, that it has the expected sum."""
+    """Check that a file is there and, but for None, that it has the expected checksum."""
     if not path.is_file():
         raise ModelFolderError(f"{path} is missing; {CHECKSUMS} lists it.", hint=_AGAIN)
     if expected is not None and sha256(path) != expected:
         raise ModelFolderError(
             f"{path} is damaged: its checksum is not that in {CHECKSUMS}.", hint=_AGAIN
         )
-
-
-def _is_own(folder: Path, path: Path) -> bool:
-    inner = path.relative_to(folder).parts
-    return path.name != CHECKSUMS and inner[0] not in {"members", "training", ENGINES}

@@ -16,12 +16,12 @@ import polars as pl
 from facetry.errors import ModelFolderError
 from facetry.files import link_folder, place_folder
 from facetry.models.embed import encode_products
-from facetry.models.folder import open_folder, seal
+from facetry.models.folder import ModelFolder, open_folder, write_checksums
 from facetry.product import Product
 from facetry.progress import SILENT, Reporter
 from facetry.runtime.resumable import hold
 from facetry.search.collection import FOLDER, Collection, to_table
-from facetry.search.folder import SETTINGS, load_search
+from facetry.search.folder import load_search
 from facetry.search.predictor import SimilaritySearch
 from facetry.taxonomy import OFF_LIST
 
@@ -34,7 +34,9 @@ class Appended:
     left_out: Counter[str] = field(default_factory=Counter)
 
 
-def append(folder: Path, products: Sequence[Product], *, reporter: Reporter = SILENT) -> Appended:
+def append(
+    folder: str | Path | ModelFolder, products: Sequence[Product], *, reporter: Reporter = SILENT
+) -> Appended:
     """Add products to the index in a model folder; nothing that is in it is built anew.
 
     The folder is as it was until the new one takes its place. Left out are products whose id is in
@@ -43,8 +45,8 @@ def append(folder: Path, products: Sequence[Product], *, reporter: Reporter = SI
     Raises:
         ModelFolderError: a damaged folder, one without an index, or one that is being written.
     """
-    require_index(folder)
-    with hold(folder, ModelFolderError):
+    folder = require_index(folder)
+    with hold(folder.path, ModelFolderError):
         search = load_search(folder, to_append=True)
         fresh, left_out = _fresh(search, products)
         embedding = encode_products(search.encoder, fresh, reporter=reporter)
@@ -53,23 +55,23 @@ def append(folder: Path, products: Sequence[Product], *, reporter: Reporter = SI
         if taken.any():
             table = to_table(search.taxonomy, [fresh[place] for place in np.flatnonzero(taken)])
             collection = search.collection.extended(table, embedding.features[taken])
-            _replace(folder, collection, table["category"].unique().to_list())
+            _replace(folder.path, collection, table["category"].unique().to_list())
     return Appended(num_added=int(taken.sum()), left_out=left_out)
 
 
-def require_index(folder: Path) -> None:
-    """Refuse a model folder that holds no index of products.
+def require_index(folder: str | Path | ModelFolder) -> ModelFolder:
+    """Open a model folder that holds an index of products.
 
     Raises:
-        ModelFolderError: such a one, or none that is whole.
+        ModelFolderError: one without, or none that is whole.
     """
-    kind = open_folder(folder)
-    if kind == "search":
-        return
-    inner = [path for path in sorted((folder / "members").glob("*")) if (path / SETTINGS).is_file()]
+    folder = open_folder(folder)
+    if folder.kind == "search":
+        return folder
+    inner = [each.path for each in folder.members.values() if each.kind == "search"]
     hint = "Build one from a recipe of the kind search, such as recipes/cpu/mobilenetv2_search.yaml."
     raise ModelFolderError(
-        f"{folder} holds a predictor of the kind {kind!r}, which has no index of products.",
+        f"{folder.path} holds a predictor of the kind {folder.kind!r}, which has no index of products.",
         hint=f"Name its member {inner[0]}, which has one." if inner else hint,
     )
 
@@ -97,7 +99,7 @@ def _replace(folder: Path, collection: Collection, changed: Sequence[str]) -> No
     try:
         indices = collection.taxonomy.category_indices
         collection.save(draft / FOLDER, [indices[category] for category in sorted(changed)])
-        seal(draft)
+        write_checksums(draft)
         place_folder(draft, folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)

@@ -18,9 +18,9 @@ from facetry.models.backbones import build_backbone
 from facetry.models.device import pick_device
 from facetry.models.embed import BackboneEncoder, Embedding, Encoder, encode_products
 from facetry.progress import Reporter
-from facetry.search.collection import Collection, to_table
+from facetry.search.collection import FOLDER, Collection, to_table
 from facetry.search.config import SearchSections
-from facetry.search.folder import load_search, save_encoder, save_search
+from facetry.search.folder import save_encoder, save_search
 from facetry.search.hashes import HashEncoder
 from facetry.search.predictor import SimilaritySearch
 
@@ -73,7 +73,10 @@ def build_search(
         search = _chosen(search, catalogue, rows[others], embedding.features[others], reporter)
     save_encoder(folder, encoder)
     save_search(folder, search)
-    return load_search(folder)
+    kept = Collection.load(
+        folder / FOLDER, catalogue.taxonomy, is_binary=bool(recipe.hashes), to_append=False
+    )
+    return replace(search, collection=kept)  # mapped to memory, not held in it
 
 
 def _make_encoder(recipe: SearchSections) -> Encoder:

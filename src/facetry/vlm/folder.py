@@ -17,7 +17,7 @@ from safetensors.numpy import load_file, save_file
 from facetry.errors import ModelFolderError, WeightsUnavailable
 from facetry.files import write_text, writing, writing_folder
 from facetry.models.checkpoint import save_preprocess
-from facetry.models.folder import load_preprocess, read_taxonomy
+from facetry.models.folder import ModelFolder
 from facetry.models.retired import without_retired
 from facetry.vlm.config import VlmConfig
 from facetry.vlm.lora import has_lora, load_lora, save_lora
@@ -64,7 +64,7 @@ def save_base(folder: Path, network: Any) -> None:
 
 
 def save_vlm(folder: Path, predictor: VlmPredictor) -> None:
-    """Write all but the network's own weights; `models.folder.seal` closes the folder."""
+    """Write all but the network's own weights; `models.folder.write_checksums` finishes the folder."""
     qwen = predictor.qwen
     with writing_folder(folder / _PROCESSOR) as draft:
         qwen.processor.save_pretrained(draft)
@@ -87,8 +87,8 @@ def save_vlm(folder: Path, predictor: VlmPredictor) -> None:
     write_text(folder / _RECORD, record.model_dump_json(indent=1))
 
 
-def load_vlm(folder: Path) -> VlmPredictor:
-    """Load from an opened folder (see `models.folder.open_folder`); nothing is fetched.
+def load_vlm(opened: ModelFolder) -> VlmPredictor:
+    """Load from a model folder; nothing is fetched.
 
     Raises:
         ModelFolderError: a file is missing or does not fit the others; or the checkpoint that was
@@ -96,9 +96,10 @@ def load_vlm(folder: Path) -> VlmPredictor:
         MissingExtra: the libraries for language models are not installed.
     """
     require_transformers()
+    folder = opened.path
     try:
         record = _Record.model_validate_json((folder / _RECORD).read_text(encoding="utf-8"))
-        taxonomy, preprocess = read_taxonomy(folder), load_preprocess(folder)
+        taxonomy, preprocess = opened.taxonomy, opened.preprocess
         photos = load_file(folder / _EXAMPLES)["pixels"] if record.examples else ()
     except (OSError, ValueError, ValidationError, SafetensorError) as error:
         raise ModelFolderError(f"{folder} cannot be loaded: {error}") from error
