@@ -50,7 +50,7 @@ demo: $(INSTALLED)  ## run the main job on a drawn catalogue
 	$(BIN)/facetry demo
 
 docs: $(INSTALLED)  ## renew the recipe reference from the schema
-	$(BIN)/python -m facetry.reference > docs/recipes.md
+	$(BIN)/python -m facetry.recipe.reference > docs/recipes.md
 
 lock: $(BIN)/uv  ## renew requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --quiet --all-extras --group dev --universal \

@@ -24,8 +24,8 @@ from benchmarks.measure import make_parser, show
 from facetry.audit.config import AuditConfig
 from facetry.audit.run import audit_catalogue
 from facetry.catalogue.catalogue import open_catalogue
-from facetry.catalogue.sample import SampleConfig, draw_catalogue
-from facetry.resources import peak_rss_mib
+from facetry.demo.garments import SampleConfig, draw_catalogue
+from facetry.runtime.memory import peak_rss_mib
 
 BROKEN = ("truncated", "not an image", "empty")
 QUALITY = {"too dark": "dark", "odd size": "tiny", "blurry": "blurred"}

@@ -6,7 +6,7 @@ Shapes: B products, A slots.
 import numpy as np
 from numpy.typing import NDArray
 
-from facetry.catalogue.sample.facts import load_facts
+from facetry.demo.garments.labels import load_facts
 from facetry.taxonomy import Taxonomy
 
 

@@ -36,18 +36,15 @@ from benchmarks.photos import write_catalogue
 from benchmarks.plain_prediction import PlainPrediction
 from facetry.batch.local import BatchConfig, predict_table
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
-from facetry.engines.config import EngineConfig
-from facetry.engines.convert import to_onnx, to_openvino
-from facetry.engines.engine import Engine
-from facetry.engines.graph import Graph
-from facetry.engines.onnx import OnnxEngine
-from facetry.engines.openvino import OpenVinoEngine, shared_core
-from facetry.engines.packages import package
-from facetry.engines.served import ServedClassifier
-from facetry.engines.torch import TorchEngine
+from facetry.engines.engine import Engine, EngineConfig, package
+from facetry.engines.runtimes import OnnxEngine, OpenVinoEngine, shared_core
+from facetry.engines.serving import ServedClassifier
+from facetry.engines.torch.convert import to_onnx, to_openvino
+from facetry.engines.torch.engine import TorchEngine
+from facetry.engines.torch.graph import Graph
 from facetry.images import load_batches
-from facetry.models.checkpoint import build_classifier
-from facetry.models.classifier import Classifier
+from facetry.models.classifier.classifier import Classifier
+from facetry.models.classifier.serialization import build_classifier
 from facetry.models.config import BackboneConfig, HeadsConfig, ImageConfig
 
 HEADS_BATCH = 64

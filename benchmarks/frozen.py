@@ -14,15 +14,14 @@ import torch
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split import Split
 from facetry.evaluation.metrics import Answers
-from facetry.models.backbones import build_backbone
-from facetry.models.embed import Embedding, embed_products
-from facetry.models.heads import probabilities
-from facetry.models.shared_heads import AnyHeads, build_heads
-from facetry.progress import SILENT
+from facetry.models.classifier.heads import AnyHeads, build_heads, probabilities
+from facetry.models.towers.embed import Embedding, embed_products
+from facetry.models.towers.image import build_backbone
 from facetry.recipe import ClassifierRecipe, load_recipe, parse_recipe
-from facetry.training.cleaning import clean
+from facetry.runtime.progress import SILENT
 from facetry.training.data import line_up, useful_rows
-from facetry.training.features import FeatureSet, fit_heads
+from facetry.training.stored_features import FeatureSet, fit_heads
+from facetry.training.targets.cleaning import clean
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "cpu" / "mobilenetv2_frozen.yaml"
 

@@ -38,17 +38,17 @@ from benchmarks.photos import write_catalogue
 from benchmarks.plain_training import head_key, head_network
 from benchmarks.rate import forward_operations, matrix_rate
 from facetry.catalogue.catalogue import open_catalogue
-from facetry.engines.config import EngineConfig
-from facetry.engines.graph import Graph
-from facetry.engines.served import ServedClassifier
-from facetry.engines.torch import TorchEngine
-from facetry.ensemble import Ensemble
+from facetry.engines.engine import EngineConfig
+from facetry.engines.serving import ServedClassifier
+from facetry.engines.torch.engine import TorchEngine
+from facetry.engines.torch.graph import Graph
 from facetry.images import NUM_DECODERS, batched, load
-from facetry.models.backbones import Backbone
-from facetry.models.checkpoint import build_classifier
+from facetry.models.classifier.serialization import build_classifier
 from facetry.models.config import BackboneConfig, HeadsConfig, ImageConfig
-from facetry.models.device import pick_device
+from facetry.models.towers.device import pick_device
+from facetry.models.towers.image import Backbone
 from facetry.predictions import Predictor
+from facetry.predictors.ensemble import Ensemble
 from facetry.product import Preprocess, Product
 from facetry.taxonomy import Taxonomy
 
@@ -124,7 +124,7 @@ def _measure(products: Batch, options: argparse.Namespace) -> dict[str, Any]:
 
 def _decode(products: Batch, forms: Sequence[Preprocess], size: int) -> Iterator[tuple[Product, ...]]:
     """Batches of decoded products, of which threads work on the next two while one is predicted."""
-    loaded = load(products, forms, num_workers=NUM_DECODERS, prefetch=2 * size)
+    loaded = load(products, forms, num_workers=NUM_DECODERS, num_prefetched=2 * size)
     return batched(loaded, size)
 
 

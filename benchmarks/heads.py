@@ -20,11 +20,11 @@ from torch.nn import functional
 
 from benchmarks.challenge import challenge_taxonomy, draw_labels
 from benchmarks.measure import alternate, make_parser, ratio, show
+from facetry.models.classifier.heads import CategoryHeads, Heads
 from facetry.models.config import HeadsConfig
-from facetry.models.heads import CategoryHeads, Heads
 from facetry.taxonomy import Taxonomy
 from facetry.training.config import LossConfig
-from facetry.training.loss import Criterion
+from facetry.training.targets.loss import Criterion
 
 BATCH_SIZE = 32
 FEATURE_SIZE = 1024

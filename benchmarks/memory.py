@@ -33,11 +33,11 @@ from benchmarks.measure import make_parser, show
 from benchmarks.photos import draw_photo
 from facetry.batch.local import BatchConfig, predict_table
 from facetry.catalogue.catalogue import open_catalogue
-from facetry.engines.openvino import OpenVinoEngine
-from facetry.engines.served import ServedClassifier
+from facetry.engines.runtimes import OpenVinoEngine
+from facetry.engines.serving import ServedClassifier
 from facetry.predictions import Predictions, Predictor
 from facetry.product import Preprocess, Product
-from facetry.resources import POLARS_SETTINGS, peak_rss_mib
+from facetry.runtime.memory import POLARS_SETTINGS, peak_rss_mib
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 NUM_PHOTOS = 100
@@ -87,9 +87,9 @@ def _convert(name: str, folder: Path) -> None:
     """A network of random weights, as `facetry export` would write it, and its preprocess."""
     import torch
 
-    from facetry.engines.convert import save_openvino, to_openvino
-    from facetry.engines.graph import Graph
-    from facetry.models.checkpoint import build_classifier
+    from facetry.engines.torch.convert import save_openvino, to_openvino
+    from facetry.engines.torch.graph import Graph
+    from facetry.models.classifier.serialization import build_classifier
     from facetry.models.config import BackboneConfig, HeadsConfig, ImageConfig
 
     torch.manual_seed(0)

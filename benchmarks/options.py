@@ -32,15 +32,13 @@ import torch
 from benchmarks.frozen import changed
 from benchmarks.measure import make_parser, show, working_folder
 from benchmarks.paired import COLUMNS, measure_paired, paired_cells
-from facetry.build import load, recipe_key, train
+from facetry.build.build import load, recipe_key, train
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
-from facetry.catalogue.sample import SampleConfig, draw_catalogue
 from facetry.catalogue.split import Split, SplitConfig, make_split
 from facetry.cli.console import make_reporter
+from facetry.demo.garments import SampleConfig, draw_catalogue
 from facetry.errors import FacetryError
-from facetry.evaluation.evaluate import predict
-from facetry.evaluation.metrics import Answers
-from facetry.files import write_text, writing
+from facetry.evaluation.metrics import Answers, predict
 from facetry.recipe import (
     ClassifierRecipe,
     EnsembleRecipe,
@@ -49,6 +47,7 @@ from facetry.recipe import (
     load_recipe,
     override_key,
 )
+from facetry.runtime.files import write_text, writing
 
 DEMO = Path(__file__).parent.parent / "recipes" / "demo.yaml"
 PLAIN = "plain"

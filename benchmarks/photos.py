@@ -8,7 +8,7 @@ import polars as pl
 from PIL import Image
 
 from benchmarks.challenge import challenge_taxonomy
-from facetry.files import write_text
+from facetry.runtime.files import write_text
 
 WIDTH_PX, HEIGHT_PX = 512, 680
 NUM_DRAWN = 8

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torchvision import transforms
 
 from benchmarks.plain_training import head_key, head_network, open_photo
-from facetry.models.backbones import Backbone
+from facetry.models.towers.image import Backbone
 from facetry.product import Preprocess, Product
 from facetry.taxonomy import Taxonomy
 

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision import transforms
 
-from facetry.models.backbones import build_backbone
 from facetry.models.config import BackboneConfig, HeadsConfig, ImageConfig
-from facetry.models.device import pick_device
+from facetry.models.towers.device import pick_device
+from facetry.models.towers.image import build_backbone
 from facetry.product import Preprocess
 from facetry.taxonomy import Head, Taxonomy
 from facetry.training.config import TrainingConfig

@@ -24,10 +24,10 @@ from benchmarks.photos import write_catalogue
 from facetry.batch.local import BatchConfig, predict_table
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.images import load_batches
-from facetry.models.backbones import Backbone
-from facetry.models.checkpoint import build_classifier
-from facetry.models.classifier import Classifier
+from facetry.models.classifier.classifier import Classifier
+from facetry.models.classifier.serialization import build_classifier
 from facetry.models.config import BackboneConfig, HeadsConfig, ImageConfig
+from facetry.models.towers.image import Backbone
 
 
 def main(arguments: list[str] | None = None) -> None:

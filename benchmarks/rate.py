@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from facetry.models.backbones import Backbone
+from facetry.models.towers.image import Backbone
 
 
 def operations_per_photo(backbone: Backbone) -> float:

@@ -25,16 +25,15 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does,
 import torch
 
 from benchmarks.measure import make_parser, show, working_folder
-from facetry.build import load, train
+from facetry.build.build import load, train
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
-from facetry.catalogue.sample import SampleConfig, draw_catalogue
 from facetry.catalogue.split import SplitConfig, make_split, read_split
 from facetry.cli.console import make_reporter
-from facetry.evaluation.evaluate import predict
-from facetry.evaluation.metrics import Answers, paired_difference, score
-from facetry.evaluation.robustness import predict_damaged
+from facetry.demo.garments import SampleConfig, draw_catalogue
+from facetry.evaluation.held_out import SPLIT
+from facetry.evaluation.metrics import Answers, paired_difference, predict, score
+from facetry.evaluation.robustness.scores import predict_damaged
 from facetry.images.corruptions import CORRUPTIONS
-from facetry.job import SPLIT
 from facetry.predictions import Predictions
 from facetry.product import Product
 from facetry.recipe import load_recipe

@@ -25,7 +25,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import faiss
 
 from benchmarks.measure import make_parser, show, time_once
-from facetry.nearest.index import FLAT_MOST, HNSW_MOST, Index
+from facetry.nearest import FLAT_MOST, HNSW_MOST, Index
 
 SIZES, QUICK_SIZES = (10_000, 100_000, 1_000_000), (2_000,)
 KINDS = ("flat", "hnsw", "ivf", "bits")

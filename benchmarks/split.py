@@ -38,7 +38,7 @@ from facetry.catalogue.split import (
     make_split,
     summarise,
 )
-from facetry.catalogue.stratify import MIN_EXAMPLES
+from facetry.catalogue.split.stratify import MIN_EXAMPLES
 from facetry.evaluation.metrics import score
 
 NUM_PRODUCTS, NUM_QUICK = 70_213, 3_000

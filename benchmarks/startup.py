@@ -23,7 +23,6 @@ import torch
 from benchmarks.challenge import challenge_taxonomy
 from benchmarks.measure import Times, alternate, make_parser, show
 from benchmarks.photos import write_catalogue
-from facetry.engines.convert import save_openvino, to_onnx, to_openvino
 from facetry.engines.engine import Runtime
 from facetry.engines.export_folder import (
     PARITY,
@@ -32,12 +31,13 @@ from facetry.engines.export_folder import (
     metadata,
     write_export,
 )
-from facetry.engines.graph import Graph
-from facetry.files import write_text
-from facetry.models.checkpoint import build_classifier, save_classifier
+from facetry.engines.torch.convert import save_openvino, to_onnx, to_openvino
+from facetry.engines.torch.graph import Graph
+from facetry.models.classifier.serialization import build_classifier, save_classifier
 from facetry.models.config import BackboneConfig, HeadsConfig, ImageConfig
 from facetry.models.folder import RECIPE, open_folder, write_checksums
 from facetry.recipe import ClassifierRecipe, dump_recipe
+from facetry.runtime.files import write_text
 
 AIM_S = 3.0
 """What an exported model may take."""

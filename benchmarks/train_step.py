@@ -23,18 +23,16 @@ from benchmarks.measure import Times, alternate, make_parser, percent_cells, sha
 from benchmarks.photos import write_catalogue
 from facetry.catalogue.catalogue import open_catalogue
 from facetry.images import NUM_DECODERS, Augmentation, Augmenter, Mixer, PhotoStore
-from facetry.models.backbones import Backbone
-from facetry.models.checkpoint import build_classifier
-from facetry.models.classifier import Classifier
+from facetry.models.classifier.classifier import Classifier
+from facetry.models.classifier.serialization import build_classifier
 from facetry.models.config import BackboneConfig, HeadsConfig, ImageConfig
+from facetry.models.towers.image import Backbone
 from facetry.training.config import TrainingConfig
 from facetry.training.data import Examples, PhotoInputs, in_batches
-from facetry.training.fit import load
-from facetry.training.loss import Criterion
-from facetry.training.run import Run
-from facetry.training.start import start
+from facetry.training.loop import load, take_step
+from facetry.training.run import Run, start
 from facetry.training.state import TrainingState
-from facetry.training.step import take_step
+from facetry.training.targets.loss import Criterion
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -40,21 +40,20 @@ from benchmarks.plain_training import PlainTraining
 from benchmarks.rate import matrix_rate, operations_per_photo
 from facetry.catalogue.catalogue import open_catalogue
 from facetry.images import NUM_DECODERS, Augmentation, Augmenter, Mixer, PhotoStore
-from facetry.models.checkpoint import build_classifier
-from facetry.models.classifier import Classifier
+from facetry.models.classifier.classifier import Classifier
+from facetry.models.classifier.serialization import build_classifier
 from facetry.models.config import BackboneConfig, HeadsConfig, ImageConfig
-from facetry.models.device import compute_dtype, pick_device, slow_precision
+from facetry.models.towers.device import compute_dtype, pick_device, slow_precision
 from facetry.product import Product
 from facetry.taxonomy import Taxonomy
-from facetry.tracking.records import EpochRecord, StepRecord
-from facetry.training.compiling import compiled
 from facetry.training.config import TrainingConfig
 from facetry.training.data import Examples, PhotoInputs
-from facetry.training.fit import fit
-from facetry.training.loss import Criterion
-from facetry.training.run import Run
-from facetry.training.start import start
+from facetry.training.loop import fit
+from facetry.training.run import Run, start
 from facetry.training.state import TrainingState
+from facetry.training.targets.loss import Criterion
+from facetry.training.tower import compiled
+from facetry.training.tracking.records import EpochRecord, StepRecord
 
 SIZES_PX = ((512, 512), (512, 680), (800, 1000), (360, 480))
 NUM_EPOCHS, NUM_PRODUCTS = 4, 70_213

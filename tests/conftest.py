@@ -16,9 +16,9 @@ os.environ["POLARS_MAX_THREADS"] = "1"
 
 import pytest
 
-from facetry.build import load, train
+from facetry.build.build import load, train
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
-from facetry.catalogue.sample import SampleConfig, draw_catalogue
+from facetry.demo.garments import SampleConfig, draw_catalogue
 from facetry.predictions import Predictor
 from facetry.recipe import ClassifierRecipe, Recipe, dump_recipe, load_recipe, parse_recipe
 

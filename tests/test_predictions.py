@@ -8,9 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from facetry.errors import PredictorMismatch
-from facetry.predictions import Predictions, Predictor
+from facetry.predictions import FILL, Predictions, Predictor
 from facetry.product import Preprocess, Product
-from facetry.tables import FILL
 from facetry.taxonomy import Taxonomy
 
 TAXONOMY = Taxonomy.of(

@@ -9,9 +9,9 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from facetry.cli.main import app
-from facetry.demo import DemoConfig, run_demo
-from facetry.progress import SILENT
+from facetry.demo.run import DemoConfig, run_demo
 from facetry.recipe import load_recipe
+from facetry.runtime.progress import SILENT
 
 LINK = re.compile(r"\]\(([^)#]+)\)")
 
@@ -28,7 +28,7 @@ def after_demo(tmp_path_factory: pytest.TempPathFactory, quick_demo_recipe: Path
     (folder / "recipes").mkdir()
     (folder / "recipes" / "demo.yaml").write_bytes(quick_demo_recipe.read_bytes())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("facetry.demo.RECIPE", quick_demo_recipe)
+        patch.setattr("facetry.demo.run.RECIPE", quick_demo_recipe)
         run_demo(folder / "facetry-demo", DemoConfig(num_products=330), Console(quiet=True), SILENT)
     return folder
 

@@ -7,10 +7,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from facetry.build import load, train
+    from facetry.build.build import load, train
     from facetry.catalogue.catalogue import open_catalogue
     from facetry.catalogue.split import read_split
-    from facetry.evaluation.evaluate import evaluate, predict
+    from facetry.evaluation.metrics import evaluate, predict
     from facetry.recipe import load_recipe
 
 __all__ = [
@@ -26,11 +26,11 @@ __all__ = [
 _MODULES = {
     "open_catalogue": "facetry.catalogue.catalogue",
     "load_recipe": "facetry.recipe",
-    "train": "facetry.build",
-    "load": "facetry.build",
+    "train": "facetry.build.build",
+    "load": "facetry.build.build",
     "read_split": "facetry.catalogue.split",
-    "evaluate": "facetry.evaluation.evaluate",
-    "predict": "facetry.evaluation.evaluate",
+    "evaluate": "facetry.evaluation.metrics",
+    "predict": "facetry.evaluation.metrics",
 }
 
 

@@ -1,14 +1,18 @@
 """The one seam: what every predictor satisfies, and the one result type it returns.
 
+Rows have the columns `id`, whole numbers where all are, else text; `category`; `status`, which is "ok"
+or the reason why there is no prediction; `predictions`, a list of records of attribute, value and
+confidence in the taxonomy's order. They may have others besides.
+
 Shapes: B products, C categories, A attributes (slots) of the category that has most, V values
 of the head that has most. A slot past a category's attributes and a value past a head's values are
 padding.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 import polars as pl
@@ -16,8 +20,57 @@ from numpy.typing import NDArray
 
 from facetry.errors import PredictorMismatch
 from facetry.product import Preprocess, Product, ProductId
-from facetry.tables import FILL, OK, PREDICTIONS, id_column, to_long, to_problems, to_submission
 from facetry.taxonomy import Taxonomy
+
+FILL: Final = "dummy_value"
+"""What the challenge's submission holds where a category has no such attribute."""
+
+OK: Final = "ok"
+"""The status of a row with predictions."""
+
+_PREDICTION = {"attribute": pl.String(), "value": pl.String(), "confidence": pl.Float32()}
+PREDICTIONS: Final = pl.List(pl.Struct(_PREDICTION))
+"""What a cell of the column `predictions` holds."""
+
+
+def id_column(ids: Iterable[ProductId]) -> pl.Series:
+    """Ids as whole numbers if all of them are, else as text."""
+    ids = list(ids)
+    if all(isinstance(each, int) for each in ids):
+        return pl.Series("id", ids, dtype=pl.Int64)
+    return pl.Series("id", [str(each) for each in ids], dtype=pl.String)
+
+
+def to_long(rows: pl.DataFrame) -> pl.DataFrame:
+    """One row for each prediction: id, category, attribute, value, confidence."""
+    predicted = rows.filter(pl.col("predictions").list.len() > 0)
+    return predicted.select("id", "category", "predictions").explode("predictions").unnest("predictions")
+
+
+def to_submission(
+    rows: pl.DataFrame, taxonomy: Taxonomy, *, fill: str = FILL, num_slots: int | None = None
+) -> pl.DataFrame:
+    """The challenge's submission: id, Category, len, attr_1 ... attr_A, or as many slots as asked for.
+
+    `fill` stands where a category has no such attribute and where nothing was predicted.
+    """
+    lengths = {category: len(taxonomy.attributes(category)) for category in taxonomy.categories}
+    values = pl.col("predictions").list.eval(pl.element().struct.field("value"))
+    return rows.select(
+        "id",
+        pl.col("category").alias("Category"),
+        pl.col("category").replace_strict(lengths, default=0, return_dtype=pl.Int64).alias("len"),
+        *(
+            values.list.get(slot, null_on_oob=True).fill_null(fill).alias(f"attr_{slot + 1}")
+            for slot in range(num_slots or taxonomy.num_slots)
+        ),
+    )
+
+
+def to_problems(rows: pl.DataFrame) -> pl.DataFrame:
+    """One row for each product without predictions: id, category, problem."""
+    without = rows.filter(pl.col("status") != OK)
+    return without.select("id", "category", pl.col("status").alias("problem"))
 
 
 class Predictor(Protocol):
@@ -140,7 +193,7 @@ class Predictions:
         return confidence
 
     def to_rows(self) -> pl.DataFrame:
-        """One row for each product, with all of its predictions in one cell; see `facetry.tables`."""
+        """One row for each product, with all of its predictions in one cell."""
         return pl.DataFrame(
             {
                 "id": id_column(self.ids),

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
-from facetry.training import out_of_fold
+from facetry.training import stored_features
 
 MakeCatalogue = Callable[..., Catalogue]
 
@@ -21,8 +21,8 @@ Sarees: {color: [], border: [zari, plain]}
 @pytest.fixture
 def two_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Learn hardly anything: for tests of all but what is found."""
-    few = out_of_fold.TRAINING.model_copy(update={"epochs": 2, "milestones": ()})
-    monkeypatch.setattr(out_of_fold, "TRAINING", few)
+    few = stored_features.TRAINING.model_copy(update={"epochs": 2, "milestones": ()})
+    monkeypatch.setattr(stored_features, "TRAINING", few)
 
 
 @pytest.fixture

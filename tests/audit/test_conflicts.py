@@ -7,7 +7,7 @@ import pytest
 from facetry.audit.conflicts import Groups, conflict_findings, duplicate_findings, find_conflicts
 from facetry.audit.findings import gather
 from facetry.catalogue.catalogue import Catalogue
-from facetry.catalogue.sample import SampleConfig, draw_catalogue
+from facetry.demo.garments import SampleConfig, draw_catalogue
 from tests.audit.conftest import MakeCatalogue
 
 PAIRS = {"left": pl.Int64, "right": pl.Int64, "relation": pl.String, "similarity": pl.Float32}

@@ -5,12 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facetry.audit.config import AuditConfig
-from facetry.audit.features import features_identity, make_backbone, open_encoder
+from facetry.audit.config import AuditConfig, features_identity, make_backbone, open_encoder
 from facetry.errors import FacetryError, SettingError
-from facetry.models.backbones import Backbone
-from facetry.models.checkpoint import load_classifier
+from facetry.models.classifier.serialization import load_classifier
 from facetry.models.folder import open_folder
+from facetry.models.towers.image import Backbone
 from facetry.recipe import ClassifierRecipe, dump_recipe
 from tests.conftest import PROJECT
 

@@ -8,15 +8,14 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from facetry.audit.figures import audit_figures
 from facetry.audit.labels import count_labels
 from facetry.audit.report import missing_heatmap, overview, write_report
-from facetry.audit.result import Audit, Photos
+from facetry.audit.result import Audit, Photos, audit_figures
 from facetry.audit.spelling import find_look_alikes
 from facetry.catalogue.catalogue import Catalogue
 from tests.audit.conftest import MakeCatalogue
 from tests.audit.test_conflicts import Pair, find_conflicts, make_groups
-from tests.pages.page import Page
+from tests.reports.page import Page
 
 ISSUES = {"place": pl.Int64, "issue": pl.String, "score": pl.Float64}
 NOISE = {

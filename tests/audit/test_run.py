@@ -15,9 +15,9 @@ from facetry.audit.findings import FINDINGS
 from facetry.audit.run import audit_catalogue
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.errors import AuditError, BackboneError, CatalogueError, MissingExtra
-from facetry.files import holding
-from facetry.progress import Advance, Silent
 from facetry.recipe import Recipe, dump_recipe
+from facetry.runtime.files import holding
+from facetry.runtime.progress import Advance, Silent
 from tests.audit.conftest import MakeCatalogue
 
 FILES = {"report.html", "audit.json", "findings.parquet", "findings.csv", "job.json"}

@@ -12,10 +12,10 @@ from facetry.batch import shard
 from facetry.batch.local import BatchConfig, BatchSummary, predict_table
 from facetry.catalogue.catalogue import open_catalogue
 from facetry.errors import CatalogueError
-from facetry.evaluation.evaluate import predict
-from facetry.files import sha256
+from facetry.evaluation.metrics import predict
 from facetry.predictions import Predictions, Predictor
 from facetry.product import Preprocess, Product
+from facetry.runtime.files import sha256
 from facetry.taxonomy import Taxonomy
 
 TAXONOMY = Taxonomy.of(

@@ -11,8 +11,8 @@ import pytest
 
 from facetry.batch.local import BatchConfig, predict_table
 from facetry.errors import BatchError, WorkerFailed
-from facetry.files import holding
-from facetry.progress import SILENT
+from facetry.runtime.files import holding
+from facetry.runtime.progress import SILENT
 from facetry.runtime.workers import run_in_worker
 from tests.batch import workloads
 from tests.batch.workloads import Lines, Seeing, make_table, outcome, run, write_table

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from facetry.batch.known import NOTHING
+from facetry.batch.previous import NO_PREVIOUS_ROWS
 from facetry.batch.shard import Shard, cut, score_shard
 from facetry.errors import BackgroundError, BatchError
 from facetry.predictions import Predictions
@@ -107,5 +107,5 @@ def test_few_failures_do_not(folder: Path) -> None:
 
 
 def test_nothing_is_known_of_a_first_run(shard: Shard) -> None:
-    assert not any(NOTHING.has(product) for product in shard.products)
+    assert not any(NO_PREVIOUS_ROWS.has(product) for product in shard.products)
     assert score_shard(shard, Seeing()).num_taken == 0

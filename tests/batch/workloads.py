@@ -15,8 +15,8 @@ from facetry.batch.local import BatchConfig, BatchSummary, predict_table
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.predictions import Predictions
 from facetry.product import Preprocess, Product
-from facetry.progress import SILENT, Reporter
-from facetry.stopping import Stopped
+from facetry.runtime.progress import SILENT, Reporter
+from facetry.runtime.signals import Stopped
 from facetry.taxonomy import Taxonomy
 
 TAXONOMY = Taxonomy.of(

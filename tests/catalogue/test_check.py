@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from facetry.catalogue.check import CheckReport, PhotoCheck, check_catalogue
-from facetry.catalogue.sample import FaultRates, SampleConfig, draw_catalogue
+from facetry.demo.garments import FaultRates, SampleConfig, draw_catalogue
 from facetry.taxonomy import Taxonomy
 
 Write = Callable[[str | bytes], Path]

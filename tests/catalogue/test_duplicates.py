@@ -8,12 +8,12 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from facetry.catalogue import duplicates as module
 from facetry.catalogue.catalogue import open_catalogue
-from facetry.catalogue.duplicates import Duplicates, connect, duplicate_groups, find_duplicates
-from facetry.catalogue.sample import SampleConfig, draw_catalogue
-from facetry.catalogue.sample.config import FaultRates
-from facetry.catalogue.scan import scan_photos
+from facetry.catalogue.duplicates import find as module
+from facetry.catalogue.duplicates.find import Duplicates, connect, duplicate_groups, find_duplicates
+from facetry.catalogue.duplicates.scan import scan_photos
+from facetry.demo.garments import SampleConfig, draw_catalogue
+from facetry.demo.garments.config import FaultRates
 from facetry.product import Product
 
 MANY = FaultRates(exact_duplicates=0.15, near_duplicates=0.2, truncated=0.05, empty=0.05)

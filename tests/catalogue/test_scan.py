@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facetry.catalogue import scan as module
 from facetry.catalogue.catalogue import Catalogue
-from facetry.catalogue.scan import Scan, scan_photos
+from facetry.catalogue.duplicates import scan as module
+from facetry.catalogue.duplicates.scan import Scan, scan_photos
 from facetry.errors import CatalogueError
 from facetry.images import load
 from facetry.product import Product
-from facetry.progress import Advance, Silent
+from facetry.runtime.progress import Advance, Silent
 
 
 class Counter:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from facetry.catalogue.source import find_source, read_source
+from facetry.catalogue.source import find_source, read_inputs
 from facetry.errors import CatalogueError
 
 
@@ -74,7 +74,7 @@ def test_a_faulty_description_is_refused(tmp_path: Path, text: str, said: str) -
     described = tmp_path / "catalogue.yaml"
     described.write_text(text)
     with pytest.raises(CatalogueError) as refusal:
-        read_source(described)
+        read_inputs(described)
     assert said in str(refusal.value)
 
 

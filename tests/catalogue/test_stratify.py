@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from facetry.catalogue.stratify import MIN_EXAMPLES, deal
+from facetry.catalogue.split.stratify import MIN_EXAMPLES, deal
 
 Labels = NDArray[np.int64]
 USUAL = (0.8, 0.1, 0.1)

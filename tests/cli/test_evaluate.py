@@ -9,7 +9,7 @@ from typer.testing import CliRunner, Result
 
 from facetry.cli import main
 from facetry.errors import FacetryError
-from facetry.evaluation import robustness
+from facetry.evaluation.robustness import scores
 from facetry.images.corruptions import CORRUPTIONS
 
 Run = Callable[..., Result]
@@ -58,16 +58,16 @@ def test_stopped_it_goes_on(
         tmp_path / "out",
     )
     done = []
-    score_kind = robustness._score_kind
+    score_kind = scores._score_kind
 
-    def stop_at_the_second(*arguments: object) -> robustness.DamagedScores:
+    def stop_at_the_second(*arguments: object) -> scores.DamagedScores:
         if done:
             raise KeyboardInterrupt
         done.append(arguments)
         return score_kind(*arguments)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(robustness, "_score_kind", stop_at_the_second)
+        patch.setattr(scores, "_score_kind", stop_at_the_second)
         assert "The same command goes on" in run(*words).output
     kept = tmp_path / "out" / "scores" / "noise.json"
     before = kept.stat().st_mtime_ns

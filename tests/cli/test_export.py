@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from facetry.catalogue.sample import SampleConfig, draw_catalogue
-from facetry.catalogue.sample.config import FaultRates
 from facetry.cli import main
+from facetry.demo.garments import SampleConfig, draw_catalogue
+from facetry.demo.garments.config import FaultRates
 from facetry.engines import parity
 from facetry.errors import ExportError, FacetryError, ModelFolderError
 

@@ -9,12 +9,12 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from facetry.batch import local
-from facetry.batch.ground import numbers_of
-from facetry.build import load
+from facetry.batch.snapshot import numbers_of
+from facetry.build.build import load
 from facetry.cli import main
-from facetry.engines.config import EngineConfig
+from facetry.engines.engine import EngineConfig
 from facetry.errors import CatalogueError, FacetryError
-from facetry.stopping import Stopped
+from facetry.runtime.signals import Stopped
 
 Run = Callable[..., Result]
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from facetry.build import train
+from facetry.build.build import train
 from facetry.catalogue.catalogue import open_catalogue
-from facetry.catalogue.sample import SampleConfig, draw_catalogue
 from facetry.cli.main import app
+from facetry.demo.garments import SampleConfig, draw_catalogue
 from facetry.errors import ModelFolderError, TaxonomyError
 from facetry.recipe import parse_recipe
 

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from facetry.models.backbones import Backbone
-from facetry.models.checkpoint import build_classifier
-from facetry.models.classifier import Classifier
+from facetry.models.classifier.classifier import Classifier
+from facetry.models.classifier.heads import Heads
+from facetry.models.classifier.serialization import build_classifier
 from facetry.models.config import BackboneConfig, HeadsConfig, ImageConfig
-from facetry.models.heads import Heads
+from facetry.models.towers.image import Backbone
 from facetry.product import Preprocess, Product
 from tests.models.conftest import ODD, randomise, with_pixels
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from facetry.engines.choose import Machine, Stock, choose, find_obstacle
-from facetry.engines.config import EngineConfig
+from facetry.engines.choose import AvailableFormats, Machine, choose, find_obstacle
+from facetry.engines.engine import EngineConfig
 from facetry.errors import EngineError, FacetryError, MissingExtra
 from facetry.models.folder import RECIPE, open_folder, write_checksums
 
@@ -15,8 +15,8 @@ BOTH = frozenset({"openvino", "onnxruntime"})
 ALL_EXPORTS = ("openvino", "openvino-int8", "onnx", "onnx-int8")
 
 
-def stock(*exports: str, weights: bool = True) -> Stock:
-    return Stock(name="models/vit", exports=frozenset(exports), has_weights=weights)
+def available(*exports: str, weights: bool = True) -> AvailableFormats:
+    return AvailableFormats(name="models/vit", exports=frozenset(exports), has_weights=weights)
 
 
 def machine(*engines: str, gpu: bool = False, x86: bool = True) -> Machine:
@@ -27,47 +27,47 @@ def machine(*engines: str, gpu: bool = False, x86: bool = True) -> Machine:
     ("given", "config", "here", "expected"),
     [
         # left open
-        (stock(*ALL_EXPORTS), {}, machine(*BOTH), ("openvino", "openvino")),
-        (stock(*ALL_EXPORTS), {}, machine(*BOTH, gpu=True), ("torch", None)),
-        (stock(*ALL_EXPORTS, weights=False), {}, machine(*BOTH, gpu=True), ("openvino", "openvino")),
-        (stock(), {}, machine(*BOTH), ("openvino", None)),
-        (stock("onnx"), {}, machine(*BOTH), ("openvino", None)),
-        (stock("onnx", weights=False), {}, machine(*BOTH), ("onnxruntime", "onnx")),
-        (stock("openvino-int8"), {}, machine(*BOTH), ("openvino", "openvino-int8")),
-        (stock("openvino", "onnx"), {}, machine("onnxruntime"), ("onnxruntime", "onnx")),
-        (stock("openvino", "onnx"), {}, machine(*BOTH, x86=False), ("openvino", "openvino")),
-        (stock("onnx"), {}, machine(*BOTH, x86=False), ("onnxruntime", "onnx")),
-        (stock(), {}, machine(*BOTH, x86=False), ("torch", None)),
-        (stock(), {}, machine("onnxruntime"), ("torch", None)),
-        (stock(), {}, machine(), ("torch", None)),
+        (available(*ALL_EXPORTS), {}, machine(*BOTH), ("openvino", "openvino")),
+        (available(*ALL_EXPORTS), {}, machine(*BOTH, gpu=True), ("torch", None)),
+        (available(*ALL_EXPORTS, weights=False), {}, machine(*BOTH, gpu=True), ("openvino", "openvino")),
+        (available(), {}, machine(*BOTH), ("openvino", None)),
+        (available("onnx"), {}, machine(*BOTH), ("openvino", None)),
+        (available("onnx", weights=False), {}, machine(*BOTH), ("onnxruntime", "onnx")),
+        (available("openvino-int8"), {}, machine(*BOTH), ("openvino", "openvino-int8")),
+        (available("openvino", "onnx"), {}, machine("onnxruntime"), ("onnxruntime", "onnx")),
+        (available("openvino", "onnx"), {}, machine(*BOTH, x86=False), ("openvino", "openvino")),
+        (available("onnx"), {}, machine(*BOTH, x86=False), ("onnxruntime", "onnx")),
+        (available(), {}, machine(*BOTH, x86=False), ("torch", None)),
+        (available(), {}, machine("onnxruntime"), ("torch", None)),
+        (available(), {}, machine(), ("torch", None)),
         # a precision alone
-        (stock(*ALL_EXPORTS), {"precision": "int8"}, machine(*BOTH), ("openvino", "openvino-int8")),
+        (available(*ALL_EXPORTS), {"precision": "int8"}, machine(*BOTH), ("openvino", "openvino-int8")),
         (
-            stock("onnx-int8"),
+            available("onnx-int8"),
             {"precision": "int8"},
             machine(*BOTH, gpu=True),
             ("onnxruntime", "onnx-int8"),
         ),
-        (stock("openvino-int8"), {"precision": "fp32"}, machine(*BOTH), ("openvino", None)),
-        (stock("openvino"), {"precision": "bf16"}, machine(*BOTH), ("openvino", "openvino")),
-        (stock("onnx"), {"precision": "bf16"}, machine("onnxruntime"), ("torch", None)),
+        (available("openvino-int8"), {"precision": "fp32"}, machine(*BOTH), ("openvino", None)),
+        (available("openvino"), {"precision": "bf16"}, machine(*BOTH), ("openvino", "openvino")),
+        (available("onnx"), {"precision": "bf16"}, machine("onnxruntime"), ("torch", None)),
         # a name
-        (stock(*ALL_EXPORTS), {"name": "onnxruntime"}, machine(*BOTH), ("onnxruntime", "onnx")),
-        (stock(*ALL_EXPORTS), {"name": "torch"}, machine(*BOTH), ("torch", None)),
-        (stock(), {"name": "openvino"}, machine(*BOTH, gpu=True), ("openvino", None)),
-        (stock(), {"name": "openvino"}, machine(*BOTH, x86=False), ("openvino", None)),
+        (available(*ALL_EXPORTS), {"name": "onnxruntime"}, machine(*BOTH), ("onnxruntime", "onnx")),
+        (available(*ALL_EXPORTS), {"name": "torch"}, machine(*BOTH), ("torch", None)),
+        (available(), {"name": "openvino"}, machine(*BOTH, gpu=True), ("openvino", None)),
+        (available(), {"name": "openvino"}, machine(*BOTH, x86=False), ("openvino", None)),
         (
-            stock(*ALL_EXPORTS),
+            available(*ALL_EXPORTS),
             {"name": "onnxruntime", "precision": "int8"},
             machine(*BOTH),
             ("onnxruntime", "onnx-int8"),
         ),
         # what only torch does
-        (stock(*ALL_EXPORTS), {"compile": True}, machine(*BOTH), ("torch", None)),
+        (available(*ALL_EXPORTS), {"compile": True}, machine(*BOTH), ("torch", None)),
     ],
 )
 def test_choice(
-    given: Stock, config: dict[str, Any], here: Machine, expected: tuple[str, str | None]
+    given: AvailableFormats, config: dict[str, Any], here: Machine, expected: tuple[str, str | None]
 ) -> None:
     choice = choose(given, EngineConfig(**config), here)
     assert (choice.engine, choice.export) == expected
@@ -76,52 +76,72 @@ def test_choice(
 @pytest.mark.parametrize(
     ("given", "config", "here", "reason"),
     [
-        (stock("openvino"), {}, machine(*BOTH), "its export in the model folder"),
-        (stock(), {}, machine(*BOTH), "facetry export models/vit --to openvino keeps it"),
-        (stock(), {}, machine(gpu=True), "there is a GPU"),
-        (stock(), {}, machine(), 'pip install "facetry[openvino]"'),
-        (stock(), {}, machine(*BOTH, x86=False), "no export"),
-        (stock(), {"name": "torch"}, machine(*BOTH), "as asked"),
+        (available("openvino"), {}, machine(*BOTH), "its export in the model folder"),
+        (available(), {}, machine(*BOTH), "facetry export models/vit --to openvino keeps it"),
+        (available(), {}, machine(gpu=True), "there is a GPU"),
+        (available(), {}, machine(), 'pip install "facetry[openvino]"'),
+        (available(), {}, machine(*BOTH, x86=False), "no export"),
+        (available(), {"name": "torch"}, machine(*BOTH), "as asked"),
     ],
 )
-def test_choice_says_why(given: Stock, config: dict[str, Any], here: Machine, reason: str) -> None:
+def test_choice_says_why(
+    given: AvailableFormats, config: dict[str, Any], here: Machine, reason: str
+) -> None:
     assert reason in choose(given, EngineConfig(**config), here).reason
 
 
 @pytest.mark.parametrize(
     ("given", "config", "here", "error", "told"),
     [
-        (stock(), {"name": "openvino"}, machine(), MissingExtra, r"facetry\[openvino\]"),
-        (stock(), {"name": "onnxruntime"}, machine("openvino"), MissingExtra, r"facetry\[onnx\]"),
-        (stock("onnx", weights=False), {}, machine("openvino"), MissingExtra, r"facetry\[onnx\]"),
-        (stock("openvino", weights=False), {}, machine(), MissingExtra, r"facetry\[openvino\]"),
+        (available(), {"name": "openvino"}, machine(), MissingExtra, r"facetry\[openvino\]"),
+        (available(), {"name": "onnxruntime"}, machine("openvino"), MissingExtra, r"facetry\[onnx\]"),
+        (available("onnx", weights=False), {}, machine("openvino"), MissingExtra, r"facetry\[onnx\]"),
+        (available("openvino", weights=False), {}, machine(), MissingExtra, r"facetry\[openvino\]"),
         (
-            stock("openvino", weights=False),
+            available("openvino", weights=False),
             {"name": "torch"},
             machine(*BOTH),
             EngineError,
             "has no weights .* only exports: openvino",
         ),
-        (stock(), {"name": "torch", "precision": "int8"}, machine(*BOTH), EngineError, "export --int8"),
-        (stock("openvino"), {"precision": "int8"}, machine(*BOTH), EngineError, "--to openvino --int8"),
         (
-            stock("onnx"),
+            available(),
+            {"name": "torch", "precision": "int8"},
+            machine(*BOTH),
+            EngineError,
+            "export --int8",
+        ),
+        (
+            available("openvino"),
+            {"precision": "int8"},
+            machine(*BOTH),
+            EngineError,
+            "--to openvino --int8",
+        ),
+        (
+            available("onnx"),
             {"name": "onnxruntime", "precision": "int8"},
             machine(*BOTH),
             EngineError,
             "no int8 export for onnxruntime; it has: onnx(.|\n)*--to onnx --int8",
         ),
         (
-            stock("onnx"),
+            available("onnx"),
             {"name": "onnxruntime", "precision": "bf16"},
             machine(*BOTH),
             EngineError,
             "does not compute in bf16(.|\n)*fp32, int8",
         ),
-        (stock(), {"name": "onnxruntime"}, machine(*BOTH), EngineError, "it has: none(.|\n)*--to onnx "),
-        (stock(weights=False), {}, machine(*BOTH), EngineError, "no export; it has: none"),
         (
-            stock(),
+            available(),
+            {"name": "onnxruntime"},
+            machine(*BOTH),
+            EngineError,
+            "it has: none(.|\n)*--to onnx ",
+        ),
+        (available(weights=False), {}, machine(*BOTH), EngineError, "no export; it has: none"),
+        (
+            available(),
             {"name": "openvino", "compile": True},
             machine(*BOTH),
             EngineError,
@@ -130,7 +150,7 @@ def test_choice_says_why(given: Stock, config: dict[str, Any], here: Machine, re
     ],
 )
 def test_what_cannot_be_had(
-    given: Stock, config: dict[str, Any], here: Machine, error: type[FacetryError], told: str
+    given: AvailableFormats, config: dict[str, Any], here: Machine, error: type[FacetryError], told: str
 ) -> None:
     with pytest.raises(error) as caught:
         choose(given, EngineConfig(**config), here)

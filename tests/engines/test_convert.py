@@ -6,17 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facetry.engines import convert
-from facetry.engines.convert import save_openvino, to_onnx, to_openvino
-from facetry.engines.engine import Engine
+from facetry.engines.engine import Engine, package
 from facetry.engines.export_folder import metadata
-from facetry.engines.graph import Graph
-from facetry.engines.onnx import OnnxEngine
-from facetry.engines.openvino import OpenVinoEngine, shared_core
-from facetry.engines.packages import package
-from facetry.engines.served import ServedClassifier
+from facetry.engines.runtimes import OnnxEngine, OpenVinoEngine, shared_core
+from facetry.engines.serving import ServedClassifier
+from facetry.engines.torch import convert
+from facetry.engines.torch.convert import save_openvino, to_onnx, to_openvino
+from facetry.engines.torch.graph import Graph
 from facetry.errors import ExportError
-from facetry.models.classifier import Classifier
+from facetry.models.classifier.classifier import Classifier
 from facetry.taxonomy import Taxonomy
 from tests.engines.drawing import (
     Bessel,

@@ -11,27 +11,27 @@ import polars as pl
 import pytest
 import torch
 
-from facetry import build
+from facetry.build import build
 from facetry.catalogue.catalogue import open_catalogue
-from facetry.catalogue.sample import SampleConfig, draw_catalogue
-from facetry.catalogue.sample.config import FaultRates
-from facetry.engines import convert, parity
-from facetry.engines.export import export_model
+from facetry.demo.garments import SampleConfig, draw_catalogue
+from facetry.demo.garments.config import FaultRates
+from facetry.engines import parity
+from facetry.engines.export import ExportConfig, ExportJob, export_model
 from facetry.engines.export_folder import read_export
-from facetry.engines.export_job import ExportConfig, ExportJob
-from facetry.engines.graph import Graph
 from facetry.engines.parity import Parity
+from facetry.engines.torch import convert
+from facetry.engines.torch.graph import Graph
 from facetry.errors import ExportError, MissingExtra
-from facetry.job import SPLIT
-from facetry.models.classifier import Classifier
+from facetry.evaluation.held_out import SPLIT
+from facetry.models.classifier.classifier import Classifier
 from facetry.models.folder import (
     WEIGHTS,
     ModelFolder,
     open_folder,
     write_checksums,
 )
-from facetry.progress import Silent
 from facetry.recipe import dump_recipe, parse_recipe
+from facetry.runtime.progress import Silent
 from facetry.runtime.resumable import JOB
 
 MakeJob = Callable[..., ExportJob]

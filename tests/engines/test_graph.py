@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from facetry.engines.graph import Graph
-from facetry.engines.served import ServedClassifier
+from facetry.engines.serving import ServedClassifier
+from facetry.engines.torch.graph import Graph
 from facetry.errors import ExportError
-from facetry.models.checkpoint import build_classifier
-from facetry.models.classifier import Classifier
+from facetry.models.classifier.classifier import Classifier
+from facetry.models.classifier.serialization import build_classifier
 from facetry.models.config import HeadsConfig, ImageConfig, PhotosConfig, TextConfig
 from tests.engines.drawing import drawn_products, noise
 from tests.models.conftest import ODD, SMALL_VIT, make_classifier, randomise

@@ -15,9 +15,9 @@ from facetry.engines.parity import (
     parity_table,
     require_parity,
 )
-from facetry.ensemble import Ensemble
 from facetry.errors import ExportError
 from facetry.predictions import Predictions
+from facetry.predictors.ensemble import Ensemble
 from facetry.product import Preprocess, Product
 from facetry.taxonomy import Taxonomy
 

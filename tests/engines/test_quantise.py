@@ -5,15 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facetry import build
-from facetry.engines import quantise
-from facetry.engines.convert import to_onnx
-from facetry.engines.graph import Graph
-from facetry.engines.packages import package
-from facetry.engines.quantise import Form, quantise_onnx
+from facetry.build import build
+from facetry.engines.engine import package
+from facetry.engines.torch import convert
+from facetry.engines.torch.convert import Form, quantise_onnx, to_onnx
+from facetry.engines.torch.graph import Graph
 from facetry.errors import ExportError
-from facetry.models.checkpoint import build_classifier
-from facetry.models.classifier import Classifier
+from facetry.models.classifier.classifier import Classifier
+from facetry.models.classifier.serialization import build_classifier
 from facetry.models.config import BackboneConfig, HeadsConfig, ImageConfig
 
 
@@ -52,5 +51,5 @@ def test_the_tower_is_quantised_the_heads_are_not_and_the_metadata_stays(
 def test_a_graph_that_cannot_be_quantised() -> None:
     form = Form(has_attention=False, num_stacked=1)
     with pytest.raises(ExportError, match="cannot quantise") as caught:
-        quantise._quantise(object(), [np.zeros(1)], [], form)
+        convert._quantise(object(), [np.zeros(1)], [], form)
     assert "--int8" in caught.value.hint

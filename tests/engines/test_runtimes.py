@@ -8,12 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facetry.engines.convert import save_openvino, to_onnx, to_openvino
-from facetry.engines.engine import Precision
-from facetry.engines.graph import Graph
-from facetry.engines.onnx import OnnxEngine
-from facetry.engines.openvino import OpenVinoEngine, shared_core
-from facetry.engines.packages import is_installed, package
+from facetry.engines.engine import Precision, is_installed, package
+from facetry.engines.runtimes import OnnxEngine, OpenVinoEngine, shared_core
+from facetry.engines.torch.convert import save_openvino, to_onnx, to_openvino
+from facetry.engines.torch.graph import Graph
 from facetry.errors import EngineError, ExportError, MissingExtra
 from tests.engines.drawing import noise
 from tests.models.conftest import make_classifier
@@ -143,7 +141,7 @@ def test_a_signal_is_heeded_after_engines_came_and_went(tmp_path: Path) -> None:
     code = (
         "import os, signal, sys, threading\n"
         "from pathlib import Path\n"
-        "from facetry.engines.openvino import OpenVinoEngine\n"
+        "from facetry.engines.runtimes import OpenVinoEngine\n"
         "signal.signal(signal.SIGTERM, lambda *_: print('heeded'))\n"
         "engines = [OpenVinoEngine.load(Path(sys.argv[1])) for _ in range(3)]\n"
         "del engines[0]\n"

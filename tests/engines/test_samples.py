@@ -11,12 +11,12 @@ import pytest
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.catalogue.identity import catalogue_identity
 from facetry.catalogue.split import PARTS, Split
-from facetry.engines import parity, samples
-from facetry.engines.samples import choose_sample, load_photos, readable
+from facetry.engines import parity
+from facetry.engines.parity import choose_sample, load_photos, readable
 from facetry.errors import ExportError
-from facetry.job import SPLIT
+from facetry.evaluation.held_out import SPLIT
 from facetry.product import Preprocess
-from facetry.progress import SILENT
+from facetry.runtime.progress import SILENT
 from facetry.runtime.resumable import JOB
 
 FORM = Preprocess(size_px=32, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
@@ -24,7 +24,7 @@ FORM = Preprocess(size_px=32, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
 @pytest.fixture(autouse=True)
 def few_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(samples, "MIN_PHOTOS", 10)
+    monkeypatch.setattr(parity, "MIN_PHOTOS", 10)
     monkeypatch.setattr(parity, "MIN_PHOTOS", 10)
 
 
@@ -91,7 +91,7 @@ def test_other_products_of_the_same_photo_folder(model: Path, drawn: Path, catal
 def test_too_few_held_out_products_for_int8(
     model: Path, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(samples, "MIN_PHOTOS", len(catalogue))
+    monkeypatch.setattr(parity, "MIN_PHOTOS", len(catalogue))
     choose_sample(model, catalogue, is_int8=False, seed=0)
     with pytest.raises(ExportError, match=r"held-out .* there are \d+\."):
         choose_sample(model, catalogue, is_int8=True, seed=0)

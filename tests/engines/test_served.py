@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from facetry.engines.served import ServedClassifier
+from facetry.engines.serving import ServedClassifier
 from facetry.predictions import Predictor
 from facetry.product import Preprocess, Product
 from facetry.taxonomy import Taxonomy

@@ -13,10 +13,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from facetry.build import load, train
+from facetry.build.build import load, train
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
-from facetry.engines.config import EngineConfig
-from facetry.engines.convert import save_openvino, to_onnx, to_openvino
+from facetry.engines.engine import EngineConfig
 from facetry.engines.export_folder import (
     PARITY,
     ExportNote,
@@ -24,18 +23,19 @@ from facetry.engines.export_folder import (
     metadata,
     write_export,
 )
-from facetry.engines.graph import Graph
 from facetry.engines.serving import serve
-from facetry.ensemble import Ensemble
+from facetry.engines.torch.convert import save_openvino, to_onnx, to_openvino
+from facetry.engines.torch.graph import Graph
 from facetry.errors import EngineError, ExportError, MissingExtra, ModelFolderError
 from facetry.images import load_batches
-from facetry.models.checkpoint import load_classifier
+from facetry.models.classifier.serialization import load_classifier
 from facetry.models.folder import WEIGHTS, open_folder, write_checksums
 from facetry.predictions import Predictions, Predictor
+from facetry.predictors.ensemble import Ensemble
+from facetry.predictors.search.predictor import SimilaritySearch
 from facetry.product import Product
-from facetry.progress import Silent
 from facetry.recipe import dump_recipe, parse_recipe
-from facetry.search.predictor import SimilaritySearch
+from facetry.runtime.progress import Silent
 
 
 class Listener(Silent):

@@ -12,17 +12,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from facetry.engines.config import EngineConfig
-from facetry.engines.engine import threads_text
-from facetry.engines.graph import Graph
-from facetry.engines.served import ServedClassifier
-from facetry.engines.torch import TorchEngine, require_precision
+from facetry.engines.engine import EngineConfig, threads_text
+from facetry.engines.serving import ServedClassifier
+from facetry.engines.torch.engine import TorchEngine, require_precision
+from facetry.engines.torch.graph import Graph
 from facetry.errors import EngineError
-from facetry.models.checkpoint import build_classifier
-from facetry.models.classifier import Classifier
+from facetry.models.classifier.classifier import Classifier
+from facetry.models.classifier.serialization import build_classifier
 from facetry.models.config import BackboneConfig, HeadsConfig, ImageConfig
 from facetry.product import Product
-from facetry.progress import Silent
+from facetry.runtime.progress import Silent
 from facetry.taxonomy import Taxonomy
 
 TAXONOMY = Taxonomy.of(

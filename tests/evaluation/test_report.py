@@ -11,14 +11,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facetry.evaluation.charts import category_bars, training_curves
-from facetry.evaluation.gallery import choose_cards
 from facetry.evaluation.metrics import CategoryScore, score_predictions
-from facetry.evaluation.report import ModelSummary, ReportContent, model_axis, write_report
+from facetry.evaluation.report import (
+    ModelSummary,
+    ReportContent,
+    category_bars,
+    choose_cards,
+    model_axis,
+    training_curves,
+    write_report,
+)
 from facetry.predictions import Predictions
 from facetry.product import Product
 from facetry.taxonomy import Taxonomy
-from tests.pages.page import Page
+from tests.reports.page import Page
 
 TAXONOMY = Taxonomy.of(
     {
@@ -230,7 +236,7 @@ def test_gallery_chooses_the_surest() -> None:
     probabilities = np.stack([1 - red, red], axis=1)[:, None].repeat(2, axis=1)
     predictions = Predictions.of(taxonomy, products, probabilities)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("facetry.evaluation.gallery.thumbnail", lambda _: "data:,")
+        patch.setattr("facetry.evaluation.report.thumbnail", lambda _: "data:,")
         (group,) = choose_cards(predictions, products)
     assert [card.id for card in group.right] == [1, 2, 3, 0]
     assert [card.id for card in group.wrong] == [5, 6, 7, 4]

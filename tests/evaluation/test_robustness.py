@@ -15,18 +15,18 @@ from rich.console import Console
 
 from facetry.errors import EvaluationError
 from facetry.evaluation.metrics import Scores, score_predictions
-from facetry.evaluation.robustness import DamagedScores, Keeper, Robustness, score_damaged
-from facetry.evaluation.robustness_page import (
+from facetry.evaluation.robustness.page import (
     losers_table,
     robustness_json,
     robustness_table,
     write_robustness,
 )
+from facetry.evaluation.robustness.scores import DamagedScores, Keeper, Robustness, score_damaged
 from facetry.images.corruptions import CORRUPTIONS, NUM_STRENGTHS
 from facetry.predictions import Predictions
 from facetry.product import Preprocess, Product
 from facetry.taxonomy import Taxonomy
-from tests.pages.page import Page
+from tests.reports.page import Page
 
 TAXONOMY = Taxonomy.of({"Tops & <b>": {"light": ["dark", "bright"], "hem": ["a", "b"], "bare": ["x"]}})
 SPEC = Preprocess(size_px=16, mean=(0, 0, 0), std=(1, 1, 1))

@@ -11,8 +11,8 @@ from facetry.errors import RecipeError
 from facetry.images import Augmentation, Augmenter
 from facetry.images.augment.augmenter import DRAWS_PER_STEP
 from facetry.images.augment.config import STEPS
-from facetry.images.augment.geometry import crop_at_random, flip_at_random, rotate_at_random
-from facetry.images.draws import uniform_draws
+from facetry.images.augment.transforms import crop_at_random, flip_at_random, rotate_at_random
+from facetry.runtime.rng import counter_uniforms
 from facetry.taxonomy import Taxonomy
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def test_nothing_asked_changes_nothing():
 
 def test_the_default_is_flip_alone():
     photos, indices = batch_of(6), np.arange(6)
-    draws = uniform_draws(indices, seed=5, epoch=1, purpose="flip", count=DRAWS_PER_STEP)
+    draws = counter_uniforms(indices, seed=5, epoch=1, purpose="flip", count=DRAWS_PER_STEP)
     expected = flip_at_random(photos, draws, 0.5)
     assert Augmenter(Augmentation(), seed=5)(photos, epoch=1, indices=indices).equal(expected)
 
@@ -210,7 +210,7 @@ def test_crop_is_a_window_of_the_mirrored_photo(share):
 @pytest.mark.parametrize(("probability", "share_flipped"), [(0, 0), (0.5, 0.5), (1, 1)])
 def test_flip(probability, share_flipped):
     photos = batch_of(400)
-    draws = uniform_draws(np.arange(400), seed=0, epoch=0, purpose="flip", count=8)
+    draws = counter_uniforms(np.arange(400), seed=0, epoch=0, purpose="flip", count=8)
     flipped = flip_at_random(photos, draws, probability=probability)
     mirrored = [a.equal(b.flip(2)) for a, b in zip(flipped, photos, strict=True)]
     kept = [a.equal(b) for a, b in zip(flipped, photos, strict=True)]
@@ -244,11 +244,11 @@ def test_quarter_turns_move_pixels_only(reach_deg, draw):
 
 
 def test_draws_are_uniform_and_unrelated():
-    draws = uniform_draws(np.arange(20_000), seed=0, epoch=0, purpose="crop", count=4)
+    draws = counter_uniforms(np.arange(20_000), seed=0, epoch=0, purpose="crop", count=4)
     others = [
-        uniform_draws(np.arange(20_000), seed=1, epoch=0, purpose="crop", count=4),
-        uniform_draws(np.arange(20_000), seed=0, epoch=1, purpose="crop", count=4),
-        uniform_draws(np.arange(20_000), seed=0, epoch=0, purpose="flip", count=4),
+        counter_uniforms(np.arange(20_000), seed=1, epoch=0, purpose="crop", count=4),
+        counter_uniforms(np.arange(20_000), seed=0, epoch=1, purpose="crop", count=4),
+        counter_uniforms(np.arange(20_000), seed=0, epoch=0, purpose="flip", count=4),
     ]
     assert draws.min() >= 0
     assert draws.max() < 1
@@ -261,7 +261,7 @@ def test_draws_are_uniform_and_unrelated():
 
 def test_draws_never_change():
     """A resumed run of a newer version draws what the older one would have drawn."""
-    draws = uniform_draws(np.array([0, 10**12]), seed=7, epoch=3, purpose="crop", count=2)
+    draws = counter_uniforms(np.array([0, 10**12]), seed=7, epoch=3, purpose="crop", count=2)
     expected = [[0.8917941053387666, 0.36239005988678497], [0.8767568161433755, 0.9269575730581691]]
     np.testing.assert_array_equal(draws, expected)
 

@@ -6,7 +6,7 @@ import torch
 from torchvision.transforms.v2 import InterpolationMode, functional
 
 from facetry.images.corruptions import augmix
-from facetry.images.corruptions.chains import OPERATIONS, WIDTH, Plan
+from facetry.images.corruptions.augmix import OPERATIONS, WIDTH, Plan
 
 SIDE = 32
 

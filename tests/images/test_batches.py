@@ -8,7 +8,7 @@ import pytest
 
 from facetry.images import load, load_batches, loader, stack_pixels
 from facetry.images.batches import PixelPool
-from facetry.resources import peak_rss_mib
+from facetry.runtime.memory import peak_rss_mib
 
 
 def address(array: np.ndarray) -> int:

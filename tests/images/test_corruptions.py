@@ -150,7 +150,7 @@ def test_an_unknown_kind_is_named_with_the_nearest():
 def test_loading_changed_photos_decodes_once(products, spec, monkeypatch):
     read = []
     monkeypatch.setattr(
-        "facetry.images.reading.read_file", lambda path: read.append(path) or read_file(path)
+        "facetry.images.loader.read_file", lambda path: read.append(path) or read_file(path)
     )
     changes = [lambda photo, _: photo, lambda photo, product: photo * 0 + np.uint8(product.id)]
     missing = replace(products[0], photos=(products[0].photos[0].with_name("none"),))

@@ -19,8 +19,7 @@ from PIL import Image, ImageCms, ImageOps
 
 from facetry.errors import ImageError, PhotoProblem
 from facetry.images import decode, read_photo
-from facetry.images.decode import MAX_FILE_BYTES
-from facetry.images.formats import ALLOWED_FORMATS
+from facetry.images.decode import ALLOWED_FORMATS, MAX_FILE_BYTES
 
 Encode = Callable[[Image.Image], bytes]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from torchvision.transforms.v2 import functional
 
-from facetry.images.augment.jitter import (
+from facetry.images.augment.transforms import (
     jitter_brightness,
     jitter_contrast,
     jitter_hue,

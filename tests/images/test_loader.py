@@ -15,11 +15,10 @@ from facetry.images import (
     loader,
     preprocess,
     read_photo,
-    reading,
 )
-from facetry.images.ahead import map_ahead
 from facetry.images.decode import read_file
 from facetry.product import Preprocess, Product
+from facetry.runtime.prefetch import prefetch
 
 WORKERS = [0, 1, 4]
 
@@ -29,10 +28,12 @@ def names_of_workers() -> list[str]:
 
 
 @pytest.mark.parametrize("num_workers", WORKERS)
-@pytest.mark.parametrize("prefetch", [0, 1, 3, 100])
-def test_in_order_with_the_pixels_asked_for(products, spec, num_workers, prefetch):
+@pytest.mark.parametrize("num_prefetched", [0, 1, 3, 100])
+def test_in_order_with_the_pixels_asked_for(products, spec, num_workers, num_prefetched):
     other = spec.model_copy(update={"size_px": 16, "resize": "letterbox"})
-    loaded = list(load(products, [spec, other, spec], num_workers=num_workers, prefetch=prefetch))
+    loaded = list(
+        load(products, [spec, other, spec], num_workers=num_workers, num_prefetched=num_prefetched)
+    )
     assert [product.id for product in loaded] == list(range(12))
     for before, product in zip(products, loaded, strict=True):
         photo = read_photo(product.photos[0])
@@ -44,7 +45,7 @@ def test_in_order_with_the_pixels_asked_for(products, spec, num_workers, prefetc
 
 def test_a_photo_is_decoded_once(products, spec, monkeypatch):
     read = []
-    monkeypatch.setattr(reading, "read_file", lambda path: read.append(path) or read_file(path))
+    monkeypatch.setattr(loader, "read_file", lambda path: read.append(path) or read_file(path))
     other = spec.model_copy(update={"size_px": 16})
     list(load(products, [spec, other], num_workers=2))
     assert sorted(read) == sorted(product.photos[0] for product in products)
@@ -93,7 +94,7 @@ def test_no_products(spec):
 def test_reads_no_further_than_asked(products, spec):
     taken = []
     stream = (taken.append(product.id) or product for product in products * 10)
-    loading = load(stream, [spec], num_workers=2, prefetch=5)
+    loading = load(stream, [spec], num_workers=2, num_prefetched=5)
     for num_yielded in range(1, 21):
         next(loading)
         assert len(taken) <= num_yielded + 5
@@ -102,7 +103,7 @@ def test_reads_no_further_than_asked(products, spec):
 
 
 def test_what_was_yielded_is_not_held(products, spec):
-    loading = load(products, [spec], num_workers=2, prefetch=2)
+    loading = load(products, [spec], num_workers=2, num_prefetched=2)
     is_dropped = threading.Event()
     pixels = weakref.ref(next(loading).pixels[spec], lambda _: is_dropped.set())
     next(loading)
@@ -112,7 +113,7 @@ def test_what_was_yielded_is_not_held(products, spec):
 
 @pytest.mark.parametrize("stop", [GeneratorExit, KeyboardInterrupt, RuntimeError])
 def test_stopping_early_leaves_no_threads(products, spec, stop):
-    loading = load(products * 5, [spec], num_workers=3, prefetch=8)
+    loading = load(products * 5, [spec], num_workers=3, num_prefetched=8)
     next(loading)
     assert names_of_workers()
     with pytest.raises(stop):
@@ -131,7 +132,7 @@ def test_a_stream_that_fails_fails_the_loading(products, spec):
 
 
 def test_map_ahead_raises_in_order():
-    results = map_ahead(lambda item: 1 // item, [1, 1, 0, 1], num_workers=2, num_ahead=4)
+    results = prefetch(lambda item: 1 // item, [1, 1, 0, 1], num_workers=2, num_prefetched=4)
     assert [next(results), next(results)] == [1, 1]
     with pytest.raises(ZeroDivisionError):
         next(results)
@@ -182,7 +183,7 @@ def test_several_photos_are_the_first_that_can_be_read(
 
 def test_no_more_photos_are_decoded_than_are_wanted(products, spec, monkeypatch):
     read = []
-    monkeypatch.setattr(reading, "read_file", lambda path: read.append(path) or read_file(path))
+    monkeypatch.setattr(loader, "read_file", lambda path: read.append(path) or read_file(path))
     paths = tuple(each.photos[0] for each in products[:5])
     several = spec.model_copy(update={"max_photos": 3})
     list(load([replace(products[0], photos=paths)], [spec, several], num_workers=0))

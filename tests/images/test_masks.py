@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from facetry.errors import BackgroundError, PhotoProblem
-from facetry.files import sha256
 from facetry.images import load, preprocess, read_photo, remove_background
 from facetry.images.background import Remover, find_remover
 from facetry.images.masks import FOLDER, MaskKeeper
 from facetry.product import Pixels, Preprocess, Product
-from facetry.progress import Silent
+from facetry.runtime.files import sha256
+from facetry.runtime.progress import Silent
 
 Spoil = Callable[[Path], object]
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from facetry.catalogue.duplicates.scan import is_grey, make_manager, measure_quality
 from facetry.errors import MissingExtra
-from facetry.images.quality import is_grey, make_manager, measure_quality
 
 pytest.importorskip("cleanvision")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from facetry.errors import PhotoProblem
-from facetry.images import load, load_batches, loader, reading
+from facetry.images import load, load_batches, loader
 from facetry.images.decode import read_file
 from facetry.product import Product
 
@@ -69,7 +69,7 @@ def test_what_is_known_is_not_decoded(products, spec, decoded):
 
 def test_each_file_is_read_once(products, spec, monkeypatch):
     read = []
-    monkeypatch.setattr(reading, "read_file", lambda path: read.append(path) or read_file(path))
+    monkeypatch.setattr(loader, "read_file", lambda path: read.append(path) or read_file(path))
     load_all(products, [spec], {sha256(products[3].photos[0])})
     assert sorted(read) == sorted(product.photos[0] for product in products)
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facetry.images import preprocess, resize
-from facetry.images.resize import resize_by_pillow
+from facetry.images import preprocess
+from facetry.images.preprocess import resize, resize_by_pillow
 from facetry.product import Preprocess
 
 SIZES = [(60, 80), (333, 217), (64, 64), (20, 30), (500, 60), (7, 1999), (1, 1)]
@@ -26,7 +26,7 @@ def difference(one, other):
 def test_as_pillow_does_it(draw, size, interpolation, goal):
     photo = draw(*size)
     theirs = photo.resize((goal[1], goal[0]), Image.Resampling[interpolation.upper()])
-    ours = resize.resize(np.array(photo), goal, interpolation)
+    ours = resize(np.array(photo), goal, interpolation)
     assert ours.shape == (*goal, 3)
     assert difference(ours, theirs) <= 0.5
 
@@ -42,10 +42,10 @@ def test_no_size_is_refused(kind):
 
 def test_threads_do_not_get_in_each_others_way(draw):
     photos = [np.array(draw(100 + 10 * number, 150)) for number in range(12)]
-    expected = [resize.resize(photo, (50, 40)) for photo in photos]
+    expected = [resize(photo, (50, 40)) for photo in photos]
     with ThreadPoolExecutor(6) as pool:
         for _ in range(5):
-            made = pool.map(lambda photo: resize.resize(photo, (50, 40)), photos)
+            made = pool.map(lambda photo: resize(photo, (50, 40)), photos)
             for one, other in zip(made, expected, strict=True):
                 np.testing.assert_array_equal(one, other)
 
@@ -70,7 +70,7 @@ def test_pillow_stands_in():
     """Where there is no wheel of what is faster."""
     code = (
         "import sys; sys.modules['cykooz_resizer'] = None\n"
-        "import numpy as np; from facetry.images.resize import resize\n"
+        "import numpy as np; from facetry.images.preprocess import resize\n"
         "photo = np.arange(90 * 60 * 3, dtype=np.uint8).reshape(90, 60, 3)\n"
         "sys.stdout.buffer.write(resize(photo, (30, 20)).tobytes())"
     )

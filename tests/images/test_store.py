@@ -11,7 +11,7 @@ import pytest
 
 from facetry.errors import ImageError
 from facetry.images import PhotoStore, load
-from facetry.progress import Advance
+from facetry.runtime.progress import Advance
 
 BUDGETS = pytest.mark.parametrize("budget_bytes", [2**30, 0], ids=["in memory", "on demand"])
 ORDER = [np.array([3, 1, 4]), np.array([0]), np.array([11, 5, 4, 4]), np.array([], dtype=int)]
@@ -46,8 +46,8 @@ def test_batches(products, spec, budget_bytes, num_workers):
     np.testing.assert_array_equal(store.readable, np.arange(12))
     pixels = np.stack([each.pixels[spec] for each in load(products, [spec], num_workers=0)])
     order = ORDER[:3]
-    for prefetch in (1, 2, 9):
-        made = list(store.batches(order, prefetch=prefetch))
+    for num_prefetched in (1, 2, 9):
+        made = list(store.batches(order, num_prefetched=num_prefetched))
         for indices, batch in zip(order, made, strict=True):
             np.testing.assert_array_equal(batch, pixels[indices])
             np.testing.assert_array_equal(store.batch(indices), pixels[indices])

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from facetry.models.checkpoint import build_classifier
-from facetry.models.classifier import Classifier
+from facetry.models.classifier.classifier import Classifier
+from facetry.models.classifier.heads import Heads
+from facetry.models.classifier.serialization import build_classifier
 from facetry.models.config import (
     BackboneConfig,
     HeadsConfig,
@@ -17,7 +18,6 @@ from facetry.models.config import (
     PhotosConfig,
     TextConfig,
 )
-from facetry.models.heads import Heads
 from facetry.product import Pixels, Product
 from facetry.taxonomy import Taxonomy
 

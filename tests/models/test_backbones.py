@@ -15,10 +15,10 @@ from safetensors.torch import save_file as save_contiguous
 from torch import Tensor
 
 from facetry.errors import BackboneError, WeightsUnavailable
-from facetry.models.backbones import Backbone, build_backbone
 from facetry.models.cards import CARDS
 from facetry.models.config import BackboneConfig, ImageConfig
-from facetry.models.weights import load_weights
+from facetry.models.towers.image import Backbone, build_backbone
+from facetry.models.towers.weights import load_weights
 
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)

@@ -5,10 +5,10 @@ import torch
 from torch import Tensor, nn
 
 from facetry.errors import BackboneError
-from facetry.models.backbones import Backbone, build_backbone
-from facetry.models.blocks import checkpoint_blocks, freeze_blocks, tower_blocks
 from facetry.models.cards import CARDS
 from facetry.models.config import BackboneConfig, ImageConfig
+from facetry.models.towers.blocks import checkpoint_blocks, freeze_blocks, tower_blocks
+from facetry.models.towers.image import Backbone, build_backbone
 from facetry.product import Preprocess
 
 NUM_BLOCKS = {

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from facetry.models.classifier import Classifier
+from facetry.models.classifier.classifier import Classifier
+from facetry.models.classifier.heads import probabilities
 from facetry.models.config import PhotosConfig, TextConfig
-from facetry.models.heads import probabilities
 from facetry.predictions import Predictor
 from facetry.product import Product
 from facetry.taxonomy import Taxonomy

@@ -5,8 +5,8 @@ import time
 import pytest
 import torch
 
-from facetry.models import device
-from facetry.models.device import matmul_rate, slow_precision
+from facetry.models.towers import device
+from facetry.models.towers.device import matmul_rate, slow_precision
 
 CPU = torch.device("cpu")
 

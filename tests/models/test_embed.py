@@ -11,10 +11,10 @@ import torch
 
 from facetry.catalogue.catalogue import Catalogue
 from facetry.images import load_batches
-from facetry.models.backbones import Backbone, build_backbone
 from facetry.models.config import BackboneConfig, ImageConfig
-from facetry.models.embed import Embedding, embed_products, embed_texts
-from facetry.models.text import build_text_tower
+from facetry.models.towers.embed import Embedding, embed_products, embed_texts
+from facetry.models.towers.image import Backbone, build_backbone
+from facetry.models.towers.text import build_text_tower
 
 
 class Counting:

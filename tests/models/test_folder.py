@@ -12,11 +12,11 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from facetry.build import load
+from facetry.build.build import load
 from facetry.catalogue.catalogue import open_catalogue
 from facetry.cli import main
 from facetry.cli.evaluate import _keep
-from facetry.engines.config import EngineConfig
+from facetry.engines.engine import EngineConfig
 from facetry.errors import EvaluationError, ModelFolderError
 from facetry.models import folder as model_folder
 from facetry.models.folder import CHECKSUMS, RECIPE, WEIGHTS, open_folder, write_checksums

@@ -9,12 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from facetry.models.classifier.heads import CategoryHeads, Heads, Standardise, build_heads, probabilities
 from facetry.models.config import HeadsConfig
-from facetry.models.heads import CategoryHeads, Heads, Standardise, probabilities
-from facetry.models.shared_heads import build_heads
 from facetry.taxonomy import Taxonomy
 from facetry.training.config import LossConfig
-from facetry.training.loss import Criterion
+from facetry.training.targets.loss import Criterion
 from tests.models.conftest import NUM_FEATURES, Batch, randomise
 
 Networks = Mapping[tuple[str, str], nn.Sequential]

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from facetry.errors import BackboneError, MissingExtra
-from facetry.models.backbones import Backbone, build_backbone
-from facetry.models.blocks import checkpoint_blocks, freeze_blocks, tower_blocks
 from facetry.models.config import BackboneConfig, ImageConfig, LoraConfig
-from facetry.models.lora import add_lora, merge_lora
-from facetry.models.text import build_text_tower
+from facetry.models.towers.blocks import checkpoint_blocks, freeze_blocks, tower_blocks
+from facetry.models.towers.image import Backbone, build_backbone
+from facetry.models.towers.lora import add_lora, merge_lora
+from facetry.models.towers.text import build_text_tower
 
 # The layer scale of a ConvNeXt is so small at first that its blocks hardly count.
 CONVNEXT = {"ls_init_value": 0.1}

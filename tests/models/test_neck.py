@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from facetry.models.classifier.classifier import AttentionPool, MeanPool, Neck, TextFusion
 from facetry.models.config import PhotosConfig, TextConfig
-from facetry.models.neck import AttentionPool, MeanPool, Neck, TextFusion
 
 NUM_FEATURES, NUM_TEXT = 12, 5
 

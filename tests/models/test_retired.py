@@ -10,10 +10,10 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
-from facetry.build import load, train
+from facetry.build.build import load, train
 from facetry.catalogue.catalogue import Catalogue
 from facetry.errors import RecipeError, TrainingError
-from facetry.models.classifier import Classifier
+from facetry.models.classifier.classifier import Classifier
 from facetry.models.folder import open_folder, write_checksums
 from facetry.models.retired import without_retired
 from facetry.recipe import parse_recipe

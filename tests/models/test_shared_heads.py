@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from facetry.models.classifier.heads import AnyHeads, SharedHeads, build_heads, probabilities
 from facetry.models.config import HeadsConfig
-from facetry.models.heads import probabilities
-from facetry.models.shared_heads import AnyHeads, SharedHeads, build_heads
 from facetry.taxonomy import Taxonomy
 from tests.models.conftest import NUM_FEATURES, Batch, randomise
 

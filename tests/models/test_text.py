@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from facetry.errors import BackboneError, WeightsUnavailable
 from facetry.models.cards import CARDS
 from facetry.models.config import BackboneConfig, TextConfig
-from facetry.models.text import TextTower, build_text_tower, fold_tokens
+from facetry.models.towers.text import TextTower, build_text_tower, fold_tokens
 
 TEXTS = ["Navy blue kurti", None, "saree with zari border, " * 9, "  ", ""]
 NANO = [name for name in CARDS if name.startswith("nano_")]

@@ -7,16 +7,16 @@ import polars as pl
 import pytest
 
 from facetry.audit.run import audit_catalogue
-from facetry.build import train
+from facetry.build.build import train
 from facetry.catalogue.catalogue import open_catalogue
-from facetry.compare.entries import read_entries
-from facetry.compare.run import compare
-from facetry.evaluation.robustness import DamagedScores, Keeper
+from facetry.evaluation.robustness.scores import DamagedScores, Keeper
+from facetry.experiments.compare.entries import read_entries
+from facetry.experiments.compare.run import compare
+from facetry.experiments.tune.config import TuneConfig
+from facetry.experiments.tune.run import tune
+from facetry.experiments.tune.space import Space
 from facetry.images.corruptions import CORRUPTIONS
 from facetry.recipe import ClassifierRecipe, Recipe
-from facetry.tune.config import TuneConfig
-from facetry.tune.run import tune
-from facetry.tune.space import Space
 from tests.conftest import MakeRecipe
 from tests.runtime.killing import kill_at_random
 
@@ -85,7 +85,7 @@ def search_heads(space: Space, drawn: Path, out: Path) -> None:
 
 
 def test_a_search_for_settings(make_recipe: MakeRecipe, drawn: Path, tmp_path: Path) -> None:
-    from facetry.tune.space import parse_space
+    from facetry.experiments.tune.space import parse_space
 
     recipe = make_recipe(
         backbone={"name": "nano_convnext", "weights": "none", "frozen": True},

@@ -9,16 +9,15 @@ from typing import Any
 
 import pytest
 
-from facetry.audit.config import AuditConfig
-from facetry.audit.features import features_identity
-from facetry.build import load
+from facetry.audit.config import AuditConfig, features_identity
+from facetry.build.build import load
 from facetry.catalogue.catalogue import open_catalogue
 from facetry.catalogue.repairs.file import read_repairs
-from facetry.compare.entries import read_entries
 from facetry.errors import AuditError, FacetryError
-from facetry.files import holding, remove, write_text
+from facetry.experiments.compare.entries import read_entries
 from facetry.recipe import load_recipe
 from facetry.runtime import resumable
+from facetry.runtime.files import holding, remove, write_text
 from facetry.runtime.resumable import JobKind, open_or_resume, stopped_hint
 from tests.runtime.killing import killed
 

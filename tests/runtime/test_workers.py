@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from facetry.errors import WorkerDied, WorkerFailed
-from facetry.progress import SILENT
+from facetry.runtime.progress import SILENT
 from facetry.runtime.workers import Asked, Died, Done, Event, Failed, WorkerPool, run_in_worker
 from tests.runtime import workloads
 

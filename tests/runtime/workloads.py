@@ -4,7 +4,7 @@ import os
 import signal
 
 from facetry.errors import CatalogueError
-from facetry.progress import SILENT, Reporter
+from facetry.runtime.progress import SILENT, Reporter
 from facetry.runtime.workers import JobReporter
 
 

@@ -1,10 +1,10 @@
-"""Photos that mislead a model: how far they go, and what they leave alone."""
+"""Photos that adversarial_photos a model: how far they go, and what they leave alone."""
 
 import pytest
 import torch
 from torch import nn
 
-from facetry.training.adversarial import mislead
+from facetry.training.loop import adversarial_photos
 
 
 @pytest.fixture
@@ -29,15 +29,15 @@ def test_the_loss_is_higher_and_more_so_with_eps(model, photos, eps):
         loss_of(model)(pixels.float()).item()
         for pixels in (
             photos,
-            mislead(photos, loss_of(model), eps=eps / 2),
-            mislead(photos, loss_of(model), eps=eps),
+            adversarial_photos(photos, loss_of(model), eps=eps / 2),
+            adversarial_photos(photos, loss_of(model), eps=eps),
         )
     ]
     assert losses[0] < losses[1] < losses[2]
 
 
 def test_no_pixel_goes_further_than_eps_or_out_of_range(model, photos):
-    misled = mislead(photos, loss_of(model), eps=0.1)
+    misled = adversarial_photos(photos, loss_of(model), eps=0.1)
     assert (misled - photos).abs().max() <= 25.5 + 1e-4
     assert misled.min() >= 0
     assert misled.max() <= 255
@@ -45,25 +45,25 @@ def test_no_pixel_goes_further_than_eps_or_out_of_range(model, photos):
 
 def test_nothing_else_changes(model, photos):
     before = photos.clone()
-    misled = mislead(photos, loss_of(model), eps=0.1)
+    misled = adversarial_photos(photos, loss_of(model), eps=0.1)
     assert photos.equal(before)
     assert not misled.requires_grad
     assert all(each.grad is None for each in model.parameters())
     kept = [torch.ones_like(each) for each in model.parameters()]
     for each, gradient in zip(model.parameters(), kept, strict=True):
         each.grad = gradient.clone()
-    mislead(photos, loss_of(model), eps=0.1)
+    adversarial_photos(photos, loss_of(model), eps=0.1)
     assert all(
         each.grad.equal(gradient) for each, gradient in zip(model.parameters(), kept, strict=True)
     )
 
 
 def test_where_nothing_can_be_learned_photos_stay(photos):
-    assert mislead(photos, lambda pixels: 0 * pixels.sum(), eps=0.1).equal(photos.float())
+    assert adversarial_photos(photos, lambda pixels: 0 * pixels.sum(), eps=0.1).equal(photos.float())
 
 
 def test_works_on_float_photos_and_without_gradients_around(model, photos):
     with torch.no_grad():
-        mixed = mislead(photos.float() * 0.5, loss_of(model), eps=0.02)
-    assert mixed.equal(mislead(photos.float() * 0.5, loss_of(model), eps=0.02))
+        mixed = adversarial_photos(photos.float() * 0.5, loss_of(model), eps=0.02)
+    assert mixed.equal(adversarial_photos(photos.float() * 0.5, loss_of(model), eps=0.02))
     assert mixed.dtype == torch.float32

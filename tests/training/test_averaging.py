@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from facetry.training.averaging import MovingAverage
+from facetry.training.optimiser import MovingAverage
 
 
 def make_model() -> nn.Module:

@@ -5,14 +5,14 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from facetry.training.balance import (
+from facetry.training.data import epoch_order
+from facetry.training.targets.balance import (
     balanced_weights,
     count_labels,
     effective_weights,
     head_weights,
     repeat_factors,
 )
-from facetry.training.data import epoch_order
 
 Weigh = Callable[[np.ndarray], np.ndarray]
 

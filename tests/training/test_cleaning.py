@@ -11,16 +11,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from facetry.build import train
+from facetry.build.build import train
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.catalogue.split import Split
 from facetry.errors import RecipeError
-from facetry.files import sha256
-from facetry.progress import SILENT
 from facetry.recipe import ClassifierRecipe, load_recipe, parse_recipe
+from facetry.runtime.files import sha256
+from facetry.runtime.progress import SILENT
 from facetry.taxonomy import Taxonomy
-from facetry.training.cleaning import Cleaning, clean
 from facetry.training.data import Examples
+from facetry.training.targets.cleaning import Cleaning, clean
 from tests.training.test_train import SCHEDULE, StopAfter
 
 MakeRecipe = Callable[..., ClassifierRecipe]

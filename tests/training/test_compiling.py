@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from facetry.models.backbones import Backbone
+from facetry.models.towers.image import Backbone
 from facetry.product import Preprocess
 from facetry.taxonomy import Taxonomy
-from facetry.training.compiling import compiled
 from facetry.training.config import TrainingConfig
 from facetry.training.data import Examples, FeatureInputs
-from facetry.training.loss import Criterion
 from facetry.training.run import Run
+from facetry.training.targets.loss import Criterion
+from facetry.training.tower import compiled
 
 # Torch's own compiler warns of parts of torch.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]

@@ -13,18 +13,18 @@ import pytest
 import torch
 from PIL import Image
 
-from facetry.build import load, train
+from facetry.build.build import load, train
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.errors import BackboneError, NotEnoughData
-from facetry.evaluation.evaluate import evaluate
+from facetry.evaluation.metrics import evaluate
 from facetry.images import Augmentation, Augmenter, Mixer, PhotoStore, load_batches
-from facetry.models.checkpoint import build_classifier
-from facetry.models.classifier import Classifier
+from facetry.models.classifier.classifier import Classifier
+from facetry.models.classifier.serialization import build_classifier
 from facetry.models.config import PhotosConfig
 from facetry.predictions import Predictor
 from facetry.product import Preprocess, Product
 from facetry.recipe import ClassifierRecipe, parse_recipe
-from facetry.training.data import Batch, Moment, PhotoInputs
+from facetry.training.data import Batch, EpochProgress, PhotoInputs
 
 COLOURS = {"red": (220, 40, 40), "blue": (40, 40, 220)}
 FABRICS = ("cotton", "silk")
@@ -289,11 +289,11 @@ def test_training_draws_one_photo_of_each_product_anew(inputs: Callable[..., Pho
     drawing = inputs(draws_photos=True)
     (both,) = drawing.batches([ROWS])
     assert both.shape == (20, 2, 3, 16, 16)
-    assert drawing.beside(ROWS, both)["num_photos"].tolist() == [1, 2] * 10
+    assert drawing.model_kwargs(ROWS, both)["num_photos"].tolist() == [1, 2] * 10
     picked = []
     for epoch in range(12):
         (seen,) = drawing.batches([ROWS], epoch=epoch)
-        assert "num_photos" not in drawing.beside(ROWS, seen)
+        assert "num_photos" not in drawing.model_kwargs(ROWS, seen)
         is_shown = (seen[:, None] == both).flatten(2).all(dim=2)  # B P
         assert is_shown.any(dim=1).all()
         assert is_shown[::2, 0].all()  # of one photo there is no other
@@ -314,7 +314,7 @@ def test_several_photos_are_augmented_alike(inputs: Callable[..., PhotoInputs]) 
         targets=torch.ones(20, 2, 2),
         categories=torch.zeros(20, dtype=torch.int64),
     )
-    varied = attending.vary(batch, Moment(epoch=3, progress=0.5))
+    varied = attending.augment(batch, EpochProgress(epoch=3, progress=0.5))
     for place in range(2):
         alone = attending.augmenter(both[:, place], epoch=3, indices=ROWS)
         assert torch.equal(varied.inputs[:, place], alone)
@@ -328,9 +328,9 @@ def test_parts_of_a_batch_keep_what_is_beside(inputs: Callable[..., PhotoInputs]
         inputs=both,
         targets=torch.zeros(20, 2, 2),
         categories=torch.zeros(20),
-        beside={"texts": torch.arange(20)},
+        model_kwargs={"texts": torch.arange(20)},
     )
-    assert [part.beside["texts"].tolist() for part in batch.parts(12)] == [
+    assert [part.model_kwargs["texts"].tolist() for part in batch.parts(12)] == [
         [*range(12)],
         [*range(12, 20)],
     ]

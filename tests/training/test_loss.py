@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from facetry.taxonomy import Taxonomy
 from facetry.training.config import LossConfig
-from facetry.training.loss import Criterion
+from facetry.training.targets.loss import Criterion
 
 # Two categories: the first has no second slot. Heads have one, two and three values.
 TAXONOMY = Taxonomy.of({"Bags": {"shape": ["f"]}, "Tops": {"fit": ["d", "e"], "neck": ["a", "b", "c"]}})

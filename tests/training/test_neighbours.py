@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from facetry.training import neighbours
-from facetry.training.neighbours import agreement, poll_neighbours, replace_labels
+from facetry.training.targets import cleaning
+from facetry.training.targets.cleaning import agreement, poll_neighbours, replace_labels
 
 
 def around(*degrees: float) -> np.ndarray:
@@ -68,9 +68,9 @@ def test_searching_by_parts_and_in_chunks_gives_the_same_votes(monkeypatch: pyte
     labels = np.where(random.rand(2000) < 0.1, (places + 1) % 12, places)[:, None]
     categories = np.zeros(2000, dtype=np.int64)
     exact = poll_neighbours(features, categories, labels, 15)
-    monkeypatch.setattr(neighbours, "_CHUNK", 300)
+    monkeypatch.setattr(cleaning, "_CHUNK", 300)
     chunked = poll_neighbours(features, categories, labels, 15)
     assert np.array_equal(exact.favourite, chunked.favourite)
-    monkeypatch.setattr(neighbours, "FLAT_MOST", 1000)
+    monkeypatch.setattr(cleaning, "FLAT_MOST", 1000)
     by_parts = poll_neighbours(features, categories, labels, 15)
     assert (replace_labels(labels, by_parts).ravel() == places).mean() > 0.99

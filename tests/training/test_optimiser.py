@@ -7,14 +7,14 @@ import torch
 from torch import nn
 
 from facetry.errors import BackboneError
-from facetry.models.backbones import Backbone, build_backbone
-from facetry.models.blocks import freeze_blocks
-from facetry.models.checkpoint import build_classifier
-from facetry.models.classifier import Classifier
+from facetry.models.classifier.classifier import Classifier
+from facetry.models.classifier.heads import Heads
+from facetry.models.classifier.serialization import build_classifier
 from facetry.models.config import BackboneConfig, HeadsConfig, ImageConfig, LoraConfig, TextConfig
-from facetry.models.device import compute_dtype
-from facetry.models.heads import Heads
-from facetry.models.lora import add_lora
+from facetry.models.towers.blocks import freeze_blocks
+from facetry.models.towers.device import compute_dtype
+from facetry.models.towers.image import Backbone, build_backbone
+from facetry.models.towers.lora import add_lora
 from facetry.product import Preprocess
 from facetry.taxonomy import Taxonomy
 from facetry.training.config import TrainingConfig

@@ -10,10 +10,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from facetry.build import train
+from facetry.build.build import train
 from facetry.catalogue.catalogue import Catalogue
 from facetry.recipe import ClassifierRecipe, dump_recipe
-from facetry.training.processes import ALONE, Processes, joined, joining, num_launched
+from facetry.training.distributed.processes import (
+    SINGLE_PROCESS,
+    Processes,
+    current_processes,
+    process_group,
+    world_size,
+)
 from tests.training.together import command, launch
 
 MakeRecipe = Callable[..., ClassifierRecipe]
@@ -23,7 +29,7 @@ MakeRecipe = Callable[..., ClassifierRecipe]
 @pytest.mark.parametrize("num_rows", [1, 4, 8])
 def test_shares_are_equal_and_cover_all_rows_once(num: int, num_rows: int) -> None:
     rows = np.arange(100, 100 + num_rows)
-    shares = [Processes(rank, num).share(rows) for rank in range(num)]
+    shares = [Processes(rank, num).shard(rows) for rank in range(num)]
     assert len({len(share) for share, _ in shares}) == 1
     own = np.concatenate([share[:num_own] for share, num_own in shares])
     assert sorted(own) == sorted(rows)
@@ -32,16 +38,16 @@ def test_shares_are_equal_and_cover_all_rows_once(num: int, num_rows: int) -> No
 
 def test_alone_nothing_is_exchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     tensor = torch.ones(3)
-    assert ALONE.is_main
-    assert ALONE.total(tensor) is tensor
-    assert ALONE.agree(True, False) == [True, False]
-    ALONE.ask("nothing")
-    with joining() as processes:
-        assert processes is joined() is ALONE
+    assert SINGLE_PROCESS.is_main
+    assert SINGLE_PROCESS.total(tensor) is tensor
+    assert SINGLE_PROCESS.all_reduce_any(True, False) == [True, False]
+    SINGLE_PROCESS.ask("nothing")
+    with process_group() as processes:
+        assert processes is current_processes() is SINGLE_PROCESS
     monkeypatch.setenv("WORLD_SIZE", "4")
-    assert num_launched() == 1, "a launcher tells each process its own number too"
+    assert world_size() == 1, "a launcher tells each process its own number too"
     monkeypatch.setenv("LOCAL_RANK", "0")
-    assert num_launched() == 4
+    assert world_size() == 4
 
 
 SETTINGS: dict[str, Any] = {

@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from facetry.build import load, train
+from facetry.build.build import load, train
 from facetry.catalogue.catalogue import Catalogue
 from facetry.errors import BackboneError, RecipeError
-from facetry.models.backbones import build_backbone
-from facetry.models.classifier import Classifier
+from facetry.models.classifier.classifier import Classifier
 from facetry.models.config import PruneConfig
-from facetry.models.slim import Pruning
+from facetry.models.towers.image import build_backbone
+from facetry.models.towers.slim import Pruning
 from facetry.product import Product
-from facetry.progress import SILENT
 from facetry.recipe import ClassifierRecipe, parse_recipe
-from facetry.training.pruning import PRUNING, prune_for
+from facetry.runtime.progress import SILENT
+from facetry.training.tower import PRUNING, prune_for
 
 MakeRecipe = Callable[..., ClassifierRecipe]
 QUARTER = {"channels": 0.25}

@@ -13,12 +13,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from facetry.build import train
+from facetry.build.build import train
 from facetry.catalogue.catalogue import Catalogue
 from facetry.errors import FolderDamaged, WorkerFailed
-from facetry.files import sha256
-from facetry.progress import SILENT
 from facetry.recipe import ClassifierRecipe, dump_recipe
+from facetry.runtime.files import sha256
+from facetry.runtime.progress import SILENT
 from facetry.runtime.workers import run_in_worker
 from facetry.training import checkpoints
 from tests.training import workloads

@@ -11,15 +11,15 @@ import yaml
 from safetensors.torch import load_file
 from torch import Tensor
 
-from facetry.build import load, train
+from facetry.build.build import load, train
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split import Split
 from facetry.errors import BackboneError, ModelFolderError, RecipeError, TrainingError
-from facetry.models.backbones import build_backbone
-from facetry.models.checkpoint import build_classifier, save_classifier
-from facetry.models.classifier import Classifier
+from facetry.models.classifier.classifier import Classifier
+from facetry.models.classifier.serialization import build_classifier, save_classifier
 from facetry.models.config import BackboneConfig, HeadsConfig, ImageConfig
 from facetry.models.folder import write_checksums
+from facetry.models.towers.image import build_backbone
 from facetry.recipe import ClassifierRecipe, Recipe, parse_recipe
 from facetry.taxonomy import Taxonomy
 

@@ -8,22 +8,20 @@ import torch
 from torch import Tensor, nn
 
 from facetry.errors import NonFiniteLoss, OutOfMemory
-from facetry.models.backbones import Backbone
-from facetry.models.classifier import Classifier
+from facetry.models.classifier.classifier import Classifier
+from facetry.models.classifier.heads import Heads
 from facetry.models.config import HeadsConfig
-from facetry.models.heads import Heads
+from facetry.models.towers.image import Backbone
 from facetry.product import Preprocess
 from facetry.taxonomy import Taxonomy
-from facetry.tracking.records import EpochRecord, StepRecord
 from facetry.training.config import LossConfig, TrainingConfig
 from facetry.training.data import Batch, Examples, FeatureInputs
-from facetry.training.features import FeatureSet, fit_heads
-from facetry.training.fit import fit
-from facetry.training.loss import Criterion
-from facetry.training.run import Run
-from facetry.training.start import start
+from facetry.training.loop import fit, take_step
+from facetry.training.run import Run, start
 from facetry.training.state import TrainingState
-from facetry.training.step import take_step
+from facetry.training.stored_features import FeatureSet, fit_heads
+from facetry.training.targets.loss import Criterion
+from facetry.training.tracking.records import EpochRecord, StepRecord
 
 TAXONOMY = Taxonomy.of({"Kurtis": {"length": ["long", "short"], "colour": ["red", "blue", "green"]},
                         "Sarees": {"border": ["big", "none", "small"]}})  # fmt: skip
@@ -170,8 +168,8 @@ def test_a_batch_without_labels_has_no_gradient() -> None:
     run = make_run()
     state = start(run, make_model())
     batch = make_batch(run, [0, 1, 2])
-    tally = take_step(run, state, replace(batch, targets=torch.zeros_like(batch.targets)))
-    assert (tally.loss, tally.gradient_norm) == (0.0, 0.0)
+    statistics = take_step(run, state, replace(batch, targets=torch.zeros_like(batch.targets)))
+    assert (statistics.loss, statistics.gradient_norm) == (0.0, 0.0)
     gradients = [each.grad for each in state.model.parameters() if each.grad is not None]
     assert gradients
     assert not any(each.any() for each in gradients)
@@ -208,9 +206,9 @@ def test_loss_scaling_passes_over_a_step_that_is_too_large() -> None:
     state = start(run, model)
     state.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)
     before = weights(state).clone()
-    tally = take_step(run, state, make_batch(run, [0, 1, 2]))
+    statistics = take_step(run, state, make_batch(run, [0, 1, 2]))
     assert torch.equal(weights(state), before)
-    assert np.isnan(tally.gradient_norm)
+    assert np.isnan(statistics.gradient_norm)
     assert state.scaler.get_scale() == 2.0**126
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from facetry.training.config import LossConfig, TeachConfig
-from facetry.training.loss import Criterion
-from facetry.training.teaching import Teaching
+from facetry.training.targets.distillation import Distillation
+from facetry.training.targets.loss import Criterion
 from tests.models.conftest import ODD
 
 UNKNOWN = -1
@@ -33,9 +33,9 @@ def widened(labels: Tensor) -> Tensor:
 def blend(config: dict[str, Any], told: list[tuple[float, float]], **loss: Any) -> list[list[float]]:
     labels = widened(LABELS)
     criterion = Criterion.of(LossConfig(**loss), ODD, labels, CATEGORIES)
-    teaching = Teaching.of(TeachConfig(model="t", **config), padded(told), labels)
+    distillation = Distillation.of(TeachConfig(model="t", **config), padded(told), labels)
     own = criterion.targets(labels, CATEGORIES)
-    targets = teaching.blend(own, torch.arange(4), CATEGORIES, criterion)
+    targets = distillation.blend(own, torch.arange(4), CATEGORIES, criterion)
     assert not targets[:, 1:].any()
     assert not targets[:, 0, 2:].any()
     return targets[:, 0, :2].tolist()
@@ -82,8 +82,8 @@ def test_nothing_is_learned_from_padding() -> None:
     """-inf in logits and 0 in targets: no loss, no gradient, no NaN."""
     labels = widened(LABELS)
     criterion = Criterion.of(LossConfig(), ODD, labels, CATEGORIES)
-    teaching = Teaching.of(TeachConfig(model="t"), padded(TOLD), labels)
-    targets = teaching.blend(
+    distillation = Distillation.of(TeachConfig(model="t"), padded(TOLD), labels)
+    targets = distillation.blend(
         criterion.targets(labels, CATEGORIES), torch.arange(4), CATEGORIES, criterion
     )
     logits = torch.full(targets.shape, -torch.inf)
@@ -98,6 +98,6 @@ def test_nothing_is_learned_from_padding() -> None:
 
 
 def test_it_tells_how_much_there_is_to_learn() -> None:
-    teaching = Teaching.of(TeachConfig(model="t"), padded(TOLD), widened(LABELS))
-    told = teaching.describe(widened(LABELS), torch.tensor([0, 1, 2]))
+    distillation = Distillation.of(TeachConfig(model="t"), padded(TOLD), widened(LABELS))
+    told = distillation.describe(widened(LABELS), torch.tensor([0, 1, 2]))
     assert told == "The teacher answers 2 known labels and 1 missing ones."

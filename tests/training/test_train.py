@@ -9,16 +9,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from facetry.build import load, train
+from facetry.build.build import load, train
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.catalogue.split import Split
 from facetry.errors import NonFiniteLoss, NotEnoughData
-from facetry.evaluation.evaluate import predict
-from facetry.files import sha256
-from facetry.models.classifier import Classifier
+from facetry.evaluation.metrics import predict
+from facetry.models.classifier.classifier import Classifier
 from facetry.recipe import ClassifierRecipe
-from facetry.training import checkpoints
-from facetry.training import fit as fit_module
+from facetry.runtime.files import sha256
+from facetry.training import checkpoints, loop
 from facetry.training.data import epoch_order, in_batches, line_up, useful_rows
 
 MakeRecipe = Callable[..., ClassifierRecipe]
@@ -212,4 +211,4 @@ def test_mixed_precision_trains(catalogue: Catalogue, make_recipe: MakeRecipe, t
 def test_the_loop_fits_on_a_screen() -> None:
     import inspect
 
-    assert len(inspect.getsource(fit_module.fit).splitlines()) <= 60
+    assert len(inspect.getsource(loop.fit).splitlines()) <= 60

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from facetry.runtime.workers import fork_context
-from facetry.training.processes import Processes, joining
+from facetry.training.distributed.processes import Processes, process_group
 
 TIMEOUT_S = 120
 
@@ -67,10 +67,10 @@ def _join(
 @contextmanager
 def meeting(*, shards: bool = False) -> Iterator[Processes]:
     """Join with the other processes; all leave when all are done."""
-    with joining(shards=shards) as processes:
+    with process_group(is_sharded=shards) as processes:
         yield processes
         if not processes.is_main:
-            assert processes.asked() == ()
+            assert processes.receive() == ()
 
 
 def command(*arguments: str | Path) -> str:

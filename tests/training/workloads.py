@@ -9,11 +9,11 @@ from pathlib import Path
 
 import torch
 
-from facetry.build import train
+from facetry.build.build import train
 from facetry.catalogue.catalogue import open_catalogue
-from facetry.progress import Reporter
 from facetry.recipe import Recipe
-from facetry.stopping import Stopped
+from facetry.runtime.progress import Reporter
+from facetry.runtime.signals import Stopped
 
 
 class Signalling:

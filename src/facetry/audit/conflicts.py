@@ -9,7 +9,6 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from facetry.audit.cells import label_cells, product_rows
 from facetry.audit.findings import (
     CATEGORY_CONFLICT,
     DUPLICATES,
@@ -18,6 +17,7 @@ from facetry.audit.findings import (
     LIKELY_LABEL_CONFLICT,
     as_findings,
 )
+from facetry.audit.labels import label_cells, product_rows
 from facetry.catalogue.catalogue import Catalogue
 
 

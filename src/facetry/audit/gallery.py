@@ -12,8 +12,8 @@ import polars as pl
 from facetry.audit.findings import QUALITY
 from facetry.audit.result import Photos
 from facetry.catalogue.catalogue import Catalogue
-from facetry.pages.photos import data_address, first_photo, thumbnail
 from facetry.product import ProductId
+from facetry.reports.pages import data_address, first_photo, thumbnail
 
 _SMALL_PX = (120, 160)
 _NUM_GROUPS = 24

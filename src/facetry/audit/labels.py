@@ -1,7 +1,9 @@
-"""How labels are spread: values by head, what is rare, what never changes, what is missing.
+"""Labels that a model trained on the other products doubts, as findings.
 
 Shapes: N products, A slots (attributes of the category that has most), H heads, V values of the
 head that has most.
+
+Shapes: N products of the catalogue, A slots (attributes of the category that has most), K cells.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,18 +14,53 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from facetry.audit.cells import label_cells
 from facetry.audit.findings import (
     CONSTANT,
     MISSING_LABELS,
     NO_LABELS,
     RARE_VALUE,
     UNUSED_VALUE,
+    WRONG_LABEL,
     Kind,
     as_findings,
 )
 from facetry.catalogue.catalogue import Catalogue
 from facetry.taxonomy import Head
+
+
+def label_cells(catalogue: Catalogue, chosen: NDArray[np.bool_]) -> pl.DataFrame:
+    """The chosen known labels, of `chosen` (N, A), product by product.
+
+    Columns: place (of the product in the catalogue), row, id, category, head, attribute, code and
+    value (K rows).
+    """
+    places, slots = np.nonzero(chosen & (catalogue.labels >= 0))  # K
+    heads = catalogue.heads[places, slots]
+    codes = catalogue.labels[places, slots]
+    taxonomy = catalogue.taxonomy
+    # Texts come from a joined table, once for each value, not once for each cell.
+    values = pl.DataFrame(
+        [
+            (head, code, each.attribute, value)
+            for head, each in enumerate(taxonomy.heads)
+            for code, value in enumerate(each.values)
+        ],
+        schema={"head": pl.Int64, "code": pl.Int64, "attribute": pl.String, "value": pl.String},
+        orient="row",
+    )
+    cells = pl.DataFrame({"place": places, "head": heads, "code": codes.astype(np.int64)})
+    return (
+        product_rows(catalogue, places)
+        .hstack(cells)
+        .join(values, on=["head", "code"], how="left", maintain_order="left")
+    )
+
+
+def product_rows(catalogue: Catalogue, places: NDArray[np.int64]) -> pl.DataFrame:
+    """The row, id (as text) and category of the products at these places (K), in this order."""
+    rows = catalogue.table[places].select("row", "id", "category")
+    return rows.with_columns(pl.col("row").cast(pl.Int64), pl.col("id").cast(pl.String))
+
 
 _MUCH_MISSING = 0.5
 _NUM_PATTERNS = 8  # of each category
@@ -219,3 +256,22 @@ def _rare(catalogue: Catalogue, min_examples: int) -> pl.DataFrame:
     )
     cells = cells.sort("count", "head", "code", "place")
     return as_findings(RARE_VALUE, cells)
+
+
+def wrong_label_findings(catalogue: Catalogue, ranked: pl.DataFrame) -> pl.DataFrame:
+    """The labels of `facetry.audit.noise` that are an issue, most suspicious first."""
+    issues = ranked.filter("is_issue")
+    rows = product_rows(catalogue, issues["row"].to_numpy()).hstack(
+        issues.select("attribute", "suggested", "score", value="label")
+    )
+    return as_findings(WRONG_LABEL, rows)
+
+
+def count_wrong(ranked: pl.DataFrame) -> pl.DataFrame:
+    """By head: category, attribute, num_labels, num_wrong, share; the largest share first."""
+    return (
+        ranked.group_by("category", "attribute")
+        .agg(pl.len().alias("num_labels"), pl.col("is_issue").sum().alias("num_wrong"))
+        .with_columns(share=pl.col("num_wrong") / pl.col("num_labels"))
+        .sort(["share", "category", "attribute"], descending=[True, False, False])
+    )

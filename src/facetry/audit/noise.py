@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split import make_folds
 from facetry.errors import MissingExtra
-from facetry.progress import SILENT, Reporter
+from facetry.runtime.progress import SILENT, Reporter
 from facetry.taxonomy import Head
 
 NUM_FOLDS = 5
@@ -69,7 +69,7 @@ def find_label_noise(
         import cleanlab  # noqa: F401 - better now than after the training
     except ImportError as error:
         raise MissingExtra("Looking for wrong labels", "audit") from error
-    from facetry.training.out_of_fold import out_of_fold
+    from facetry.training.stored_features import out_of_fold
 
     folds = _folds(catalogue, features, groups, seed)
     predicted = out_of_fold(catalogue, features, folds, seed=seed, folder=folder, reporter=reporter)

@@ -1,21 +1,28 @@
-"""What an audit found, put together from its steps.
+"""Every figure of an audit as plain containers, for `audit.json`.
 
 Shapes: N products of the catalogue.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import isfinite
+from typing import Any
 
 import polars as pl
 
 from facetry.audit.conflicts import conflict_findings, duplicate_findings
-from facetry.audit.findings import gather
-from facetry.audit.labels import CategoryLabels, label_findings
+from facetry.audit.findings import KINDS, gather
+from facetry.audit.labels import (
+    CategoryLabels,
+    HeadLabels,
+    count_wrong,
+    label_findings,
+    wrong_label_findings,
+)
 from facetry.audit.photos import photo_findings
 from facetry.audit.spelling import LookAlike, look_alike_findings
-from facetry.audit.wrong_labels import wrong_label_findings
 from facetry.catalogue.catalogue import Catalogue
 
 
@@ -82,3 +89,118 @@ class Audit:
         """The share of cells without a label; 0 if there are no cells."""
         num_cells = sum(category.num_cells for category in self.categories)
         return 1 - self.num_labels / num_cells if num_cells else 0.0
+
+
+Figures = dict[str, Any]
+
+
+def audit_figures(audit: Audit) -> Figures:
+    """All that the report shows, and what it leaves out for want of room."""
+    counts = count_findings(audit)
+    return {
+        "num_products": len(audit.catalogue),
+        "num_labels": audit.num_labels,
+        "missing_share": audit.missing_share,
+        "min_examples": audit.min_examples,
+        "findings": {kind.name: counts[kind.name] for kind in KINDS if kind.name in counts},
+        "categories": [_category(each, audit.min_examples) for each in audit.categories],
+        "look_alikes": [
+            {
+                "category": each.head.category,
+                "attribute": each.head.attribute,
+                "kept": each.kept,
+                "other": each.other,
+                "num_kept": each.num_kept,
+                "num_other": each.num_other,
+                "reason": each.reason,
+            }
+            for each in audit.look_alikes
+        ],
+        "photos": _photos(audit.photos) if audit.photos else None,
+        "wrong_labels": count_wrong(audit.noise).to_dicts() if audit.noise is not None else None,
+    }
+
+
+def count_findings(audit: Audit) -> Mapping[str, Figures]:
+    """Each kind that was found: how many findings, and how many products they are on."""
+    counted = audit.findings.group_by("kind").agg(
+        pl.len().alias("num_findings"),
+        pl.struct("id", "row").filter(pl.col("row").is_not_null()).n_unique().alias("num_products"),
+    )
+    return {
+        each["kind"]: {key: each[key] for key in ("num_findings", "num_products")}
+        for each in counted.iter_rows(named=True)
+    }
+
+
+def count_groups(members: pl.DataFrame) -> Figures:
+    """Duplicates: groups, products in them, products by relation, groups by size."""
+    sizes = members.group_by("group").len()["len"].value_counts().sort("len")
+    return {
+        "num_groups": members["group"].n_unique(),
+        "num_products": members.height,
+        "num_by_relation": dict(members["relation"].value_counts().sort("relation").iter_rows()),
+        "num_groups_by_size": {str(size): count for size, count in sizes.iter_rows()},
+    }
+
+
+def count_conflicts(conflicts: pl.DataFrame) -> Figures:
+    """Conflicts: groups, products, and groups by attribute (null: the category itself)."""
+    topics = conflicts.unique(["group", "category", "attribute"]).group_by("category", "attribute")
+    counted = topics.agg(pl.len().alias("num_groups"))
+    return {
+        "num_groups": conflicts["group"].n_unique(),
+        "num_products": conflicts["place"].n_unique(),
+        "by_attribute": counted.sort(
+            ["num_groups", "category", "attribute"], descending=[True, False, False]
+        ).to_dicts(),
+    }
+
+
+def count_issues(issues: pl.DataFrame) -> dict[str, int]:
+    """How many photos have each issue."""
+    return dict(issues["issue"].cast(pl.String).value_counts().sort("issue").iter_rows())
+
+
+def _category(each: CategoryLabels, min_examples: int) -> Figures:
+    return {
+        "category": each.category,
+        "num_products": each.num_products,
+        "num_labels": each.num_labels,
+        "missing_share": each.missing_share,
+        "heads": [_head(head, min_examples) for head in each.heads],
+        "num_missing_patterns": each.num_patterns,
+        "missing_patterns": [
+            {
+                "count": pattern.count,
+                "missing": [
+                    head.head.attribute
+                    for head, is_missing in zip(each.heads, pattern.missing, strict=True)
+                    if is_missing
+                ],
+            }
+            for pattern in each.patterns
+        ],
+    }
+
+
+def _head(labels: HeadLabels, min_examples: int) -> Figures:
+    return {
+        "attribute": labels.head.attribute,
+        "num_labels": labels.num_labels,
+        "missing_share": labels.missing_share,
+        "imbalance": labels.imbalance if isfinite(labels.imbalance) else None,
+        "num_rare_values": labels.num_rare(min_examples),
+        "is_constant": labels.is_constant,
+        "counts": dict(zip(labels.head.values, labels.counts, strict=True)),
+    }
+
+
+def _photos(photos: Photos) -> Figures:
+    return {
+        "num_unreadable": photos.num_unreadable,
+        "reasons": dict(photos.reasons),
+        "issues": count_issues(photos.issues),
+        "duplicates": count_groups(photos.members),
+        "conflicts": count_conflicts(photos.conflicts),
+    }

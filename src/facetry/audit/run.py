@@ -9,18 +9,16 @@ from typing import Any
 
 import polars as pl
 
-from facetry.audit.config import AuditConfig
-from facetry.audit.features import Encoder, features_identity, open_encoder
-from facetry.audit.figures import audit_figures
+from facetry.audit.config import AuditConfig, Encoder, features_identity, open_encoder
 from facetry.audit.labels import count_labels
 from facetry.audit.report import write_report
-from facetry.audit.result import Audit
+from facetry.audit.result import Audit, audit_figures
 from facetry.audit.spelling import find_look_alikes
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.identity import catalogue_identity, upgraded_identity
 from facetry.errors import AuditError, MissingExtra
-from facetry.files import write_text, writing
-from facetry.progress import SILENT, Reporter
+from facetry.runtime.files import write_text, writing
+from facetry.runtime.progress import SILENT, Reporter
 from facetry.runtime.resumable import JobKind, open_or_resume
 
 REPORT = "report.html"

@@ -15,9 +15,8 @@ import polars as pl
 from numpy.typing import NDArray
 from rapidfuzz.distance import Postfix, Prefix
 
-from facetry.audit.cells import label_cells
 from facetry.audit.findings import FINDINGS, LOOK_ALIKE, as_findings
-from facetry.audit.labels import CategoryLabels
+from facetry.audit.labels import CategoryLabels, label_cells
 from facetry.catalogue.catalogue import Catalogue
 from facetry.taxonomy import Head
 

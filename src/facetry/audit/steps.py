@@ -12,17 +12,16 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from facetry.audit.config import AuditConfig
+from facetry.audit.config import AuditConfig, Encoder, make_backbone
 from facetry.audit.conflicts import Groups, find_conflicts
-from facetry.audit.features import Encoder, make_backbone
+from facetry.audit.photos import quality_issues
 from facetry.audit.result import Photos
 from facetry.catalogue.catalogue import Catalogue
-from facetry.catalogue.duplicates import find_duplicates
-from facetry.catalogue.quality import quality_issues
-from facetry.catalogue.scan import Scan, scan_photos
-from facetry.files import writing
+from facetry.catalogue.duplicates.find import find_duplicates
+from facetry.catalogue.duplicates.scan import Scan, scan_photos
 from facetry.product import Product
-from facetry.progress import Reporter
+from facetry.runtime.files import writing
+from facetry.runtime.progress import Reporter
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -75,7 +74,7 @@ class Steps:
         """The photos embedded (N, D), 0 where there is none; None where nobody asked for it."""
         if self.encoder is None:
             return None
-        from facetry.models.embed import Embedding, embed_products
+        from facetry.models.towers.embed import Embedding, embed_products
 
         file = self.folder / "features.safetensors"
         if file.is_file():

@@ -9,20 +9,18 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from facetry.batch.ground import Ground
-from facetry.batch.ledger import Ledger
-from facetry.batch.manifest import Identity
+from facetry.batch.manifest import FAILED, Identity
 from facetry.batch.outputs import Format, write_outputs
-from facetry.batch.parts import FAILED
+from facetry.batch.run_store import RunStore
 from facetry.batch.shard import SHARD_ROWS, Scored, cut, score_shard
+from facetry.batch.snapshot import InputSnapshot
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.identity import table_fingerprint
 from facetry.errors import BatchError
-from facetry.predictions import Predictor
-from facetry.progress import SILENT, Advance, Reporter
+from facetry.predictions import FILL, OK, Predictor
+from facetry.runtime.progress import SILENT, Advance, Reporter
 from facetry.runtime.resumable import hold
-from facetry.stopping import Stop, Stopped, heeding_sigterm
-from facetry.tables import FILL, OK
+from facetry.runtime.signals import Stop, Stopped, heeding_sigterm
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _HOPELESS = 64  # failed products of a shard, and not one predicted: the predictor is at fault
@@ -85,23 +83,23 @@ def predict_table(
     """
     started = time.perf_counter()
     catalogue.require_sound()
-    ground = Ground.of(catalogue)
+    snapshot = InputSnapshot.of(catalogue)
     with _writing_alone(folder), heeding_sigterm() as stop:
         identity = Identity(
             model=config.model, table=table_fingerprint(catalogue), shard_rows=config.shard_rows
         )
-        ledger = Ledger.open(folder, identity, reporter)
-        run = _Run(predictor=predictor, catalogue=catalogue, ledger=ledger, ground=ground, stop=stop)
+        store = RunStore.open(folder, identity, reporter)
+        run = _Run(predictor=predictor, catalogue=catalogue, store=store, snapshot=snapshot, stop=stop)
         num_new, num_taken = run.score_rest(config.shard_rows, reporter)
         write_outputs(
             folder,
-            ledger.rows(),
+            store.rows(),
             predictor.taxonomy,
             table_format=config.table_format,
             fill=config.fill,
         )
-        ledger.finish()
-    statuses = ledger.statuses()
+        store.finish()
+    statuses = store.statuses()
     return BatchSummary(
         num_products=statuses.total(),
         num_new=num_new,
@@ -115,17 +113,17 @@ def predict_table(
 class _Run:
     predictor: Predictor
     catalogue: Catalogue
-    ledger: Ledger
-    ground: Ground
+    store: RunStore
+    snapshot: InputSnapshot
     stop: Stop
 
     def score_rest(self, shard_rows: int, reporter: Reporter) -> tuple[int, int]:
         """Score the shards that are not done; how many rows were new, and how many taken over."""
         num_new = num_taken = 0
-        left = self.catalogue.num_rows() - self.ledger.num_standing
-        with closing(self.ledger.earlier()) as earlier, reporter.bar("Predicting", left) as advance:
+        left = self.catalogue.num_rows() - self.store.num_standing
+        with closing(self.store.earlier()) as earlier, reporter.bar("Predicting", left) as advance:
             for shard in cut(self.catalogue, shard_rows):
-                if self.ledger.stands(shard.number):
+                if self.store.stands(shard.number):
                     continue
                 scored = score_shard(
                     shard,
@@ -134,9 +132,9 @@ class _Run:
                     advance=self._heeding(advance),
                     reporter=reporter,
                 )
-                self.ground.require_unchanged(scored.rows)
+                self.snapshot.require_unchanged(scored.rows)
                 _require_hope(scored)
-                self.ledger.keep(shard.number, scored)
+                self.store.keep(shard.number, scored)
                 num_taken += scored.num_taken
                 num_new += scored.rows.height - scored.num_taken
                 del shard, scored  # before the next one is read

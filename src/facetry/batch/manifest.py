@@ -1,18 +1,64 @@
-"""The manifest of a folder of predictions: which parts are done, by which model, from which table."""
+"""The manifest of a folder of predictions: which parts are done, by which model, from which table.
+
+The rows of `facetry.predictions` with two more columns: `text_digest` and `digest`, which tell whether
+text or photos have changed.
+"""
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Literal
 
 import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from facetry.batch.parts import from_bytes, to_bytes
 from facetry.errors import BatchError
-from facetry.files import write_text, writing
+from facetry.predictions import PREDICTIONS, Predictions
+from facetry.product import Product
+from facetry.runtime.files import write_text, writing
 from facetry.runtime.resumable import JobKind, foreign
+
+FAILED = "failed: "
+"""How the status of a row begins on which the predictor failed; its error's name follows."""
+
+_TEXTS = ("id", "category", "text_digest", "digest", "status")
+SCHEMA = pl.Schema({**dict.fromkeys(_TEXTS, pl.String()), "predictions": PREDICTIONS})
+"""A part's columns; ids are whole numbers where those of all products are."""
+
+
+def text_digest(text: str | None) -> str:
+    """What tells two texts apart; "" for none.
+
+    >>> text_digest(None), text_digest("Red saree")
+    ('', 'c2b5d70a0347a707')
+    """
+    if text is None:
+        return ""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def part_rows(products: Sequence[Product], predictions: Predictions) -> pl.DataFrame:
+    """The rows of predicted products, in their order."""
+    rows = predictions.to_rows().with_columns(
+        pl.Series("text_digest", [text_digest(each.text) for each in products], dtype=pl.String),
+        pl.Series("digest", [each.digest for each in products], dtype=pl.String),
+    )
+    return rows.select(SCHEMA.names())
+
+
+def to_bytes(rows: pl.DataFrame) -> bytes:
+    """A part as a Parquet file's content."""
+    content = BytesIO()
+    rows.write_parquet(content, compression="zstd")
+    return content.getvalue()
+
+
+def from_bytes(content: bytes) -> pl.DataFrame:
+    """The part in a Parquet file's content."""
+    return pl.read_parquet(BytesIO(content))
+
 
 FORMAT = 1
 MANIFEST = "manifest.json"

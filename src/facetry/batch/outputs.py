@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import polars as pl
 
-from facetry.files import writing
-from facetry.tables import FILL, to_long, to_problems, to_submission
+from facetry.predictions import FILL, to_long, to_problems, to_submission
+from facetry.runtime.files import writing
 from facetry.taxonomy import Taxonomy
 
 Format = Literal["parquet", "csv"]

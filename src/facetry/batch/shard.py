@@ -12,15 +12,15 @@ from itertools import count, islice
 import numpy as np
 import polars as pl
 
-from facetry.batch.known import NOTHING, Known
-from facetry.batch.parts import FAILED, part_rows
+from facetry.batch.manifest import FAILED, part_rows
+from facetry.batch.previous import NO_PREVIOUS_ROWS, PreviousRows
 from facetry.catalogue.catalogue import Catalogue
 from facetry.errors import FacetryError, PhotoProblem, first_line
 from facetry.images import load_batches
-from facetry.images.ahead import map_ahead
 from facetry.predictions import Predictions, Predictor
 from facetry.product import Product
-from facetry.progress import SILENT, Advance, Reporter
+from facetry.runtime.prefetch import prefetch
+from facetry.runtime.progress import SILENT, Advance, Reporter
 
 SHARD_ROWS = 10_000
 """Rows of the table in a shard: what a kill loses at most."""
@@ -63,7 +63,7 @@ class Scored:
 def score_shard(
     shard: Shard,
     predictor: Predictor,
-    known: Known = NOTHING,
+    known: PreviousRows = NO_PREVIOUS_ROWS,
     *,
     advance: Advance = lambda _: None,
     reporter: Reporter = SILENT,
@@ -86,7 +86,7 @@ def score_shard(
 
 
 class _Scorer:
-    def __init__(self, predictor: Predictor, known: Known, reporter: Reporter) -> None:
+    def __init__(self, predictor: Predictor, known: PreviousRows, reporter: Reporter) -> None:
         self.predictor = predictor
         self.known = known
         self.reporter = reporter
@@ -97,7 +97,7 @@ class _Scorer:
         batches = load_batches(
             products, self.predictor.preprocesses, is_known=self.known.has, reporter=self.reporter
         )
-        scored = map_ahead(self._predict_new, batches, num_workers=1, num_ahead=_BATCHES_AHEAD)
+        scored = prefetch(self._predict_new, batches, num_workers=1, num_prefetched=_BATCHES_AHEAD)
         frames = []
         with closing(scored):
             for old, new, predictions in scored:

@@ -28,7 +28,7 @@ from facetry.catalogue.table import (
     scan,
     tidy,
 )
-from facetry.catalogue.vocabulary import complete, read_taxonomy, seen_values
+from facetry.catalogue.values import complete, read_taxonomy, seen_values
 from facetry.errors import CatalogueError
 from facetry.product import Product
 from facetry.taxonomy import OFF_LIST, Taxonomy

@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from facetry.catalogue.catalogue import Catalogue
-from facetry.files import sha256
+from facetry.runtime.files import sha256
 
 _NUM_HASHED = 100_000  # cells that are in memory as Python texts at one time
 

@@ -17,9 +17,9 @@ import yaml
 from pydantic import ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
-from facetry.config import Config
 from facetry.errors import CatalogueError, nearest
 from facetry.product import ProductId
+from facetry.runtime.config import Config
 from facetry.runtime.resumable import stopped_hint
 
 CHALLENGE_PATTERN = "{id:06d}.jpg"
@@ -110,7 +110,7 @@ def find_source(path: Path, *, images: Path | None = None, repairs: Path | None 
         hint = stopped_hint(path) or (nearest(path.name, siblings) if siblings else "")
         raise CatalogueError(f"There is no file or folder {str(path)!r}.", hint=hint)
     elif path.suffix in {".yaml", ".yml"}:
-        source = read_source(path)
+        source = read_inputs(path)
     else:
         source = _table_source(path)
     if images is not None:
@@ -125,7 +125,7 @@ def find_source(path: Path, *, images: Path | None = None, repairs: Path | None 
     return source
 
 
-def read_source(path: Path) -> Source:
+def read_inputs(path: Path) -> Source:
     """Read a `catalogue.yaml`.
 
     Raises:
@@ -162,7 +162,7 @@ def _fault(fault: ErrorDetails) -> str:
 def _folder_source(folder: Path) -> Source:
     described = folder / "catalogue.yaml"
     if described.exists():
-        return read_source(described)
+        return read_inputs(described)
     table = folder / "train.csv"
     if not table.exists():
         raise CatalogueError(

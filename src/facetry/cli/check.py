@@ -32,9 +32,9 @@ def check(
 ) -> None:
     """Report everything that is wrong with a catalogue. Exit code 2 if there are errors."""
     from facetry.catalogue.check import check_catalogue
-    from facetry.catalogue.vocabulary import read_taxonomy
+    from facetry.catalogue.values import read_taxonomy
     from facetry.cli.console import make_console, make_reporter
-    from facetry.files import writing
+    from facetry.runtime.files import writing
 
     report = check_catalogue(
         catalogue,

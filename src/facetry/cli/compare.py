@@ -34,10 +34,10 @@ def compare(
     from facetry.catalogue.catalogue import open_catalogue
     from facetry.cli.console import make_console, make_reporter
     from facetry.cli.split import given_split
-    from facetry.compare.entries import read_entries
-    from facetry.compare.run import LEADERBOARD
-    from facetry.compare.run import compare as run
-    from facetry.compare.tables import counts_text, leaderboard_table
+    from facetry.experiments.compare.entries import read_entries
+    from facetry.experiments.compare.formats import counts_text, leaderboard_table
+    from facetry.experiments.compare.run import LEADERBOARD
+    from facetry.experiments.compare.run import compare as run
 
     console = make_console()
     entries = read_entries(recipes, changes=set_ or (), is_nano=nano)

@@ -1,11 +1,13 @@
-"""The terminal that commands write to."""
+"""What several commands print: backbone cards, a model folder, a model's scores."""
 
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from facetry.progress import Reporter
+    from facetry.runtime.progress import Reporter
 
 
 def make_console(*, stderr: bool = False) -> "Console":
@@ -17,6 +19,58 @@ def make_console(*, stderr: bool = False) -> "Console":
 
 def make_reporter() -> "Reporter":
     """Progress goes to standard error, so that output can be piped."""
-    from facetry.progress import RichReporter
+    from facetry.runtime.progress import RichReporter
 
     return RichReporter(make_console(stderr=True))
+
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from facetry.models.folder import ModelFolder
+
+
+def cards_table() -> "Table":
+    """The backbones that are known by name."""
+    from rich import box
+    from rich.table import Table
+
+    from facetry.models.cards import CARDS
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("backbone", "library", "px", "features"):
+        is_number = column in {"px", "features"}
+        table.add_column(column, justify="right" if is_number else "left", no_wrap=True)
+    table.add_column("weights", overflow="fold", min_width=17)
+    table.add_column("licence of the weights", overflow="fold", min_width=20)
+    for card in CARDS.values():
+        numbers = str(card.image_size_px), str(card.feature_size)
+        table.add_row(card.name, card.library, *numbers, card.tag or "-", card.licence)
+    return table
+
+
+def show_folder(console: "Console", folder: "ModelFolder") -> None:
+    """What a model folder holds: its recipe, its scores."""
+    taxonomy, recipe = folder.taxonomy, folder.recipe
+    backbone = recipe.get("backbone")
+    parts = [backbone["name"]] if backbone else recipe.get("hashes") or list(recipe.get("members", ()))
+    console.print(f"{folder.path}: {folder.kind} of {', '.join(parts)}")
+    console.print(f"{taxonomy.num_heads} heads: {', '.join(taxonomy.categories)}")
+    show_metrics(console, folder.path)
+
+
+def show_metrics(console: "Console", folder: Path) -> None:
+    """The scores that training left, one line for each held-out part."""
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    for part, scores in metrics.items():
+        low, high = scores["interval"]
+        console.print(
+            f"{part:>10}: score {_figure(scores['total'])} "
+            f"(95% interval {_figure(low)} to {_figure(high)}; most frequent value "
+            f"{_figure(scores['baseline'])}; {scores['num_labels']:,} labels)"
+        )
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

@@ -13,6 +13,6 @@ def demo(
 ) -> None:
     """Draw a catalogue, train two small models on it, ensemble, score, and fill in the blanks."""
     from facetry.cli.console import make_console, make_reporter
-    from facetry.demo import DemoConfig, run_demo
+    from facetry.demo.run import DemoConfig, run_demo
 
     run_demo(out, DemoConfig(num_products=products, seed=seed), make_console(), make_reporter())

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from facetry.catalogue.catalogue import Catalogue
     from facetry.catalogue.split import Split
-    from facetry.evaluation.evaluate import Evaluation
-    from facetry.evaluation.robustness import Keeper
+    from facetry.evaluation.metrics import Evaluation
+    from facetry.evaluation.robustness.scores import Keeper
     from facetry.models.folder import ModelFolder
     from facetry.predictions import Predictor
     from facetry.product import Product
@@ -65,17 +65,17 @@ def evaluate(
     import json
     from contextlib import nullcontext
 
-    from facetry.build import load
+    from facetry.build.build import load
+    from facetry.build.scores import evaluate_members, report_model
     from facetry.catalogue.catalogue import open_catalogue
     from facetry.cli.console import make_console, make_reporter
     from facetry.cli.split import given_split
     from facetry.errors import EvaluationError
+    from facetry.evaluation.held_out import count_learned
     from facetry.evaluation.tables import scores_json, scores_table, unscored_line
-    from facetry.files import write_text
     from facetry.images.corruptions import choose_corruptions
-    from facetry.job import count_learned
     from facetry.models.folder import open_folder
-    from facetry.reporting import evaluate_members, report_model
+    from facetry.runtime.files import write_text
 
     kinds = choose_corruptions(corruption or ()) if corruptions or corruption else ()
     if out and not kinds:
@@ -124,8 +124,8 @@ def _score_damaged(
 ) -> None:
     """Score photos with each kind of damage, and show and write what it costs."""
     from facetry.cli.console import make_console, make_reporter
-    from facetry.evaluation.robustness import score_damaged
-    from facetry.evaluation.robustness_page import losers_table, robustness_table, write_robustness
+    from facetry.evaluation.robustness.page import losers_table, robustness_table, write_robustness
+    from facetry.evaluation.robustness.scores import score_damaged
 
     console, products = make_console(), clean.products
     found = score_damaged(
@@ -146,7 +146,7 @@ def _keep(
     from hashlib import sha256
 
     from facetry.catalogue.identity import catalogue_identity, upgraded_identity
-    from facetry.evaluation.robustness import Keeper
+    from facetry.evaluation.robustness.scores import Keeper
 
     ids = "\n".join(str(product.id) for product in products)
     identity = {
@@ -167,7 +167,7 @@ def _choose(opened: "Catalogue", model: Path, part: Part, split: "Split | None")
 
     from facetry.catalogue.split import read_split
     from facetry.errors import CatalogueError
-    from facetry.job import SPLIT
+    from facetry.evaluation.held_out import SPLIT
 
     if part == "all" and split:
         raise CatalogueError(
@@ -208,7 +208,7 @@ def _require_own(opened: "Catalogue", model: Path) -> None:
     """Refuse a table that the model was not trained on: its split means nothing there."""
     from facetry.catalogue.identity import catalogue_identity
     from facetry.errors import CatalogueError
-    from facetry.job import read_job
+    from facetry.evaluation.held_out import read_job
 
     job = read_job(model)
     if not job:

@@ -28,11 +28,10 @@ def export(
     ] = None,
 ) -> None:
     """Write a model for OpenVINO or ONNX Runtime, if the export answers photos as the model does."""
-    from facetry.build import load
+    from facetry.build.build import load
     from facetry.catalogue.catalogue import open_catalogue
     from facetry.cli.console import make_console, make_reporter
-    from facetry.engines.export import export_model
-    from facetry.engines.export_job import ExportConfig, ExportJob
+    from facetry.engines.export import ExportConfig, ExportJob, export_model
     from facetry.engines.parity import parity_table
     from facetry.models.folder import open_folder
 

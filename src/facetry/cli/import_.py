@@ -29,10 +29,9 @@ def import_(
     The file holds clip_model_state_dict, model_state_dict, model_config and dataset_info. Weights of a
     backbone alone need no import: set backbone.weights in a recipe to their file.
     """
-    from facetry.catalogue.vocabulary import read_taxonomy
-    from facetry.cli.console import make_console
-    from facetry.cli.show import show_folder
-    from facetry.importing import import_checkpoint
+    from facetry.build.importing import import_checkpoint
+    from facetry.catalogue.values import read_taxonomy
+    from facetry.cli.console import make_console, show_folder
     from facetry.models.folder import open_folder
 
     followed = read_taxonomy(taxonomy) if taxonomy else None

@@ -31,7 +31,7 @@ from facetry.cli import (
     tune,
 )
 from facetry.errors import FacetryError
-from facetry.stopping import Stopped
+from facetry.runtime.signals import Stopped
 
 app = typer.Typer(
     name="facetry",

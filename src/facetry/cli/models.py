@@ -10,8 +10,7 @@ def models(
     folder: Annotated[Path | None, typer.Argument(help="Model folder to describe.")] = None,
 ) -> None:
     """List the backbones with the licence of their weights, or describe a model folder."""
-    from facetry.cli.console import make_console
-    from facetry.cli.show import cards_table, show_folder
+    from facetry.cli.console import cards_table, make_console, show_folder
     from facetry.models.folder import open_folder
 
     console = make_console()

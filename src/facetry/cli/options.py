@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
-    from facetry.engines.config import EngineConfig
+    from facetry.engines.engine import EngineConfig
 
 CatalogueOption = Annotated[
     Path, typer.Option("--catalogue", "-c", help="Challenge folder, table or catalogue.yaml.")
@@ -43,6 +43,6 @@ def engine_config(
     engine: Engine, precision: Precision, threads: Threads = None, compile_: Compile = False
 ) -> "EngineConfig":
     """What the four options of engines say together."""
-    from facetry.engines.config import EngineConfig
+    from facetry.engines.engine import EngineConfig
 
     return EngineConfig(name=engine, precision=precision, num_threads=threads, compile=compile_)

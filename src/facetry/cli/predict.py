@@ -36,12 +36,12 @@ def predict(
     predicts only the rows whose text, category or photos have changed, or that are new. Asked to stop
     with SIGTERM it ends with exit code 0.
     """
-    from facetry.resources import let_polars_give_back
+    from facetry.runtime.memory import let_polars_give_back
 
     let_polars_give_back()
-    from facetry.batch.ground import numbers_of
     from facetry.batch.local import BatchConfig, predict_table
-    from facetry.build import load
+    from facetry.batch.snapshot import numbers_of
+    from facetry.build.build import load
     from facetry.catalogue.catalogue import open_catalogue
     from facetry.cli.console import make_console, make_reporter
     from facetry.errors import CatalogueError

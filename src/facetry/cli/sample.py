@@ -16,8 +16,8 @@ def sample(
     photos: Annotated[int, typer.Option(min=1, max=9, help="How many photos of each product.")] = 1,
 ) -> None:
     """Draw a catalogue: five garment categories, 42 heads, real label frequencies, planted faults."""
-    from facetry.catalogue.sample import SampleConfig, draw_catalogue, require_free
     from facetry.cli.console import make_console, make_reporter
+    from facetry.demo.garments import SampleConfig, draw_catalogue, require_free
 
     config = SampleConfig(num_products=products, seed=seed, size_px=size, photos=photos)
     require_free(out)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from facetry.models.folder import ModelFolder
-    from facetry.search.explain import Explanation
+    from facetry.predictors.search.explain import Explanation
 
 
 def search(
@@ -29,7 +29,7 @@ def search(
     ] = None,
 ) -> None:
     """Show the products most like a photo with their labels, or add products to the index."""
-    from facetry.search.append import require_index
+    from facetry.predictors.search.build import require_index
 
     if (photo is None) == (add is None):
         raise typer.BadParameter("name either a photo, or with --add products to add to the index.")
@@ -42,9 +42,8 @@ def search(
 
 def _look(folder: "ModelFolder", photo: Path, category: str | None, top: int, html: Path | None) -> None:
     from facetry.cli.console import make_console
-    from facetry.search.explain import explain
-    from facetry.search.folder import load_search
-    from facetry.search.sheet import write_sheet
+    from facetry.predictors.search.explain import explain, write_sheet
+    from facetry.predictors.search.predictor import load_search
 
     searcher = load_search(folder)
     explanation = explain(searcher, photo, category, num_nearest=top)
@@ -61,7 +60,7 @@ def _look(folder: "ModelFolder", photo: Path, category: str | None, top: int, ht
 def _add(folder: "ModelFolder", table: Path, images: Path | None) -> None:
     from facetry.catalogue.catalogue import open_catalogue
     from facetry.cli.console import make_console, make_reporter
-    from facetry.search.append import append
+    from facetry.predictors.search.build import append
 
     opened = open_catalogue(table, images=images, taxonomy=folder.taxonomy)
     opened.require_sound()

@@ -102,7 +102,7 @@ def _table(parts: "Sequence[PartSummary]") -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    from facetry.catalogue.stratify import MIN_EXAMPLES
+    from facetry.catalogue.split.stratify import MIN_EXAMPLES
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("part")

@@ -46,15 +46,14 @@ def train(
     Asked to stop with SIGTERM it saves after the step at hand and ends with exit code 0. With several
     devices: torchrun --nproc-per-node N -m facetry train ...
     """
-    from facetry.build import Support
-    from facetry.build import train as build
+    from facetry.build.build import Support
+    from facetry.build.build import train as build
     from facetry.catalogue.catalogue import open_catalogue
-    from facetry.cli.console import make_console, make_reporter
-    from facetry.cli.show import show_metrics
+    from facetry.cli.console import make_console, make_reporter, show_metrics
     from facetry.cli.split import given_split
     from facetry.recipe import load_recipe
-    from facetry.tracking import require_service
-    from facetry.training.processes import joining
+    from facetry.training.distributed.processes import process_group
+    from facetry.training.tracking import require_service
 
     if (out is None) == (show_batch is None):
         raise typer.BadParameter("name either a model folder with --out, or a file with --show-batch.")
@@ -70,7 +69,7 @@ def train(
         console.print(f"Sheet: {show_batch}")
         return
     assert out is not None
-    with joining(shards=shard) as processes:
+    with process_group(is_sharded=shard) as processes:
         if not processes.is_main:
             from facetry.training.train import assist
 
@@ -91,8 +90,8 @@ def train(
 def _show_batch(recipe: "Recipe", catalogue: "Catalogue", file: Path) -> None:
     from facetry.errors import RecipeError
     from facetry.recipe import ClassifierRecipe
-    from facetry.training.sheet import make_sheet
-    from facetry.training.sheet_files import check_ending, save_sheet
+    from facetry.training.preview.batch import make_sheet
+    from facetry.training.preview.files import check_ending, save_sheet
 
     check_ending(file)
     if not isinstance(recipe, ClassifierRecipe):

@@ -37,13 +37,13 @@ def tune(
     from facetry.catalogue.catalogue import open_catalogue
     from facetry.cli.console import make_console, make_reporter
     from facetry.cli.split import given_split
+    from facetry.experiments.tune.config import TuneConfig, sampler_name
+    from facetry.experiments.tune.folder import REPORT, TRIALS, place_name
+    from facetry.experiments.tune.run import BEST
+    from facetry.experiments.tune.run import tune as run
+    from facetry.experiments.tune.space import read_space
+    from facetry.experiments.tune.trials import counts_text, trials_table
     from facetry.recipe import load_recipe
-    from facetry.tune.claim import REPORT, TRIALS, place_name
-    from facetry.tune.config import TuneConfig, sampler_name
-    from facetry.tune.outputs import BEST
-    from facetry.tune.run import tune as run
-    from facetry.tune.space import read_space
-    from facetry.tune.trials import counts_text, trials_table
 
     console = make_console()
     config = TuneConfig(

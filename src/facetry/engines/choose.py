@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from facetry.engines.config import EngineConfig, EngineName
-from facetry.engines.packages import is_installed
+from facetry.engines.engine import EngineConfig, EngineName, is_installed
 from facetry.errors import EngineError, FacetryError, MissingExtra
 from facetry.models.folder import ModelFolder
 
@@ -61,7 +60,7 @@ class Machine:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stock:
+class AvailableFormats:
     """What a model folder can be computed from: exports that all its classifiers have, and weights."""
 
     name: str
@@ -78,7 +77,7 @@ class Choice:
     reason: str
 
 
-def choose(stock: Stock, config: EngineConfig, machine: Machine) -> Choice:
+def choose(available: AvailableFormats, config: EngineConfig, machine: Machine) -> Choice:
     """The engine for what a model folder has.
 
     Left open it is torch on a GPU; on an x86 CPU OpenVINO, from its export or converted in memory;
@@ -94,21 +93,21 @@ def choose(stock: Stock, config: EngineConfig, machine: Machine) -> Choice:
             hint="Leave out one of --compile and --engine.",
         )
     wanted = "torch" if config.compile else config.name
-    for choice in _options(stock, config, machine):
+    for choice in _options(available, config, machine):
         if wanted == "auto":
             return choice
         if wanted == choice.engine:
             return replace(choice, reason="as asked") if wanted == "torch" else choice
-    raise _refusal(stock, config, machine)
+    raise _refusal(available, config, machine)
 
 
-def _options(stock: Stock, config: EngineConfig, machine: Machine) -> Iterator[Choice]:
+def _options(available: AvailableFormats, config: EngineConfig, machine: Machine) -> Iterator[Choice]:
     """All that can be had, the best first."""
-    openvino, onnx = (list(_exported(name, stock, config, machine)) for name in _EXPORTS)
-    from_weights = stock.has_weights and config.precision != "int8"
+    openvino, onnx = (list(_exported(name, available, config, machine)) for name in _EXPORTS)
+    from_weights = available.has_weights and config.precision != "int8"
     converted = []
     if from_weights and "openvino" in machine.engines:
-        reason = f"converted in memory; facetry export {stock.name} --to openvino keeps it"
+        reason = f"converted in memory; facetry export {available.name} --to openvino keeps it"
         converted = [Choice(engine="openvino", export=None, reason=reason)]
     if from_weights and machine.has_gpu:
         yield Choice(engine="torch", export=None, reason="there is a GPU")
@@ -121,11 +120,11 @@ def _options(stock: Stock, config: EngineConfig, machine: Machine) -> Iterator[C
 
 
 def _exported(
-    engine: EngineName, stock: Stock, config: EngineConfig, machine: Machine
+    engine: EngineName, available: AvailableFormats, config: EngineConfig, machine: Machine
 ) -> Iterator[Choice]:
     """The exports that an engine reads, if it is installed."""
     for export, precisions in _EXPORTS[engine].items():
-        if engine in machine.engines and export in stock.exports and config.precision in precisions:
+        if engine in machine.engines and export in available.exports and config.precision in precisions:
             yield Choice(engine=engine, export=export, reason="its export in the model folder")
 
 
@@ -136,51 +135,52 @@ def _reason_for_torch(machine: Machine) -> str:
     return "there is no export that an installed engine reads"
 
 
-def _refusal(stock: Stock, config: EngineConfig, machine: Machine) -> FacetryError:
+def _refusal(available: AvailableFormats, config: EngineConfig, machine: Machine) -> FacetryError:
     """Why nothing that can be had is what was asked for."""
     wanted, precision = config.name, config.precision
     if wanted == "torch" or config.compile:
-        return _refusal_of_torch(stock, config)
+        return _refusal_of_torch(available, config)
     if wanted != "auto" and wanted not in machine.engines:
         return MissingExtra(f"The engine {wanted}", _EXTRAS[wanted])
     if wanted == "auto":
         for name, exports in _EXPORTS.items():
-            if any(each in stock.exports and precision in exports[each] for each in exports):
-                return MissingExtra(f"The export in {stock.name}", _EXTRAS[name])
+            if any(each in available.exports and precision in exports[each] for each in exports):
+                return MissingExtra(f"The export in {available.name}", _EXTRAS[name])
     elif precision not in (allowed := frozenset[str]().union(*_EXPORTS[wanted].values())):
         numbers = ", ".join(sorted(allowed - {"auto"}))
         return EngineError(
             f"{wanted} does not compute in {precision}.", hint=f"It computes in: {numbers}."
         )
-    return _lacking_export(stock, config)
+    return _lacking_export(available, config)
 
 
-def _refusal_of_torch(stock: Stock, config: EngineConfig) -> EngineError:
+def _refusal_of_torch(available: AvailableFormats, config: EngineConfig) -> EngineError:
     if config.precision == "int8":
         return EngineError(
             "The torch engine does not compute in int8.",
             hint="Make an export with `facetry export --int8`, and leave out --engine torch.",
         )
     return EngineError(
-        f"{stock.name} has no weights for the torch engine, but only exports: {_names(stock)}.",
+        f"{available.name} has no weights for the torch engine, but only exports: {_names(available)}.",
         hint="Leave out --engine, or name the model folder that the exports were made from.",
     )
 
 
-def _lacking_export(stock: Stock, config: EngineConfig) -> EngineError:
+def _lacking_export(available: AvailableFormats, config: EngineConfig) -> EngineError:
     """The error of lacking the one export that would do."""
     runtime = "onnx" if config.name == "onnxruntime" else "openvino"
     int8 = " --int8" if config.precision == "int8" else ""
     what = f"{config.precision} " if config.precision != "auto" else ""
     engine = "" if config.name == "auto" else f" for {config.name}"
     return EngineError(
-        f"{stock.name} has no {what}export{engine}; it has: {_names(stock)}.",
-        hint=f"Make one with: facetry export {stock.name} --to {runtime}{int8} --catalogue CATALOGUE",
+        f"{available.name} has no {what}export{engine}; it has: {_names(available)}.",
+        hint=f"Make one with: facetry export {available.name} --to {runtime}{int8} "
+        "--catalogue CATALOGUE",
     )
 
 
-def _names(stock: Stock) -> str:
-    return ", ".join(sorted(stock.exports)) or "none"
+def _names(available: AvailableFormats) -> str:
+    return ", ".join(sorted(available.exports)) or "none"
 
 
 def _has_gpu() -> bool:

@@ -1,13 +1,52 @@
-"""What an engine is: whatever computes a classifier's graph.
+"""What computes a model's graph: which engine, in which numbers, on how many threads.
+
+Types of these packages are written as `Any`: none of them brings complete ones.
 
 Shapes: B photos, S side in pixels, H heads of all categories, V values of the head that has most.
 """
 
+import importlib.util
 import os
-from typing import Literal, Protocol
+import sys
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import PositiveInt
+
+from facetry.errors import MissingExtra
+from facetry.runtime.config import Config
+
+_EXTRAS = {
+    "openvino": "openvino",
+    "nncf": "openvino",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
+    "onnxscript": "onnx",
+}
+"""Which extra brings a package."""
+
+
+def package(name: str) -> Any:
+    """Import an optional package; those that report on their use are kept from it.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
+    # openvino and nncf send what they are used for unless this package cannot be imported.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise MissingExtra(f"The package {name}", _EXTRAS[name]) from error
+
+
+def is_installed(name: str) -> bool:
+    """Whether an optional package is there; does not import it."""
+    if name in sys.modules:
+        return sys.modules[name] is not None
+    return importlib.util.find_spec(name) is not None
+
 
 Runtime = Literal["openvino", "onnx"]
 """Which runtime a file is for; `onnx` is the file's format, which ONNX Runtime reads."""
@@ -46,3 +85,30 @@ def threads_text(num_threads: int) -> str:
     '1 thread'
     """
     return f"{num_threads} thread" if num_threads == 1 else f"{num_threads} threads"
+
+
+EngineName = Literal["torch", "openvino", "onnxruntime"]
+
+
+class EngineConfig(Config):
+    """How a model's graph is to be computed: this changes the speed and, within rounding, no answer.
+
+    >>> EngineConfig(name="openvino").precision
+    'auto'
+    """
+
+    name: EngineName | Literal["auto"] = "auto"
+    """The runtime; for `auto` see `choose.choose`."""
+
+    precision: Precision | Literal["auto"] = "auto"
+    """The numbers of matrix products. `auto` is that of the export which is there, fp32 first; with
+    torch it is bf16 on a GPU that has it, else fp32."""
+
+    num_threads: PositiveInt | None = None
+    """Threads that compute one batch on the CPU; None takes every core."""
+
+    compile: bool = False
+    """With torch: compile the graph when it is first used, which takes minutes for a large one."""
+
+    cuda_graphs: bool = True
+    """With torch on a GPU: record a batch's kernels once, and launch them as one from then on."""

@@ -12,41 +12,145 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
+from pydantic import Field
+
+from facetry.catalogue.catalogue import Catalogue
+from facetry.catalogue.identity import catalogue_identity, upgraded_identity
 from facetry.engines.choose import find_obstacle
-from facetry.engines.engine import Engine, Precision, Runtime
+from facetry.engines.engine import Engine, Precision, Runtime, package
 from facetry.engines.export_folder import (
     MODEL_FILES,
     PARITY,
     ExportNote,
     export_folder,
+    export_name,
     metadata,
+    read_export,
     write_export,
 )
-from facetry.engines.export_job import SLIM_FILES, ExportConfig, ExportJob, is_there
-from facetry.engines.onnx import OnnxEngine
-from facetry.engines.openvino import OpenVinoEngine
-from facetry.engines.packages import package
-from facetry.engines.parity import Parity, compare_answers, parity_json, require_parity
-from facetry.engines.quantise import Form, quantise_onnx, quantise_openvino
-from facetry.engines.samples import Photos, choose_sample, counted, load_photos, readable
-from facetry.engines.served import ServedClassifier
-from facetry.ensemble import Ensemble
-from facetry.errors import ExportError
-from facetry.files import write_text, writing_folder
+from facetry.engines.parity import (
+    MIN_PHOTOS,
+    Parity,
+    Photos,
+    choose_sample,
+    compare_answers,
+    counted,
+    load_photos,
+    parity_json,
+    readable,
+    require_parity,
+)
+from facetry.engines.runtimes import OnnxEngine, OpenVinoEngine
+from facetry.engines.serving import ServedClassifier
+from facetry.engines.torch.convert import Form, quantise_onnx, quantise_openvino
+from facetry.errors import ExportError, ModelFolderError
 from facetry.images import batched
 from facetry.images.loader import BATCH_SIZE
 from facetry.models.folder import (
+    PREPROCESS,
+    RECIPE,
+    TAXONOMY,
     ModelFolder,
+    open_folder,
     write_checksums,
 )
 from facetry.predictions import Predictor
+from facetry.predictors.ensemble import WEIGHTING, Ensemble
 from facetry.product import Pixels
-from facetry.progress import SILENT, Reporter
+from facetry.runtime.config import Config
+from facetry.runtime.files import write_text, writing_folder
+from facetry.runtime.progress import SILENT, Reporter
+
+SLIM_FILES = (RECIPE, TAXONOMY, PREPROCESS, WEIGHTING, "background.onnx", "metrics.json", "README.md")
+"""What a slim model folder keeps, where it is there, beside the exports."""
+
+
+class ExportConfig(Config):
+    """What is exported, and how it is checked."""
+
+    runtime: Runtime
+    """The runtime that the files are for."""
+
+    int8: bool = False
+    """Quantise to 8-bit whole numbers."""
+
+    num_photos: Annotated[int, Field(ge=MIN_PHOTOS)] = 500
+    """Products with a readable photo that the export is checked on, if there are as many."""
+
+    num_calibration: Annotated[int, Field(ge=1)] = 300
+    """Products whose photos int8 is calibrated with, if there are as many."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Which products are taken follows from it."""
+
+    @property
+    def precision(self) -> Precision:
+        """The precision of the files."""
+        return "int8" if self.int8 else "fp32"
+
+    @property
+    def name(self) -> str:
+        """What the exports' folders are called."""
+        return export_name(self.runtime, self.precision)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ExportJob:
+    """One export to make: of which model folder, checked on which catalogue, and where to.
+
+    With `out` None the exports stand in the model folder itself, else a slim copy is written there.
+    """
+
+    folder: ModelFolder
+    catalogue: Catalogue
+    config: ExportConfig
+    out: Path | None = None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What must be the same for an export to be the one that is asked for, beside the weights."""
+        return {**catalogue_identity(self.catalogue), **self.config.model_dump(mode="json")}
+
+    @property
+    def places(self) -> list[Path]:
+        """Where the exports stand in the end, in the order of the folder's `classifiers`."""
+        own = self.folder.path
+        parts = (each.path.relative_to(own) for each in self.folder.classifiers)
+        return [export_folder((self.out or own) / part, self.config.name) for part in parts]
+
+
+def is_there(job: ExportJob) -> bool:
+    """Whether the very exports that are asked for are in their places, made of this model."""
+    if job.out and not _is_slim_copy(job.folder, job.out):
+        return False
+    for place, folder in zip(job.places, job.folder.classifiers, strict=True):
+        try:
+            export = read_export(place)
+            parity = json.loads((place / PARITY).read_text(encoding="utf-8"))
+            asked = upgraded_identity(parity["asked"], job.catalogue)
+        except (ExportError, OSError, ValueError, LookupError, TypeError):
+            return False
+        if export.note.weights != folder.weights_sum or asked != job.identity:
+            return False
+    return True
+
+
+def _is_slim_copy(model: ModelFolder, slim: Path) -> bool:
+    """Whether a slim model folder has the files of the model as it is now, its members' too."""
+    try:
+        copied = [dict(part.checksums) for part in open_folder(slim).parts]
+    except ModelFolderError:
+        return False
+    return copied == [
+        {name: checksum for name, checksum in part.checksums.items() if name in SLIM_FILES}
+        for part in model.parts
+    ]
+
 
 if TYPE_CHECKING:
-    from facetry.models.classifier import Classifier
+    from facetry.models.classifier.classifier import Classifier
 
 Show = Callable[[Sequence[Parity]], None]
 """Called with the gate's table before the verdict."""
@@ -172,7 +276,7 @@ def _exported(
     convert: "Callable[[Classifier, ModelFolder], ServedClassifier]",
 ) -> Predictor:
     """The same predictor over its exports."""
-    from facetry.models.classifier import Classifier
+    from facetry.models.classifier.classifier import Classifier
 
     if isinstance(predictor, Ensemble):
         members = {
@@ -189,8 +293,8 @@ def _convert(
     classifier: "Classifier", folder: Path, config: ExportConfig, photos: Sequence[Pixels]
 ) -> ServedClassifier:
     """Write a classifier's file, in int8 if there are photos to calibrate with, and open it."""
-    from facetry.engines.convert import save_openvino, to_onnx, to_openvino
-    from facetry.engines.graph import Graph
+    from facetry.engines.torch.convert import save_openvino, to_onnx, to_openvino
+    from facetry.engines.torch.graph import Graph
 
     graph = Graph(classifier)
     notes = metadata(graph.taxonomy, graph.preprocess)

@@ -14,9 +14,9 @@ from pydantic import TypeAdapter
 
 from facetry.engines.engine import Precision, Runtime
 from facetry.errors import ExportError, ModelFolderError
-from facetry.files import write_text
 from facetry.models.folder import ENGINES, ModelFolder, check_files, write_checksums
 from facetry.product import Preprocess
+from facetry.runtime.files import write_text
 from facetry.taxonomy import Taxonomy
 
 FORMAT = 1

@@ -1,20 +1,30 @@
-"""The parity gate: an export must answer photos as the model does that it was made from.
+"""Which products an export is checked on, and which photos it is calibrated with.
+
+Shapes: S side in pixels.
 
 Shapes: N products, A slots, V values.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from math import isfinite, nan
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from facetry.ensemble import Ensemble
+from facetry.catalogue.catalogue import Catalogue
 from facetry.errors import ExportError
+from facetry.evaluation.held_out import own_split
 from facetry.evaluation.metrics import score_predictions
+from facetry.images import NUM_DECODERS, load
 from facetry.predictions import Predictions, Predictor
-from facetry.product import Product
+from facetry.predictors.ensemble import Ensemble
+from facetry.product import Pixels, Preprocess, Product
+from facetry.runtime.progress import Advance, Reporter
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -191,3 +201,94 @@ def _figures(row: Parity) -> tuple[str, ...]:
         f"{row.largest_difference:.1e}",
         *(f"{each:.4f}" if isfinite(each) else "-" for each in scores),
     )
+
+
+Photos = Mapping[Preprocess, Sequence[Pixels]]
+"""Photos (each (3, S, S)) in each form."""
+
+_ROWS_AT_ONCE = 256
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sample:
+    """Rows of a catalogue, in the order in which their photos are tried; no row is in both."""
+
+    checked: NDArray[np.int64]
+    calibration: NDArray[np.int64]
+
+
+def choose_sample(folder: Path, catalogue: Catalogue, *, is_int8: bool, seed: int) -> Sample:
+    """Held-out products to check on and others to calibrate with, each in an order drawn by `seed`.
+
+    Where the model folder's own split is of this catalogue, the test part comes first, then the
+    validation part. Training products follow unless the export is int8: whether top values agree
+    can be seen on them as well, a score cannot. Calibration is on training products. Of another
+    catalogue any product is checked on, but for a quarter that int8 is calibrated with.
+
+    Raises:
+        ExportError: no product of a category that the model knows, or too few to check on.
+    """
+    known = np.flatnonzero(catalogue.category_codes >= 0)
+    if not len(known):
+        raise ExportError(
+            f"None of the {len(catalogue):,} products in {catalogue.source.table.name} is of a category "
+            f"that the model knows: {', '.join(catalogue.taxonomy.categories)}.",
+            hint="Name a catalogue of these categories.",
+        )
+    rows = np.random.RandomState(seed).permutation(known)
+    split = own_split(folder, catalogue)
+    if split is None:
+        num_checked = len(rows) - (len(rows) // 4 if is_int8 else 0)
+        parts = {"test": rows[:num_checked], "validation": rows[:0], "train": rows[num_checked:]}
+    else:
+        parts = {part: rows[np.isin(rows, split.rows(part))] for part in ("test", "validation", "train")}
+    checked = [parts["test"], parts["validation"], *([] if is_int8 else [parts["train"]])]
+    sample = Sample(checked=np.concatenate(checked), calibration=parts["train"])
+    if len(sample.checked) < MIN_PHOTOS:
+        raise too_few(len(sample.checked))
+    if is_int8 and not len(sample.calibration):
+        raise ExportError(
+            "The model's split has no training product left to calibrate int8 with.",
+            hint="Name another catalogue, or leave out --int8.",
+        )
+    return sample
+
+
+def readable(
+    catalogue: Catalogue, rows: NDArray[np.int64], forms: Sequence[Preprocess], reporter: Reporter
+) -> Iterator[Product]:
+    """Products with pixels in order, those left out whose photos cannot be read."""
+    chunks = range(0, len(rows), _ROWS_AT_ONCE)
+    products = (
+        each for start in chunks for each in catalogue.products(rows[start : start + _ROWS_AT_ONCE])
+    )
+    with closing(load(products, forms, num_workers=NUM_DECODERS, reporter=reporter)) as loaded:
+        yield from (each for each in loaded if not each.problem)
+
+
+def counted(products: Iterable[Product], advance: Advance) -> Iterator[Product]:
+    """Pass products through, counting them on a bar."""
+    for product in products:
+        advance(1)
+        yield product
+
+
+def load_photos(
+    products: Iterable[Product], forms: Sequence[Preprocess], num_wanted: int, reporter: Reporter
+) -> Photos:
+    """The first products' photos in each form.
+
+    Raises:
+        ExportError: there are none.
+    """
+    photos: dict[Preprocess, list[Pixels]] = {form: [] for form in forms}
+    with reporter.bar("Loading photos", num_wanted) as advance:
+        for product in counted(islice(products, num_wanted), advance):
+            for form in forms:
+                photos[form].append(product.pixels[form])
+    if not photos[forms[0]]:
+        raise ExportError(
+            "None of the photos to calibrate int8 with can be read.",
+            hint="`facetry check` lists what is wrong with them.",
+        )
+    return photos

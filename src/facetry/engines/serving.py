@@ -1,32 +1,75 @@
 """Predictors on the engine that was chosen for them.
 
 Nothing here imports torch unless torch is what computes, or converts, a graph.
+
+Shapes: B products, n products that can be predicted, S side in pixels, H heads of all categories,
+A slots, V values.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from facetry.engines.choose import Choice, Machine, Stock, choose, find_obstacle
-from facetry.engines.config import EngineConfig, EngineName
-from facetry.engines.engine import Engine, Precision
+import numpy as np
+from numpy.typing import NDArray
+
+from facetry.engines.choose import AvailableFormats, Choice, Machine, choose, find_obstacle
+from facetry.engines.engine import Engine, EngineConfig, EngineName, Precision
 from facetry.engines.export_folder import (
     Export,
     export_folder,
     read_export,
 )
-from facetry.engines.onnx import OnnxEngine
-from facetry.engines.openvino import OpenVinoEngine
-from facetry.engines.served import ServedClassifier
-from facetry.ensemble import load_ensemble
+from facetry.engines.runtimes import OnnxEngine, OpenVinoEngine
 from facetry.errors import EngineError
+from facetry.images import stack_pixels
 from facetry.models.folder import ModelFolder
-from facetry.predictions import Predictor
-from facetry.progress import SILENT, Reporter
+from facetry.predictions import Predictions, Predictor
+from facetry.predictors.ensemble import load_ensemble
+from facetry.product import Preprocess, Product
+from facetry.runtime.progress import SILENT, Reporter
+from facetry.taxonomy import Taxonomy
+
+
+class ServedClassifier:
+    """The engine computes all heads of every photo; each product takes those of its category."""
+
+    def __init__(self, taxonomy: Taxonomy, preprocess: Preprocess, engine: Engine) -> None:
+        self.taxonomy = taxonomy
+        self.preprocesses = (preprocess,)
+        self.engine = engine
+        self._slots = taxonomy.head_slots  # C A
+
+    def predict(self, products: Sequence[Product]) -> Predictions:
+        """Predict all products as one batch."""
+        codes = self.taxonomy.encode_categories([product.category for product in products])
+        shape = (len(products), self.taxonomy.num_slots, self.taxonomy.num_values)
+        predicted = np.zeros(shape, dtype=np.float32)
+        rows = [row for row, each in enumerate(products) if not each.problem and codes[row] >= 0]
+        if rows:
+            (form,) = self.preprocesses
+            pixels = stack_pixels([products[row] for row in rows], form)  # n 3 S S
+            predicted[rows] = self._own_heads(self.engine(pixels), codes[rows])
+        return Predictions.of(self.taxonomy, products, predicted)
+
+    def _own_heads(
+        self, probabilities: NDArray[np.float32], codes: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """What is asked of each product (n, A, V) of all heads (n, H, V).
+
+        Sums are brought back to 1, which rounding in half precision takes them from.
+        """
+        slots = self._slots[codes]  # n A
+        chosen = np.take_along_axis(probabilities, slots.clip(min=0)[..., None], axis=1)
+        chosen[slots < 0] = 0
+        sums = chosen.sum(axis=2, keepdims=True)
+        chosen /= np.where(sums > 0, sums, 1)
+        return chosen
+
 
 if TYPE_CHECKING:
-    from facetry.engines.graph import Graph
+    from facetry.engines.torch.graph import Graph
 
 
 def serve(folder: ModelFolder, config: EngineConfig, reporter: Reporter = SILENT) -> Predictor | None:
@@ -69,10 +112,10 @@ def _choose(
     classifiers = folder.classifiers
     shared = frozenset[str].intersection(*(each.exports for each in classifiers))
     has_weights = all(each.weights_sum is not None for each in classifiers)
-    stock = Stock(name=str(folder.path), exports=shared, has_weights=has_weights)
+    available = AvailableFormats(name=str(folder.path), exports=shared, has_weights=has_weights)
     machine = Machine.here()
     while True:
-        choice = choose(stock, config, machine)
+        choice = choose(available, config, machine)
         if choice.export is None:
             return choice, {}
         exports = {
@@ -84,7 +127,7 @@ def _choose(
             f"The export {choice.export} was made from other weights than {folder.path} has, and is not "
             "used."
         )
-        stock = replace(stock, exports=stock.exports - {choice.export})
+        available = replace(available, exports=available.exports - {choice.export})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +152,7 @@ class _Opening:
         """Read from its export, or converted in memory."""
         source: Any
         if self.choice.export is None:
-            from facetry.engines.convert import to_openvino
+            from facetry.engines.torch.convert import to_openvino
 
             source = to_openvino(_graph(folder))
         else:
@@ -124,7 +167,7 @@ class _Opening:
 
     def torch(self, folder: ModelFolder) -> Engine:
         """Loaded from the weights."""
-        from facetry.engines.torch import TorchEngine, require_precision
+        from facetry.engines.torch.engine import TorchEngine, require_precision
 
         graph = _graph(folder)
         require_precision(self.config, next(graph.parameters()).device)
@@ -147,7 +190,7 @@ _OPENERS: Mapping[EngineName, Callable[[_Opening, ModelFolder], Engine]] = {
 
 def _graph(folder: ModelFolder) -> "Graph":
     """The graph of the classifier in a model folder."""
-    from facetry.engines.graph import Graph
-    from facetry.models.checkpoint import load_classifier
+    from facetry.engines.torch.graph import Graph
+    from facetry.models.classifier.serialization import load_classifier
 
     return Graph(load_classifier(folder))

@@ -1,4 +1,4 @@
-"""The challenge's metric, on known labels only (paper section 8.1, formula 1).
+"""Runs a predictor over products with known labels and scores it.
 
 For each head: micro-F1 and macro-F1 over the head's values, and their harmonic mean. The total is
 the mean of the harmonic means over a category's heads, then over categories.
@@ -20,8 +20,10 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
-from facetry.predictions import Predictions
+from facetry.images import load_batches
+from facetry.predictions import Predictions, Predictor
 from facetry.product import Product
+from facetry.runtime.progress import SILENT, Reporter
 from facetry.taxonomy import OFF_LIST, Taxonomy
 
 Codes = NDArray[np.integer]
@@ -296,3 +298,37 @@ def score_predictions(
 def answers_to(predictions: Predictions, labels: Codes) -> Answers:
     """What was predicted for known labels, which `Taxonomy.encode_labels` made codes of (N, A)."""
     return Answers.of(predictions.taxonomy, predictions.category_codes, labels, predictions.top)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Evaluation:
+    """Scores with what they were made from, products and predictions in the same order."""
+
+    scores: Scores
+    predictions: Predictions
+    products: Sequence[Product]
+
+
+def predict(
+    predictor: Predictor,
+    products: Sequence[Product],
+    *,
+    reporter: Reporter = SILENT,
+    description: str = "Predicting",
+) -> Predictions:
+    """Decode and predict products that fit in memory as predictions; photos pass through."""
+    parts = []
+    with reporter.bar(description, len(products)) as advance:
+        for batch in load_batches(products, predictor.preprocesses, reporter=reporter):
+            parts.append(predictor.predict(batch))
+            advance(len(batch))
+    return Predictions.concatenate(parts or [predictor.predict([])])
+
+
+def evaluate(
+    predictor: Predictor, products: Sequence[Product], *, reporter: Reporter = SILENT
+) -> Evaluation:
+    """Score a predictor on the known labels of `products`."""
+    predictions = predict(predictor, products, reporter=reporter, description="Evaluating")
+    scores = score_predictions(predictions, products)
+    return Evaluation(scores=scores, predictions=predictions, products=products)

@@ -1,6 +1,5 @@
 """Photos from files to a predictor's input: decoding, resizing, augmenting, loading."""
 
-from facetry.images.ahead import batched
 from facetry.images.augment import Augmentation, Augmenter, Mixer
 from facetry.images.background import find_remover, remove_background
 from facetry.images.batches import stack_pixels
@@ -8,6 +7,7 @@ from facetry.images.decode import decode, read_photo
 from facetry.images.loader import NUM_DECODERS, load, load_batches, load_changed
 from facetry.images.preprocess import preprocess
 from facetry.images.store import PhotoStore, pad_photos
+from facetry.runtime.prefetch import batched
 
 __all__ = [
     "decode",

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facetry.errors import BackgroundError, MissingExtra
-from facetry.files import sha256
 from facetry.product import Background, Pixels
+from facetry.runtime.files import sha256
 
 Mask = NDArray[np.uint8]
 """How far each pixel belongs to the product, (m, n), 0 to 255."""

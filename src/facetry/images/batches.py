@@ -14,8 +14,8 @@ from typing import Final
 
 import numpy as np
 
-from facetry.images.ahead import batched
 from facetry.product import Pixels, Preprocess, Product
+from facetry.runtime.prefetch import batched
 
 Rows = Mapping[Preprocess, Pixels]
 """Where a product's pixels are to be written, (3, S, S) for each form of one photo."""
@@ -61,7 +61,7 @@ def with_rows(
             yield product, {spec: array[row] for spec, array in arrays.items()}
 
 
-def close_ranks(products: Sequence[Product]) -> tuple[Product, ...]:
+def compact_batch(products: Sequence[Product]) -> tuple[Product, ...]:
     """Move the pixels of a batch up over the rows of products that have none."""
     closed = list(products)
     places = [place for place, product in enumerate(products) if product.pixels]

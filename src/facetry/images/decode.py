@@ -4,23 +4,214 @@ Pillow reads the header first, always: it judges what is an image and how large 
 decoder sets memory aside. Plain JPEGs then go to simplejpeg, which gives the same pixels in less time,
 can decode at a half, a quarter or an eighth, and refuses what is damaged in any way: Pillow judges that.
 
+Pillow decides whether a file can be used; this only finds the words for a file that cannot be.
+
 Shapes: h, w are the photo's height and width in pixels.
+
+Shapes: h, w are a picture's height and width in pixels.
 """
 
 import io
+import struct
+import warnings
+import zlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import simplejpeg
-from PIL import Image
+from PIL import Image, ImageCms
 
 from facetry.errors import ImageError, PhotoProblem
-from facetry.images.colour import foreign_profile, to_srgb
-from facetry.images.formats import ALLOWED_FORMATS, is_cut_short, named_format
-from facetry.images.pillow import PILLOW_ERRORS, silence_warnings
 from facetry.product import Pixels
+
+ALLOWED_FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signature:
+    """The bytes `magic` at `offset` mark a file of `format`."""
+
+    format: str
+    magic: bytes
+    offset: int = 0
+
+    def marks(self, data: bytes) -> bool:
+        """Whether `data` carries this signature."""
+        return data[self.offset : self.offset + len(self.magic)] == self.magic
+
+
+SIGNATURES: Final = (
+    Signature(format="JPEG", magic=b"\xff\xd8\xff"),
+    Signature(format="PNG", magic=b"\x89PNG\r\n\x1a\n"),
+    Signature(format="WEBP", magic=b"WEBP", offset=8),
+    Signature(format="GIF", magic=b"GIF8"),
+    # "BM" alone also begins many a text: the four reserved bytes after the file size are zero.
+    Signature(format="BMP", magic=bytes(4), offset=6),
+    Signature(format="TIFF", magic=b"II*\0"),
+    Signature(format="TIFF", magic=b"MM\0*"),
+    Signature(format="AVIF", magic=b"ftypavif", offset=4),
+    Signature(format="HEIC", magic=b"ftyphe", offset=4),
+    Signature(format="HEIF", magic=b"ftypmif1", offset=4),
+    Signature(format="JPEG 2000", magic=b"\0\0\0\x0cjP  "),
+    Signature(format="JPEG XL", magic=b"\0\0\0\x0cJXL "),
+    Signature(format="JPEG XL", magic=b"\xff\x0a"),
+    Signature(format="ICO", magic=b"\0\0\1\0"),
+    Signature(format="PSD", magic=b"8BPS"),
+    Signature(format="PDF", magic=b"%PDF"),
+    Signature(format="SVG", magic=b"<svg"),
+)
+
+
+def named_format(data: bytes) -> str | None:
+    """The image format that the first bytes name; None when they name none that is known.
+
+    >>> named_format(b"GIF89a")
+    'GIF'
+    >>> named_format(b"Dear customer,") is None
+    True
+    """
+    for signature in SIGNATURES:
+        if signature.marks(data) and (signature.format != "BMP" or data.startswith(b"BM")):
+            return signature.format
+    return None
+
+
+def is_cut_short(data: bytes, image_format: str) -> bool:
+    """Whether a file of an allowed format lacks its end.
+
+    >>> is_cut_short(bytes.fromhex("ffd8ffda00ffd9"), "JPEG")
+    False
+    """
+    return not HAS_END[image_format](data)
+
+
+def _jpeg_has_end(data: bytes) -> bool:
+    # An embedded thumbnail has an end marker too, but it lies before the photo's own scans.
+    return data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda")
+
+
+def _webp_has_end(data: bytes) -> bool:
+    return len(data) >= int.from_bytes(data[4:8], "little") + 8
+
+
+def _bmp_has_end(data: bytes) -> bool:
+    return len(data) >= int.from_bytes(data[2:6], "little")
+
+
+HAS_END: Final[Mapping[str, Callable[[bytes], bool]]] = {
+    "JPEG": _jpeg_has_end,
+    "PNG": lambda data: b"IEND" in data,
+    "WEBP": _webp_has_end,
+    "GIF": lambda data: data.rstrip(b"\0").endswith(b";"),
+    "BMP": _bmp_has_end,
+}
+
+
+PILLOW_MODULES: Final = r"PIL\."
+
+# Pillow's parsers let through whatever a malformed file provokes in them.
+PILLOW_ERRORS: Final = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    AssertionError,
+    EOFError,
+    MemoryError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+
+def silence_warnings() -> None:
+    r"""Keep Pillow's remarks on odd files (corrupt EXIF, very many pixels) off every channel.
+
+    A process-wide filter, and on purpose: `warnings.catch_warnings` swaps the filters of all
+    threads at once, so threads that decode side by side would restore each other's. It covers what
+    Pillow itself says, not its deprecations, which name the caller's module. It is put in front
+    again only when something stands before it, since every change makes Python forget which
+    warnings it has already shown.
+    """
+    first = warnings.filters[0] if warnings.filters else None
+    if first is None or first[0] != "ignore" or getattr(first[3], "pattern", "") != PILLOW_MODULES:
+        warnings.filterwarnings("ignore", module=PILLOW_MODULES)
+
+
+GREY_MODES: Final = frozenset({"1", "L", "LA", "La"})
+MODE_OF_PROFILE: Final = {"GRAY": "L", "RGB": "RGB", "CMYK": "CMYK"}
+WHITE: Final = (255, 255, 255)
+
+
+def to_srgb(image: Image.Image) -> Image.Image:
+    """The picture in mode RGB, in the sRGB colour space, on white where it is transparent."""
+    profile = foreign_profile(image)
+    image = _eight_bit(image)
+    if not image.has_transparency_data:
+        return _apply(profile, _opaque(image))
+    rgba = image.convert("RGBA")
+    colours = rgba.convert("L" if image.mode in GREY_MODES else "RGB")
+    on_white = Image.new("RGB", image.size, WHITE)
+    on_white.paste(_apply(profile, colours), mask=rgba.getchannel("A"))
+    return on_white
+
+
+def foreign_profile(image: Image.Image) -> ImageCms.ImageCmsProfile | None:
+    """The embedded colour profile; None when there is none, it is broken or it is sRGB itself.
+
+    Most photos that carry a profile carry sRGB's: it changes nothing and costs more than decoding.
+    """
+    data = image.info.get("icc_profile")
+    if not data:
+        return None
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
+        description = profile.profile.profile_description
+    except PILLOW_ERRORS:
+        return None
+    return None if (description or "").startswith("sRGB") else profile
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Scale 16-bit grey as Pillow scales 16-bit colour; converted by Pillow it would be white."""
+    if not image.mode.startswith("I;16"):
+        return image
+    deep = np.asarray(image)  # (h, w)
+    grey = Image.fromarray((deep >> 8).astype(np.uint8))
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        alpha = np.where(deep == transparent, 0, 255).astype(np.uint8)
+        grey.putalpha(Image.fromarray(alpha))
+    return grey
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """A picture without transparency in one of the three modes that a profile can describe."""
+    if image.mode in {"L", "RGB", "CMYK"}:
+        return image
+    return image.convert("L" if image.mode in GREY_MODES else "RGB")
+
+
+def _apply(profile: ImageCms.ImageCmsProfile | None, image: Image.Image) -> Image.Image:
+    """Bring the colours to sRGB; a profile that does not fit the picture is ignored."""
+    space = profile.profile.xcolor_space.strip() if profile else ""
+    if profile is None or MODE_OF_PROFILE.get(space) != image.mode:
+        return image.convert("RGB")
+    srgb = ImageCms.createProfile("sRGB")
+    try:
+        converted = ImageCms.profileToProfile(image, profile, srgb, outputMode="RGB")
+    except (ImageCms.PyCMSError, *PILLOW_ERRORS):
+        return image.convert("RGB")
+    assert converted is not None  # only a conversion in place returns nothing
+    return converted
+
 
 MAX_PIXELS: Final = 100_000_000
 MAX_FILE_BYTES: Final = 256 * 2**20

@@ -14,11 +14,11 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from facetry.files import sha256, writing
 from facetry.images.background import Mask, Remover, find_remover, lay_on_white, mask_shape
-from facetry.images.pillow import PILLOW_ERRORS
+from facetry.images.decode import PILLOW_ERRORS
 from facetry.product import Pixels, Preprocess
-from facetry.progress import SILENT, Reporter
+from facetry.runtime.files import sha256, writing
+from facetry.runtime.progress import SILENT, Reporter
 
 FOLDER: Final = ".facetry"
 """What is kept of photos, in a folder of this name beside them."""

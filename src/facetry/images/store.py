@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facetry.errors import ImageError, PhotoProblem
-from facetry.images.ahead import map_ahead
 from facetry.images.loader import load
 from facetry.product import Pixels, Preprocess, Product
-from facetry.progress import SILENT, Reporter
+from facetry.runtime.prefetch import prefetch
+from facetry.runtime.progress import SILENT, Reporter
 
 Indices = NDArray[np.integer]
 
@@ -73,16 +73,16 @@ class PhotoStore:
         Raises:
             ImageError: a photo that was readable at the start no longer is.
         """
-        return next(self.batches([indices], prefetch=1))
+        return next(self.batches([indices], num_prefetched=1))
 
     def batches(
         self,
         order: Sequence[Indices],
         *,
         picks: Sequence[Indices] | None = None,
-        prefetch: int = 2,
+        num_prefetched: int = 2,
     ) -> Iterator[Pixels]:
-        """The pixels of each batch of positions, made up to `prefetch` batches ahead.
+        """The pixels of each batch of positions, made up to `num_prefetched` batches ahead.
 
         With `picks`, one for each of `order`, a product shows but the photo at that place, from 0, and
         batches are (B, 3, S, S).
@@ -92,12 +92,12 @@ class PhotoStore:
         """
         assert all(self._are_readable(indices) for indices in order)
         if not self.in_memory:
-            return self._decode_batches(order, picks, prefetch)
-        return map_ahead(
+            return self._decode_batches(order, picks, num_prefetched)
+        return prefetch(
             lambda each: self._kept(*each),
             zip(order, picks or repeat(None), strict=False),
             num_workers=1,
-            num_ahead=prefetch,
+            num_prefetched=num_prefetched,
         )
 
     def _read_all(self, reporter: Reporter) -> None:
@@ -135,7 +135,7 @@ class PhotoStore:
         return self._pixels[first : first + self.num_photos[index]]
 
     def _decode_batches(
-        self, order: Sequence[Indices], picks: Sequence[Indices] | None, prefetch: int
+        self, order: Sequence[Indices], picks: Sequence[Indices] | None, num_prefetched: int
     ) -> Iterator[Pixels]:
         spec = self.spec if picks is None else self.spec.model_copy(update={"max_photos": 1})
         wanted = (
@@ -146,7 +146,9 @@ class PhotoStore:
             )
         )
         longest = max(map(len, order), default=0)
-        decoding = load(wanted, [spec], num_workers=self.num_workers, prefetch=prefetch * longest)
+        decoding = load(
+            wanted, [spec], num_workers=self.num_workers, num_prefetched=num_prefetched * longest
+        )
         with closing(decoding) as loaded:
             for indices in order:
                 # One stream over all batches, so that threads do not idle between two of them.

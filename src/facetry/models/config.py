@@ -11,9 +11,9 @@ from pydantic import (
     model_validator,
 )
 
-from facetry.config import Config, KeyFacts
 from facetry.models.cards import nano_card
 from facetry.product import Background, Channels
+from facetry.runtime.config import Config, KeyFacts
 
 Share = Annotated[float, Field(ge=0, le=0.9)]
 
@@ -29,7 +29,7 @@ def _without_file(background: Background) -> Background:
 
 
 class PruneConfig(Config):
-    """What a tower loses before it is trained: shares, from 0 to 0.9; see `models.prune`."""
+    """What a tower loses before it is trained: shares, from 0 to 0.9; see `models.towers.pruning`."""
 
     blocks: Share = 0.0
     """Of the blocks whose output is as large as their input, over the whole tower."""
@@ -185,7 +185,7 @@ class HeadsConfig(Config):
 
 
 class TextConfig(Config):
-    """What is read beside the photo: the product's title or description; see `models.text`."""
+    """What is read beside the photo: the product's title or description; see `models.towers.text`."""
 
     fusion: Literal["concat", "gate"] = "concat"
     """How it joins the photo: `concat` lays its features beside the photo's; `gate` adds to each of the
@@ -211,7 +211,7 @@ class TextConfig(Config):
 
 
 class PhotosConfig(Config):
-    """What is made of a product's photos; see `models.neck`."""
+    """What is made of a product's photos; see `models.classifier.classifier`."""
 
     max: Annotated[int, Field(ge=1, le=32)] = 1
     """How many are read at most: the first that can be."""

@@ -14,9 +14,9 @@ from typing import Any
 import yaml
 
 from facetry.errors import ModelFolderError
-from facetry.files import listing, sha256, write_text
 from facetry.models.retired import without_retired
 from facetry.product import Preprocess
+from facetry.runtime.files import listing, sha256, write_text
 from facetry.runtime.resumable import stopped_hint
 from facetry.taxonomy import Taxonomy
 

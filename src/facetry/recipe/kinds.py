@@ -8,7 +8,6 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, PositiveFloat, model_validator
 
 from facetry.catalogue.split import Seed, SplitConfig
-from facetry.config import Config, KeyFacts, keys
 from facetry.images.augment import Augmentation
 from facetry.models.config import (
     BackboneConfig,
@@ -18,9 +17,10 @@ from facetry.models.config import (
     TextConfig,
     UntrainedBackbone,
 )
-from facetry.search.config import HashName, SearchConfig
+from facetry.predictors.search.config import HashName, SearchConfig
+from facetry.predictors.vlm.config import TuningConfig, VlmConfig
+from facetry.runtime.config import Config, KeyFacts, keys
 from facetry.training.config import CleanConfig, TeachConfig, TrainingConfig
-from facetry.vlm.config import TuningConfig, VlmConfig
 
 _MEMBER_NAME = re.compile(r"\w[\w.-]*")
 
@@ -237,7 +237,8 @@ class EnsembleRecipe(Config):
     Measured: `per_head` +0.0015 (-0.0027 to +0.0053), `gate` +0.0038 (-0.0007 to +0.0093)."""
 
     prior_labels: PositiveFloat = 50.0
-    """Learned weights are drawn to `weights` as hard as so many labels do; see `ensemble.fit`."""
+    """Learned weights are drawn to `weights` as strongly as by so many labels; see
+    `predictors.ensemble.learning`."""
 
     @model_validator(mode="after")
     def _members_fit(self) -> Self:

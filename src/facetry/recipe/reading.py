@@ -8,10 +8,10 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from facetry.config import keys, sections
 from facetry.errors import RecipeError, nearest
 from facetry.models.retired import why_retired, without_retired
 from facetry.recipe.kinds import Member, Recipe
+from facetry.runtime.config import keys, sections
 from facetry.runtime.resumable import stopped_hint
 
 _EXTENDS = "extends"  # in a file, the recipe whose keys hold where this one says nothing

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from facetry.errors import FacetryError
-from facetry.files import holding, place_folder, remove, remove_drafts, write_text
+from facetry.runtime.files import holding, place_folder, remove, remove_drafts, write_text
 
 JOB: Final = "job.json"
 FORMAT: Final = 2

@@ -28,8 +28,8 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from facetry.errors import FacetryError, WorkerDied, WorkerFailed
-from facetry.progress import Advance, Reporter
-from facetry.resources import peak_rss_mib
+from facetry.runtime.memory import peak_rss_mib
+from facetry.runtime.progress import Advance, Reporter
 
 _PRELOAD = ["facetry.training.train", "open_clip", "timm"]  # only named: the server imports them
 _GRACE_S = 60.0  # a training that is told to stop saves its state first

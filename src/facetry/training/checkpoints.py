@@ -11,7 +11,7 @@ from typing import Any, Final
 import torch
 
 from facetry.errors import FolderDamaged
-from facetry.files import sha256, sync, writing
+from facetry.runtime.files import sha256, sync, writing
 
 FOLDER: Final = "checkpoints"
 NUM_KEPT: Final = 2

@@ -5,7 +5,6 @@ from typing import Annotated, Literal, Protocol
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from facetry.config import Config, KeyFacts
 from facetry.images.augment import Augmentation
 from facetry.models.config import (
     BackboneConfig,
@@ -16,12 +15,13 @@ from facetry.models.config import (
     TextConfig,
     UntrainedBackbone,
 )
+from facetry.runtime.config import Config, KeyFacts
 
 Rate = Annotated[float, Field(gt=0, lt=1)]
 
 
 class LossConfig(Config):
-    """Departures from plain cross-entropy over known labels; see `training.loss`."""
+    """Departures from plain cross-entropy over known labels; see `training.targets.loss`."""
 
     average: Literal["label", "head"] = "label"
     """What counts equally: every `label`, or every `head` as the score has it."""
@@ -39,7 +39,7 @@ class LossConfig(Config):
 
 
 class TeachConfig(Config):
-    """A predictor whose answers are learned from beside the labels; see `training.teaching`."""
+    """Distillation: a predictor whose answers are learned from beside the labels."""
 
     model: Path
     """The teacher's model folder, of any kind; its heads and values are matched by name."""
@@ -75,7 +75,7 @@ class CleanConfig(Config):
 
     neighbours: Literal["none", "replace", "weigh"] = "none"
     """The products most alike in a category vote on each label: `replace` puts the favourite in its
-    place (paper, section 3.1.2), `weigh` lowers its weight; see `training.neighbours`.
+    place (paper, section 3.1.2), `weigh` lowers its weight; see `training.targets.cleaning`.
 
     Measured: `replace` -0.105 (-0.121 to -0.074), `weigh` +0.009 (-0.006 to +0.033); off by default."""
 
@@ -167,8 +167,8 @@ class TrainingConfig(Config):
         Field(ge=0, le=0.25),
         KeyFacts(needs_trainable_tower=True, stored_features="default"),
     ] = 0.0
-    """Above 0, also learn from photos changed to mislead the model, each pixel by so much at most, as a
-    share of its range (FGSM; Goodfellow et al. 2015).
+    """Above 0, also learn from photos changed to mislead the model (adversarial training), each
+    pixel by so much at most, as a share of its range (FGSM; Goodfellow et al. 2015).
 
     Measured at 0.01: +0.010 (-0.005 to +0.025) for twice the time; off by default."""
 

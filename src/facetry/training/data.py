@@ -18,9 +18,9 @@ from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split import Split
 from facetry.errors import NotEnoughData
 from facetry.images import Augmenter, Mixer, PhotoStore
-from facetry.images.draws import uniform_draws
 from facetry.product import ProductId
-from facetry.training.teaching import Teaching
+from facetry.runtime.rng import counter_uniforms
+from facetry.training.targets.distillation import Distillation
 
 Rows = NDArray[np.int64]
 
@@ -36,7 +36,7 @@ class Batch:
     inputs: Tensor
     targets: Tensor  # B A V
     categories: Tensor  # B, on the CPU
-    beside: Mapping[str, Tensor] = field(default_factory=dict)  # B ...
+    model_kwargs: Mapping[str, Tensor] = field(default_factory=dict)  # B ...
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -50,14 +50,14 @@ class Batch:
                 inputs=self.inputs[place],
                 targets=self.targets[place],
                 categories=self.categories[place],
-                beside={name: each[place] for name, each in self.beside.items()},
+                model_kwargs={name: each[place] for name, each in self.model_kwargs.items()},
             )
             for place in places
         ]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Moment:
+class EpochProgress:
     """A point in training: the epoch, from 0, and the share of all steps that is done."""
 
     epoch: int
@@ -68,7 +68,7 @@ class Inputs(Protocol):
     """What goes into the model, batch by batch."""
 
     @property
-    def num_ahead(self) -> int:
+    def num_prefetched(self) -> int:
         """How many batches are worth preparing in a thread while the model learns from another."""
         ...
 
@@ -76,11 +76,11 @@ class Inputs(Protocol):
         """The inputs of each batch of rows, not varied yet; None reads what prediction would."""
         ...
 
-    def beside(self, rows: Rows, inputs: Tensor) -> dict[str, Tensor]:
+    def model_kwargs(self, rows: Rows, inputs: Tensor) -> dict[str, Tensor]:
         """What goes into the model beside the inputs of some rows, by the name that it has there."""
         ...
 
-    def vary(self, batch: Batch, at: Moment) -> Batch:
+    def augment(self, batch: Batch, at: EpochProgress) -> Batch:
         """A batch as training is to see it this time: a function of its rows and the moment."""
         ...
 
@@ -101,7 +101,7 @@ class PhotoInputs:
     draws_photos: bool = False
 
     @property
-    def num_ahead(self) -> int:
+    def num_prefetched(self) -> int:
         """See `Inputs`; a GPU varies the next batch before it is done with this one."""
         return 2 if self.device.type == "cpu" else 0
 
@@ -113,18 +113,18 @@ class PhotoInputs:
         for pixels in self.store.batches(order, picks=picks):
             yield torch.from_numpy(pixels).to(self.device)
 
-    def beside(self, rows: Rows, inputs: Tensor) -> dict[str, Tensor]:
+    def model_kwargs(self, rows: Rows, inputs: Tensor) -> dict[str, Tensor]:
         """See `Inputs`."""
-        beside = {}
+        model_kwargs = {}
         if inputs.dim() == 5:
-            beside["num_photos"] = torch.from_numpy(self.store.num_photos[rows])
+            model_kwargs["num_photos"] = torch.from_numpy(self.store.num_photos[rows])
         if self.texts is not None:
-            beside["texts"] = self.texts[torch.from_numpy(rows)].to(self.device)
-        return beside
+            model_kwargs["texts"] = self.texts[torch.from_numpy(rows)].to(self.device)
+        return model_kwargs
 
     def _drawn(self, rows: Rows, epoch: int) -> Rows:
         """The photo that each product shows in an epoch."""
-        draws = uniform_draws(rows, seed=self.augmenter.seed, epoch=epoch, purpose="photo", count=1)
+        draws = counter_uniforms(rows, seed=self.augmenter.seed, epoch=epoch, purpose="photo", count=1)
         return (draws[:, 0] * self.store.num_photos[rows]).astype(np.int64)
 
     def _augmented(self, batch: Batch, epoch: int) -> Tensor:
@@ -136,7 +136,7 @@ class PhotoInputs:
         pixels = self.augmenter(batch.inputs.flatten(0, 1), epoch=epoch, indices=indices)
         return pixels.view_as(batch.inputs)
 
-    def vary(self, batch: Batch, at: Moment) -> Batch:
+    def augment(self, batch: Batch, at: EpochProgress) -> Batch:
         """See `Inputs`."""
         pixels = self._augmented(batch, at.epoch)
         targets = batch.targets
@@ -162,7 +162,7 @@ class FeatureInputs:
     """
 
     features: Tensor
-    num_ahead: int = 0
+    num_prefetched: int = 0
     texts: Tensor | None = None
     num_photos: Tensor | None = None
 
@@ -171,13 +171,13 @@ class FeatureInputs:
         for rows in order:
             yield self.features[torch.from_numpy(rows)]
 
-    def beside(self, rows: Rows, inputs: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
+    def model_kwargs(self, rows: Rows, inputs: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
         """See `Inputs`."""
         found = {"num_photos": self.num_photos, "texts": self.texts}
         index = torch.from_numpy(rows)
         return {name: each[index] for name, each in found.items() if each is not None}
 
-    def vary(self, batch: Batch, at: Moment) -> Batch:  # noqa: ARG002
+    def augment(self, batch: Batch, at: EpochProgress) -> Batch:  # noqa: ARG002
         """See `Inputs`."""
         return batch
 
@@ -199,7 +199,7 @@ class Examples:
     validation: Rows
     weights: Tensor | None = None
     factors: NDArray[np.float64] | None = None
-    teaching: Teaching | None = None
+    distillation: Distillation | None = None
 
     @property
     def num_per_epoch(self) -> int:

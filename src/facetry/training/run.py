@@ -1,17 +1,25 @@
-"""What a training run is given, all of which stays the same while it runs."""
+"""The state that a training run begins with."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
-from facetry.progress import SILENT, Reporter
+from facetry.errors import SettingError
+from facetry.models.classifier.classifier import Classifier
+from facetry.models.towers.device import compute_dtype
+from facetry.runtime.progress import SILENT, Reporter
 from facetry.taxonomy import Taxonomy
-from facetry.tracking.records import Tracker
 from facetry.training.config import TrainingConfig
 from facetry.training.data import Examples, Inputs, Rows, epoch_order, in_batches
-from facetry.training.loss import Criterion
-from facetry.training.processes import ALONE, Processes
+from facetry.training.distributed.gradients import make_equal
+from facetry.training.distributed.processes import SINGLE_PROCESS, Processes
+from facetry.training.distributed.sharding import shard
+from facetry.training.optimiser import MovingAverage, build_optimiser
+from facetry.training.state import TrainingState
+from facetry.training.targets.loss import Criterion
+from facetry.training.tracking.records import Tracker
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -27,7 +35,7 @@ class Run:
     device: torch.device
     folder: Path | None = None
     tracker: Tracker | None = None
-    processes: Processes = ALONE
+    processes: Processes = SINGLE_PROCESS
     reporter: Reporter = SILENT
 
     @property
@@ -50,3 +58,29 @@ class Run:
         examples = self.examples
         rows = epoch_order(examples.train, seed=self.seed, epoch=epoch, factors=examples.factors)
         return in_batches(rows, self.config.batch_size)
+
+
+def start(run: Run, model: nn.Module) -> TrainingState:
+    """Put optimiser, loss scaling and averages to a model that lies on the run's device.
+
+    Where processes spread its weights it is a copy that is trained, and the model goes to the CPU.
+
+    Raises:
+        SettingError: weights that are spread and trained in fp16.
+    """
+    is_fp16 = compute_dtype(run.config.precision, run.device) == torch.float16
+    make_equal(run.processes, model)
+    if run.processes.is_sharded and isinstance(model, Classifier):
+        if is_fp16:
+            raise SettingError(
+                "Weights that are spread over processes cannot be trained in fp16.",
+                hint="Set training.precision to bf16 or fp32, or leave out --shard.",
+            )
+        model = shard(model, run.device, run.processes.num)
+    return TrainingState(
+        model=model,
+        optimiser=build_optimiser(model, run.config),
+        scaler=torch.amp.GradScaler(run.device.type, enabled=is_fp16),
+        average=MovingAverage(model, run.config.ema_decay) if run.config.ema_decay else None,
+        num_parts=run.config.accumulation,
+    )

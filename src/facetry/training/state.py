@@ -1,4 +1,4 @@
-"""Everything that training needs to go on as if it had never stopped.
+"""When a training's state is saved: now and then, after an epoch, and when it is asked to stop.
 
 What happens in a step depends on this and on the seed alone: the order, the augmentation and what
 dropout draws are functions of (seed, epoch, step, row), so no generator's state is kept.
@@ -7,21 +7,37 @@ Shapes: H heads.
 """
 
 import math
+import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from facetry.errors import WriteFailed
-from facetry.progress import SILENT, Reporter
+from facetry.runtime.progress import SILENT, Reporter
+from facetry.runtime.signals import Stop, Stopped
 from facetry.training import checkpoints
-from facetry.training.averaging import MovingAverage
-from facetry.training.sharding import gather, load_optimiser, load_weights
-from facetry.training.tally import Tally
+from facetry.training.distributed.processes import SINGLE_PROCESS, Processes
+from facetry.training.distributed.sharding import gather, load_optimiser, load_weights
+from facetry.training.optimiser import MovingAverage
+from facetry.training.step_statistics import StepStatistics
+
+
+def seed_torch(*place: int) -> None:
+    """Seed the generators of CPU and GPUs by numbers of 0 or more, such as (seed, epoch, step).
+
+    >>> seed_torch(0, 3, 7)
+    >>> first = torch.rand(2)
+    >>> seed_torch(0, 3, 7)
+    >>> torch.equal(torch.rand(2), first)
+    True
+    """
+    torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0]))
 
 
 @dataclass(kw_only=True)
@@ -29,7 +45,7 @@ class TrainingState:
     """Model, optimiser, loss scaling and averaged weights, how far it is, and the best weights so far.
 
     `epoch` and `step` are done ones, `step` in the epoch at hand, `num_steps` in all. A step goes
-    through the model in `num_parts` parts at least. `tally` is of the epoch at hand.
+    through the model in `num_parts` parts at least. `statistics` is of the epoch at hand.
     """
 
     model: nn.Module
@@ -40,7 +56,7 @@ class TrainingState:
     step: int = 0
     num_steps: int = 0
     num_parts: int = 1
-    tally: Tally = field(default_factory=Tally)
+    statistics: StepStatistics = field(default_factory=StepStatistics)
     best_score: float = -1.0
     best_weights: Mapping[str, Tensor] = field(default_factory=dict)
     best_step: int = 0
@@ -60,13 +76,17 @@ class TrainingState:
             }
             self.best_step, self.best_file = self.num_steps, ""
 
-    def end_step(self, step: Tally) -> None:
+    def end_step(self, step: StepStatistics) -> None:
         """Count a step as done."""
-        self.step, self.num_steps, self.tally = self.step + 1, self.num_steps + 1, self.tally + step
+        self.step, self.num_steps, self.statistics = (
+            self.step + 1,
+            self.num_steps + 1,
+            self.statistics + step,
+        )
 
     def end_epoch(self) -> None:
         """Count the epoch at hand as done."""
-        self.epoch, self.step, self.tally = self.epoch + 1, 0, Tally()
+        self.epoch, self.step, self.statistics = self.epoch + 1, 0, StepStatistics()
 
     def save(self, folder: Path | None) -> None:
         """Write a checkpoint below `folder`, whole or not at all; older ones are removed after.
@@ -126,7 +146,7 @@ class TrainingState:
             "optimiser": self.optimiser.state_dict(),
             "scaler": self.scaler.state_dict(),
             "average": self.average.state_dict() if self.average else {},
-            "tally": self.tally.state_dict(),
+            "statistics": self.statistics.state_dict(),
             **{name: getattr(self, name) for name in _PLAIN},
         }
 
@@ -139,10 +159,83 @@ class TrainingState:
                 self.average.load_state_dict(content["average"])
         except (KeyError, RuntimeError, ValueError) as error:
             raise checkpoints.damaged(path, error) from error
-        self.tally = Tally.from_state_dict(content["tally"])
+        self.statistics = StepStatistics.from_state_dict(content["statistics"])
         for name in _PLAIN:
             setattr(self, name, content[name])
 
 
 _PLAIN = ("epoch", "step", "num_steps", "num_parts", "best_score", "best_step", "best_file")
 """What is kept as it is."""
+
+
+MAX_SAVING_SHARE = 0.1
+"""Epochs so short that saving would take a larger share of the time are not all saved."""
+
+
+class Pace(Protocol):
+    """What a recipe says of how long training goes on, and how often it is saved meanwhile."""
+
+    @property
+    def epochs(self) -> int:
+        """How many there are."""
+        ...
+
+    @property
+    def save_every_s(self) -> float:
+        """The time between two checkpoints inside an epoch."""
+        ...
+
+
+class Saving:
+    """Saves the state of a training into its folder, if it has one.
+
+    The main process decides when, and writes; the others give it their parts of spread weights.
+    """
+
+    def __init__(
+        self,
+        state: TrainingState,
+        folder: Path | None,
+        pace: Pace,
+        processes: Processes = SINGLE_PROCESS,
+    ) -> None:
+        self.state = state
+        self.folder = folder
+        self.pace = pace
+        self.processes = processes
+        self._started = self._saved = time.perf_counter()
+        self._spent_s = 0.0
+
+    def after_step(self, stop: Stop) -> None:
+        """Save if it is time to, or if training is to stop.
+
+        Raises:
+            Stopped: it is.
+            WriteFailed: the checkpoint could not be written.
+        """
+        waited_s = time.perf_counter() - self._saved
+        is_time = self.processes.is_main and waited_s >= self.pace.save_every_s
+        is_time, is_asked = self.processes.all_reduce_any(is_time, stop.is_asked)
+        if is_time or is_asked:
+            self._save()
+        if is_asked:
+            raise Stopped
+
+    def after_epoch(self) -> None:
+        """Save, unless that would take too large a share of the time; after the last one always.
+
+        Raises:
+            WriteFailed: the checkpoint could not be written.
+        """
+        is_last = self.state.epoch == self.pace.epochs
+        is_cheap = self._spent_s <= MAX_SAVING_SHARE * (time.perf_counter() - self._started)
+        (is_time,) = self.processes.all_reduce_any((is_last or is_cheap) and self.processes.is_main)
+        if is_time:
+            self._save()
+
+    def _save(self) -> None:
+        if self.folder:
+            started = time.perf_counter()
+            self.state.save(self.folder if self.processes.is_main else None)
+            self._saved = time.perf_counter()
+            self._spent_s += self._saved - started

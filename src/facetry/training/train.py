@@ -14,29 +14,27 @@ from numpy.typing import NDArray
 
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split import Split
-from facetry.models.backbones import build_backbone
-from facetry.models.blocks import checkpoint_blocks, freeze_blocks
-from facetry.models.checkpoint import build_classifier, save_classifier
-from facetry.models.classifier import Classifier
+from facetry.models.classifier.classifier import Classifier
+from facetry.models.classifier.serialization import build_classifier, save_classifier
 from facetry.models.config import ImageConfig
-from facetry.models.device import pick_device
-from facetry.models.embed import embed_products
-from facetry.models.lora import add_lora, merge_lora
-from facetry.progress import SILENT, Reporter
-from facetry.tracking import About, Position, tracking
-from facetry.training.cleaning import Cleaning, clean
-from facetry.training.compiling import compiled
+from facetry.models.towers.blocks import checkpoint_blocks, freeze_blocks
+from facetry.models.towers.device import pick_device
+from facetry.models.towers.embed import embed_products
+from facetry.models.towers.image import build_backbone
+from facetry.models.towers.lora import add_lora, merge_lora
+from facetry.runtime.progress import SILENT, Reporter
 from facetry.training.config import TrainingSections
 from facetry.training.data import Examples, Rows, line_up, useful_rows
-from facetry.training.fit import fit
-from facetry.training.loss import Criterion
-from facetry.training.processes import ALONE, Processes, joined
-from facetry.training.pruning import prune_for
-from facetry.training.run import Run
-from facetry.training.source import Source, read_source
-from facetry.training.start import start
+from facetry.training.distributed.processes import SINGLE_PROCESS, Processes, current_processes
+from facetry.training.inputs import TrainingInputs, read_inputs
+from facetry.training.loop import fit
+from facetry.training.run import Run, start
 from facetry.training.state import TrainingState
-from facetry.training.teaching import Teaching
+from facetry.training.targets.cleaning import Cleaning, clean
+from facetry.training.targets.distillation import Distillation
+from facetry.training.targets.loss import Criterion
+from facetry.training.tower import compiled, prune_for
+from facetry.training.tracking import About, Position, tracking
 
 
 def train_classifier(
@@ -58,19 +56,19 @@ def train_classifier(
     state_folder = folder / "training"
     classifier = _build(recipe, catalogue, split.rows("train"), state_folder, reporter)
     rows = useful_rows(catalogue, split, unlabelled=bool(recipe.teach and recipe.teach.unlabelled))
-    source = read_source(recipe, classifier, catalogue.products(rows), state_folder, reporter)
+    source = read_inputs(recipe, classifier, catalogue.products(rows), state_folder, reporter)
     examples = line_up(catalogue, split, rows, source.problems)
     neighbours = _neighbours(recipe, classifier, source, state_folder, reporter)
     examples, cleaning = clean(examples, catalogue.taxonomy, recipe.clean, neighbours, reporter)
     cleaning.save(state_folder)
     _tell(source, cleaning, reporter)
     if recipe.teach:
-        teaching = Teaching.read(recipe.teach, state_folder, examples.labels)
-        examples = replace(examples, teaching=teaching)
-        reporter.say(teaching.describe(examples.labels, torch.from_numpy(examples.train)))
-    task = _Task(recipe=recipe, rows=rows, examples=examples, folder=state_folder, about=about)
-    processes = ALONE if recipe.backbone.frozen else joined()
-    processes.ask(task)
+        distillation = Distillation.read(recipe.teach, state_folder, examples.labels)
+        examples = replace(examples, distillation=distillation)
+        reporter.say(distillation.describe(examples.labels, torch.from_numpy(examples.train)))
+    task = _TrainingJob(recipe=recipe, rows=rows, examples=examples, folder=state_folder, about=about)
+    processes = SINGLE_PROCESS if recipe.backbone.frozen else current_processes()
+    processes.broadcast(task)
     state = _fit(task, classifier, source, processes, reporter)
     source.model.load_state_dict(state.best_weights)
     classifier.to(pick_device())  # from the CPU, if its weights were spread over processes
@@ -83,17 +81,17 @@ def train_classifier(
 
 def assist(catalogue: Catalogue) -> None:
     """Train with the main process whatever it asks for, until it asks no more."""
-    processes = joined()
-    while asked := processes.asked():
-        task: _Task = asked[0]
+    processes = current_processes()
+    while asked := processes.receive():
+        task: _TrainingJob = asked[0]
         classifier = _build(task.recipe, catalogue, task.rows, task.folder, SILENT)
         products = catalogue.products(task.rows)
-        source = read_source(task.recipe, classifier, products, task.folder, SILENT)
+        source = read_inputs(task.recipe, classifier, products, task.folder, SILENT)
         _fit(task, classifier, source, processes, SILENT)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Task:
+class _TrainingJob:
     """What the processes that train together have to know: `rows` are of the catalogue."""
 
     recipe: TrainingSections
@@ -130,9 +128,9 @@ def _build(
 
 
 def _fit(
-    task: _Task,
+    task: _TrainingJob,
     classifier: Classifier,
-    source: Source,
+    source: TrainingInputs,
     processes: Processes,
     reporter: Reporter,
 ) -> TrainingState:
@@ -167,7 +165,7 @@ def _fit(
     return state
 
 
-def _tell(source: Source, cleaning: Cleaning, reporter: Reporter) -> None:
+def _tell(source: TrainingInputs, cleaning: Cleaning, reporter: Reporter) -> None:
     for sentence in (*source.sentences, *cleaning.sentences):
         reporter.say(sentence)
 
@@ -178,7 +176,7 @@ _NEIGHBOURS = "neighbours.safetensors"
 def _neighbours(
     recipe: TrainingSections,
     classifier: Classifier,
-    source: Source,
+    source: TrainingInputs,
     folder: Path,
     reporter: Reporter,
 ) -> NDArray[np.float32] | None:

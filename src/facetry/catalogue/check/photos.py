@@ -16,7 +16,7 @@ from facetry.catalogue.check.rows import as_findings
 from facetry.catalogue.table import collect_batches
 from facetry.errors import PhotoProblem
 from facetry.product import Product
-from facetry.progress import SILENT, Reporter
+from facetry.runtime.progress import SILENT, Reporter
 
 PhotoCheck = Literal["none", "exist", "open"]
 """How closely photos are looked at: not at all, whether they are there, whether they open."""

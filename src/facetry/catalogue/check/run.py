@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from facetry.catalogue.catalogue import Catalogue, assemble
-from facetry.catalogue.check import coverage, kinds
+from facetry.catalogue.check import kinds, structure
 from facetry.catalogue.check.photos import PhotoCheck, PhotoFindings, check_photos
 from facetry.catalogue.check.report import CheckReport, Problem, Summary, make_report
 from facetry.catalogue.check.rows import Listed, RowCheck, Rules, find_repeated, repair_findings
@@ -14,7 +14,7 @@ from facetry.catalogue.check.structure import Structure, look_at_structure
 from facetry.catalogue.photos import NAME_PHOTO_FOLDER
 from facetry.catalogue.source import find_source
 from facetry.catalogue.table import collect, collect_batches, scan, tidy
-from facetry.progress import SILENT, Reporter
+from facetry.runtime.progress import SILENT, Reporter
 from facetry.taxonomy import Taxonomy
 
 _NUM_ROWS = 200_000  # of the table in memory at one time
@@ -104,12 +104,12 @@ def _lacking(
     """What the catalogue lacks as a whole."""
     taxonomy = catalogue.taxonomy
     problems = [
-        *coverage.category_problems(taxonomy, rows),
-        *coverage.head_problems(taxonomy, rows),
-        *coverage.spelling_problems(taxonomy),
+        *structure.category_problems(taxonomy, rows),
+        *structure.head_problems(taxonomy, rows),
+        *structure.spelling_problems(taxonomy),
     ]
     if found:
-        problems += coverage.photo_problems(taxonomy, rows, found)
+        problems += structure.photo_problems(taxonomy, rows, found)
     elif how != "none" and catalogue.source.images is None:
         problems.append(
             Problem(

@@ -21,8 +21,8 @@ from facetry.catalogue.table import (
     scan,
 )
 from facetry.errors import CatalogueError, nearest
-from facetry.files import writing
 from facetry.product import ProductId
+from facetry.runtime.files import writing
 from facetry.runtime.resumable import stopped_hint
 
 _NEEDED: Final = ("id", "category", "attribute", "old", "new")

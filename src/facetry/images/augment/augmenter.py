@@ -13,14 +13,17 @@ from numpy.typing import NDArray
 
 from facetry.errors import RecipeError, nearest
 from facetry.images.augment.config import STEPS, Augmentation
-from facetry.images.augment.geometry import Draws, crop_at_random, flip_at_random, rotate_at_random
-from facetry.images.augment.jitter import (
+from facetry.images.augment.transforms import (
+    Draws,
+    crop_at_random,
+    flip_at_random,
     jitter_brightness,
     jitter_contrast,
     jitter_hue,
     jitter_saturation,
+    rotate_at_random,
 )
-from facetry.images.draws import uniform_draws
+from facetry.runtime.rng import counter_uniforms
 from facetry.taxonomy import Taxonomy
 
 if TYPE_CHECKING:
@@ -138,7 +141,7 @@ class Augmenter:
         return ~lost
 
     def _draws(self, name: str, epoch: int, indices: NDArray[np.integer]) -> Draws:
-        return uniform_draws(indices, seed=self.seed, epoch=epoch, purpose=name, count=DRAWS_PER_STEP)
+        return counter_uniforms(indices, seed=self.seed, epoch=epoch, purpose=name, count=DRAWS_PER_STEP)
 
 
 def _changed_slots(config: Augmentation, taxonomy: Taxonomy) -> dict[str, NDArray[np.bool_]]:

@@ -4,8 +4,8 @@ from typing import Annotated, Final
 
 from pydantic import Field, field_validator
 
-from facetry.config import Config
 from facetry.errors import nearest
+from facetry.runtime.config import Config
 
 STEPS: Final = (
     "crop",

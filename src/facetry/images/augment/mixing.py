@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facetry.images.augment.config import Augmentation
-from facetry.images.draws import MASK
+from facetry.runtime.rng import MASK
 
 if TYPE_CHECKING:
     import torch

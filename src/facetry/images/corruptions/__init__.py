@@ -1,7 +1,12 @@
 """Damage to photos: to score a predictor on it, and a milder kind to train with."""
 
-from facetry.images.corruptions.chains import augmix
-from facetry.images.corruptions.damage import Damage, choose_corruptions
-from facetry.images.corruptions.kinds import CORRUPTIONS, NUM_STRENGTHS, Corruption
+from facetry.images.corruptions.augmix import augmix
+from facetry.images.corruptions.kinds import (
+    CORRUPTIONS,
+    NUM_STRENGTHS,
+    Corruption,
+    Damage,
+    choose_corruptions,
+)
 
 __all__ = ["Corruption", "CORRUPTIONS", "NUM_STRENGTHS", "Damage", "choose_corruptions", "augmix"]

@@ -1,0 +1,307 @@
+"""One pass over the photos: what tells duplicates, unreadable and poor ones, from one decoding each.
+
+Shapes: N products, C in a chunk, S side of a signature in pixels.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from PIL import Image
+
+from facetry.catalogue.duplicates.fingerprints import (
+    SIGNATURE_PX,
+    content_hash,
+    perceptual_hash,
+    shrink,
+    signature,
+)
+from facetry.errors import CatalogueError, ImageError, MissingExtra, PhotoProblem
+from facetry.images.decode import decode, read_file
+from facetry.images.loader import NUM_DECODERS
+from facetry.product import Pixels, Product
+from facetry.runtime.files import writing
+from facetry.runtime.prefetch import prefetch
+from facetry.runtime.progress import SILENT, Advance, Reporter
+
+if TYPE_CHECKING:
+    from cleanvision.issue_managers.image_property_issue_manager import ImagePropertyIssueManager
+
+Qualities = Mapping[str, float | str]
+
+MAX_COLOUR: Final = 8
+"""Levels by which channels of a grey photo may differ: compression leaves a few."""
+
+BRIGHTNESS_PX: Final = 64
+"""Shorter side, at least, of the copy whose brightness and colour are measured."""
+
+
+def measure_quality(small: Image.Image, width: int, height: int) -> Qualities:
+    """Cleanvision's raw properties of a photo, from its small copy and its own size in pixels.
+
+    Raises:
+        MissingExtra: cleanvision is not installed.
+    """
+    properties = make_manager().image_properties
+    tiny = small.reduce(max(1, min(small.size) // BRIGHTNESS_PX))
+    found: dict[str, float | str] = {}
+    # `light` is measured with `dark`; the other properties follow from size and colour.
+    for name, image in (("dark", tiny), ("low_information", small), ("blurry", small)):
+        found |= {key: float(value) for key, value in properties[name].calculate(image).items()}
+    found["aspect_ratio"] = min(width / height, height / width)
+    found["size"] = float(np.sqrt(width * height))
+    found["color_space"] = "L" if is_grey(tiny) else "RGB"
+    return found
+
+
+def is_grey(image: Image.Image) -> bool:
+    """Whether a photo shows no colour, whatever its file's mode is.
+
+    >>> is_grey(Image.new("RGB", (9, 9), (90, 92, 91)))
+    True
+    """
+    pixels = np.asarray(image)
+    spread = pixels.max(axis=2).astype(np.int16) - pixels.min(axis=2)
+    return bool(np.percentile(spread, 99) <= MAX_COLOUR)
+
+
+@cache
+def make_manager() -> "ImagePropertyIssueManager":
+    """Cleanvision's properties and thresholds.
+
+    Raises:
+        MissingExtra: cleanvision is not installed.
+    """
+    try:
+        from cleanvision.issue_managers import image_property_issue_manager
+    except ModuleNotFoundError as error:
+        raise MissingExtra("Judging photos", "audit") from error
+    return image_property_issue_manager.ImagePropertyIssueManager()
+
+
+CHUNK: Final = 2000
+"""Products whose results are put away at once; what a kill loses at most."""
+
+_VERSION: Final = 1  # goes up when the same photo gives other results
+_SIGNATURES: Final = "signatures.npy"
+_SHAPE: Final = (SIGNATURE_PX, SIGNATURE_PX, 3)
+
+_SCHEMA: Final = {
+    "content": pl.String,
+    "perceptual": pl.UInt64,
+    "problem": pl.String,
+    "width": pl.Int32,
+    "height": pl.Int32,
+    "num_bytes": pl.Int64,
+}
+_BRIGHTNESS: Final = [f"brightness_perc_{percent}" for percent in (1, 5, 10, 15, 90, 95, 99)]
+_QUALITY_SCHEMA: Final = {
+    **dict.fromkeys([*_BRIGHTNESS, "brightness", "aspect_ratio", "entropy"], pl.Float64),
+    **dict.fromkeys(["blurriness", "blurriness_grayscale_std", "size"], pl.Float64),
+    "color_space": pl.String,
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scan:
+    """What was seen of each product's first usable photo. Without one: "", 0 and black.
+
+    Attributes:
+        content: SHA-256 of the file's bytes, in hexadecimal (N).
+        perceptual: imagehash's pHash (N).
+        signatures: the photos squeezed into small squares (N, S, S, 3).
+        problems: why there is no readable photo; "" where there is one.
+        width: in pixels (N).
+        height: in pixels (N).
+        num_bytes: sizes of the files (N).
+        quality: cleanvision's raw properties (N rows), null without a photo; None if not asked for.
+    """
+
+    content: NDArray[np.bytes_]
+    perceptual: NDArray[np.uint64]
+    signatures: NDArray[np.uint8]
+    problems: list[str]
+    width: NDArray[np.int32]
+    height: NDArray[np.int32]
+    num_bytes: NDArray[np.int64]
+    quality: pl.DataFrame | None = None
+
+    def __len__(self) -> int:
+        return len(self.problems)
+
+    @property
+    def readable(self) -> NDArray[np.int64]:
+        """The rows with a readable photo, ascending."""
+        return np.flatnonzero(self.content != b"")
+
+
+def scan_photos(
+    products: Sequence[Product],
+    *,
+    folder: Path | None = None,
+    quality: bool = False,
+    reporter: Reporter = SILENT,
+) -> Scan:
+    """Read every product's first usable photo once.
+
+    With a `folder`, finished chunks are kept there and signatures stay on disk, so that memory does
+    not grow with the photos; a second call reads only chunks in which a product, or a photo's size
+    or time of change, differs.
+
+    Raises:
+        CatalogueError: the folder cannot be written to.
+        MissingExtra: `quality` asked for and cleanvision is not installed.
+    """
+    signatures = _open_signatures(folder, len(products))
+    frames = [pl.DataFrame(schema=_schema(quality))]
+    with reporter.bar("Scanning photos", len(products)) as advance:
+        for start in range(0, len(products), CHUNK):
+            chunk = products[start : start + CHUNK]
+            place = signatures[start : start + len(chunk)]
+            frames.append(_scan_chunk(chunk, place, _chunk_file(folder, start), quality, advance))
+    return _assemble(pl.concat(frames), signatures, quality)
+
+
+def _assemble(frame: pl.DataFrame, signatures: NDArray[np.uint8], quality: bool) -> Scan:
+    return Scan(
+        content=frame["content"].to_numpy().astype("S64"),
+        perceptual=frame["perceptual"].to_numpy(),
+        signatures=signatures,
+        problems=frame["problem"].to_list(),
+        width=frame["width"].to_numpy(),
+        height=frame["height"].to_numpy(),
+        num_bytes=frame["num_bytes"].to_numpy(),
+        quality=frame.select(*_QUALITY_SCHEMA) if quality else None,
+    )
+
+
+def _schema(quality: bool) -> dict[str, Any]:
+    return {**_SCHEMA, **(_QUALITY_SCHEMA if quality else {})}
+
+
+def _scan_chunk(
+    chunk: Sequence[Product],
+    signatures: NDArray[np.uint8],
+    file: Path | None,
+    quality: bool,
+    advance: Advance,
+) -> pl.DataFrame:
+    """The results (C rows) of some products, read or as they were kept; fills their signatures."""
+    key = _key(chunk, quality) if file else ""
+    if file and file.is_file() and pl.read_parquet_metadata(file).get("key") == key:
+        advance(len(chunk))
+        return pl.read_parquet(file)
+    rows: list[dict[str, Any]] = []
+    seen = prefetch(partial(_look, quality=quality), chunk, num_workers=NUM_DECODERS, num_prefetched=64)
+    for place, (row, small) in enumerate(seen):
+        signatures[place] = small
+        rows.append(row)
+        advance(1)
+    frame = pl.DataFrame(rows, schema=_schema(quality))
+    if file:
+        with _explaining(file.parent), writing(file) as draft:
+            if isinstance(signatures, np.memmap):
+                signatures.flush()  # before the chunk counts as done
+            frame.write_parquet(draft, metadata={"key": key})
+    return frame
+
+
+def _look(product: Product, *, quality: bool) -> tuple[dict[str, Any], NDArray[np.uint8]]:
+    """One row of results and the signature, from the first usable photo."""
+    problems = [product.problem] if product.problem else []
+    for path in () if product.problem else product.photos:
+        found = _open(path)
+        if not isinstance(found, str):
+            return _measure(*found, quality)
+        problems.append(found)
+    problem = problems[0] if problems else PhotoProblem.NONE_GIVEN.value
+    blank = dict.fromkeys(_QUALITY_SCHEMA) if quality else {}
+    sizes = {"perceptual": 0, "width": 0, "height": 0, "num_bytes": 0}
+    return {"content": "", "problem": problem, **sizes, **blank}, np.zeros(_SHAPE, np.uint8)
+
+
+def _open(path: Path) -> tuple[bytes, Pixels] | str:
+    """A photo's bytes and pixels, or the problem as `images.load` tells it."""
+    try:
+        data = read_file(path)
+        return data, decode(data)
+    except ImageError as error:
+        return error.problem.value
+    except Exception as error:  # noqa: BLE001 - a worker's boundary: recorded, and counted
+        return f"{PhotoProblem.UNREADABLE.value} ({type(error).__name__})"
+
+
+def _measure(data: bytes, pixels: Pixels, quality: bool) -> tuple[dict[str, Any], NDArray[np.uint8]]:
+    height, width = pixels.shape[:2]
+    small = shrink(pixels)
+    row = {
+        "content": content_hash(data),
+        "perceptual": perceptual_hash(small),
+        "problem": "",
+        "width": width,
+        "height": height,
+        "num_bytes": len(data),
+        **(measure_quality(small, width, height) if quality else {}),
+    }
+    return row, signature(small)
+
+
+def _key(chunk: Sequence[Product], quality: bool) -> str:
+    """What a chunk's results follow from: which products, and which files as they are now."""
+    digest = hashlib.sha256(f"{_VERSION} {quality}".encode())
+    for product in chunk:
+        states = [(str(path), *_state(path)) for path in product.photos]
+        digest.update(repr((product.id, product.problem, states)).encode())
+    return digest.hexdigest()
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """A file's size in bytes and time of change; zeros where there is none."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
+
+
+def _chunk_file(folder: Path | None, start: int) -> Path | None:
+    return folder / f"{start // CHUNK:06d}.parquet" if folder else None
+
+
+def _open_signatures(folder: Path | None, num_products: int) -> NDArray[np.uint8]:
+    """The array to fill (N, S, S, 3): the folder's own if it fits, else a new one without chunks."""
+    shape = (num_products, *_SHAPE)
+    if folder is None or not num_products:
+        return np.zeros(shape, np.uint8)
+    file = folder / _SIGNATURES
+    with _explaining(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        if file.is_file():
+            kept: NDArray[np.uint8] = np.load(file, mmap_mode="r+")
+            if kept.shape == shape:
+                return kept
+        for stale in folder.glob("*.parquet"):
+            stale.unlink()
+        with writing(file) as draft:
+            np.lib.format.open_memmap(draft, mode="w+", dtype=np.uint8, shape=shape).flush()
+        fresh: NDArray[np.uint8] = np.load(file, mmap_mode="r+")
+        return fresh
+
+
+@contextmanager
+def _explaining(folder: Path) -> Iterator[None]:
+    """Turn the system's refusal to write into an error that a person can act on."""
+    try:
+        yield
+    except OSError as error:
+        raise CatalogueError(
+            f"{folder} cannot be written to: {error.strerror or error}.",
+            hint="Name a folder that you may write to, on a disk with room.",
+        ) from error

@@ -1,0 +1,1 @@
+"""The main job from start to end, on a catalogue that it draws."""

@@ -1,0 +1,148 @@
+"""The engine that runs a graph with OpenVINO.
+
+A batch is cut into a piece for each stream, which is a core or a few of them: cores that wait for one
+another at every layer lose time whenever one of them decodes a photo meanwhile.
+
+Shapes: B photos, S side in pixels, H heads of all categories, V values.
+
+Shapes: B photos, S side in pixels, H heads of all categories, V values.
+"""
+
+import threading
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facetry.engines.engine import Precision, num_cores, package, threads_text
+from facetry.errors import EngineError, ExportError
+
+
+class OnnxEngine:
+    """A session of ONNX Runtime on the CPU; see `engine.Engine`."""
+
+    def __init__(self, session: Any, description: str) -> None:
+        self.description = description
+        self._session = session
+        self._input = session.get_inputs()[0].name
+
+    @classmethod
+    def load(
+        cls, source: Path, *, precision: Precision = "fp32", num_threads: int | None = None
+    ) -> "OnnxEngine":
+        """Open the file `model.onnx`.
+
+        The precision, fp32 or int8, is the file's own. Without `num_threads` all cores work.
+
+        Raises:
+            EngineError: another precision.
+            ExportError: a file that ONNX Runtime cannot read.
+            MissingExtra: onnxruntime is not installed.
+        """
+        if precision not in {"fp32", "int8"}:
+            raise EngineError(
+                f"ONNX Runtime does not compute in {precision} on a CPU.", hint="Use --precision fp32."
+            )
+        onnxruntime = package("onnxruntime")
+        num_threads = num_threads or num_cores()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = num_threads
+        options.inter_op_num_threads = 1
+        # A thread that waits must not keep a core from the decoders.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3  # errors
+        try:
+            session = onnxruntime.InferenceSession(
+                str(source), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # its kinds are named nowhere
+            raise ExportError(
+                f"ONNX Runtime cannot read {source}: {error}", hint="Export the model again."
+            ) from error
+        name = f"ONNX Runtime {onnxruntime.__version__}, {precision}, {threads_text(num_threads)}"
+        return cls(session, name)
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Probabilities (B, H, V) of photos (B, 3, S, S)."""
+        result: NDArray[np.float32] = self._session.run(None, {self._input: pixels})[0]
+        return result
+
+
+_HINTS: dict[Precision, str] = {"fp32": "f32", "int8": "f32", "bf16": "bf16", "fp16": "f16"}
+"""In which numbers OpenVINO computes what is not quantised; it would choose bf16 where a CPU has it."""
+
+_CAPABILITIES: dict[Precision, str] = {"bf16": "BF16", "fp16": "FP16"}
+"""What OpenVINO says of a CPU that computes in half precision."""
+
+
+class OpenVinoEngine:
+    """A compiled OpenVINO model on the CPU; see `engine.Engine`."""
+
+    def __init__(self, compiled: Any, description: str) -> None:
+        self.description = description
+        num_streams = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+        self._requests = [compiled.create_infer_request() for _ in range(num_streams)]
+        self._lock = threading.Lock()
+
+    @classmethod
+    def load(
+        cls, source: Any, *, precision: Precision = "fp32", num_threads: int | None = None
+    ) -> "OpenVinoEngine":
+        """Compile an `openvino.Model`, or the one in the file `model.xml`.
+
+        `precision` int8 is that of a quantised model. Without `num_threads` all cores work.
+
+        Raises:
+            EngineError: a precision that the CPU does not have.
+            ExportError: a file that OpenVINO cannot read.
+            MissingExtra: openvino is not installed.
+        """
+        openvino, core = package("openvino"), shared_core()
+        _require_precision(core, precision)
+        num_threads = num_threads or num_cores()
+        settings = {
+            "INFERENCE_PRECISION_HINT": _HINTS[precision],
+            "INFERENCE_NUM_THREADS": num_threads,
+            "PERFORMANCE_HINT": "THROUGHPUT",
+            "ENABLE_CPU_PINNING": False,  # decoders run on the same cores
+        }
+        try:
+            compiled = core.compile_model(source, "CPU", settings)
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise ExportError(
+                f"OpenVINO cannot read {source}: {reason}", hint="Export the model again."
+            ) from error
+        version = openvino.__version__.partition("-")[0]
+        return cls(compiled, f"OpenVINO {version}, {precision}, {threads_text(num_threads)}")
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Probabilities (B, H, V) of photos (B, 3, S, S)."""
+        pieces = np.array_split(pixels, min(len(pixels), len(self._requests)))
+        with self._lock:
+            working = self._requests[: len(pieces)]
+            for request, piece in zip(working, pieces, strict=True):
+                request.start_async([piece], share_inputs=True)
+            for request in working:
+                request.wait()
+            return np.concatenate([request.get_output_tensor().data for request in working])
+
+
+@cache
+def shared_core() -> Any:
+    """OpenVINO's `Core`, one for the process, never given up.
+
+    Its CPU plugin has signals handled on a stack of its own, and frees that with the Core. The thread
+    that made it is left without: where Cores go in another order than they came, or in another thread,
+    the next Ctrl-C or SIGTERM ends the process (seen with OpenVINO 2026.4).
+    """
+    return package("openvino").Core()
+
+
+def _require_precision(core: Any, precision: Precision) -> None:
+    """Refuse half precision on a CPU that would compute in single precision all the same."""
+    needed = _CAPABILITIES.get(precision)
+    if needed and needed not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise EngineError(f"This CPU does not compute in {precision}.", hint="Use --precision fp32.")

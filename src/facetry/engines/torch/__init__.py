@@ -1,0 +1,1 @@
+"""The classifier as one graph on torch, and its conversion for other runtimes."""

@@ -1,0 +1,223 @@
+"""Post-training quantisation: a converted graph computes in 8-bit whole numbers where it can.
+
+NNCF sends photos of the catalogue through the graph to learn the range of what each layer sees.
+
+torch traces the graph once, with a dynamic batch; both runtimes' files are made from that trace.
+
+Shapes: S side in pixels.
+"""
+
+import copy
+import io
+import logging
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.export import Dim, ExportedProgram
+
+from facetry.engines.engine import package
+from facetry.engines.torch.graph import Graph
+from facetry.errors import ExportError
+from facetry.product import Pixels
+
+PHOTOS = "photos"
+"""What the graph's input is called in a file."""
+
+PROBABILITIES = "probabilities"
+"""What the graph's output is called in a file."""
+
+_MOST_IN_ONE_FILE = 2**31 - 2**20  # protobuf's limit, less room for all that is not weights
+_BATCH = Dim("batch", min=1)
+
+
+def to_onnx(graph: Graph, path: Path, metadata: Mapping[str, str]) -> None:
+    """Write an ONNX file with a dynamic batch; above 2 GB its weights stand beside it, in `.data`.
+
+    Raises:
+        ExportError: an operator that ONNX does not have.
+        MissingExtra: onnxscript is not installed.
+    """
+    package("onnxscript")
+    with _converting("ONNX"):
+        program = torch.onnx.export(
+            _traced(graph),
+            input_names=[PHOTOS],
+            output_names=[PROBABILITIES],
+            dynamic_shapes=({0: _BATCH},),
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    for node in program.model.graph:
+        node.metadata_props.clear()  # the lines of code that it came from, with this machine's paths
+    program.model.metadata_props.update(metadata)
+    size_bytes = sum(each.nbytes for each in graph.state_dict().values())
+    program.save(path, external_data=size_bytes > _MOST_IN_ONE_FILE)
+
+
+def to_openvino(graph: Graph) -> Any:
+    """The graph as an `openvino.Model` with a dynamic batch, in fp32.
+
+    Raises:
+        ExportError: an operator that OpenVINO does not have.
+        MissingExtra: openvino is not installed.
+    """
+    openvino = package("openvino")
+    side = graph.preprocess.size_px
+    with _converting("OpenVINO"):
+        model = openvino.convert_model(_traced(graph))
+    model.inputs[0].get_tensor().set_names({PHOTOS})
+    model.outputs[0].get_tensor().set_names({PROBABILITIES})
+    model.reshape({PHOTOS: openvino.PartialShape([-1, 3, side, side])})
+    _name_evenly(model)
+    return model
+
+
+def save_openvino(model: Any, folder: Path, metadata: Mapping[str, str]) -> None:
+    """Write an `openvino.Model` as `model.xml` and `model.bin`, in the numbers that it has."""
+    for name, text in metadata.items():
+        model.set_rt_info(text, name)
+    package("openvino").save_model(model, folder / "model.xml", compress_to_fp16=False)
+
+
+def _name_evenly(model: Any) -> None:
+    """Number what OpenVINO numbered by what the process did before, so that files come out the same."""
+    model.set_friendly_name("facetry")
+    for index, node in enumerate(model.get_ordered_ops()):
+        if re.search(r"_\d+$", node.get_friendly_name()):
+            node.set_friendly_name(f"{node.get_type_name()}_{index}")
+
+
+def _traced(graph: Graph) -> ExportedProgram:
+    """The graph's operators, for any number of photos."""
+    if next(graph.parameters()).device.type != "cpu":
+        graph = copy.deepcopy(graph).cpu()
+    # Of two photos: one would be taken for a batch that is always 1.
+    photos = torch.zeros(2, 3, *[graph.preprocess.size_px] * 2, dtype=torch.uint8)
+    with torch.no_grad():
+        return torch.export.export(graph, (photos,), dynamic_shapes=({0: _BATCH},))
+
+
+@contextmanager
+def _converting(format_: str) -> Iterator[None]:
+    """Name an operator that cannot be converted, and keep the libraries' chatter back."""
+    logger = logging.getLogger("onnxscript")
+    level = logger.level
+    try:
+        logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's own code calls what torch deprecates
+            yield
+    except Exception as error:  # each library has kinds of its own for it
+        raise ExportError(
+            f"The model cannot be converted to {format_}: {_reason(error)}",
+            hint="Predict with it as it is, on the torch engine, or export it to the other format.",
+        ) from error
+    finally:
+        logger.setLevel(level)
+
+
+def _reason(error: Exception) -> str:
+    """The operators that a library could not convert, or the first line of what it says."""
+    text = str(error)
+    found = re.findall(r"OpOverload\(op='([^']+)'|(?:operations|failed for): ([^\n]+)", text)
+    names = dict.fromkeys(one or other for one, other in found)
+    if names:
+        return f"it has no operator for {', '.join(names)}."
+    lines = text.strip().splitlines() or [type(error).__name__]
+    return lines[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """What has to be known of a graph to quantise it well.
+
+    With attention in the tower its layers are smoothed before they are quantised. Without, it is a
+    convolutional one, which needs its biases corrected layer by layer: that takes twice as long, and
+    keeps MobileNetV2's score, which fell by 0.006 with all of them corrected at once. The stacked layers
+    of the heads, the last `num_stacked` matrix products, stay as they are: they cost next to nothing,
+    and ONNX Runtime has no int8 kernel for them.
+    """
+
+    has_attention: bool
+    num_stacked: int
+
+    @classmethod
+    def of(cls, graph: "Graph") -> "Form":
+        """The form of a classifier's graph."""
+        tower = graph.backbone.modules()
+        return cls(
+            has_attention=any("Attention" in type(each).__name__ for each in tower),
+            num_stacked=len(graph.heads.hidden),  # all layers but the first, which is one product
+        )
+
+
+def quantise_openvino(model: Any, photos: Sequence[Pixels], form: Form) -> Any:
+    """The same `openvino.Model` with int8 weights and layers, calibrated on `photos` (each (3, S, S)).
+
+    Raises:
+        ExportError: a graph that NNCF cannot quantise.
+        MissingExtra: nncf is not installed.
+    """
+    products = [each for each in model.get_ordered_ops() if each.get_type_name() == "MatMul"]
+    stacked = [each.get_friendly_name() for each in products[-form.num_stacked :]]
+    return _quantise(model, [pixels[None] for pixels in photos], stacked, form)
+
+
+def quantise_onnx(path: Path, photos: Sequence[Pixels], form: Form) -> None:
+    """Give the ONNX file at `path` int8 weights and layers, calibrated on `photos` (each (3, S, S)).
+
+    Its metadata stays.
+
+    Raises:
+        ExportError: a graph that NNCF cannot quantise.
+        MissingExtra: nncf or onnx is not installed.
+    """
+    onnx = package("onnx")
+    model = onnx.load(path)
+    metadata = {each.key: each.value for each in model.metadata_props}
+    products = [each for each in model.graph.node if each.op_type in {"MatMul", "Gemm"}]
+    # NNCF takes the norm's shift for the bias of the heads' first layer, and fails to correct it.
+    heads = [each.name for each in products[-form.num_stacked - 1 :]]
+    name = model.graph.input[0].name
+    quantised = _quantise(model, [{name: pixels[None]} for pixels in photos], heads, form)
+    del quantised.metadata_props[:]
+    onnx.helper.set_model_props(quantised, metadata)
+    _save_onnx(quantised, path)
+
+
+def _save_onnx(model: Any, path: Path) -> None:
+    """Write an ONNX model over an earlier one and the weights that stand beside it."""
+    onnx = package("onnx")
+    beside = path.with_name(f"{path.name}.data")
+    beside.unlink(missing_ok=True)
+    is_large = model.ByteSize() > onnx.checker.MAXIMUM_PROTOBUF
+    onnx.save(model, path, save_as_external_data=is_large, location=beside.name if is_large else None)
+
+
+def _quantise(model: Any, inputs: Sequence[Any], ignored: Sequence[str], form: Form) -> Any:
+    nncf = package("nncf")
+    nncf.set_log_level(logging.ERROR)
+    try:
+        # NNCF draws bars of its own on the standard output, which is for results.
+        with redirect_stdout(io.StringIO()):
+            return nncf.quantize(
+                model,
+                nncf.Dataset(inputs),
+                subset_size=len(inputs),
+                preset=nncf.QuantizationPreset.MIXED,
+                fast_bias_correction=form.has_attention,
+                model_type=nncf.ModelType.TRANSFORMER if form.has_attention else None,
+                ignored_scope=nncf.IgnoredScope(names=list(ignored)),
+                target_device=nncf.TargetDevice.CPU,
+            )
+    except Exception as error:  # of any kind, from deep within
+        raise ExportError(
+            f"NNCF cannot quantise this graph: {error}", hint="Leave out --int8."
+        ) from error

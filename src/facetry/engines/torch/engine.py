@@ -1,0 +1,232 @@
+"""The engine that runs a graph with torch: eager or compiled, on the CPU or on a GPU.
+
+Shapes: B photos, N photos of a batch that is filled up, S side in pixels, H heads of all categories,
+V values.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from facetry.engines.engine import EngineConfig, threads_text
+from facetry.engines.torch.graph import Graph
+from facetry.errors import EngineError, first_line
+from facetry.models.towers.device import compute_dtype, slow_precision
+from facetry.runtime.progress import SILENT, Reporter
+
+Forward = Callable[[Tensor], Tensor]
+"""Photos (N, 3, S, S) to probabilities (N, H, V), both on the graph's device."""
+
+_SMALLEST = 8
+"""Photos that a batch of a fixed size has at least."""
+
+
+class TorchEngine:
+    """A graph on the device where it is; see `engine.Engine`.
+
+    The graph is taken over: in half precision the weights of its tower are converted, which costs less
+    than converting them in every batch as autocast does. Heads and batch norms stay in fp32. A batch
+    that does not fit the GPU's memory is computed in parts, and so are all later ones.
+
+    Where shapes are to be fixed, for a compiled graph or recorded kernels, batches are filled up to
+    the next power of two, so that few shapes occur. A graph that cannot be compiled runs as it is; the
+    `reporter` is told why. See `require_precision` for what a device has.
+    """
+
+    def __init__(self, graph: Graph, config: EngineConfig, reporter: Reporter = SILENT) -> None:
+        self.device = next(graph.parameters()).device
+        self.dtype = compute_dtype(config.precision, self.device)
+        self._graph: nn.Module = graph.eval()
+        self._reporter = reporter
+        self._lock = threading.Lock()
+        self._most: int | None = None  # photos that fit at once, once some did not
+        self._staged: dict[int, Tensor] = {}  # where photos wait, by their number
+        self._recorded: dict[int, _Recorded] = {}
+        self._records = config.cuda_graphs and self.device.type == "cuda"
+        if config.num_threads:
+            torch.set_num_threads(config.num_threads)
+        _convert_tower(graph.backbone.tower, self.dtype)
+        if config.compile or self.device.type == "cuda":
+            # Attention is one opaque operator else, which neither a compiler nor fused kernels take.
+            torch.backends.mha.set_fastpath_enabled(False)
+        self._compiled: Forward | None = None
+        if config.compile:
+            with self._compiling():
+                self._compiled = torch.compile(graph, dynamic=False)
+
+    @property
+    def description(self) -> str:
+        """The version, the precision, how it runs and on what."""
+        names = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+        parts = [f"torch {torch.__version__.partition('+')[0]}", names[self.dtype]]
+        parts += ["compiled"] if self._compiled is not None else []
+        if self.device.type == "cuda":
+            parts += ["CUDA graphs"] if self._records else []
+            return ", ".join([*parts, torch.cuda.get_device_name(self.device)])
+        return ", ".join([*parts, threads_text(torch.get_num_threads())])
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Probabilities (B, H, V) of photos (B, 3, S, S)."""
+        with self._lock, torch.no_grad():
+            while True:
+                try:
+                    return np.concatenate([self._compute(part) for part in self._parts(pixels)])
+                except torch.OutOfMemoryError:
+                    self._take_fewer(len(pixels))
+
+    def _parts(self, pixels: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+        most = self._most or len(pixels)
+        return (pixels[start : start + most] for start in range(0, len(pixels), most))
+
+    def _take_fewer(self, num_photos: int) -> None:
+        """Compute half as many photos at once from now on; what larger batches left behind goes."""
+        tried = min(num_photos, self._most or num_photos)
+        if tried == 1:
+            raise EngineError(
+                "The device has no memory for a single photo.",
+                hint="Let other programs on it end, or compute on the CPU.",
+            )
+        self._most = (tried + 1) // 2
+        self._recorded.clear()
+        self._staged.clear()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _compute(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        photos = self._stage(pixels)
+        result = self._record(photos)(photos) if self._records else self._forward(photos)
+        probabilities: NDArray[np.float32] = result[: len(pixels)].float().cpu().numpy()
+        return probabilities
+
+    def _stage(self, pixels: NDArray[np.uint8]) -> Tensor:
+        """The photos on the device (N, 3, S, S); what fills them up is whatever was there before."""
+        is_cuda, is_fixed = self.device.type == "cuda", self._records or self._compiled is not None
+        if not is_cuda and not is_fixed:
+            return torch.from_numpy(np.require(pixels, requirements=["C", "W"]))
+        size = self._fixed_size(len(pixels)) if is_fixed else len(pixels)
+        if size not in self._staged:
+            # Pinned memory is read by the GPU itself, while this thread goes on to launch kernels.
+            self._staged[size] = torch.zeros(
+                size, *pixels.shape[1:], dtype=torch.uint8, pin_memory=is_cuda
+            )
+        staged = self._staged[size]
+        staged.numpy()[: len(pixels)] = pixels
+        return staged.to(self.device, non_blocking=True)
+
+    def _fixed_size(self, num_photos: int) -> int:
+        """How many photos a batch is filled up to."""
+        size = max(_SMALLEST, 1 << (num_photos - 1).bit_length())
+        return min(size, self._most) if self._most else size
+
+    def _forward(self, photos: Tensor) -> Tensor:
+        """The compiled graph, or the graph itself where there is none."""
+        if self._compiled is not None:
+            with self._compiling():
+                return self._compiled(photos)
+        result: Tensor = self._graph(photos)
+        return result
+
+    @contextmanager
+    def _compiling(self) -> Iterator[None]:
+        """What fails within, or is compiled there, is given up for good, and it is said why."""
+        try:
+            yield
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a compiler has too many kinds of failure
+            self._compiled = None
+            reason = first_line(error)[:200]
+            self._reporter.say(f"The graph cannot be compiled and runs as it is: {reason}")
+
+    def _record(self, photos: Tensor) -> "_Recorded":
+        """The recorded kernels for as many photos (N, 3, S, S)."""
+        size = len(photos)
+        if size not in self._recorded:
+            # One batch at a time is computed, so that all recordings may share their memory.
+            pool = next((each.pool for each in self._recorded.values()), None)
+            self._recorded[size] = _Recorded(self._forward, photos, pool)
+        return self._recorded[size]
+
+
+class _Recorded:
+    """The kernels of one batch size, launched at once; they read and write the same memory each time."""
+
+    def __init__(self, forward: Forward, photos: Tensor, pool: Any) -> None:
+        self._photos = photos.clone()
+        aside = torch.cuda.Stream()
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            for _ in range(3):  # libraries choose their kernels and set memory aside before recording
+                forward(self._photos)
+        torch.cuda.current_stream().wait_stream(aside)
+        self._kernels = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._kernels, pool=pool):
+            self._result = forward(self._photos)
+        self.pool = self._kernels.pool()
+
+    def __call__(self, photos: Tensor) -> Tensor:
+        """Probabilities (N, H, V), which the next call overwrites."""
+        self._photos.copy_(photos)
+        self._kernels.replay()
+        return self._result
+
+
+def require_precision(config: EngineConfig, device: torch.device) -> None:
+    """Check that a device gains from computing in the precision that is asked for.
+
+    Raises:
+        EngineError: it does not have these numbers, or torch has no int8 for a graph.
+    """
+    if config.precision == "int8":
+        raise EngineError(
+            "The torch engine does not compute in int8.",
+            hint="Export the model with `facetry export --int8`, and leave out --engine torch.",
+        )
+    if config.precision != "auto" and not _has(compute_dtype(config.precision, device), device):
+        what = "GPU" if device.type == "cuda" else "CPU"
+        raise EngineError(
+            f"This {what} has no {config.precision} arithmetic. "
+            f"{slow_precision(config.precision, device)}".rstrip(),
+            hint="Leave out --precision, or ask for fp32.",
+        )
+
+
+def _has(dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether the device multiplies matrices of such numbers itself."""
+    if dtype == torch.float32:
+        return True
+    if device.type == "cuda":
+        return dtype == torch.float16 or torch.cuda.is_bf16_supported(including_emulation=False)
+    if dtype == torch.float16:
+        return torch.cpu._is_amx_fp16_supported()  # noqa: SLF001 - torch 2.11 has no public name for it
+    return torch.cpu._is_avx512_bf16_supported()  # noqa: SLF001
+
+
+def _convert_tower(tower: nn.Module, dtype: torch.dtype) -> None:
+    """Have a tower compute in `dtype`; single precision goes in and comes out.
+
+    Batch norms keep theirs: their statistics are finer than half precision has it, and torch
+    takes both together.
+    """
+    if dtype == torch.float32:
+        return
+    for module in tower.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):  # noqa: SLF001 - the base of all
+            continue
+        for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
+            if tensor.is_floating_point():
+                tensor.data = tensor.data.to(dtype)
+    tower.register_forward_pre_hook(lambda _, photos: photos[0].to(dtype))
+    tower.register_forward_hook(lambda _, __, features: _single(features))
+
+
+def _single(features: Tensor | tuple[Tensor, ...]) -> Tensor | tuple[Tensor, ...]:
+    if isinstance(features, tuple):  # CoCa adds its tokens
+        return tuple(each.float() for each in features)
+    return features.float()

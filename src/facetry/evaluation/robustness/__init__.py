@@ -1,0 +1,1 @@
+"""How much of a score is left on damaged photos (paper, section 9)."""

@@ -1,0 +1,117 @@
+"""Who takes part in a comparison: recipes to build, and model folders that are there already."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+from facetry.catalogue.split import SplitConfig
+from facetry.errors import SettingError, nearest
+from facetry.models.folder import RECIPE, ModelFolder, open_folder
+from facetry.recipe import EnsembleRecipe, Recipe, load_recipe, override_key, parse_recipe
+from facetry.recipe.rehearsal import nano
+
+APPROACHES: Mapping[str, str] = {
+    "vlm": "VQA using VLM",
+    "search": "Similarity search",
+    "classifier": "Classification with MLP heads",
+    "ensemble": "Ensemble",
+}
+"""What the paper's Table 1 calls each kind of recipe, in its order."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Entry:
+    """One row to be. `model` is a finished model folder, None where `recipe` is to be built."""
+
+    name: str
+    recipe: Recipe
+    summary: str = ""
+    model: ModelFolder | None = None
+
+
+def read_entries(
+    sources: Sequence[Path], *, changes: Sequence[str] = (), is_nano: bool = False
+) -> list[Entry]:
+    """Read recipes and the recipes of model folders; each is called by its file's or folder's name.
+
+    `changes` are `KEY=VALUE` for all recipes or `NAME:KEY=VALUE` for one.
+
+    Raises:
+        SettingError: nothing to compare, two of one name, or a change for a row that is not there.
+        RecipeError: a recipe that cannot be read.
+        ModelFolderError: a folder that holds no finished model.
+    """
+    if not sources:
+        raise SettingError("There is nothing to compare.", hint="Name at least one recipe.")
+    names = [_name(path) for path in sources]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise SettingError(
+            f"Two rows would be called {twice[0]!r}.", hint="Rename one of the files or folders."
+        )
+    by_name = _sort_changes(changes, names)
+    return [_read(path, name, by_name[name], is_nano) for path, name in zip(sources, names, strict=True)]
+
+
+def line_up(entries: Sequence[Entry], split: SplitConfig) -> list[Entry]:
+    """The entries with one split for all recipes and members: equal parts of two recipes are equal.
+
+    Raises:
+        RecipeError: a recipe that needs a part which the split does not have.
+    """
+    return [
+        entry if entry.model else replace(entry, recipe=_with_split(entry.recipe, split))
+        for entry in entries
+    ]
+
+
+def _with_split(recipe: Recipe, split: SplitConfig) -> Recipe:
+    update: dict[str, Any] = {"split": split}
+    if isinstance(recipe, EnsembleRecipe):
+        update["members"] = {name: _with_split(member, split) for name, member in recipe.members.items()}
+    return parse_recipe(recipe.model_copy(update=update).model_dump(mode="json"))
+
+
+def _name(path: Path) -> str:
+    return path.resolve().name if path.is_dir() else path.stem
+
+
+def _sort_changes(changes: Sequence[str], names: Sequence[str]) -> dict[str, list[str]]:
+    """The changes of each row's recipe."""
+    by_name: dict[str, list[str]] = {name: [] for name in names}
+    for change in changes:
+        row, colon, rest = change.partition("=")[0].partition(":")
+        if not colon:
+            for each in by_name.values():
+                each.append(change)
+        elif row in by_name:
+            by_name[row].append(change.removeprefix(f"{row}:"))
+        else:
+            raise SettingError(f"There is no row {row!r} to set {rest!r} of.", hint=nearest(row, names))
+    return by_name
+
+
+def _read(path: Path, name: str, changes: Sequence[str], is_nano: bool) -> Entry:
+    if path.is_dir():
+        folder = open_folder(path)
+        folder.check_weights()  # now, not when all rows before it are done
+        recipe = parse_recipe(folder.recipe, origin=str(path / RECIPE))
+        return Entry(name=name, recipe=recipe, model=folder)
+    if not is_nano:
+        return Entry(name=name, recipe=load_recipe(path, changes), summary=_summary(path))
+    content = nano(load_recipe(path)).model_dump(mode="json")
+    for change in changes:
+        override_key(content, change)
+    return Entry(name=name, recipe=parse_recipe(content, origin=str(path)), summary=_summary(path))
+
+
+def _summary(path: Path) -> str:
+    """What the recipe says of itself: the comment at its top, down to the first empty line."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    texts = [
+        line.removeprefix("#").strip() for line in takewhile(lambda each: each.startswith("#"), lines)
+    ]
+    return " ".join(takewhile(bool, texts))

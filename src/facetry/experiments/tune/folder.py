@@ -1,0 +1,83 @@
+"""A study's folder: whose it is, and what its trials stand on."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from facetry.build.build import with_current_recipe
+from facetry.catalogue.catalogue import Catalogue
+from facetry.catalogue.identity import catalogue_identity, upgraded_identity
+from facetry.catalogue.split import Split
+from facetry.errors import TuneError
+from facetry.experiments.compare.rows import ComparisonInputs, kept_fingerprint, settle_split
+from facetry.experiments.tune.config import SamplerName
+from facetry.experiments.tune.space import Space
+from facetry.runtime.progress import Reporter
+from facetry.runtime.resumable import JobKind, open_or_resume
+
+STUDY = "study.db"
+TRIALS = "trials"
+SPLIT = "split.parquet"
+REPORT = "report.html"
+_MEMBERS = "members"
+_SEARCH = JobKind(
+    command="tune",
+    error=TuneError,
+    preliminary=frozenset({SPLIT}),
+    works_in_place=True,
+    result=REPORT,
+)
+
+
+def place_name(first: int) -> str:
+    """What the folder of a trial is called, in the folder `TRIALS`."""
+    return f"{first:05d}"
+
+
+@contextmanager
+def claim(
+    out: Path,
+    space: Space,
+    sampler: SamplerName,
+    catalogue: Catalogue,
+    given: Split | None,
+    reporter: Reporter,
+) -> Iterator[ComparisonInputs]:
+    """Hold the folder of this very search, new or begun before.
+
+    Raises:
+        TuneError: it holds something else, another process writes it, or the split has no validation
+            part.
+    """
+    base, file = space.base, out / SPLIT
+    identity: dict[str, Any] = {
+        "recipe": base.model_dump(mode="json"),
+        "space": space.to_json(),
+        "sampler": sampler,
+        **catalogue_identity(catalogue),
+        "split": given.fingerprint if given else None,
+    }
+
+    def upgrade(found: dict[str, Any]) -> dict[str, Any]:
+        """Facetry 0.1.0 told a split that was given by a flag."""
+        if "is_split_given" in found:
+            found = {**found, "split": None}
+            if found.pop("is_split_given"):
+                found["split"] = kept_fingerprint(file, catalogue)
+        return upgraded_identity(with_current_recipe(found), catalogue)
+
+    with open_or_resume(out, identity, _SEARCH, upgrade=upgrade):
+        split = settle_split(file, catalogue, given, base.split, seed=base.seed, reporter=reporter)
+        if not catalogue.is_labelled[split.rows("validation")].any():
+            raise TuneError(
+                "The split has no validation part with labels, and trials are ranked on that.",
+                hint="Give split.validation a share in the recipe, or name another --split.",
+            )
+        yield ComparisonInputs(
+            source=catalogue.source,
+            given=catalogue.given,
+            is_closed=catalogue.is_closed,
+            split=file,
+            library=out / _MEMBERS,
+        )

@@ -1,0 +1,1 @@
+"""The classifier: encoders, neck and heads as one network, and its files."""

@@ -1,0 +1,256 @@
+"""The classifier: encoders, a neck where there is something to join, and heads; a Predictor.
+
+Shapes: B products, P photos of the one that has most, S side in pixels, L tokens of a text, D features,
+A slots, V values.
+
+Shapes: B products, P photos, D features of a photo, T features of a text, F features of a product.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from facetry.images import pad_photos, stack_pixels
+from facetry.models.classifier.heads import AnyHeads, probabilities
+from facetry.models.config import PhotosConfig, TextConfig
+from facetry.models.towers.device import computing
+from facetry.models.towers.image import Backbone
+from facetry.models.towers.text import TextTower
+from facetry.predictions import Predictions
+from facetry.product import Preprocess, Product
+from facetry.taxonomy import Taxonomy
+
+
+class AttentionPool(nn.Module):
+    """The mean of photos' features, weighted by how well each answers a learned question.
+
+    Formula: softmax over photos of q . norm(x) / sqrt(D). It begins as the plain mean.
+    """
+
+    def __init__(self, feature_size: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(feature_size)
+        self.question = nn.Parameter(torch.zeros(feature_size))
+
+    def weights(self, features: Tensor, is_photo: Tensor) -> Tensor:
+        """How much each photo counts (B, P), 1 in all; 0 where `is_photo` (B, P) says there is none."""
+        answers: Tensor = self.norm(features) @ self.question / math.sqrt(len(self.question))
+        return answers.masked_fill(~is_photo, -math.inf).softmax(dim=1)
+
+    def forward(self, features: Tensor, is_photo: Tensor) -> Tensor:
+        """Pool (B, P, D) to (B, D)."""
+        return (features * self.weights(features, is_photo)[..., None]).sum(dim=1)
+
+
+class MeanPool(nn.Module):
+    """The plain mean of photos' features."""
+
+    def forward(self, features: Tensor, is_photo: Tensor) -> Tensor:
+        """Pool (B, P, D) to (B, D)."""
+        summed: Tensor = (features * is_photo[..., None]).sum(dim=1)
+        return summed / is_photo.sum(dim=1, keepdim=True)
+
+
+class TextFusion(nn.Module):
+    """Joins features of text with a photo's; a product without text has learned ones in their place.
+
+    `concat` lays them side by side. `gate` is x + sigmoid(W [x, t]) * (V t) of the photo's features x
+    and the text's t, so that a text which says nothing new need not change what the photo shows.
+    """
+
+    def __init__(self, photo_size: int, text_size: int, config: TextConfig) -> None:
+        super().__init__()
+        self.drop = config.drop
+        self.no_text = nn.Parameter(torch.zeros(text_size))
+        is_gated = config.fusion == "gate"
+        self.gate = nn.Linear(photo_size + text_size, photo_size) if is_gated else None
+        self.project = nn.Linear(text_size, photo_size, bias=False) if is_gated else None
+        self.feature_size = photo_size if is_gated else photo_size + text_size
+
+    def forward(self, photos: Tensor, texts: Tensor | None) -> Tensor:
+        """Features (B, F) of photos (B, D) and texts (B, T); None is no text at all."""
+        if texts is None:
+            texts = photos.new_zeros(len(photos), len(self.no_text))
+        is_told = texts.any(dim=1)
+        if self.training and self.drop:
+            is_told &= torch.rand(len(texts), device=texts.device) >= self.drop
+        texts = torch.where(is_told[:, None], texts, self.no_text).to(photos.dtype)
+        both = torch.cat([photos, texts], dim=1)
+        if self.gate is None or self.project is None:
+            return both
+        fused: Tensor = photos + self.gate(both).sigmoid() * self.project(texts)
+        return fused
+
+
+class Neck(nn.Module):
+    """Pools what several photos show, then joins it with the text."""
+
+    def __init__(
+        self, photo_size: int, text_size: int, photos: PhotosConfig, text: TextConfig | None
+    ) -> None:
+        super().__init__()
+        pools_by_attention = photos.pool == "attention"
+        self.pool: nn.Module = AttentionPool(photo_size) if pools_by_attention else MeanPool()
+        self.fusion = TextFusion(photo_size, text_size, text) if text else None
+        self.feature_size = self.fusion.feature_size if self.fusion else photo_size
+
+    def forward(
+        self, features: Tensor, *, num_photos: Tensor | None = None, texts: Tensor | None = None
+    ) -> Tensor:
+        """Features (B, F) of a product.
+
+        `features` are (B, D) of one photo each or (B, P, D), of which the first `num_photos` (B) count.
+        """
+        if num_photos is not None:
+            features = self.pool(features, are_photos(features, num_photos))
+        return self.fusion(features, texts) if self.fusion else features
+
+
+class Top(nn.Module):
+    """A neck with the heads above it: what learns where the encoders are frozen."""
+
+    def __init__(self, neck: Neck, heads: AnyHeads) -> None:
+        super().__init__()
+        self.neck = neck
+        self.heads = heads
+
+    def forward(
+        self,
+        features: Tensor,
+        categories: Tensor,
+        *,
+        num_photos: Tensor | None = None,
+        texts: Tensor | None = None,
+    ) -> Tensor:
+        """Logits (B, A, V); see `Neck` and `Heads`."""
+        joined = self.neck(features, num_photos=num_photos, texts=texts)
+        logits: Tensor = self.heads(joined, categories)
+        return logits
+
+
+def are_photos(padded: Tensor, num_photos: Tensor) -> Tensor:
+    """Which places of (B, P, ...) hold a photo, (B, P), if the first `num_photos` (B) do."""
+    places = torch.arange(padded.shape[1], device=padded.device)
+    return places < num_photos.to(padded.device)[:, None]
+
+
+class Classifier(nn.Module):
+    """Photos and categories in, logits of the category's heads out (paper, section 5.1.3).
+
+    With a `neck` it takes several photos of a product, with a text tower the product's text as well.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        heads: AnyHeads,
+        *,
+        neck: Neck | None = None,
+        text_tower: TextTower | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.text_tower = text_tower
+        self.neck = neck
+        self.heads = heads
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        """What it predicts."""
+        return self.heads.taxonomy
+
+    @property
+    def preprocesses(self) -> tuple[Preprocess, ...]:
+        """The one pixel form it reads."""
+        return (self.backbone.preprocess,)
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next(self.parameters()).device
+
+    @property
+    def encoders(self) -> list[Backbone | TextTower]:
+        """What turns photos and, where text is read, tokens into features."""
+        return [self.backbone] if self.text_tower is None else [self.backbone, self.text_tower]
+
+    @property
+    def top(self) -> Top | AnyHeads:
+        """What is above the encoders, and takes their features in place of photos and tokens."""
+        return Top(self.neck, self.heads) if self.neck else self.heads
+
+    def forward(
+        self,
+        photos: Tensor,
+        categories: Tensor,
+        *,
+        num_photos: Tensor | None = None,
+        texts: Tensor | None = None,
+    ) -> Tensor:
+        """Logits (B, A, V) of `uint8` photos (B, 3, S, S) and category indices (B).
+
+        Several photos are (B, P, 3, S, S), of which the first `num_photos` (B) are there. `texts` are
+        tokens (B, L), all 0 for no text.
+        """
+        features = self._embed(photos, num_photos)
+        if self.neck is not None:
+            told = self.text_tower(texts) if self.text_tower and texts is not None else None
+            features = self.neck(features, num_photos=num_photos, texts=told)
+        logits: Tensor = self.heads(features, categories)
+        return logits
+
+    @torch.no_grad()
+    def predict(self, products: Sequence[Product]) -> Predictions:
+        """Predict all products as one batch; leaves the classifier in evaluation mode."""
+        codes = self.taxonomy.encode_categories([product.category for product in products])
+        shape = (len(products), self.taxonomy.num_slots, self.taxonomy.num_values)
+        predicted = np.zeros(shape, dtype=np.float32)
+        rows = [row for row, each in enumerate(products) if not each.problem and codes[row] >= 0]
+        if rows:
+            readable = [products[row] for row in rows]
+            with computing("auto", self.device):
+                logits = self.eval()(
+                    self._photos(readable), torch.from_numpy(codes[rows]), **self._model_kwargs(readable)
+                )
+            predicted[rows] = probabilities(logits).cpu().numpy()
+        return Predictions.of(self.taxonomy, products, predicted)
+
+    def with_taxonomy(self, taxonomy: Taxonomy) -> "Classifier":
+        """The same classifier for another taxonomy: heads that both have keep their weights."""
+        heads = self.heads.adapted(taxonomy)
+        return Classifier(self.backbone, heads, neck=self.neck, text_tower=self.text_tower)
+
+    def _embed(self, photos: Tensor, num_photos: Tensor | None) -> Tensor:
+        """Features (B, D) or, of several photos, (B, P, D)."""
+        if num_photos is None:
+            one_each: Tensor = self.backbone(photos)
+            return one_each
+        is_photo = are_photos(photos, num_photos)
+        found = self.backbone(photos[is_photo])
+        features: Tensor = found.new_zeros(*is_photo.shape, found.shape[1])
+        features[is_photo] = found
+        return features
+
+    def _photos(self, products: Sequence[Product]) -> Tensor:
+        spec = self.backbone.preprocess
+        if spec.max_photos == 1:
+            batch = stack_pixels(products, spec)
+        else:
+            batch = pad_photos([product.pixels[spec] for product in products])
+        return torch.from_numpy(batch).to(self.device)
+
+    def _model_kwargs(self, products: Sequence[Product]) -> dict[str, Tensor]:
+        """What goes in beside the photos."""
+        model_kwargs = {}
+        spec = self.backbone.preprocess
+        if spec.max_photos > 1:
+            model_kwargs["num_photos"] = torch.tensor(
+                [len(product.pixels[spec]) for product in products]
+            )
+        if self.text_tower is not None:
+            tokens = self.text_tower.tokenise([product.text for product in products])
+            model_kwargs["texts"] = torch.from_numpy(tokens).to(self.device)
+        return model_kwargs

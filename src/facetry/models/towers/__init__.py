@@ -1,0 +1,1 @@
+"""Image and text towers: weights, blocks, adapters, pruning. Every module here may import torch."""

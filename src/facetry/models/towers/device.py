@@ -1,0 +1,65 @@
+"""Where a model computes, and in which numbers."""
+
+import time
+from functools import cache
+
+import torch
+
+
+def pick_device() -> torch.device:
+    """The GPU where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """The number format of matrix products for a recipe's `precision` on a device."""
+    if precision == "auto":
+        has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        return torch.bfloat16 if has_bf16 else torch.float32
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+
+
+def computing(precision: str, device: torch.device) -> torch.autocast:
+    """Mixed precision where `precision` and the device ask for it."""
+    dtype = compute_dtype(precision, device)
+    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+
+
+def slow_precision(precision: str, device: torch.device) -> str:
+    """A sentence with the measured rates where a CPU is slow at the half precision asked for, else "".
+
+    A CPU without the instructions emulates them, up to fifty times slower than it computes in fp32.
+    """
+    dtype = compute_dtype(precision, device)
+    if device.type != "cpu" or dtype == torch.float32:
+        return ""
+    own, single = matmul_rate(dtype), matmul_rate(torch.float32)
+    if own > single * _SLOW:
+        return ""
+    return (
+        f"A thread of this CPU multiplies matrices at {own:.1f} GFLOP/s in {precision} and at "
+        f"{single:.1f} in fp32: {precision} takes {single / own:.0f} times as long here."
+    )
+
+
+@cache
+def matmul_rate(dtype: torch.dtype) -> float:
+    """The best rate of matrix products of one CPU thread in GFLOP/s, measured in a fraction of a second.
+
+    One thread, since several wait for each other where other work runs model_kwargs.
+    """
+    one = torch.ones(_SIDE, _SIDE, dtype=dtype)
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    times: list[float] = []
+    while len(times) < 3 or sum(times) < _MEASURED_S:  # the first one also chooses the kernel
+        start = time.perf_counter()
+        torch.mm(one, one)
+        times.append(time.perf_counter() - start)
+    torch.set_num_threads(num_threads)
+    return 2 * _SIDE**3 / min(times) / 1e9
+
+
+_SIDE = 192
+_MEASURED_S = 0.03  # many products where they are fast: other work may hold up some of them
+_SLOW = 0.5  # of the rate in fp32; a CPU with the instructions is faster than in fp32

@@ -1,0 +1,305 @@
+"""Image towers from open_clip and timm, with weights from the hub, from a file, or none.
+
+Only the image tower is built. Shapes: B products, S side in pixels, D features.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from facetry.errors import BackboneError, WeightsUnavailable, first_line, nearest
+from facetry.models.cards import BackboneCard, find_card
+from facetry.models.config import BackboneConfig, ImageConfig
+from facetry.models.folder import open_folder
+from facetry.models.towers.slim import Pruning
+from facetry.models.towers.weights import load_weights
+from facetry.product import Preprocess
+
+# What a library's pretrained configuration calls a field of `Preprocess`.
+_FIELDS = {"mean": "mean", "std": "std", "interpolation": "interpolation", "resize_mode": "resize"}
+_OWN_NUMBERS = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+
+
+class Backbone(nn.Module):
+    """An image tower with its preprocessing: `uint8` photos (B, 3, S, S) in, features (B, D) out.
+
+    A tower that `is_pretrained` keeps its batch norms' statistics while its weights are trained:
+    those of a small batch of few categories are worth less than what it brought along. So does a
+    batch norm that is frozen. With `unit_length` features have length 1. `num_intermediates` is how many
+    of the tower's last stages or blocks add the mean and the maximum of their maps to the features.
+    `prunings` is what the tower lost, in order.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        tower: nn.Module,
+        preprocess: Preprocess,
+        feature_size: int,
+        *,
+        is_pretrained: bool = False,
+        unit_length: bool = False,
+        num_intermediates: int = 0,
+    ) -> None:
+        super().__init__()
+        self.is_pretrained = is_pretrained
+        self.unit_length = unit_length
+        self.num_intermediates = num_intermediates
+        # Convolutions run up to 1.5 times faster with channels last; a ViT does not care.
+        self.tower = tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.preprocess = preprocess
+        self.feature_size = feature_size
+        self.prunings: tuple[Pruning, ...] = ()
+        for name in ("mean", "std"):
+            channels = torch.tensor(getattr(preprocess, name)).view(1, 3, 1, 1) * 255
+            self.register_buffer(name, channels, persistent=False)
+
+    def train(self, mode: bool = True) -> "Backbone":
+        """Switch to training or evaluation; kept statistics stay as they are."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):  # noqa: SLF001 - the base of all
+                is_frozen = module.affine and not module.weight.requires_grad
+                module.train(mode and not (self.is_pretrained or is_frozen))
+        return self
+
+    def forward(self, photos: Tensor) -> Tensor:
+        """Normalise and embed."""
+        normal = (photos.contiguous(memory_format=torch.channels_last) - self.mean) / self.std
+        if self.num_intermediates:
+            features = _of_several_depths(self.tower, normal, self.num_intermediates)
+        else:
+            result: Tensor | tuple[Tensor, ...] = self.tower(normal)
+            features = result[0] if isinstance(result, tuple) else result  # CoCa adds its tokens
+        return functional.normalize(features, dim=-1) if self.unit_length else features
+
+
+def _of_several_depths(tower: Any, photos: Tensor, number: int) -> Tensor:
+    """The tower's own features, then mean and maximum of each of its last stages' or blocks' maps."""
+    found = tower.forward_intermediates(photos, indices=number)
+    if isinstance(found, dict):  # open_clip
+        own, maps = found["image_features"], found["image_intermediates"]
+    else:  # timm
+        own, maps = tower.forward_head(found[0]), found[1]
+    pooled = (pool for each in maps for pool in (each.mean(dim=(2, 3)), each.amax(dim=(2, 3))))
+    return torch.cat([own, *pooled], dim=1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tower:
+    """A tower without pretrained weights, and what its library knows of it."""
+
+    module: nn.Module
+    feature_size: int
+    image_size_px: int
+    numbers: Mapping[str, Any]
+
+
+def build_backbone(config: BackboneConfig, image: ImageConfig, *, with_weights: bool = True) -> Backbone:
+    """Build the tower that `config` names, with its weights unless told otherwise.
+
+    Raises:
+        BackboneError: an unknown name, tag or option, or weights that do not fit.
+        WeightsUnavailable: a hub that cannot be reached; names the file and the key to set.
+    """
+    card = find_card(config.name)
+    build = {"open_clip": _open_clip_tower, "timm": _timm_tower}[card.library]
+    try:
+        tower = build(card, config, image.size_px)
+    except (TypeError, ValueError, AssertionError) as error:
+        raise BackboneError(
+            f"{card.name} cannot be built with {config.options} at size {image.size_px}: {error}",
+            hint="backbone.options must be known to the library, and image.size_px suit the model.",
+        ) from error
+    is_pretrained = config.weights != "none"
+    if with_weights and is_pretrained:
+        load_weights(tower.module, weights_file(card, config))
+    wanted = {name: value for name, value in image.model_dump().items() if value is not None}
+    numbers = {_FIELDS[key]: value for key, value in tower.numbers.items() if key in _FIELDS and value}
+    preprocess = Preprocess.model_validate(
+        {**_OWN_NUMBERS, "size_px": tower.image_size_px, **numbers, **wanted}
+    )
+    return Backbone(
+        tower.module,
+        preprocess,
+        _feature_size(card, tower, config.intermediates),
+        is_pretrained=is_pretrained,
+        unit_length=config.unit_length,
+        num_intermediates=config.intermediates,
+    )
+
+
+@torch.no_grad()
+def _feature_size(card: BackboneCard, tower: _Tower, num_intermediates: int) -> int:
+    """How many features there are, with those of several depths where these are wanted."""
+    if not num_intermediates:
+        return tower.feature_size
+    photo = torch.zeros(1, 3, tower.image_size_px, tower.image_size_px)
+    try:
+        return _of_several_depths(tower.module.eval(), photo, num_intermediates).shape[1]
+    except (AttributeError, AssertionError, ValueError) as error:
+        raise BackboneError(
+            f"{card.name} does not give what its last {num_intermediates} stages or blocks put out: "
+            f"{first_line(error)}",
+            hint="Set backbone.intermediates to a smaller number, or to 0 for its own features alone.",
+        ) from error
+
+
+def weights_file(card: BackboneCard, config: BackboneConfig) -> Path:
+    """The file with a backbone's weights, fetched where they are at the hub.
+
+    Raises:
+        BackboneError: weights at the hub without a name.
+        WeightsUnavailable: a hub that cannot be reached.
+    """
+    if config.weights != "hub":
+        path = Path(config.weights)
+        return _donated(path, config) if path.is_dir() else path
+    tag = config.tag or card.tag
+    if tag is None:
+        tags = ", ".join(_tags(card)) or "none"
+        raise BackboneError(
+            f"{card.name} does not say which pretrained weights to fetch.",
+            hint="Set backbone.tag, or backbone.weights to 'none' or a file. "
+            f"{card.library}'s tags for it: {tags}.",
+        )
+    fetch = {"open_clip": _fetch_open_clip, "timm": _fetch_timm}[card.library]
+    try:
+        return fetch(card.model, tag)
+    except Exception as error:
+        raise WeightsUnavailable(
+            f"The weights of {card.name} ({tag}) could not be fetched: {type(error).__name__}.",
+            hint=f"Download {_hub_place(card, tag)} where there is a network and set "
+            "backbone.weights to the file (--set backbone.weights=FILE).",
+        ) from error
+
+
+def _donated(folder: Path, config: BackboneConfig) -> Path:
+    """The weights of the classifier in a model folder, if it has such a tower as `config`.
+
+    Raises:
+        BackboneError: another predictor, or another tower.
+        ModelFolderError: no model folder, or a damaged one.
+    """
+    opened = open_folder(folder)
+    recipe = opened.classifier_recipe
+    if recipe is None:
+        raise BackboneError(
+            f"The model folder {folder} holds a predictor of the kind {opened.kind}, not a classifier.",
+            hint="Name a classifier's folder; an ensemble has its members' in members/NAME.",
+        )
+    donor = BackboneConfig.model_validate(recipe["backbone"])
+    if (donor.name, donor.options, donor.prune) != (config.name, config.options, None):
+        raise BackboneError(
+            f"The tower in {folder} is {_described(donor)}; the recipe's is {_described(config)}.",
+            hint="Set backbone.name and backbone.options to the folder's, and prune neither of them.",
+        )
+    return opened.weights
+
+
+def _described(config: BackboneConfig) -> str:
+    options = f" with {config.options}" if config.options else " without options"
+    return config.name + options + (", pruned" if config.prune else "")
+
+
+def _open_clip_tower(card: BackboneCard, config: BackboneConfig, size_px: int | None) -> _Tower:
+    import open_clip
+    from open_clip.model import CLIPVisionCfg, _build_vision_tower
+
+    known = dict(card.settings) or open_clip.get_model_config(card.model)
+    if known is None:
+        raise BackboneError(
+            f"open_clip has no model {card.model!r}.",
+            hint=nearest(card.model, open_clip.list_models()),
+        )
+    tag = _known_tag(card, config)
+    numbers = open_clip.get_pretrained_cfg(card.model, tag) if tag else {}
+    size = {"image_size": size_px} if size_px else {}
+    vision = CLIPVisionCfg(**{**known["vision_cfg"], **config.options, **size})
+    # Some weights of models that are not called so were trained with QuickGELU, OpenAI's among them.
+    quick_gelu = known.get("quick_gelu", False) or numbers.get("quick_gelu", False)
+    tower = _build_vision_tower(known["embed_dim"], vision, quick_gelu=quick_gelu)
+    return _Tower(tower, known["embed_dim"], vision.image_size, numbers)
+
+
+def _timm_tower(card: BackboneCard, config: BackboneConfig, size_px: int | None) -> _Tower:
+    import timm
+    from timm.data.config import resolve_data_config
+
+    if not timm.is_model(card.model):
+        raise BackboneError(
+            f"timm has no model {card.model!r}.", hint=nearest(card.model, timm.list_models())
+        )
+    tag = _known_tag(card, config)
+    name = f"{card.model}.{tag}" if tag else card.model
+    # Models of a fixed size, such as ViTs, are told theirs; the others take any.
+    is_fixed = size_px and getattr(timm.get_pretrained_cfg(name), "fixed_input_size", False)
+    size_option = {"img_size": size_px} if is_fixed else {}
+    options = {**card.settings, **size_option, **config.options}
+    tower = timm.create_model(name, pretrained=False, num_classes=0, **options)
+    known = resolve_data_config({}, model=tower)
+    known["resize_mode"] = "squash" if known["crop_mode"] == "squash" else "shortest"
+    size = size_px or card.image_size_px or known["input_size"][-1]
+    with torch.no_grad():
+        feature_size = tower.eval()(torch.zeros(1, 3, size, size)).shape[-1]
+    return _Tower(tower, feature_size, size, known)
+
+
+def _known_tag(card: BackboneCard, config: BackboneConfig) -> str | None:
+    """The tag of the pretrained weights, checked; None where none is named."""
+    tag = config.tag or card.tag
+    if tag and tag not in (tags := _tags(card)):
+        raise BackboneError(
+            f"{card.library} has no weights {tag!r} for {card.model}.", hint=nearest(tag, tags)
+        )
+    return tag
+
+
+def _tags(card: BackboneCard) -> Sequence[str]:
+    """What the library has for a model."""
+    if card.library == "timm":
+        import timm
+
+        return [name.partition(".")[2] for name in timm.list_pretrained(f"{card.model}.*")]
+    import open_clip
+
+    tags: list[str] = open_clip.list_pretrained_tags_by_model(card.model)
+    return tags
+
+
+def _fetch_open_clip(model: str, tag: str) -> Path:
+    import open_clip
+
+    return Path(open_clip.download_pretrained(open_clip.get_pretrained_cfg(model, tag)))
+
+
+def _fetch_timm(model: str, tag: str) -> Path:
+    from huggingface_hub import hf_hub_download
+
+    return Path(hf_hub_download(_timm_repository(model, tag), "model.safetensors"))
+
+
+def _timm_repository(model: str, tag: str) -> str:
+    import timm
+
+    known = timm.get_pretrained_cfg(f"{model}.{tag}")
+    return str(known.hf_hub_id) if known else f"timm/{model}.{tag}"
+
+
+def _hub_place(card: BackboneCard, tag: str) -> str:
+    """The file to download by hand, as the hub names it."""
+    if card.library == "timm":
+        return f"model.safetensors of {_timm_repository(card.model, tag)}"
+    import open_clip
+
+    place = PurePosixPath(open_clip.get_pretrained_cfg(card.model, tag)["hf_hub"])
+    if len(place.parts) > 2:
+        return f"{place.name} of {place.parent}"
+    return f"open_clip_model.safetensors or open_clip_pytorch_model.bin of {place}"

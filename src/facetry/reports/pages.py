@@ -1,0 +1,136 @@
+"""Photos on a page: small JPEGs in `data:` addresses, so that a page needs no file beside it.
+
+A page's own templates extend `page.html.jinja`, which brings the style sheet, the script for
+sortable tables and a policy that lets the page load nothing from anywhere.
+
+Shapes: h x w pixels, RGB.
+"""
+
+import base64
+import io
+import re
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from math import isfinite
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from facetry.errors import ImageError
+from facetry.images.decode import read_photo
+from facetry.product import Pixels, Product
+
+DASH = "\N{EN DASH}"
+MINUS = "\N{MINUS SIGN}"
+
+
+def figure(value: float) -> str:
+    """A figure from 0 to 1 as it is printed; a dash where there is none.
+
+    >>> figure(0.62456)
+    '0.625'
+    """
+    return f"{value:.3f}" if isfinite(value) else DASH
+
+
+def signed(value: float) -> str:
+    """A difference with its sign.
+
+    >>> signed(0.04)
+    '+0.040'
+    """
+    return f"{value:+.3f}".replace("-", MINUS) if isfinite(value) else DASH
+
+
+def percent(value: float, low: float = 0.0, high: float = 1.0) -> str:
+    """Where `value` lies between `low` and `high`, as a length in a style sheet.
+
+    >>> percent(0.5), percent(0.75, 0.7, 0.8), percent(float("nan"))
+    ('50.00%', '50.00%', '0.00%')
+    """
+    share = (value - low) / (high - low) if isfinite(value) else 0.0
+    return f"{100 * min(1.0, max(0.0, share)):.2f}%"
+
+
+def share(value: float) -> str:
+    """A share from 0 to 1 as people read it; what is little is not written as nothing.
+
+    >>> share(0.6249), share(0.0004), share(0.0), share(0.9999), share(1.0)
+    ('62%', '<1%', '0%', '>99%', '100%')
+    """
+    if not isfinite(value):
+        return DASH
+    if 0 < value < 0.005:
+        return "<1%"
+    return ">99%" if 0.995 <= value < 1 else f"{value:.0%}"
+
+
+def breakable(name: str) -> Markup:
+    """A name that may be broken after its underscores.
+
+    >>> breakable("fit_shape & more")
+    Markup('fit_<wbr>shape &amp; more')
+    """
+    return Markup(re.sub("_(?=.)", "_<wbr>", str(escape(name))))  # noqa: S704  # escaped first
+
+
+def make_environment(package: str) -> Environment:
+    """An environment that knows the templates of `package` and those that all pages share."""
+    folders = [files(each) / "templates" for each in (package, "facetry.reports")]
+
+    def load(name: str) -> str | None:
+        found = (_text(folder / name) for folder in folders)
+        return next((text for text in found if text is not None), None)
+
+    environment = Environment(
+        loader=FunctionLoader(load),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "figure": figure,
+        "signed": signed,
+        "percent": percent,
+        "share": share,
+        "breakable": breakable,
+        "thousands": "{:,}".format,
+    }
+    environment.tests["known"] = isfinite
+    return environment
+
+
+def _text(template: Traversable) -> str | None:
+    return template.read_text(encoding="utf-8") if template.is_file() else None
+
+
+THUMBNAIL_PX = (160, 214)
+"""The largest width and height of a thumbnail."""
+
+
+def thumbnail(product: Product, limit_px: tuple[int, int] = THUMBNAIL_PX) -> str | None:
+    """The product's first readable photo in a `data:` address; None without one."""
+    pixels = first_photo(product)
+    return None if pixels is None else data_address(pixels, limit_px)
+
+
+def first_photo(product: Product) -> Pixels | None:
+    """The product's first readable photo (h, w, 3); None without one."""
+    for path in product.photos:
+        try:
+            return read_photo(path)
+        except ImageError:
+            continue
+    return None
+
+
+def data_address(pixels: Pixels, limit_px: tuple[int, int] = THUMBNAIL_PX) -> str:
+    """Pixels (h, w, 3) as a JPEG in a `data:` address, at most `limit_px` wide and high."""
+    from PIL import Image
+
+    image = Image.fromarray(pixels)
+    image.thumbnail(limit_px)
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=82)
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()

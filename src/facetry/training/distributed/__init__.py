@@ -1,0 +1,1 @@
+"""Training in several processes: who does what, gradients added up, weights sharded."""

@@ -1,0 +1,1 @@
+"""What training will see: augmented and mixed photos on a page or a picture."""

@@ -1,0 +1,233 @@
+"""What a recipe makes of photos and labels before it learns from them, on some products of a catalogue.
+
+Shapes: B products, S the photos' side in pixels, A attribute slots, V values.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from facetry.catalogue.catalogue import Catalogue
+from facetry.errors import NotEnoughData, RecipeError
+from facetry.images import NUM_DECODERS, Augmentation, Augmenter, Mixer, load
+from facetry.product import Pixels, Preprocess, Product, ProductId
+from facetry.taxonomy import Taxonomy
+from facetry.training.config import TrainingSections
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from facetry.images.augment.mixing import Mix
+
+NUM_PRODUCTS = 16
+NUM_CATEGORIES = 4
+NUM_EPOCHS = 3
+
+_NUM_TRIED = 100  # products of a category that are looked at for readable photos
+_LEAST = 5e-3  # a smaller share is written as 0%
+_MIXINGS = {"mixup": "MixUp", "cutmix": "CutMix"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """One product's photo (3, S, S) as training sees it.
+
+    `lost` are the attributes whose labels are not learned from it. `partner` is the product that was
+    mixed in, where one was, `share` what is left of the product itself, and `blended` the attributes
+    that the mixture teaches in other shares than the labels say: attribute -> value -> share. Where
+    these make less than 1, the rest is not known.
+    """
+
+    title: str
+    pixels: Pixels
+    lost: tuple[str, ...] = ()
+    partner: ProductId | None = None
+    share: float = 1.0
+    blended: tuple[tuple[str, dict[str, float]], ...] = ()
+
+    @property
+    def lines(self) -> list[str]:
+        """The view in words, a fact a line."""
+        facts = [f"not learned: {', '.join(self.lost)}"] if self.lost else []
+        if self.partner is not None:
+            facts.append(f"{self.share:.0%} itself, {1 - self.share:.0%} {self.partner}")
+        for attribute, shares in self.blended:
+            told = ", ".join(f"{value} {share:.0%}" for value, share in shares.items())
+            facts.append(f"{attribute}: {told}")
+        return facts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A product with its known labels, its photo (3, S, S), and how training sees it."""
+
+    product: Product
+    pixels: Pixels
+    views: tuple[View, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sheet:
+    """Some products as training sees them; `settings` is what of the augmentation is on, in words."""
+
+    backbone: str
+    size_px: int
+    settings: str
+    rows: tuple[Row, ...]
+
+
+def make_sheet(recipe: TrainingSections, catalogue: Catalogue) -> Sheet:
+    """Choose products of the largest categories, and augment and mix them as training does.
+
+    Which products these are, and what is drawn for them, follows from the recipe's seed.
+
+    Raises:
+        RecipeError: a frozen backbone, for which photos are not augmented.
+        NotEnoughData: no labelled product has a photo that can be read.
+    """
+    from facetry.models.towers.image import build_backbone
+
+    if recipe.backbone.frozen:
+        raise RecipeError(
+            "With a frozen backbone photos are embedded once, as they are.",
+            hint="Set backbone.frozen to false to see what training would make of them.",
+        )
+    if recipe.clean.repairs:
+        catalogue = catalogue.with_repairs(recipe.clean.repairs)
+    spec = build_backbone(recipe.backbone, recipe.image, with_weights=False).preprocess
+    augmenter = Augmenter(recipe.augment, recipe.seed, catalogue.taxonomy)
+    batch = _Batch.of(catalogue, recipe.seed, spec)
+    columns = [*_augmented(batch, augmenter), *_mixed(batch, augmenter)]
+    return Sheet(
+        backbone=recipe.backbone.name,
+        size_px=spec.size_px,
+        settings=_describe(recipe.augment),
+        rows=tuple(
+            Row(product=product, pixels=product.pixels[spec], views=views)
+            for product, views in zip(batch.products, zip(*columns, strict=True), strict=True)
+        ),
+    )
+
+
+def _describe(config: Augmentation) -> str:
+    """The steps that are on with their strengths, and what changes which labels."""
+    steps = [f"{name} {value:g}" for name, value in config if isinstance(value, float) and value]
+    changes = [f"{name} changes {', '.join(each)}" for name, each in config.changes.items()]
+    return " · ".join(steps + changes) or "no augmentation"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Batch:
+    """Products with their photos (B, 3, S, S), categories (B) and targets (B, A, V)."""
+
+    taxonomy: Taxonomy
+    products: Sequence[Product]
+    pixels: "Tensor"
+    categories: "Tensor"
+    targets: "Tensor"
+
+    @classmethod
+    def of(cls, catalogue: Catalogue, seed: int, spec: Preprocess) -> "_Batch":
+        import torch
+        from torch.nn import functional
+
+        chosen = dict(_choose(catalogue, seed, spec))
+        if not chosen:
+            raise NotEnoughData(
+                "No labelled product has a photo that can be read.",
+                hint="`facetry check` lists what is wrong with the catalogue.",
+            )
+        rows = np.array(list(chosen))
+        labels = torch.from_numpy(catalogue.labels[rows].astype(np.int64))  # (B, A)
+        one_hot = functional.one_hot(labels.clamp(min=0), catalogue.taxonomy.num_values)
+        return cls(
+            taxonomy=catalogue.taxonomy,
+            products=list(chosen.values()),
+            pixels=torch.from_numpy(np.stack([each.pixels[spec] for each in chosen.values()])),
+            categories=torch.from_numpy(catalogue.category_codes[rows]),
+            targets=(one_hot * (labels >= 0)[..., None]).float(),
+        )
+
+
+def _choose(catalogue: Catalogue, seed: int, spec: Preprocess) -> Iterator[tuple[int, Product]]:
+    """Labelled, readable products of the largest categories by row, category by category."""
+    labelled = np.flatnonzero(catalogue.is_labelled)
+    codes, counts = np.unique(catalogue.category_codes[labelled], return_counts=True)
+    largest = codes[np.argsort(-counts, kind="stable")][:NUM_CATEGORIES]
+    random = np.random.RandomState(seed % 2**32)
+    for code, places in zip(largest, np.array_split(range(NUM_PRODUCTS), len(largest)), strict=True):
+        tried = random.permutation(labelled[catalogue.category_codes[labelled] == code])[:_NUM_TRIED]
+        loading = load(
+            catalogue.products(tried), [spec], num_workers=NUM_DECODERS, num_prefetched=len(places)
+        )
+        with closing(loading) as loaded:
+            usable = (
+                (row, each) for row, each in zip(tried.tolist(), loaded, strict=True) if each.pixels
+            )
+            yield from islice(usable, len(places))
+
+
+def _augmented(batch: _Batch, augmenter: Augmenter) -> Iterator[tuple[View, ...]]:
+    """The views of each epoch."""
+    indices = np.arange(len(batch.products))
+    for epoch in range(NUM_EPOCHS):
+        pixels = augmenter(batch.pixels, epoch=epoch, indices=indices)
+        kept = augmenter.kept(epoch=epoch, indices=indices, categories=batch.categories)
+        yield tuple(
+            View(
+                title=f"Epoch {epoch + 1}",
+                pixels=pixels[place].numpy(),
+                lost=() if kept is None else _lost(batch, place, kept[place]),
+            )
+            for place in indices.tolist()
+        )
+
+
+def _lost(batch: _Batch, place: int, is_taught: "Tensor") -> tuple[str, ...]:
+    """The attributes whose label the product has, and which are not among those (A,) taught."""
+    attributes = batch.taxonomy.attributes(batch.products[place].category)
+    lost = (batch.targets[place].sum(dim=-1) > 0) & ~is_taught
+    return tuple(name for name, is_lost in zip(attributes, lost.tolist(), strict=False) if is_lost)
+
+
+def _mixed(batch: _Batch, augmenter: Augmenter) -> Iterator[tuple[View, ...]]:
+    """The first epoch's views mixed, for each way of mixing that is on."""
+    indices = np.arange(len(batch.products))
+    pixels = augmenter(batch.pixels, epoch=0, indices=indices)
+    kept = augmenter.kept(epoch=0, indices=indices, categories=batch.categories)
+    targets = batch.targets if kept is None else batch.targets * kept[..., None]
+    for kind, title in _MIXINGS.items():
+        others_off = dict.fromkeys(_MIXINGS.keys() - {kind}, 0.0)
+        mixer = Mixer(augmenter.config.model_copy(update=others_off), augmenter.seed)
+        side_px = pixels.shape[-1]
+        mix = mixer.draw(batch.categories, epoch=0, indices=indices, progress=0.0, side_px=side_px)
+        if mix:
+            shown, taught = mix.pixels(pixels).numpy(), mix.targets(targets)
+            yield tuple(_mixture(batch, mix, place, title, shown, taught) for place in indices.tolist())
+
+
+def _mixture(batch: _Batch, mix: "Mix", place: int, title: str, shown: Pixels, taught: "Tensor") -> View:
+    product, partner = batch.products[place], int(mix.partners[place])
+    return View(
+        title=title,
+        pixels=shown[place],
+        lost=_lost(batch, place, taught[place].sum(dim=-1) > 0),
+        partner=None if partner == place else batch.products[partner].id,
+        share=float(mix.shares[place]),
+        blended=tuple(_blended(batch.taxonomy, product, batch.targets[place], taught[place])),
+    )
+
+
+def _blended(
+    taxonomy: Taxonomy, product: Product, own: "Tensor", taught: "Tensor"
+) -> Iterator[tuple[str, dict[str, float]]]:
+    """The attributes whose target (A, V) is not the product's own label, with the values' shares."""
+    for slot, head in enumerate(taxonomy.heads_of(product.category)):
+        shares = {value: float(taught[slot, index]) for index, value in enumerate(head.values)}
+        named = {value: share for value, share in shares.items() if share >= _LEAST}
+        if named and (own[slot] - taught[slot]).abs().max() >= _LEAST:
+            yield head.attribute, dict(sorted(named.items(), key=lambda each: -each[1]))

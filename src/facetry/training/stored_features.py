@@ -1,0 +1,173 @@
+"""What a model says of products that it was not trained on: probabilities fold by fold.
+
+The model is this package's own heads on frozen features, trained anew for each fold on the others.
+
+Shapes: N products, D features, F products of a fold, A slots, V values, K folds.
+
+Shapes: N products, D features.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from facetry.catalogue.catalogue import Catalogue
+from facetry.models.classifier.heads import AnyHeads, Heads, probabilities
+from facetry.models.config import HeadsConfig
+from facetry.models.towers.device import pick_device
+from facetry.runtime.files import writing
+from facetry.runtime.progress import SILENT, Advance, Reporter
+from facetry.taxonomy import Taxonomy
+from facetry.training.config import TrainingConfig
+from facetry.training.data import Examples, FeatureInputs, Rows, in_batches
+from facetry.training.loop import fit
+from facetry.training.run import Run, start
+from facetry.training.targets.loss import Criterion
+from facetry.training.tracking.records import Tracker
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FeatureSet:
+    """Features (N, D) of a frozen backbone, on the device to train on, and what is known of them."""
+
+    taxonomy: Taxonomy
+    features: Tensor
+    examples: Examples
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedHeads:
+    """Heads with the best of their weights, ready to predict, and their score on the validation part.
+
+    Without validation labels the weights are the last ones and the score is -1.
+    """
+
+    heads: AnyHeads
+    score: float
+
+
+def fit_heads(
+    given: FeatureSet,
+    heads: AnyHeads,
+    training: TrainingConfig,
+    *,
+    seed: int = 0,
+    on_step: Advance = lambda _: None,
+    tracker: Tracker | None = None,
+) -> FittedHeads:
+    """Train new heads in place; the same arguments end in the same weights, whatever was done before.
+
+    Raises:
+        NonFiniteLoss: the loss became NaN or infinite.
+    """
+    device, train = given.features.device, torch.from_numpy(given.examples.train)
+    run = Run(
+        taxonomy=given.taxonomy,
+        config=training,
+        seed=seed,
+        examples=given.examples,
+        inputs=FeatureInputs(given.features),
+        criterion=Criterion.of(
+            training.loss, given.taxonomy, given.examples.labels[train], given.examples.categories[train]
+        ),
+        device=device,
+        tracker=tracker,
+    )
+    state = start(run, heads.to(device))
+    fit(run, state, on_step)
+    heads.load_state_dict(state.best_weights)
+    return FittedHeads(heads=heads.eval(), score=state.best_score)
+
+
+HEADS = HeadsConfig(hidden_dim=64, dropout=0.3)
+TRAINING = TrainingConfig(epochs=15, heads_lr=3e-3, weight_decay=0.05, milestones=(10, 13))
+"""Small heads and few epochs: larger ones learn the wrong labels by heart and then defend them."""
+
+MAX_BATCH, MIN_STEPS = 256, 16
+"""Batches are as large as leaves an epoch this many steps: small catalogues take steps as well."""
+
+_NUM_PREDICTED = 4096
+
+
+def out_of_fold(
+    catalogue: Catalogue,
+    features: NDArray[np.float32],
+    folds: NDArray[np.integer],
+    *,
+    seed: int = 0,
+    folder: Path | None = None,
+    reporter: Reporter = SILENT,
+) -> NDArray[np.float32]:
+    """Each product's probabilities (N, A, V) from a model that has not seen its fold.
+
+    `folds` (N) are -1 for products to leave out, which get zeros; so does a fold that has no product
+    to train on outside. With a `folder` each finished fold is kept there, and a second call with the
+    same arguments goes on.
+    """
+    is_used = folds >= 0
+    inputs = torch.from_numpy(_standardised(features, is_used)).to(pick_device())
+    shape = (len(folds), catalogue.taxonomy.num_slots, catalogue.taxonomy.num_values)
+    result = np.zeros(shape, dtype=np.float32)
+    codes = np.unique(folds[is_used]).tolist()
+    num_shown = TRAINING.epochs * int(is_used.sum()) * max(0, len(codes) - 1)
+    with reporter.bar("Learning fold by fold", num_shown) as advance:
+        for fold in codes:
+            inside, outside = np.flatnonzero(folds == fold), np.flatnonzero(is_used & (folds != fold))
+            file = folder / f"fold_{fold}.npy" if folder else None
+            if file and file.is_file():
+                result[inside] = np.load(file)
+                advance(TRAINING.epochs * len(outside))
+            elif len(outside):
+                given = _feature_set(catalogue, inputs, outside)
+                result[inside] = _probabilities(given, _fitted(given, seed, advance), inside)
+                _save(result[inside], file)
+    return result
+
+
+def _standardised(features: NDArray[np.float32], is_used: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Every feature with a mean of 0 and a deviation of 1, whatever the backbone's own scale is."""
+    used = features[is_used]
+    if not len(used):
+        return features
+    scaled: NDArray[np.float32] = (features - used.mean(axis=0)) / (used.std(axis=0) + 1e-6)
+    return np.nan_to_num(scaled)
+
+
+def _feature_set(catalogue: Catalogue, features: Tensor, train: Rows) -> FeatureSet:
+    examples = Examples(
+        ids=catalogue.table["id"].to_list(),
+        categories=torch.tensor(catalogue.category_codes),
+        labels=torch.tensor(catalogue.labels, dtype=torch.int64),
+        train=train,
+        validation=train[:0],
+    )
+    return FeatureSet(taxonomy=catalogue.taxonomy, features=features, examples=examples)
+
+
+def _fitted(given: FeatureSet, seed: int, advance: Advance) -> AnyHeads:
+    batch_size = max(1, min(MAX_BATCH, len(given.examples.train) // MIN_STEPS))
+    training = TRAINING.model_copy(update={"batch_size": batch_size})
+    torch.manual_seed(seed)
+    heads = Heads(given.taxonomy, given.features.shape[1], HEADS)
+    return fit_heads(given, heads, training, seed=seed, on_step=advance).heads
+
+
+@torch.no_grad()
+def _probabilities(given: FeatureSet, heads: AnyHeads, rows: Rows) -> NDArray[np.float32]:
+    """Probabilities (F, A, V) of some rows."""
+    parts = []
+    for batch in in_batches(rows, _NUM_PREDICTED):
+        index = torch.from_numpy(batch)
+        logits = heads(given.features[index], given.examples.categories[index])
+        parts.append(probabilities(logits).cpu().numpy())
+    return np.concatenate(parts)
+
+
+def _save(array: NDArray[np.float32], file: Path | None) -> None:
+    if file:
+        with writing(file) as draft, draft.open("wb") as stream:
+            np.save(stream, array)

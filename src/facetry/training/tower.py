@@ -1,0 +1,114 @@
+"""A tower made smaller before training, once: what went is written beside the training's state.
+
+Shapes: B products, S side in pixels.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from facetry.errors import first_line
+from facetry.images import NUM_DECODERS, load
+from facetry.models.config import PruneConfig
+from facetry.models.towers.device import computing, pick_device
+from facetry.models.towers.image import Backbone
+from facetry.models.towers.pruning import NUM_PHOTOS, choose_pruning, prune
+from facetry.models.towers.slim import Pruning
+from facetry.product import Product
+from facetry.runtime.files import write_text
+from facetry.runtime.progress import Reporter
+from facetry.training.run import Run
+
+
+@contextmanager
+def compiled(run: Run, backbone: Backbone) -> Iterator[bool]:
+    """The backbone is compiled while the context lasts; gives whether it is.
+
+    It is tried on a part of a step. Where that fails it stays as it was, and it is said why.
+    The heads are left: which of them a batch needs is decided anew for each.
+    """
+    try:
+        reason = _try(run, backbone)
+        if reason:
+            backbone._compiled_call_impl = None  # noqa: SLF001 - torch has no other way back
+            run.reporter.say(f"The backbone cannot be compiled and runs as it is: {reason}")
+        yield not reason
+    finally:
+        backbone._compiled_call_impl = None  # noqa: SLF001
+
+
+def _try(run: Run, backbone: Backbone) -> str:
+    """Forward and backward once, with no trace left; why that fails, "" if it does not."""
+    if run.processes.is_sharded:
+        return "its weights are spread over processes."
+    side = backbone.preprocess.size_px
+    size = max(1, run.share_size // run.config.accumulation)
+    photos = torch.zeros(size, 3, side, side, dtype=torch.uint8, device=run.device)
+    before = {name: each.clone() for name, each in backbone.named_buffers()}
+    try:
+        backbone.compile()
+        with computing(run.config.precision, run.device):
+            features: Tensor = backbone.train()(photos)
+        features.float().sum().backward()
+    except Exception as error:  # noqa: BLE001 - a compiler has too many kinds of failure
+        return first_line(error)[:200]
+    finally:
+        backbone.zero_grad(set_to_none=True)
+        for name, each in backbone.named_buffers():
+            each.copy_(before[name])
+    return ""
+
+
+PRUNING = "pruning.json"
+"""Where a training keeps what it chose, so that it goes on with the same tower."""
+
+
+def prune_for(
+    backbone: Backbone,
+    config: PruneConfig,
+    products: Sequence[Product],
+    folder: Path,
+    reporter: Reporter,
+) -> None:
+    """Prune `backbone` as was chosen before in `folder`; else choose, by photos of some of `products`.
+
+    Raises:
+        BackboneError: a tower without parts of a kind that is to be pruned.
+    """
+    file = folder / PRUNING
+    if file.is_file():
+        prune(backbone, Pruning.model_validate_json(file.read_bytes()))
+        return
+    photos = _some_photos(products, backbone)
+    if not len(photos):
+        return  # training says that there is nothing to learn from
+    before = _millions(backbone)
+    pruning = choose_pruning(backbone.to(pick_device()), config, photos.to(pick_device()))
+    prune(backbone, pruning)
+    write_text(file, pruning.model_dump_json())
+    reporter.say(
+        f"The tower was pruned from {before:.1f} to {_millions(backbone):.1f} million parameters."
+    )
+
+
+def _some_photos(products: Sequence[Product], backbone: Backbone) -> Tensor:
+    """Photos (B, 3, S, S) of some products, the same ones each time."""
+    spec = backbone.preprocess.model_copy(update={"max_photos": 1})
+
+    def in_turn() -> Iterator[Product]:
+        for place in np.random.RandomState(0).permutation(len(products)).tolist():
+            yield products[place]
+
+    with closing(load(in_turn(), [spec], num_workers=NUM_DECODERS)) as loaded:
+        readable = (product.pixels[spec] for product in loaded if not product.problem)
+        photos = list(islice(readable, NUM_PHOTOS))
+    return torch.from_numpy(np.stack(photos)) if photos else torch.empty(0)
+
+
+def _millions(backbone: Backbone) -> float:
+    return sum(each.numel() for each in backbone.parameters()) / 1e6

@@ -1,0 +1,188 @@
+"""Sentences on how a model was trained, for its card: kept in the folder of its training.
+
+`log.csv` and `log.jsonl` have a row for each epoch, `heads.csv` a row for each epoch and head,
+`steps.jsonl` a row for each step. Rows are added and flushed as they come; training that goes on from
+a checkpoint first cuts what lies beyond it, so that a log is as if it had never stopped.
+"""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping
+from itertools import takewhile
+from pathlib import Path
+from typing import Any, Final
+
+from facetry.errors import WriteFailed
+from facetry.runtime.files import write_text
+from facetry.taxonomy import Head
+from facetry.training.tracking.records import EpochRecord, StepRecord
+
+Row = dict[str, Any]
+
+_TABLE: Final = "log.csv"
+_EPOCHS: Final = "log.jsonl"
+_HEADS: Final = "heads.csv"
+_STEPS: Final = "steps.jsonl"
+LOGS: Final = (_TABLE, _EPOCHS, _HEADS, _STEPS)
+
+
+class LogFiles:
+    """Writes the log into `folder`, which is as far as `epoch` and `step` (0: at the start).
+
+    `told_epoch` and `told_step` are how far the log went before it was cut.
+
+    Raises:
+        WriteFailed: the log cannot be written.
+    """
+
+    def __init__(self, folder: Path, *, epoch: int, step: int) -> None:
+        self.folder = folder
+        self.told_epoch = self._cut(_EPOCHS, epoch, lambda line: int(json.loads(line)["epoch"]))
+        self.told_step = self._cut(_STEPS, step, lambda line: int(json.loads(line)["step"]))
+        for name in (_TABLE, _HEADS):
+            self._cut(name, epoch, _leading_number)
+
+    def log_step(self, record: StepRecord) -> None:
+        """Add a row to `steps.jsonl`."""
+        self._add(_STEPS, _json_line(step_row(record)))
+
+    def log_epoch(self, record: EpochRecord) -> None:
+        """Add a row to `log.csv` and `log.jsonl`, and one for each head to `heads.csv`."""
+        row = epoch_row(record)
+        self._add(_EPOCHS, _json_line(row))
+        self._add_table(_TABLE, [row])
+        self._add_table(_HEADS, _head_rows(record))
+
+    def finish(self) -> None:
+        """All rows are in the files already."""
+
+    def _cut(self, name: str, last: int, number_of: Callable[[str], int]) -> int:
+        """Leave the rows up to number `last`; returns the number of the last row that was there."""
+        path = self.folder / name
+        if not path.is_file():
+            return 0
+        with path.open(encoding="utf-8", newline="\n") as file:
+            rows = [(_number(line, number_of), line) for line in file]
+        whole = list(takewhile(lambda row: row[0] is not None, rows))
+        kept = "".join(line for number, line in whole if number is not None and number <= last)
+        try:
+            write_text(path, kept)
+        except OSError as error:
+            raise _unwritten(path, error) from error
+        return max((number for number, _ in whole if number is not None), default=0)
+
+    def _add_table(self, name: str, rows: Iterable[Row]) -> None:
+        """Add rows to a CSV file, with the names of the columns if it is new or empty."""
+        path, text = self.folder / name, io.StringIO()
+        is_new = not path.exists() or not path.stat().st_size
+        for row in rows:
+            writer = csv.DictWriter(text, fieldnames=list(row), lineterminator="\n")
+            if is_new:
+                writer.writeheader()
+            writer.writerow(row)
+            is_new = False
+        self._add(name, text.getvalue())
+
+    def _add(self, name: str, text: str) -> None:
+        path = self.folder / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+        except OSError as error:
+            raise _unwritten(path, error) from error
+
+
+def step_row(record: StepRecord) -> Row:
+    """A step as `steps.jsonl` has it; its losses by head go by the heads' names."""
+    return {
+        "step": record.step,
+        "epoch": record.epoch,
+        "loss": record.loss,
+        "gradient_norm": record.gradient_norm,
+        **_rates(record.learning_rates),
+        "photos_per_s": record.photos_per_s,
+        "waiting_share": record.waiting_share,
+        "memory_mib": record.memory_mib,
+        "loss_by_head": {head.name: loss for head, loss in record.loss_by_head.items()},
+    }
+
+
+def epoch_row(record: EpochRecord) -> Row:
+    """An epoch as `log.csv` has it."""
+    return {
+        "epoch": record.epoch,
+        "step": record.step,
+        "loss": record.loss,
+        "score": record.score,
+        "gradient_norm": record.gradient_norm,
+        **_rates(record.learning_rates),
+        "photos_per_s": record.photos_per_s,
+        "waiting_share": record.waiting_share,
+        "memory_mib": record.memory_mib,
+        "seconds": record.seconds,
+    }
+
+
+def _head_rows(record: EpochRecord) -> Iterable[Row]:
+    heads: dict[Head, None] = dict.fromkeys((*record.loss_by_head, *record.score_by_head))
+    for head in heads:
+        yield {
+            "epoch": record.epoch,
+            "category": head.category,
+            "attribute": head.attribute,
+            "loss": record.loss_by_head.get(head),
+            "score": record.score_by_head.get(head),
+        }
+
+
+def _rates(rates: Mapping[str, float]) -> dict[str, float]:
+    return {f"{name}_lr": rate for name, rate in rates.items()}
+
+
+def _json_line(row: Row) -> str:
+    """A row as JSON, which knows no NaN and no infinity."""
+    return f"{json.dumps(_finite(row))}\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _leading_number(line: str) -> int:
+    """The number that a row of a table begins with; 0 for the names of the columns."""
+    first = line.partition(",")[0]
+    return 0 if first == "epoch" else int(first)
+
+
+def _number(line: str, number_of: Callable[[str], int]) -> int | None:
+    """A row's number; None for one that was not written to its end."""
+    try:
+        return number_of(line) if line.endswith("\n") else None
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _unwritten(path: Path, error: OSError) -> WriteFailed:
+    return WriteFailed(
+        f"The log {path} could not be written: {error}",
+        hint="Make room on the disk, then run the same command again: it goes on where it stopped.",
+    )
+
+
+_NOTES = "notes.json"
+
+
+def write_note(folder: Path, what: str, sentence: str) -> None:
+    """Keep a sentence on `what` was done."""
+    write_text(folder / _NOTES, json.dumps({**read_notes(folder), what: sentence}, indent=1))
+
+
+def read_notes(folder: Path) -> dict[str, str]:
+    """The sentences by what they are on; none where nothing was written."""
+    path = folder / _NOTES
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
