@@ -23,7 +23,7 @@ from facetry.runtime.progress import SILENT
 from facetry.taxonomy import Taxonomy
 from facetry.training.config import TeachConfig
 from facetry.training.data import rows_to_learn, useful_rows
-from facetry.training.targets import teacher
+from facetry.training.targets import teacher as teacher_module
 from facetry.training.targets.distillation import ANSWERS
 from facetry.training.targets.teacher import Translation, predict_teacher
 
@@ -119,7 +119,7 @@ def asking(
 def test_answers_are_kept_part_by_part(
     catalogue: Catalogue, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(teacher, "_AT_ONCE", 20)
+    monkeypatch.setattr(teacher_module, "_AT_ONCE", 20)
     teacher = Knower(catalogue.taxonomy)
     asking(tiny_model, catalogue, tmp_path, lambda _: teacher)
     parts = sorted((tmp_path / "training" / ANSWERS).glob("*.npy"))
