@@ -29,7 +29,7 @@ from torchvision.transforms.v2 import InterpolationMode, functional
 
 from benchmarks.measure import Times, alternate, make_parser, ratio, show
 from benchmarks.photos import draw_photo
-from facetry.build.build import load as load_model
+from facetry.build.load import load as load_model
 from facetry.catalogue.catalogue import open_catalogue
 from facetry.images import decode, load, preprocess
 from facetry.images.preprocess import Interpolation, Resize, Size, least_side, resize, resize_by_pillow

@@ -32,7 +32,8 @@ import torch
 from benchmarks.frozen import changed
 from benchmarks.measure import make_parser, show, working_folder
 from benchmarks.paired import COLUMNS, measure_paired, paired_cells
-from facetry.build.build import load, recipe_key, train
+from facetry.build.load import load
+from facetry.build.train import recipe_key, train
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.catalogue.split import Split, SplitConfig, make_split
 from facetry.cli.console import make_reporter

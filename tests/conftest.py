@@ -16,7 +16,8 @@ os.environ["POLARS_MAX_THREADS"] = "1"
 
 import pytest
 
-from facetry.build.build import load, train
+from facetry.build.load import load
+from facetry.build.train import train
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.demo.garments import SampleConfig, draw_catalogue
 from facetry.predictions import Predictor

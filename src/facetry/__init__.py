@@ -7,7 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from facetry.build.build import load, train
+    from facetry.build.load import load
+    from facetry.build.train import train
     from facetry.catalogue.catalogue import open_catalogue
     from facetry.catalogue.split import read_split
     from facetry.evaluation.metrics import evaluate, predict
@@ -26,8 +27,8 @@ __all__ = [
 _MODULES = {
     "open_catalogue": "facetry.catalogue.catalogue",
     "load_recipe": "facetry.recipe",
-    "train": "facetry.build.build",
-    "load": "facetry.build.build",
+    "train": "facetry.build.train",
+    "load": "facetry.build.load",
     "read_split": "facetry.catalogue.split",
     "evaluate": "facetry.evaluation.metrics",
     "predict": "facetry.evaluation.metrics",

@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-from facetry.build.build import load
 from facetry.build.importing import import_checkpoint
+from facetry.build.load import load
 from facetry.cli.main import app
 from facetry.errors import BackboneError, CheckpointError, FacetryError, RecipeError
 from facetry.models.classifier.classifier import Classifier

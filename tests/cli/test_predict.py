@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 
 from facetry.batch import local
 from facetry.batch.snapshot import numbers_of
-from facetry.build.build import load
+from facetry.build.load import load
 from facetry.cli import main
 from facetry.engines.engine import EngineConfig
 from facetry.errors import CatalogueError, FacetryError

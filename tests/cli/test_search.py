@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from facetry.build.build import train
+from facetry.build.train import train
 from facetry.catalogue.catalogue import open_catalogue
 from facetry.cli.main import app
 from facetry.demo.garments import SampleConfig, draw_catalogue

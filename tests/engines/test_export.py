@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 import torch
 
-from facetry.build import build
+from facetry.build.load import load
 from facetry.catalogue.catalogue import open_catalogue
 from facetry.demo.garments import SampleConfig, draw_catalogue
 from facetry.demo.garments.config import FaultRates
@@ -125,7 +125,7 @@ def test_an_export_is_written_once_and_again_for_other_weights(
 ) -> None:
     before, rows, reporter = files(model), [], Told()
     job = make_job(runtime=runtime)
-    (place,) = export_model(job, build.load, show=rows.extend, reporter=reporter)
+    (place,) = export_model(job, load, show=rows.extend, reporter=reporter)
     assert place == model / "engines" / runtime
     export = read_export(place)
     assert (export.note.runtime, export.note.precision) == (runtime, "fp32")
@@ -147,7 +147,7 @@ def test_an_export_is_written_once_and_again_for_other_weights(
     note = json.loads((place / "export.json").read_text())
     (place / "export.json").write_text(json.dumps({**note, "weights": "0" * 64}))
     write_checksums(place)
-    export_model(job, build.load)
+    export_model(job, load)
     assert files(place) == written, "the same command twice gives the same files"
 
 
@@ -158,7 +158,7 @@ def test_int8_is_calibrated_and_judged_by_its_score(
     monkeypatch.setattr(parity, "MAX_FALL", 0.05)  # this model has seen 54 products
     rows: list[Parity] = []
     job = make_job(runtime=runtime, int8=True, num_calibration=24)
-    (place,) = export_model(job, build.load, show=rows.extend)
+    (place,) = export_model(job, load, show=rows.extend)
     assert place.name == f"{runtime}-int8"
     assert read_export(place).note.precision == "int8"
     assert 0.7 < rows[0].agreement < 1
@@ -169,7 +169,7 @@ def test_int8_is_calibrated_and_judged_by_its_score(
     again = make_job(runtime=runtime, int8=True, num_calibration=25)
     written = files(place)
     with pytest.raises(ExportError, match="its score falls by") as caught:
-        export_model(again, build.load)
+        export_model(again, load)
     assert "--int8" in caught.value.hint
     assert files(place) == written, "the earlier export stays"
 
@@ -180,7 +180,7 @@ def test_a_slim_folder_has_each_members_export_and_no_weights(
     before, out, reporter = files(ensemble), tmp_path / "slim", Told()
     rows: list[Parity] = []
     job = make_job(folder=ensemble, out=out)
-    places = export_model(job, build.load, show=rows.extend)
+    places = export_model(job, load, show=rows.extend)
     assert [row.name for row in rows] == ["a", "b", "ensemble"]
     assert files(ensemble) == before
     assert places == [out / "members" / name / "engines" / "openvino" for name in "ab"]
@@ -198,7 +198,7 @@ def test_a_slim_folder_has_each_members_export_and_no_weights(
     export_model(job, lambda _: pytest.fail("loaded"), reporter=reporter)
     assert reporter.lines == [f"{out} is there already and is of these weights."]
     with pytest.raises(ExportError, match="exists already"):
-        export_model(make_job(folder=ensemble, out=out, num_photos=300), build.load)
+        export_model(make_job(folder=ensemble, out=out, num_photos=300), load)
     assert files(out) == written
 
 
@@ -208,13 +208,13 @@ def test_an_export_that_answers_otherwise_is_refused_and_leaves_nothing(
     before, rows = files(model), []
     monkeypatch.setattr(convert, "to_openvino", roughened(convert.to_openvino))
     with pytest.raises(ExportError, match="of its answers agree") as caught:
-        export_model(make_job(), build.load, show=rows.extend)
+        export_model(make_job(), load, show=rows.extend)
     assert "Nothing was written" in caught.value.hint
     assert rows[0].agreement < 0.999
     assert files(model) == before
     assert not (model / "engines").exists()
     with pytest.raises(ExportError):
-        export_model(make_job(out=tmp_path / "slim"), build.load)
+        export_model(make_job(out=tmp_path / "slim"), load)
     assert {path.name for path in tmp_path.iterdir()} == {"model"}
 
 
@@ -224,7 +224,7 @@ def test_ctrl_c_leaves_nothing(make_job: MakeJob, model: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        export_model(make_job(), build.load, show=stop)
+        export_model(make_job(), load, show=stop)
     assert not (model / "engines").exists()
 
 
@@ -234,7 +234,7 @@ def test_an_operator_that_cannot_be_converted(make_job: MakeJob, model: Path) ->
             return torch.special.bessel_j0(features)
 
     def load(folder: ModelFolder) -> Classifier:
-        classifier = build.load(folder)
+        classifier = load(folder)
         assert isinstance(classifier, Classifier)
         classifier.backbone.tower = torch.nn.Sequential(classifier.backbone.tower, Odd())
         return classifier
@@ -292,7 +292,7 @@ def test_a_package_that_is_not_installed(
 
 def test_too_few_photos(make_job: MakeJob, drawn: Path, many: Path, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"at least 200 .* there are \d\d\.") as caught:
-        export_model(make_job(catalogue=drawn), build.load)
+        export_model(make_job(catalogue=drawn), load)
     assert "catalogue" in caught.value.hint
 
     folder = Path(shutil.copytree(many, tmp_path / "catalogue"))
@@ -300,7 +300,7 @@ def test_too_few_photos(make_job: MakeJob, drawn: Path, many: Path, tmp_path: Pa
     for photo in photos[150:]:
         photo.write_bytes(b"")
     with pytest.raises(ExportError, match=r"at least 200 .* there are 1\d\d\.") as caught:
-        export_model(make_job(catalogue=folder), build.load)
+        export_model(make_job(catalogue=folder), load)
 
 
 def test_other_categories(make_job: MakeJob, tmp_path: Path) -> None:
@@ -309,7 +309,7 @@ def test_other_categories(make_job: MakeJob, tmp_path: Path) -> None:
     table.write_text("id,Category\n1,Shoes\n2,Hats\n")
     (tmp_path / "catalogue.yaml").write_text("table: table.csv\nimages: photos\n")
     with pytest.raises(ExportError, match=r"None of the 2 products in table.csv .* Sarees") as caught:
-        export_model(make_job(catalogue=tmp_path / "catalogue.yaml"), build.load)
+        export_model(make_job(catalogue=tmp_path / "catalogue.yaml"), load)
     assert "catalogue" in caught.value.hint
 
 
@@ -322,5 +322,5 @@ def test_no_labels_to_judge_int8_by(make_job: MakeJob, many: Path, tmp_path: Pat
     )
     job = make_job(catalogue=folder, int8=True, num_calibration=4)
     with pytest.raises(ExportError, match="has a label") as caught:
-        export_model(job, build.load)
+        export_model(job, load)
     assert "--int8" in caught.value.hint

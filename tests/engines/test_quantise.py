@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facetry.build import build
+from facetry.build.load import load
 from facetry.engines.engine import package
 from facetry.engines.torch import convert
 from facetry.engines.torch.convert import Form, quantise_onnx, to_onnx
@@ -23,7 +23,7 @@ from facetry.models.config import BackboneConfig, HeadsConfig, ImageConfig
 def test_the_form_of_a_graph(
     tiny_model: Path, backbone: str, has_attention: bool, num_layers: int
 ) -> None:
-    taxonomy = build.load(tiny_model).taxonomy
+    taxonomy = load(tiny_model).taxonomy
     config = BackboneConfig(name=backbone, weights="none")
     heads = HeadsConfig(hidden_dim=8, num_hidden_layers=num_layers)
     graph = Graph(build_classifier(taxonomy, config, heads, ImageConfig()))
@@ -34,7 +34,7 @@ def test_the_tower_is_quantised_the_heads_are_not_and_the_metadata_stays(
     tiny_model: Path, tmp_path: Path
 ) -> None:
     onnx = package("onnx")
-    classifier = build.load(tiny_model)
+    classifier = load(tiny_model)
     assert isinstance(classifier, Classifier)
     graph, file = Graph(classifier), tmp_path / "model.onnx"
     to_onnx(graph, file, {"facetry.format": "1"})

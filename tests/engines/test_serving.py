@@ -13,7 +13,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from facetry.build.build import load, train
+from facetry.build.load import load
+from facetry.build.train import train
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.engines.engine import EngineConfig
 from facetry.engines.export_folder import (

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from facetry.build.build import load
+from facetry.build.load import load
 from facetry.catalogue.catalogue import open_catalogue
 from facetry.cli import main
 from facetry.cli.evaluate import _keep

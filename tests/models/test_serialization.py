@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 
-from facetry.build.build import load
+from facetry.build.load import load
 from facetry.errors import ModelFolderError
 from facetry.models.classifier.classifier import Classifier
 from facetry.models.classifier.serialization import (

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from facetry.build.build import load, train
+from facetry.build.load import load
+from facetry.build.train import train
 from facetry.catalogue.catalogue import Catalogue
 from facetry.models.cards import CARDS
 from facetry.models.classifier.heads import Heads

@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 
 _OPERATIONS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.link"}
-_IMPORTED_ONCE = ["pytest", "facetry.build.build", "facetry.training.train", "facetry.audit.steps"]
+_IMPORTED_ONCE = ["pytest", "facetry.build.train", "facetry.training.train", "facetry.audit.steps"]
 _NUM_KILLS = 10
 
 

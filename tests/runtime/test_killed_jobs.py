@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from facetry.audit.run import audit_catalogue
-from facetry.build.build import train
+from facetry.build.train import train
 from facetry.catalogue.catalogue import open_catalogue
 from facetry.evaluation.robustness.scores import DamagedScores, Keeper
 from facetry.experiments.compare.entries import read_entries

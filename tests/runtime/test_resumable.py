@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from facetry.audit.config import AuditConfig, features_identity
-from facetry.build.build import load
+from facetry.build.load import load
 from facetry.catalogue.catalogue import open_catalogue
 from facetry.catalogue.repairs.file import read_repairs
 from facetry.errors import AuditError, FacetryError

@@ -13,7 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from facetry.build.build import load, train
+from facetry.build.load import load
+from facetry.build.train import train
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.errors import BackboneError, NotEnoughData
 from facetry.evaluation.metrics import evaluate

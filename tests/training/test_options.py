@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from facetry.build.build import load, train
+from facetry.build.load import load
+from facetry.build.train import train
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.errors import BackboneError
 from facetry.recipe import ClassifierRecipe

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from facetry.build.build import train
+from facetry.build.train import train
 from facetry.catalogue.catalogue import Catalogue
 from facetry.recipe import ClassifierRecipe, dump_recipe
 from facetry.training.distributed.processes import (

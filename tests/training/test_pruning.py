@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from facetry.build.build import load, train
+from facetry.build.load import load
+from facetry.build.train import train
 from facetry.catalogue.catalogue import Catalogue
 from facetry.errors import BackboneError, RecipeError
 from facetry.models.classifier.classifier import Classifier

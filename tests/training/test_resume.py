@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from facetry.build.build import train
+from facetry.build.train import train
 from facetry.catalogue.catalogue import Catalogue
 from facetry.errors import FolderDamaged, WorkerFailed
 from facetry.recipe import ClassifierRecipe, dump_recipe

@@ -11,7 +11,8 @@ import yaml
 from safetensors.torch import load_file
 from torch import Tensor
 
-from facetry.build.build import load, train
+from facetry.build.load import load
+from facetry.build.train import train
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split import Split
 from facetry.errors import BackboneError, ModelFolderError, RecipeError, TrainingError

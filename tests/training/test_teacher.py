@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 import torch
 
-from facetry.build.build import load, train
+from facetry.build.load import load
+from facetry.build.train import train
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.catalogue.split import Split
 from facetry.errors import ModelFolderError, TrainingError

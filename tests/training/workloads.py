@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from facetry.build.build import train
+from facetry.build.train import train
 from facetry.catalogue.catalogue import open_catalogue
 from facetry.recipe import Recipe
 from facetry.runtime.progress import Reporter

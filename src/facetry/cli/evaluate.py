@@ -65,8 +65,8 @@ def evaluate(
     import json
     from contextlib import nullcontext
 
-    from facetry.build.build import load
-    from facetry.build.scores import evaluate_members, report_model
+    from facetry.build.load import load
+    from facetry.build.results import evaluate_members, report_model
     from facetry.catalogue.catalogue import open_catalogue
     from facetry.cli.console import make_console, make_reporter
     from facetry.cli.split import given_split

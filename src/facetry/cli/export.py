@@ -28,7 +28,7 @@ def export(
     ] = None,
 ) -> None:
     """Write a model for OpenVINO or ONNX Runtime, if the export answers photos as the model does."""
-    from facetry.build.build import load
+    from facetry.build.load import load
     from facetry.catalogue.catalogue import open_catalogue
     from facetry.cli.console import make_console, make_reporter
     from facetry.engines.export import ExportConfig, ExportJob, export_model

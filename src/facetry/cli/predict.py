@@ -41,7 +41,7 @@ def predict(
     let_polars_give_back()
     from facetry.batch.local import BatchConfig, predict_table
     from facetry.batch.snapshot import numbers_of
-    from facetry.build.build import load
+    from facetry.build.load import load
     from facetry.catalogue.catalogue import open_catalogue
     from facetry.cli.console import make_console, make_reporter
     from facetry.errors import CatalogueError

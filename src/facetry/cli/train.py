@@ -46,8 +46,8 @@ def train(
     Asked to stop with SIGTERM it saves after the step at hand and ends with exit code 0. With several
     devices: torchrun --nproc-per-node N -m facetry train ...
     """
-    from facetry.build.build import Support
-    from facetry.build.build import train as build
+    from facetry.build.train import BuildOptions
+    from facetry.build.train import train as build
     from facetry.catalogue.catalogue import open_catalogue
     from facetry.cli.console import make_console, make_reporter, show_metrics
     from facetry.cli.split import given_split
@@ -80,7 +80,7 @@ def train(
             opened,
             out,
             split=given_split(split, fold, opened),
-            support=Support(services=services),
+            options=BuildOptions(services=services),
             reporter=make_reporter(),
         )
     show_metrics(console, folder)

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from facetry.batch.local import BatchConfig, predict_table
-from facetry.build.build import load, train
-from facetry.build.scores import WHOLE, evaluate_members, report_model
+from facetry.build.load import load
+from facetry.build.results import WHOLE, evaluate_members, report_model
+from facetry.build.train import train
 from facetry.catalogue.catalogue import open_catalogue
 from facetry.catalogue.split import read_split
 from facetry.demo.garments import SampleConfig, draw_catalogue, require_drawn

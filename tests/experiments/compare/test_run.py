@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from facetry.build.build import recipe_key, train
+from facetry.build.train import recipe_key, train
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.catalogue.split import Split, read_split
 from facetry.errors import CompareError, NotEnoughData

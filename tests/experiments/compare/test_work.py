@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from facetry.build.build import load, train
+from facetry.build.load import load
+from facetry.build.train import train
 from facetry.catalogue.catalogue import Catalogue
 from facetry.experiments.compare.rows import count_parameters
 from facetry.models.classifier.classifier import Classifier

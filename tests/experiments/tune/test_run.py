@@ -8,7 +8,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from facetry.build.build import load, train
+from facetry.build.load import load
+from facetry.build.train import train
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.catalogue.split import Split, SplitConfig, make_split, read_split
 from facetry.errors import SettingError, TuneError

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from facetry.build.build import Support, load, train
-from facetry.build.scores import FIXED, WHOLE, evaluate_members
+from facetry.build.load import load
+from facetry.build.results import FIXED, WHOLE, evaluate_members
+from facetry.build.train import BuildOptions, train
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.catalogue.split import Split, read_split
 from facetry.errors import ModelFolderError, RecipeError, TrainingError
@@ -116,9 +117,9 @@ def test_members_come_from_a_library(
 ) -> None:
     members = {"hashes": describe()["members"]["hashes"]}
     recipe = parse_recipe(describe(members=members))
-    support = Support(library=tmp_path / "library")
+    options = BuildOptions(library=tmp_path / "library")
     for name in ("one", "two"):
-        train(recipe, catalogue, tmp_path / name, support=support)
+        train(recipe, catalogue, tmp_path / name, options=options)
     (kept,) = (tmp_path / "library").iterdir()
     assert (kept / "recipe.yaml").samefile(tmp_path / "two" / "members" / "hashes" / "recipe.yaml")
     load(tmp_path / "one")

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from facetry.build.scores import WHOLE, evaluate_members
+from facetry.build.results import WHOLE, evaluate_members
 from facetry.errors import PredictorMismatch
 from facetry.images import load
 from facetry.predictions import Predictions, Predictor

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from facetry.build.build import load, train
+from facetry.build.load import load
+from facetry.build.train import train
 from facetry.catalogue.catalogue import open_catalogue
 from facetry.predictors.search.predictor import SimilaritySearch
 from facetry.recipe import SearchRecipe, parse_recipe

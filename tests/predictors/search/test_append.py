@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from facetry.build.build import load
+from facetry.build.load import load
 from facetry.catalogue.catalogue import open_catalogue
 from facetry.demo.garments import SampleConfig, draw_catalogue
 from facetry.errors import ModelFolderError

@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from facetry.build.build import load, train
+from facetry.build.load import load
+from facetry.build.train import train
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.catalogue.split import SplitConfig, make_split, read_split
 from facetry.cli.console import show_folder
@@ -119,7 +120,7 @@ def test_a_stopped_build_goes_on(
         train(search_recipe(seed=3), open_catalogue(drawn), tmp_path / "model")
     with monkeypatch.context() as patch:
         patch.setattr("facetry.models.towers.embed.load_batches", stop)
-        patch.setattr("facetry.build.build.evaluate", stop)
+        patch.setattr("facetry.build.results.evaluate", stop)
         with pytest.raises(KeyboardInterrupt):
             train(search_recipe(), open_catalogue(drawn), tmp_path / "model")
     assert features.stat().st_mtime_ns == made

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facetry.build.build import train
+from facetry.build.train import train
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.demo.garments import SampleConfig, draw_catalogue
 from facetry.demo.garments.config import FaultRates

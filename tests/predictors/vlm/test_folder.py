@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from facetry.build.build import load, train
+from facetry.build.load import load
+from facetry.build.train import train
 from facetry.catalogue.catalogue import Catalogue
 from facetry.errors import BackboneError, MissingExtra, ModelFolderError, WeightsUnavailable
 from facetry.models.folder import write_checksums

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from facetry.build.build import load, train
+from facetry.build.load import load
+from facetry.build.train import train
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split import make_split, read_split
 from facetry.errors import BackboneError, NonFiniteLoss, TrainingError

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from facetry.build.build import Support, train
+from facetry.build.train import BuildOptions, train
 from facetry.catalogue.catalogue import Catalogue
 from facetry.recipe import ClassifierRecipe
 from facetry.runtime.files import sha256
@@ -109,8 +109,8 @@ def test_tracking_changes_nothing(
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
     monkeypatch.setenv("WANDB_SILENT", "true")
-    support = Support(services=("wandb",))
-    model = train(tiny_recipe, catalogue, tmp_path / "tracked", support=support)
+    options = BuildOptions(services=("wandb",))
+    model = train(tiny_recipe, catalogue, tmp_path / "tracked", options=options)
     wandb.teardown()
     assert sha256(model / "weights.safetensors") == sha256(tiny_model / "weights.safetensors")
     assert sha256(model / "recipe.yaml") == sha256(tiny_model / "recipe.yaml")

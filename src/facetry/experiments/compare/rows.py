@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facetry.build.build import Support, load, train
+from facetry.build.load import load
+from facetry.build.train import BuildOptions, train
 from facetry.catalogue.catalogue import Catalogue, assemble
 from facetry.catalogue.source import Source
 from facetry.catalogue.split import Split, SplitConfig, make_split, read_split
@@ -85,7 +86,7 @@ def build_model(inputs: ComparisonInputs, recipe: Recipe, out: Path, *, reporter
         inputs.catalogue(),
         out,
         split=inputs.split,
-        support=Support(library=inputs.library),
+        options=BuildOptions(library=inputs.library),
         reporter=reporter,
     )
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from facetry.build.build import recipe_key
+from facetry.build.train import recipe_key
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.identity import catalogue_identity, upgraded_identity
 from facetry.catalogue.split import Split, SplitConfig

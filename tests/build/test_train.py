@@ -10,7 +10,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from facetry.build.build import load, train
+from facetry.build.load import load
+from facetry.build.train import train
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.catalogue.check import check_catalogue
 from facetry.catalogue.repairs import Repair, write_repairs

@@ -1,0 +1,114 @@
+"""A predictor's results: the metrics and model card that training writes, and the report on a model."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from facetry.build.model_card import model_card
+from facetry.evaluation.held_out import HeldOut
+from facetry.evaluation.metrics import Evaluation, Scores, answers_to, evaluate, predict, score
+from facetry.evaluation.report import ModelSummary, ReportContent, write_report
+from facetry.evaluation.tables import scores_json
+from facetry.models.folder import ModelFolder
+from facetry.predictions import Predictor
+from facetry.predictors.ensemble import Ensemble, Gain, measure_gain
+from facetry.product import Product
+from facetry.recipe import Recipe
+from facetry.runtime.files import write_text
+from facetry.runtime.progress import SILENT, Reporter
+
+WHOLE = "ensemble"
+"""The name of an ensemble in a table that lists its members, too."""
+
+FIXED = "with fixed weights"
+"""The name in that table of the same ensemble without its learned weights."""
+
+
+def write_results(
+    predictor: Predictor, recipe: Recipe, held_out: HeldOut, folder: Path, reporter: Reporter
+) -> None:
+    """Score a new predictor on the held-out parts; write metrics and model card into its `folder`."""
+    from facetry.training.targets.cleaning import read_cleaning
+    from facetry.training.tracking.files import read_notes
+
+    catalogue, split = held_out.catalogue, held_out.split
+    scores: dict[str, Scores] = {}
+    gain = None
+    for part in ("validation", "test"):
+        rows = split.rows(part)
+        if not len(rows):
+            continue
+        products = catalogue.products(rows)
+        if part == "test" and isinstance(predictor, Ensemble) and predictor.is_learned:
+            gain = measure_gain(predictor, products, reporter=reporter)
+            scores[part] = gain.learned
+        else:
+            scores[part] = evaluate(predictor, products, reporter=reporter).scores
+    metrics = {part: scores_json(each) for part, each in scores.items()}
+    if gain:
+        metrics["test"]["fixed_weights"] = _gain_json(gain)
+        reporter.say(f"On the test part the learned weights are {gain.sentence()}.")
+    write_text(folder / "metrics.json", json.dumps(metrics, indent=1))
+    cleaning = [("cleaning", each) for each in read_cleaning(folder / "training")]
+    notes = [*cleaning, *read_notes(folder / "training").items()]
+    write_text(folder / "README.md", model_card(recipe, catalogue, split, scores, notes, gain))
+
+
+def _gain_json(gain: Gain) -> dict[str, Any]:
+    """The fixed weights' score on the test part, and how much higher the learned ones score."""
+    return {
+        "total": gain.fixed.total,
+        "interval": gain.fixed.interval,
+        "gain": gain.difference.mean,
+        "gain_interval": gain.difference.interval,
+    }
+
+
+def evaluate_members(
+    predictor: Predictor, products: Sequence[Product], *, reporter: Reporter = SILENT
+) -> dict[str, Evaluation]:
+    """Score each member and, last, the whole predictor; every photo is decoded and predicted once.
+
+    An ensemble with learned weights is also scored with fixed ones.
+    """
+    if isinstance(predictor, Ensemble):
+        predicted = predictor.predict_members(products, reporter=reporter, description="Evaluating")
+        if predictor.is_learned:
+            predicted[FIXED] = predictor.combine(predicted, predictor.fixed)
+        predicted[WHOLE] = predictor.combine(predicted)
+    else:
+        predicted = {"model": predict(predictor, products, reporter=reporter, description="Evaluating")}
+    labels = predictor.taxonomy.encode_labels(products)
+    return {
+        name: Evaluation(scores=score(answers_to(each, labels)), predictions=each, products=products)
+        for name, each in predicted.items()
+    }
+
+
+def report_model(
+    path: Path, folder: ModelFolder, evaluations: Mapping[str, Evaluation], facts: Mapping[str, str]
+) -> None:
+    """Write the report on the last of `evaluations`, with the training logs of all, from `folder`."""
+    models = [
+        ModelSummary(name=name, scores=each.scores, history=_history(folder, name))
+        for name, each in evaluations.items()
+    ]
+    whole = list(evaluations.values())[-1]
+    content = ReportContent(
+        title=f"Facetry: {folder.path.name}",
+        scores=whole.scores,
+        predictions=whole.predictions,
+        products=whole.products,
+        models=models,
+        facts=facts,
+    )
+    write_report(path, content)
+
+
+def _history(folder: ModelFolder, name: str) -> list[dict[str, float]]:
+    """The training log of a member, or of the model itself; empty for one that was not trained."""
+    log = folder.members.get(name, folder).path / "training" / "log.jsonl"
+    if not log.is_file():
+        return []
+    return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]

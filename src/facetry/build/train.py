@@ -1,0 +1,300 @@
+"""From a recipe and a catalogue to a model folder; a table at the end has a builder for each kind."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from facetry.build.load import load
+from facetry.build.results import write_results
+from facetry.catalogue.catalogue import Catalogue
+from facetry.catalogue.identity import catalogue_identity, upgraded_identity
+from facetry.catalogue.split import Split, make_split, read_split
+from facetry.errors import RecipeError, TrainingError
+from facetry.evaluation.held_out import SPLIT, HeldOut
+from facetry.models.folder import MEMBERS, RECIPE, TAXONOMY, write_checksums
+from facetry.models.retired import without_retired
+from facetry.predictions import Predictor
+from facetry.predictors.ensemble import (
+    WEIGHTING,
+    Ensemble,
+    Learned,
+    learn_weighting,
+    read_weighting,
+    save_weighting,
+)
+from facetry.recipe import (
+    ClassifierRecipe,
+    EnsembleRecipe,
+    Recipe,
+    SearchRecipe,
+    VlmRecipe,
+    dump_recipe,
+    parse_recipe,
+)
+from facetry.runtime.files import link_folder, remove, write_text
+from facetry.runtime.progress import SILENT, Reporter
+from facetry.runtime.resumable import JobKind, open_or_resume, partial_folder, read_record
+from facetry.training.tracking import About, Service
+from facetry.training.tracking.files import LOGS
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildOptions:
+    """Options of a build that change nothing in the predictor.
+
+    `library` is a folder of model folders, each named by its `recipe_key`: members of an ensemble are
+    linked from there, and trained into it first where they are missing. `services` are the tracking
+    services that training reports to.
+    """
+
+    library: Path | None = None
+    services: tuple[Service, ...] = ()
+
+
+TRAINING = JobKind(
+    command="train",
+    error=TrainingError,
+    preliminary=frozenset({SPLIT, RECIPE, TAXONOMY, "cleaning.json", "notes.json", *LOGS}),
+)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Job:
+    """One predictor to build: what, from what, where. `folder` is the unfinished model folder."""
+
+    recipe: Recipe
+    catalogue: Catalogue
+    split: Split
+    folder: Path
+    options: BuildOptions
+    reporter: Reporter
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What must be equal for an interrupted job to be resumed."""
+        return {**_origin(self.recipe, self.catalogue), "split": self.split.fingerprint}
+
+    @property
+    def about(self) -> About:
+        """The description of the job that tracking services get."""
+        content = self.recipe.model_dump(mode="json")
+        return About.of(self.catalogue.source.table, self.folder, content, self.options.services)
+
+    @property
+    def held_out(self) -> HeldOut:
+        """The products that no model used in this job may have learned from."""
+        return HeldOut(catalogue=self.catalogue, split=self.split)
+
+
+def train(
+    recipe: Recipe,
+    catalogue: Catalogue,
+    out: str | Path,
+    *,
+    split: str | Path | Split | None = None,
+    options: BuildOptions | None = None,
+    reporter: Reporter = SILENT,
+) -> Path:
+    """Build the predictor that `recipe` describes; returns its model folder, `out`.
+
+    After an interruption the same call resumes; with a finished `out` it does nothing.
+
+    Raises:
+        CatalogueError: the catalogue has faults that have to be mended first.
+        TrainingError: `out` holds something else, or training cannot be resumed.
+    """
+    out = Path(out)
+    catalogue.require_sound()
+    catalogue.require_photos()
+    _warn_if_slow(recipe, reporter)
+    catalogue = _repaired(catalogue, recipe, reporter)
+    job = Job(
+        recipe=recipe,
+        catalogue=catalogue,
+        split=_find_split(split, out, recipe, catalogue, reporter),
+        folder=partial_folder(out),
+        options=options or BuildOptions(),
+        reporter=reporter,
+    )
+    facts = {"is_split_given": split is not None}
+
+    def upgrade(found: dict[str, Any]) -> dict[str, Any]:
+        return upgraded_identity(with_current_recipe(found), catalogue)
+
+    with open_or_resume(out, job.identity, TRAINING, facts=facts, upgrade=upgrade) as work:
+        if work.is_finished:
+            reporter.say(f"{out} is trained already.")
+        else:
+            _write_inputs(job)
+            predictor = _BUILDERS[recipe.kind](job)
+            write_results(predictor, recipe, job.held_out, job.folder, reporter)
+            write_checksums(job.folder)
+            work.finish()
+        _remove_unneeded(out)
+    return out
+
+
+def _warn_if_slow(recipe: Recipe, reporter: Reporter) -> None:
+    """Warn, before hours are spent, if this machine only emulates the recipe's precision."""
+    if not isinstance(recipe, ClassifierRecipe) or recipe.training.precision in {"auto", "fp32"}:
+        return
+    from facetry.models.towers.device import pick_device, slow_precision
+
+    if line := slow_precision(recipe.training.precision, pick_device()):
+        reporter.say(line)
+
+
+def _repaired(catalogue: Catalogue, recipe: Recipe, reporter: Reporter) -> Catalogue:
+    """The catalogue with the repairs that the recipe names applied."""
+    if recipe.repairs is None:
+        return catalogue
+    repaired = catalogue.with_repairs(recipe.repairs)
+    if repaired is not catalogue and (line := repaired.repairs.describe()):
+        reporter.say(line)
+    return repaired
+
+
+def _find_split(
+    given: str | Path | Split | None,
+    out: Path,
+    recipe: Recipe,
+    catalogue: Catalogue,
+    reporter: Reporter,
+) -> Split:
+    """The split to train on: the one that was given, one that was made before, or a new one."""
+    if isinstance(given, str | Path):
+        given = read_split(Path(given), catalogue)
+    split = (
+        given
+        or _earlier_split((out, partial_folder(out)), recipe, catalogue)
+        or make_split(catalogue, recipe.split, seed=recipe.seed, reporter=reporter)
+    )
+    if num_partless := int((split.codes < 0).sum()):
+        reporter.say(f"{num_partless:,} of {len(catalogue):,} products have no part in the split.")
+    return split
+
+
+def _earlier_split(folders: Iterable[Path], recipe: Recipe, catalogue: Catalogue) -> Split | None:
+    """The split that an earlier run made by this recipe: finding look-alikes anew would take long."""
+    expected = {**_origin(recipe, catalogue), "is_split_given": False}
+    for folder in folders:
+        found = upgraded_identity(with_current_recipe(read_record(folder)), catalogue)
+        if (folder / SPLIT).is_file() and all(found.get(key) == expected[key] for key in expected):
+            return read_split(folder / SPLIT, catalogue)
+    return None
+
+
+def _origin(recipe: Recipe, catalogue: Catalogue) -> dict[str, Any]:
+    """What a predictor is built from, apart from the split."""
+    return {"recipe": recipe.model_dump(mode="json"), **catalogue_identity(catalogue)}
+
+
+def with_current_recipe(identity: dict[str, Any]) -> dict[str, Any]:
+    """An identity read from a file, its recipe rewritten with the keys of this version."""
+    content = identity.get("recipe")
+    if isinstance(content, dict):
+        with suppress(RecipeError):  # written by a newer version, or no recipe
+            content = without_retired(content, only_off=True)
+            return {**identity, "recipe": parse_recipe(content).model_dump(mode="json")}
+    return identity
+
+
+def _write_inputs(job: Job) -> None:
+    """Write recipe, taxonomy and split, which are known before training."""
+    write_text(job.folder / RECIPE, dump_recipe(job.recipe))
+    write_text(job.folder / TAXONOMY, job.catalogue.taxonomy.to_json())
+    job.split.save(job.folder / SPLIT, job.catalogue)
+
+
+def _remove_unneeded(out: Path) -> None:
+    """Remove what only resuming needs, once `out` is complete and a kill can lose nothing."""
+    for each in (out / "training").glob("*"):
+        if each.name not in TRAINING.preliminary:
+            remove(each)
+
+
+def _build_classifier(job: Job) -> Predictor:
+    from facetry.training.targets.teacher import predict_teacher
+    from facetry.training.train import train_classifier
+
+    assert isinstance(job.recipe, ClassifierRecipe)
+    job.held_out.refuse_donors(job.recipe.donors)
+    if job.recipe.teach:
+        predict_teacher(job.recipe.teach, job.held_out, job.folder / "training", load, job.reporter)
+    return train_classifier(job.recipe, job.catalogue, job.split, job.folder, job.about, job.reporter)
+
+
+def _build_search(job: Job) -> Predictor:
+    from facetry.predictors.search.build import build_search
+
+    assert isinstance(job.recipe, SearchRecipe)
+    job.held_out.refuse_donors(job.recipe.donors)
+    return build_search(job.recipe, job.catalogue, job.split, job.folder, job.reporter)
+
+
+def _build_ensemble(job: Job) -> Predictor:
+    assert isinstance(job.recipe, EnsembleRecipe)
+    if job.recipe.weighting != "fixed" and not len(job.split.rows("validation")):
+        raise TrainingError(
+            f"The weighting {job.recipe.weighting!r} is learned from the validation part, and the split "
+            "has none.",
+            hint="Use another split, or weighting: fixed.",
+        )
+    folders = _train_members(job, job.recipe.members)
+    members = {name: load(folder) for name, folder in folders.items()}
+    ensemble = Ensemble(members, job.recipe.weights or None)
+    if job.recipe.weighting == "fixed":
+        return ensemble
+    if not (job.folder / WEIGHTING).exists():
+        _learn_weighting(job, ensemble, job.recipe.weighting, job.recipe.prior_labels)
+    weighting = read_weighting(job.folder, list(members), ensemble.taxonomy)
+    return Ensemble(members, job.recipe.weights or None, weighting)
+
+
+def _train_members(job: Job, members: Mapping[str, Recipe]) -> dict[str, Path]:
+    """The members' model folders by name, inside the unfinished folder; trained where missing."""
+    for name, recipe in members.items():
+        job.reporter.say(f"Member {name}")
+        out = job.folder / MEMBERS / name
+        if job.options.library is None:
+            _train_member(recipe, job, out)
+        elif not out.exists():
+            trained = _train_member(recipe, job, job.options.library / recipe_key(recipe))
+            link_folder(trained, out)
+    return {name: job.folder / MEMBERS / name for name in members}
+
+
+def _train_member(recipe: Recipe, job: Job, out: Path) -> Path:
+    """The member's model folder, trained if it is missing."""
+    return train(recipe, job.catalogue, out, split=job.split, options=job.options, reporter=job.reporter)
+
+
+def recipe_key(recipe: Recipe) -> str:
+    """A short name that only equal recipes share; a library names model folders by it."""
+    return hashlib.sha256(recipe.model_dump_json().encode()).hexdigest()[:16]
+
+
+def _learn_weighting(job: Job, ensemble: Ensemble, kind: Learned, prior_labels: float) -> None:
+    products = job.catalogue.products(job.split.rows("validation"))
+    weighting = learn_weighting(
+        ensemble, products, kind, prior_labels=prior_labels, reporter=job.reporter
+    )
+    save_weighting(job.folder, weighting, list(ensemble.members), ensemble.taxonomy)
+
+
+def _build_vlm(job: Job) -> Predictor:
+    from facetry.predictors.vlm.train import train_vlm
+
+    assert isinstance(job.recipe, VlmRecipe)
+    return train_vlm(job.recipe, job.catalogue, job.split, job.folder, job.about, job.reporter)
+
+
+_BUILDERS: Mapping[str, Callable[[Job], Predictor]] = {
+    "classifier": _build_classifier,
+    "search": _build_search,
+    "vlm": _build_vlm,
+    "ensemble": _build_ensemble,
+}
