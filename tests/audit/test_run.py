@@ -16,7 +16,7 @@ from facetry.audit.run import audit_catalogue
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.errors import AuditError, BackboneError, CatalogueError, MissingExtra
 from facetry.recipe import Recipe, dump_recipe
-from facetry.runtime.files import holding
+from facetry.runtime.files import try_lock
 from facetry.runtime.progress import Advance, Silent
 from tests.audit.conftest import MakeCatalogue
 
@@ -179,7 +179,7 @@ def test_a_file_where_the_folder_should_be(make_catalogue: MakeCatalogue, tmp_pa
 def test_one_process_at_a_time(make_catalogue: MakeCatalogue, tmp_path: Path) -> None:
     catalogue = make_catalogue(ROWS)
     with (
-        holding(tmp_path / "out.partial"),
+        try_lock(tmp_path / "out.partial"),
         pytest.raises(AuditError, match="is being written by another process"),
     ):
         audit_catalogue(catalogue, tmp_path / "out")

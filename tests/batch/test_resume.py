@@ -11,7 +11,7 @@ import pytest
 
 from facetry.batch.local import BatchConfig, predict_table
 from facetry.errors import BatchError, WorkerFailed
-from facetry.runtime.files import holding
+from facetry.runtime.files import try_lock
 from facetry.runtime.progress import SILENT
 from facetry.runtime.workers import run_in_worker
 from tests.batch import workloads
@@ -101,7 +101,7 @@ def test_sigterm_stops_with_nothing_half(folder: Path) -> None:
 
 
 def test_a_second_run_into_one_folder_is_refused(folder: Path) -> None:
-    with holding(folder / "out"), pytest.raises(BatchError, match="written by another process"):
+    with try_lock(folder / "out"), pytest.raises(BatchError, match="written by another process"):
         run(folder)
     assert not list((folder / "out").iterdir())
 

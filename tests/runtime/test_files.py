@@ -10,10 +10,10 @@ import torch
 
 from facetry.errors import WriteFailed
 from facetry.runtime.files import (
-    holding,
     listing,
     place_folder,
     sha256,
+    try_lock,
     write_text,
     writing,
     writing_folder,
@@ -103,7 +103,7 @@ def test_what_a_killed_process_left_goes_but_not_what_another_is_writing(tmp_pat
     left.mkdir()
     (left / "weights").touch()
     (tmp_path / ".model.3.draft").touch()  # a file's
-    with holding(written), writing_folder(tmp_path / "model"):
+    with try_lock(written), writing_folder(tmp_path / "model"):
         assert not left.exists()
     assert names(tmp_path) == [".model.2.draft", ".model.3.draft", "model"]
 

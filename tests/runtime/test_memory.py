@@ -44,7 +44,7 @@ def test_polars_holds_no_memory_that_is_free() -> None:
     )
     ours = {name: value for name, value in os.environ.items() if name not in POLARS_SETTINGS}
     held = []
-    for name in ("let_polars_give_back", "peak_rss_mib"):
+    for name in ("release_polars_memory_at_once", "peak_rss_mib"):
         words = [sys.executable, "-c", code.format(name=name)]
         done = subprocess.run(words, capture_output=True, text=True, check=True, env=ours)
         held.append(int(done.stdout) / 1024)

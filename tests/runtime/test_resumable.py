@@ -17,7 +17,7 @@ from facetry.errors import AuditError, FacetryError
 from facetry.experiments.compare.entries import read_entries
 from facetry.recipe import load_recipe
 from facetry.runtime import resumable
-from facetry.runtime.files import holding, remove, write_text
+from facetry.runtime.files import remove, try_lock, write_text
 from facetry.runtime.resumable import JobKind, open_or_resume, stopped_hint
 from tests.runtime.killing import killed
 
@@ -186,7 +186,7 @@ def test_an_empty_folder_to_work_in_is_taken(tmp_path: Path, kind: JobKind) -> N
 @KINDS
 def test_one_process_at_a_time(tmp_path: Path, kind: JobKind) -> None:
     folder = partial(tmp_path / "out", kind)
-    with holding(folder), pytest.raises(AuditError, match="is being written by another process"):
+    with try_lock(folder), pytest.raises(AuditError, match="is being written by another process"):
         work(tmp_path / "out", kind)
 
 
@@ -194,14 +194,14 @@ def test_what_another_process_finished_while_the_lock_was_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
-    hold = resumable.hold
+    lock = resumable.lock
 
     def finish_first(*arguments: Any) -> Any:
-        monkeypatch.setattr(resumable, "hold", hold)
+        monkeypatch.setattr(resumable, "lock", lock)
         work(out, PLACED)
-        return hold(*arguments)
+        return lock(*arguments)
 
-    monkeypatch.setattr(resumable, "hold", finish_first)
+    monkeypatch.setattr(resumable, "lock", finish_first)
     assert work(out, PLACED) == []
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
@@ -335,7 +335,7 @@ def test_whoever_looks_for_the_result_of_a_stopped_job_is_told(
     work(tmp_path / "out", PLACED, num_steps=1)
     with pytest.raises(FacetryError) as told:
         look(tmp_path / "out")
-    assert told.value.hint.startswith(f"{tmp_path / 'out.partial'} is there: its job was stopped")
+    assert told.value.hint.startswith(f"{tmp_path / 'out.partial'} exists: its job was stopped")
 
 
 @pytest.mark.parametrize("inner", ["", "split.parquet", "members/a"])
@@ -343,6 +343,6 @@ def test_a_stopped_job_is_named_where_its_result_is_looked_for(tmp_path: Path, i
     path = tmp_path / "out" / inner
     assert stopped_hint(path) == ""
     work(tmp_path / "out", PLACED, num_steps=1)
-    assert stopped_hint(path).startswith(f"{tmp_path / 'out.partial'} is there: its job was stopped")
+    assert stopped_hint(path).startswith(f"{tmp_path / 'out.partial'} exists: its job was stopped")
     work(tmp_path / "out", PLACED)
     assert stopped_hint(path) == ""

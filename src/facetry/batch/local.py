@@ -19,8 +19,8 @@ from facetry.catalogue.identity import table_fingerprint
 from facetry.errors import BatchError
 from facetry.predictions import FILL, OK, Predictor
 from facetry.runtime.progress import SILENT, Advance, Reporter
-from facetry.runtime.resumable import hold
-from facetry.runtime.signals import Stop, Stopped, heeding_sigterm
+from facetry.runtime.resumable import lock
+from facetry.runtime.signals import Stop, Stopped, stop_on_sigterm
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _HOPELESS = 64  # failed products of a shard, and not one predicted: the predictor is at fault
@@ -84,7 +84,7 @@ def predict_table(
     started = time.perf_counter()
     catalogue.require_sound()
     snapshot = InputSnapshot.of(catalogue)
-    with _writing_alone(folder), heeding_sigterm() as stop:
+    with _writing_alone(folder), stop_on_sigterm() as stop:
         identity = Identity(
             model=config.model, table=table_fingerprint(catalogue), shard_rows=config.shard_rows
         )
@@ -145,7 +145,7 @@ class _Run:
 
         def step(count: int) -> None:
             advance(count)
-            if self.stop.is_asked:
+            if self.stop.is_requested:
                 raise Stopped
 
         return step
@@ -171,7 +171,7 @@ def _writing_alone(folder: Path) -> Iterator[None]:
         BatchError: it is, or another process holds the folder.
     """
     try:
-        with hold(folder, BatchError):
+        with lock(folder, BatchError):
             yield
     except (OSError, sqlite3.OperationalError) as error:
         is_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL

@@ -18,7 +18,7 @@ from facetry.errors import BatchError
 from facetry.predictions import PREDICTIONS, Predictions
 from facetry.product import Product
 from facetry.runtime.files import write_text, writing
-from facetry.runtime.resumable import JobKind, foreign
+from facetry.runtime.resumable import JobKind, folder_occupied
 
 FAILED = "failed: "
 """How the status of a row begins on which the predictor failed; its error's name follows."""
@@ -122,12 +122,12 @@ def read_manifest(folder: Path) -> Manifest | None:
     path = folder / MANIFEST
     if not path.exists():
         if held := [name for name in NAMES if (folder / name).exists()]:
-            raise foreign(folder, _PREDICTION, held)
+            raise folder_occupied(folder, _PREDICTION, held)
         return None
     try:
         manifest = Manifest.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        raise foreign(folder, _PREDICTION) from error
+        raise folder_occupied(folder, _PREDICTION) from error
     if manifest.format > FORMAT:
         raise BatchError(
             f"{folder} is of format {manifest.format}; this version reads up to {FORMAT}.",

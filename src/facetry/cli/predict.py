@@ -36,9 +36,9 @@ def predict(
     predicts only the rows whose text, category or photos have changed, or that are new. Asked to stop
     with SIGTERM it ends with exit code 0.
     """
-    from facetry.runtime.memory import let_polars_give_back
+    from facetry.runtime.memory import release_polars_memory_at_once
 
-    let_polars_give_back()
+    release_polars_memory_at_once()
     from facetry.batch.local import BatchConfig, predict_table
     from facetry.batch.snapshot import numbers_of
     from facetry.build.load import load

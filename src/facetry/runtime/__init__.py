@@ -1,1 +1,1 @@
-"""How long work runs: resumable folders, and work in other processes."""
+"""What long work needs to run: atomic files, resumable folders, progress, signals, worker processes."""

@@ -1,10 +1,10 @@
-"""What all settings are made of: a frozen model that refuses unknown keys, and facts about its keys.
+"""The base class of all settings: a frozen model that refuses unknown keys, with facts about each key.
 
     class TrainingConfig(Config):
         epochs: Annotated[PositiveInt, KeyFacts(nano=3)] = 10
 
-A fact stands on the key that it is about. Whoever needs it walks over the keys (`keys`), so that a new
-key is added in one place.
+A fact is declared on the key it is about and read by walking over all keys (`keys`), so that a new key
+is added in one place.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 
 
 class Config(BaseModel):
-    """Settings, checked on entry; the text below a key is its description."""
+    """Settings, validated on entry; the docstring below a key is its description."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
@@ -26,19 +26,19 @@ class Config(BaseModel):
 
 
 UNCHANGED: Final = object()
-"""The nano value of a key that keeps its own."""
+"""The `nano` of a key whose value is the same in a rehearsal at nano size."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class KeyFacts:
     """Facts about a key of a recipe, given as `Annotated[..., KeyFacts(...)]`.
 
-    `is_file` tells which texts are files, named relative to the recipe; what is a `Path` always is.
-    `nano` is the value in a rehearsal at nano size, or a function that makes it from the recipe's own
-    (both as JSON has them). The other facts hold for the keys below as well, unless those have their
-    own: `needs_trainable_tower` marks a key without effect on a frozen backbone. `stored_features` says
-    whether heads can be tuned on features made once: with any values (`tuned`), with one value for all
-    trials (`fixed`), or with the default alone.
+    `is_file` says which of the key's texts name a file, relative to the recipe; a `Path` always does.
+    `nano` is the value in a rehearsal at nano size, or a function that computes it from the recipe's
+    value (both as in JSON). The other facts also hold for the keys of the section below, unless those
+    have their own: `needs_trainable_tower` marks a key without effect on a frozen backbone.
+    `stored_features` says with which values heads can be tuned on features computed once: any
+    (`tuned`), one for all trials (`fixed`), or only the default.
     """
 
     is_file: Callable[[str], bool] | None = None
@@ -62,7 +62,7 @@ _AT_TOP = KeyFacts(needs_trainable_tower=False, stored_features="default")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Key:
-    """A key with the names that lead to it, its field, and its facts."""
+    """A key: its path from the top, its field, and its facts."""
 
     path: tuple[str, ...]
     field: FieldInfo
@@ -70,7 +70,7 @@ class Key:
 
     @property
     def name(self) -> str:
-        """As in `training.epochs`."""
+        """The path as it is written, such as `training.epochs`."""
         return ".".join(self.path)
 
     @property
@@ -88,13 +88,13 @@ class Key:
         return found
 
     def is_changed(self, config: BaseModel) -> bool:
-        """Whether `config` departs from the default; a section that is always there never does."""
+        """Whether `config` differs from the default here; False for a section that is always there."""
         return not isinstance(self.field.default, BaseModel) and self.value(config) != self.field.default
 
 
 @cache
 def keys(config: type[BaseModel]) -> tuple[Key, ...]:
-    """All keys, each section's own after it.
+    """All keys, each section followed by its own.
 
     >>> class Inner(Config):
     ...     size: Annotated[int, KeyFacts(nano=1)] = 8
@@ -122,12 +122,12 @@ def find_key(config: type[BaseModel], path: Sequence[str]) -> Key | None:
 
 
 def facts_of(field: FieldInfo) -> KeyFacts:
-    """The facts that stand on a field itself."""
+    """The facts declared on a field itself."""
     return next((each for each in field.metadata if isinstance(each, KeyFacts)), _NO_FACTS)
 
 
 def sections(field: FieldInfo) -> list[type[BaseModel]]:
-    """The settings that a key holds, left out or not; none for a plain value."""
+    """The sections that a key may hold, also if it is left out; none for a plain value."""
     options = (field.annotation, *get_args(field.annotation))  # an optional section is one of two
     bare = [get_args(each)[0] if get_origin(each) is Annotated else each for each in options]
     return [each for each in bare if isinstance(each, type) and issubclass(each, BaseModel)]

@@ -1,4 +1,7 @@
-"""Files and folders that are either wholly there or not at all."""
+"""Files and folders written atomically, so that they are complete or absent; folder locks; checksums.
+
+A file or folder is written under a temporary name (its draft), then moved to its final name.
+"""
 
 import fcntl
 import glob
@@ -16,9 +19,9 @@ os.umask(_UMASK)
 
 @contextmanager
 def writing(path: Path) -> Iterator[Path]:
-    """A file beside `path` to write to, which takes its place at the end; on failure it goes.
+    """A temporary file to write to, which replaces `path` at the end; it is removed on failure.
 
-    What stood at `path` before is intact until the new file is safely on disk.
+    An older file at `path` is intact until the new one is safely on disk.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.draft")
@@ -33,14 +36,14 @@ def writing(path: Path) -> Iterator[Path]:
 
 
 def remove_drafts(folder: Path) -> None:
-    """Remove what a process that was killed while writing left in `folder` and below."""
+    """Remove the temporary files that a killed process left in `folder` and below."""
     for draft in folder.rglob(".*.draft"):
         draft.unlink()
 
 
 @contextmanager
-def holding(folder: Path) -> Iterator[bool]:
-    """Hold `folder` for this process; gives False where another process holds it already."""
+def try_lock(folder: Path) -> Iterator[bool]:
+    """Lock `folder` for this process while the context lasts; False if another process has locked it."""
     folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -55,25 +58,25 @@ def holding(folder: Path) -> Iterator[bool]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole."""
+    """Write a text file atomically."""
     with writing(path) as draft:
         draft.write_text(text, encoding="utf-8")
 
 
 @contextmanager
 def writing_folder(folder: Path, *, is_durable: bool = True) -> Iterator[Path]:
-    """A folder beside `folder` to fill, which takes its place at the end; on failure it goes.
+    """A temporary folder to fill, which replaces `folder` at the end; it is removed on failure.
 
-    What a process that was killed left of one goes first. See `place_folder` for `is_durable`.
+    Temporary folders that killed processes left are removed first. See `place_folder` for `is_durable`.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     for left in folder.parent.glob(f".{glob.escape(folder.name)}.*.draft/"):
-        with holding(left) as is_left:
-            if is_left:
+        with try_lock(left) as is_abandoned:
+            if is_abandoned:
                 shutil.rmtree(left, ignore_errors=True)
     draft = folder.with_name(f".{folder.name}.{os.getpid()}.draft")
     try:
-        with holding(draft):
+        with try_lock(draft):
             yield draft
             place_folder(draft, folder, is_durable=is_durable)
     finally:
@@ -81,26 +84,26 @@ def writing_folder(folder: Path, *, is_durable: bool = True) -> Iterator[Path]:
 
 
 def link_folder(source: Path, folder: Path) -> None:
-    """A second place for a finished folder.
+    """Make `folder` a copy of the finished folder `source`.
 
-    Its files take no more room on the disk, unless that knows no hard links.
+    Files are hard links, which take no room on the disk, or copies where there are no hard links.
     """
 
-    def link(file: str, place: str) -> None:
+    def link(file: str, target: str) -> None:
         try:
-            os.link(file, place)
+            os.link(file, target)
         except OSError:  # no hard links here
-            shutil.copy2(file, place)
+            shutil.copy2(file, target)
 
     with writing_folder(folder) as draft:
         shutil.copytree(source, draft, copy_function=link, dirs_exist_ok=True)
 
 
 def place_folder(draft: Path, folder: Path, *, is_durable: bool = True) -> None:
-    """Move a finished folder to its place; an older one there is replaced.
+    """Rename a finished folder to `folder`; an older one is replaced.
 
-    If `is_durable`, every file is on disk before: wanted for what took work, slow for what is many
-    small files and can be made again.
+    If `is_durable`, every file is flushed to disk first: for what is costly to make, but slow for many
+    small files that can be made again.
     """
     if is_durable:
         for each in sorted(draft.rglob("*")):
@@ -124,7 +127,7 @@ def remove(path: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Have the system put a file or a folder's entries on disk."""
+    """Flush a file, or a folder's entries, to disk (fsync)."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

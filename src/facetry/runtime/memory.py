@@ -1,4 +1,4 @@
-"""What a process takes of the machine."""
+"""How much memory this process takes."""
 
 import os
 import resource
@@ -7,26 +7,25 @@ from pathlib import Path
 from typing import Final
 
 POLARS_SETTINGS: Final = {"_RJEM_MALLOC_CONF": "dirty_decay_ms:0,muzzy_decay_ms:0"}
-"""Environment of a process whose polars gives memory back at once."""
+"""Environment variables with which polars returns free memory to the system at once."""
 
 _STATUS = Path("/proc/self/status")
 
 
-def let_polars_give_back() -> None:
-    """Have polars give memory back as soon as it is free, and not half a second or more later.
+def release_polars_memory_at_once() -> None:
+    """Have polars return memory to the system as soon as it is free, not half a second or more later.
 
-    To be called before polars is imported. A large table is then predicted in some 20 MiB less, while
-    what polars itself does takes about a fifth longer.
+    To be called before polars is imported. Predicting a large table then takes some 20 MiB less, while
+    polars itself is about a fifth slower.
     """
     for name, value in POLARS_SETTINGS.items():
         os.environ.setdefault(name, value)
 
 
 def peak_rss_mib() -> float:
-    """The most memory that this process has held so far, in MiB; just after a fork, what it holds.
+    """The peak resident memory of this process so far, in MiB; just after a fork, its current memory.
 
-    Linux is asked by /proc: what `getrusage` says there includes the peak of the process that started
-    this one, however large that was.
+    On Linux it is read from /proc: `getrusage` there includes the peak of the parent process.
     """
     if _STATUS.exists():
         lines = (line.split() for line in _STATUS.read_text().splitlines())

@@ -1,4 +1,4 @@
-"""Work done ahead of its use by threads, in order and with a bounded amount in flight."""
+"""Work done by threads ahead of its use, in order, with a bounded number of items in flight."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -13,11 +13,11 @@ Result = TypeVar("Result")
 def prefetch(
     function: Callable[[Item], Result], items: Iterable[Item], *, num_workers: int, num_prefetched: int
 ) -> Generator[Result, None, None]:
-    """Yield `function` of each item, in the items' order, working on up to `num_prefetched` beyond.
+    """Yield `function` of each item, in order, with up to `num_prefetched` items in flight.
 
-    `items` is read no further than that, so memory does not grow with its length. With
+    `items` is read no further than that, so that memory does not grow with its length. With
     `num_workers=0` the caller's own thread does the work. When the consumer stops early (the
-    generator is closed, an exception, Ctrl-C) what has not begun is dropped.
+    generator is closed, an exception, Ctrl-C), items that have not been started are dropped.
 
     >>> list(prefetch(len, ["a", "bc"], num_workers=2, num_prefetched=2))
     [1, 2]
@@ -25,15 +25,15 @@ def prefetch(
     if num_workers == 0:
         yield from map(function, items)
         return
-    waiting = iter(items)
+    remaining = iter(items)
     pool = ThreadPoolExecutor(num_workers, thread_name_prefix="facetry-photos")
     try:
-        begun: deque[Future[Result]] = deque(
-            pool.submit(function, item) for item in islice(waiting, max(num_prefetched, num_workers))
+        futures: deque[Future[Result]] = deque(
+            pool.submit(function, item) for item in islice(remaining, max(num_prefetched, num_workers))
         )
-        while begun:
-            result = begun.popleft().result()
-            begun.extend(pool.submit(function, item) for item in islice(waiting, 1))
+        while futures:
+            result = futures.popleft().result()
+            futures.extend(pool.submit(function, item) for item in islice(remaining, 1))
             yield result
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
@@ -46,6 +46,6 @@ def batched(items: Iterable[Item], size: int) -> Iterator[tuple[Item, ...]]:
     [('a', 'b'), ('c', 'd'), ('e',)]
     """
     assert size > 0
-    waiting = iter(items)
-    while batch := tuple(islice(waiting, size)):
+    remaining = iter(items)
+    while batch := tuple(islice(remaining, size)):
         yield batch

@@ -1,7 +1,7 @@
-"""How long work tells a person that it goes on: bars with rate and time left, and plain lines.
+"""Progress of long work: bars with rate and time left, and plain lines.
 
 Library functions take a `Reporter` and know nothing of terminals; the command line passes a
-`RichReporter`, everyone else gets silence.
+`RichReporter`; the default, `SILENT`, shows nothing.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ Advance = Callable[[int], None]
 
 
 class Reporter(Protocol):
-    """Shows what long work does."""
+    """Shows the progress of long work."""
 
     def say(self, text: str) -> None:
         """Show one line."""
@@ -51,12 +51,12 @@ class RichReporter:
         self.console = console
 
     def say(self, text: str) -> None:
-        """Print one line; square brackets stay as they are."""
+        """Print one line; square brackets are printed, not read as markup."""
         self.console.print(text, markup=False, highlight=False)
 
     @contextmanager
     def bar(self, description: str, total: int | None) -> Iterator[Advance]:
-        """Show a bar with count, rate and time left; it stays when it is done."""
+        """Show a bar with count, rate and time left; it remains on the terminal when it is done."""
         from rich import progress
 
         columns = (

@@ -1,12 +1,12 @@
-"""Folders that long work is written into: begun, stopped, gone on with, finished.
+"""Resumable output folders: a job that was stopped is resumed by the same command.
 
-A job's folder has a `job.json`, which is written before anything else. It says which command made
-the folder and what its content follows from, the identity: the same command goes on with a folder of
-the same identity and refuses any other. Until the folder has work in it, it may be begun anew with
-other settings.
+A job's folder has a `job.json`, which is written before anything else. It names the command that made
+the folder and its identity: all that the content depends on. The same command resumes a folder of the
+same identity and refuses any other. As long as the folder has no results in it, the job may start over
+with other settings.
 
-Some commands work in `OUT.partial`, which becomes `OUT` in one step at the end, so that a folder called
-OUT is finished. Others work in OUT itself.
+Some commands work in `OUT.partial`, which is renamed to `OUT` at the end, so that a folder called OUT is
+always finished. Others work in OUT itself.
 """
 
 import json
@@ -19,25 +19,25 @@ from pathlib import Path
 from typing import Any, Final
 
 from facetry.errors import FacetryError
-from facetry.runtime.files import holding, place_folder, remove, remove_drafts, write_text
+from facetry.runtime.files import place_folder, remove, remove_drafts, try_lock, write_text
 
 JOB: Final = "job.json"
 FORMAT: Final = 2
-"""Of `job.json`. One without a format was written by Facetry 0.1.0, and holds the identity alone."""
+"""The version of `job.json`'s format. Facetry 0.1.0 wrote none, and only the identity."""
 
 _FIRST_VERSION = "0.1.0"
 
 Identity = Mapping[str, Any]
-"""What a folder's content follows from, as JSON values; the keys are used in messages."""
+"""What a folder's content depends on, as JSON values; the keys are shown in messages."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobKind:
     """What all folders that one command makes have in common.
 
-    `error` is raised for a folder that cannot be used. `preliminary` names files that are no work: they
-    are written, at any depth, before the first result that would be missed. A job that works in OUT
-    itself names the file that tells that a run was complete as its `result`.
+    `error` is raised for a folder that cannot be used. `preliminary` names files, at any depth, that are
+    written before the first result and may be lost. A job that works in OUT itself has `result`, the
+    file that exists once the job is complete.
     """
 
     command: str
@@ -49,7 +49,7 @@ class JobKind:
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """A folder to work in, which is `out` itself once the work is finished."""
+    """A folder to work in, which becomes `out` when the work is finished."""
 
     out: Path
     folder: Path
@@ -57,10 +57,10 @@ class Work:
     is_finished: bool = False
 
     def finish(self) -> None:
-        """Give the folder its place, in one step and with all files on disk.
+        """Rename the folder to `out`, once all its files are flushed to disk.
 
         Raises:
-            FacetryError: something else has taken the place meanwhile.
+            FacetryError: something else has been written to `out` meanwhile.
         """
         if self.out.exists():
             raise self.error(
@@ -80,55 +80,55 @@ def open_or_resume(
     upgrade: Callable[[dict[str, Any]], Identity] = dict,
     owner: Path | None = None,
 ) -> Iterator[Work]:
-    """Hold the folder of a job: a new one, one to go on with, or a finished one.
+    """Open and lock the folder of a job: a new one, one to resume, or a finished one.
 
-    `facts` are written to `job.json` beside the identity and not compared. `upgrade` gives an identity
-    that was read the form of today's: what an earlier version wrote is compared as well. A folder that
-    is part of another job's is called by its `owner` in messages.
+    `facts` are written to `job.json` along with the identity, but not compared. `upgrade` converts an
+    identity that an earlier version wrote to today's form, so that the two can be compared. Messages
+    show `owner` instead of a folder that is part of another job's folder.
 
     Raises:
-        FacetryError: of the kind's class, where the folder was made by something else, with another
-            identity, or by another version that alone can finish it; where another process holds it.
+        FacetryError: of the kind's class, if the folder was made by something else, with another
+            identity, or by an older version that alone can finish it; if another process has locked it.
     """
     folder = out if kind.works_in_place else partial_folder(out)
-    claim = _Claim(
+    job = _Job(
         folder=folder, kind=kind, identity=identity, facts=facts or {}, upgrade=upgrade, owner=owner
     )
     finished = Work(out=out, folder=out, error=kind.error, is_finished=True)
     if folder != out and out.exists():
-        claim.check(out)
+        job.check(out)
         yield finished
         return
     if folder.exists() and not folder.is_dir():
-        raise foreign(folder, kind)
-    with hold(folder, kind.error):
+        raise folder_occupied(folder, kind)
+    with lock(folder, kind.error):
         if folder != out and out.exists():  # finished by another process just now
             with suppress(OSError):
                 folder.rmdir()
-            claim.check(out)
+            job.check(out)
             yield finished
         else:
-            claim.settle()
+            job.begin_or_resume()
             yield Work(out=out, folder=folder, error=kind.error)
 
 
 @contextmanager
-def hold(folder: Path, error: type[FacetryError]) -> Iterator[None]:
-    """Keep other processes from writing `folder`.
+def lock(folder: Path, error: type[FacetryError]) -> Iterator[None]:
+    """Lock `folder` so that no other process writes it.
 
     Raises:
-        FacetryError: of the class `error`, where another process does.
+        FacetryError: of the class `error`, if another process has locked it.
     """
-    with holding(folder) as is_ours:
-        if not is_ours:
+    with try_lock(folder) as is_locked:
+        if not is_locked:
             raise error(f"{folder} is being written by another process.", hint="Wait for it.")
         yield
 
 
-def foreign(folder: Path, kind: JobKind, held: Sequence[str] = ()) -> FacetryError:
-    """The error of a folder that the command has not made, which holds files called as in `held`.
+def folder_occupied(folder: Path, kind: JobKind, held: Sequence[str] = ()) -> FacetryError:
+    """The error for a folder that the command has not made, with some of the files `held` in it.
 
-    It does not advise to delete the folder: that is its owner's to decide.
+    Its hint does not say to delete the folder, as the files may be of value.
     """
     shown = f": it holds {' and '.join(sorted(held)[:3])}" if held else ""
     return kind.error(
@@ -138,7 +138,7 @@ def foreign(folder: Path, kind: JobKind, held: Sequence[str] = ()) -> FacetryErr
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """What `folder` was made from; empty where that cannot be told."""
+    """What `job.json` in `folder` says; empty if it is missing or cannot be read."""
     try:
         found = json.loads((folder / JOB).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -147,23 +147,23 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def partial_folder(out: Path) -> Path:
-    """Where a job works that makes `out` in one step."""
+    """Where a job works whose folder is renamed to `out` at the end."""
     return out.with_name(f"{out.name}.partial")
 
 
 def stopped_hint(path: Path) -> str:
-    """Says so if `path` is not there because the job that makes it was stopped; else an empty text."""
-    for place in (path, *path.parents):
-        if place.exists():
+    """A hint if `path` is missing because the job that makes it was stopped; else ""."""
+    for each in (path, *path.parents):
+        if each.exists():
             break
-        if (folder := partial_folder(place)).is_dir():
-            return f"{folder} is there: its job was stopped, and the same command that made it goes on."
+        if (folder := partial_folder(each)).is_dir():
+            return f"{folder} exists: its job was stopped; run the same command again to resume it."
     return ""
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Found:
-    """What a `job.json` says: see `FORMAT`. `version` of Facetry wrote it."""
+class _JobRecord:
+    """What a `job.json` says; `version` is that of the Facetry that wrote it."""
 
     identity: Identity
     format: int
@@ -171,8 +171,8 @@ class _Found:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Claim:
-    """One job's claim to a folder: see `open_or_resume`."""
+class _Job:
+    """A job and the folder it wants to work in: the arguments of `open_or_resume`."""
 
     folder: Path
     kind: JobKind
@@ -181,15 +181,15 @@ class _Claim:
     upgrade: Callable[[dict[str, Any]], Identity]
     owner: Path | None
 
-    def settle(self) -> None:
-        """Begin the folder, or see to it that this job may go on in it; half-written files go.
+    def begin_or_resume(self) -> None:
+        """Begin a new folder, or check that this job may resume it; remove half-written files.
 
-        Nothing is touched unless the folder is empty or known to be of this kind.
+        Nothing is changed unless the folder is empty or was made by this kind of job.
         """
         if not (self.folder / JOB).exists():
             names = [each.name for each in self.folder.iterdir()]
             if held := [name for name in names if not fnmatchcase(name, f".{JOB}.*.draft")]:
-                raise foreign(self.folder, self.kind, held)
+                raise folder_occupied(self.folder, self.kind, held)
             self.begin()
         elif self.has_work():
             self.check(self.folder)
@@ -200,7 +200,7 @@ class _Claim:
         remove_drafts(self.folder)
 
     def begin(self) -> None:
-        """Begin anew: what an attempt with other settings left goes before its `job.json` does."""
+        """Start over: what an attempt with other settings left is removed before its `job.json`."""
         for each in self.folder.iterdir():
             if each.name != JOB:
                 remove(each)
@@ -208,13 +208,13 @@ class _Claim:
         write_text(self.folder / JOB, json.dumps({**own, **self.identity, **self.facts}, indent=1))
 
     def has_work(self) -> bool:
-        """Whether there is anything that would be lost if the folder were begun anew."""
+        """Whether results would be lost if the job started over."""
         known = {JOB, *self.kind.preliminary}
         files = (path for path in self.folder.rglob("*") if path.is_file())
         return any(path.name not in known and not path.match(".*.draft") for path in files)
 
     def check(self, folder: Path) -> None:
-        """Refuse a folder with another identity, and what this version cannot go on with."""
+        """Refuse a folder with another identity, or one that this version cannot resume."""
         found = self.read(folder)
         shown = self.owner or folder
         result = self.kind.result
@@ -231,31 +231,31 @@ class _Claim:
                 hint="Choose another --out, or delete that folder.",
             )
 
-    def read(self, folder: Path) -> _Found:
-        """What is known of a folder.
+    def read(self, folder: Path) -> _JobRecord:
+        """Read a folder's `job.json`.
 
         Raises:
-            FacetryError: it is of another kind, or of a newer version.
+            FacetryError: it was made by another command, or by a newer version.
         """
         content = read_record(folder)
         command = content.pop("command", None)
         file_format = content.pop("format", 1)
-        maker = content.pop("facetry", _FIRST_VERSION)
+        written_by = content.pop("facetry", _FIRST_VERSION)
         try:
             identity = self.upgrade(content)
         except (AttributeError, LookupError, TypeError, ValueError):
-            raise foreign(folder, self.kind) from None
-        is_alike = identity.keys() - self.facts.keys() == self.identity.keys()
-        if command != self.kind.command and (command or not is_alike):
-            raise foreign(folder, self.kind)
+            raise folder_occupied(folder, self.kind) from None
+        has_same_keys = identity.keys() - self.facts.keys() == self.identity.keys()
+        if command != self.kind.command and (command or not has_same_keys):
+            raise folder_occupied(folder, self.kind)
         if file_format > FORMAT:
             raise self.kind.error(
                 f"{folder} is of format {file_format}; this version reads up to {FORMAT}.",
                 hint="Update Facetry, or choose another --out.",
             )
-        return _Found(identity=identity, format=file_format, version=maker)
+        return _JobRecord(identity=identity, format=file_format, version=written_by)
 
-    def differing(self, found: _Found) -> list[str]:
-        """The keys in which an identity is another than the wanted one."""
-        wanted = json.loads(json.dumps(dict(self.identity)))  # as it would be read
+    def differing(self, found: _JobRecord) -> list[str]:
+        """The keys in which a folder's identity differs from this job's."""
+        wanted = json.loads(json.dumps(dict(self.identity)))  # as it reads from a file
         return [key for key, value in wanted.items() if found.identity.get(key) != value]

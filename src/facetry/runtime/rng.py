@@ -1,4 +1,4 @@
-"""Random numbers that follow from what they are for, not from when they are drawn.
+"""Random numbers that depend on what they are for, not on when they are drawn.
 
 Shapes: B products, K numbers for each.
 """
@@ -20,12 +20,12 @@ def counter_uniforms(
 ) -> NDArray[np.float64]:
     """Numbers (B, K) in [0, 1): row b depends on its index, the seed, the epoch and the purpose.
 
-    A hash of these as a counter, so that a product draws the same numbers in whatever company and
-    order it comes, after a resumed run and on any number of processes.
+    A counter-based generator: the numbers are a hash of these, so that a product gets the same numbers
+    in any batch and order, after a resumed run and on any number of processes.
 
-    >>> draws = [counter_uniforms(np.array(each), seed=1, epoch=0, purpose="flip", count=1)
-    ...          for each in ([5, 7], [7])]
-    >>> bool(draws[0][1] == draws[1][0])
+    >>> both, one = (counter_uniforms(np.array(each), seed=1, epoch=0, purpose="flip", count=1)
+    ...              for each in ([5, 7], [7]))
+    >>> bool(both[1] == one[0])
     True
     """
     state = np.zeros((1, 1), dtype=np.uint64)

@@ -1,4 +1,4 @@
-"""SIGTERM asks long work to stop: a machine that is to be given back, a queue whose time is up."""
+"""SIGTERM, which schedulers and cloud machines send first, stops long work after its current step."""
 
 import signal
 import threading
@@ -9,7 +9,7 @@ from types import FrameType
 
 
 class Stopped(KeyboardInterrupt):
-    """SIGTERM has stopped the work, and what was done is saved.
+    """SIGTERM has stopped the work; what was done is saved.
 
     It subclasses KeyboardInterrupt so that `except Exception` does not swallow it.
     """
@@ -17,26 +17,27 @@ class Stopped(KeyboardInterrupt):
 
 @dataclass
 class Stop:
-    """Whether the work is to stop after the step at hand."""
+    """Whether the work is to stop after its current step."""
 
-    is_asked: bool = False
+    is_requested: bool = False
 
-    def ask(self, _signal: int, _frame: FrameType | None) -> None:
-        """A signal's handler."""
-        self.is_asked = True
+    def request(self, _signal: int, _frame: FrameType | None) -> None:
+        """Handle the signal."""
+        self.is_requested = True
 
 
 @contextmanager
-def heeding_sigterm(*, is_on: bool = True) -> Iterator[Stop]:
-    """While the context lasts, if it is on, SIGTERM does not end the process but asks it to stop.
+def stop_on_sigterm(*, is_on: bool = True) -> Iterator[Stop]:
+    """While the context lasts, SIGTERM sets `Stop.is_requested` instead of ending the process.
 
-    Only the main thread can have it so; in any other nothing is ever asked.
+    Nothing changes if `is_on` is False, or in a thread other than the main one, which alone can handle
+    signals.
     """
     stop = Stop()
     if not is_on or threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = signal.signal(signal.SIGTERM, stop.ask)
+    before = signal.signal(signal.SIGTERM, stop.request)
     try:
         yield stop
     finally:

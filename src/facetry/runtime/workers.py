@@ -1,14 +1,14 @@
-"""A pool of worker processes: a crash, the memory and the signals of each stay its own.
+"""A pool of worker processes, each isolated: a crash of one reaches neither its caller nor the others.
 
-The processes are forked from a server that has imported the large libraries once and done nothing
-with them: to start one costs a tenth of a second instead of many, and no thread or lock is inherited.
+The processes are forked from a server (multiprocessing's forkserver) that has imported the large
+libraries and done nothing else: one starts in a tenth of a second instead of many seconds, and inherits
+no thread or lock.
 
-Hand-written, because no library we keep does it: `concurrent.futures` declares its whole pool broken
-when one process dies, and says neither whose job it was nor with which exit code;
-`multiprocessing.Pool` waits for ever for that job; neither lets a job report progress, ask its caller
-something or be stopped by SIGTERM so that it saves its state, and neither ends the processes when the
-caller is killed. joblib's loky rests on `concurrent.futures` and shares this. Ray has all of it but
-takes six seconds and half a gigabyte.
+Why not a library: `concurrent.futures` declares its whole pool broken when one process dies, and does
+not say which job it ran nor its exit code; `multiprocessing.Pool` waits forever for that job; neither
+lets a job report progress, ask its caller something or save its state on SIGTERM, and neither ends its
+processes when the caller is killed. joblib's loky is built on `concurrent.futures` and shares this. Ray
+has all of it, but takes six seconds to start and half a gigabyte.
 """
 
 import multiprocessing
@@ -32,15 +32,15 @@ from facetry.runtime.memory import peak_rss_mib
 from facetry.runtime.progress import Advance, Reporter
 
 _PRELOAD = ["facetry.training.train", "open_clip", "timm"]  # only named: the server imports them
-_GRACE_S = 60.0  # a training that is told to stop saves its state first
+_GRACE_S = 60.0  # between SIGTERM and SIGKILL: a training saves its state first
 _MIB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What a job took: seconds, and peak memory beyond what the libraries took before.
+    """What a job took: seconds, and peak memory beyond what the process had taken before.
 
-    `gpu_mib` is None where there is no GPU.
+    `gpu_mib` is None if the job used no GPU.
     """
 
     seconds: float
@@ -58,7 +58,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """A job has raised an error; `trace` says where, "" for a mistake of the user's."""
+    """A job has raised an error; `trace` is its traceback, "" for a `FacetryError`."""
 
     message: str
     hint: str = ""
@@ -74,14 +74,14 @@ class Died:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """A job waits for the answer to `question`: see `WorkerPool.answer`."""
+    """A job waits until `WorkerPool.answer` answers its `question`."""
 
     question: Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progressed:
-    """A job has called its reporter: a line is said, or a bar begins, advances or ends."""
+    """A job has called its reporter: to show a line, or to start, advance or end a bar."""
 
     what: Literal["say", "bar", "advance", "end"]
     arguments: tuple[Any, ...] = ()
@@ -91,7 +91,7 @@ Event = Done | Failed | Died | Asked | Progressed
 
 
 class JobReporter:
-    """The reporter that a job is given: all it reports goes to the caller, who can also be asked."""
+    """The reporter passed to a job: sends what it reports to the caller, and can ask the caller."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
@@ -110,14 +110,14 @@ class JobReporter:
             self._pipe.send(Progressed(what="end"))
 
     def ask(self, question: object) -> Any:
-        """Wait for the caller's answer; both must be picklable."""
+        """Send a question and wait for the caller's answer; both must be picklable."""
         self._pipe.send(Asked(question=question))
         return self._pipe.recv()
 
 
 @dataclass(eq=False)
 class Worker:
-    """One process. `lifeline` stays open as long as the caller lives; `job` is None while it waits."""
+    """One process. `lifeline` is a pipe that closes when the caller ends; `job` is None while idle."""
 
     process: BaseProcess
     pipe: Connection
@@ -125,7 +125,7 @@ class Worker:
     job: Hashable | None = None
 
     def close(self) -> None:
-        """End the process: one that waits leaves by itself, one that works is sent SIGTERM."""
+        """End the process: an idle one exits when its pipe closes, a busy one is sent SIGTERM."""
         if self.job is not None:
             self.process.terminate()
         self.pipe.close()
@@ -137,11 +137,11 @@ class Worker:
 
 
 class WorkerPool:
-    """Up to `num_workers` processes that call `work(*arguments, reporter=JobReporter)`, a job each.
+    """Up to `num_workers` processes, each running one job: `work(*arguments, reporter=JobReporter)`.
 
-    `work` is sent to a process once, the arguments with every job. A process takes one job after
-    another, or, `is_fresh`, only one, so that what it measures of memory is that job's alone.
-    `num_threads` are torch's in each process, None for as many as it takes.
+    `work` is sent to a process once, the arguments with every job. A process runs one job after
+    another or, with `is_fresh`, only one, so that the memory it measures is that job's alone.
+    `num_threads` limits torch's threads in each process; None leaves torch's default.
     """
 
     def __init__(
@@ -169,7 +169,7 @@ class WorkerPool:
     ) -> None:
         for worker in self.workers:
             if worker.job is not None:
-                worker.process.terminate()  # all at once, then wait for each
+                worker.process.terminate()  # signal all before waiting for any
         for worker in self.workers:
             worker.close()
 
@@ -184,21 +184,21 @@ class WorkerPool:
         return sum(worker.job is not None for worker in self.workers)
 
     def start(self, job: Hashable, *arguments: object) -> None:
-        """Run a job, named `job` in its events, in a process that waits, or in a new one."""
+        """Run a job, which its events call `job`, in an idle process or in a new one."""
         worker = next((each for each in self.workers if each.job is None), None) or self._add_worker()
         worker.job = job
-        with suppress(OSError):  # it died while it waited: that is the next event
+        with suppress(OSError):  # it died while idle: `events` reports that next
             worker.pipe.send(arguments)
 
     def events(self) -> Iterator[tuple[Any, Event]]:
-        """Wait until a job reports something; each job that does, with the event."""
+        """Wait until a job has an event; yield each job that has one, with the event."""
         busy = {worker.pipe: worker for worker in self.workers if worker.job is not None}
         for pipe in wait(list(busy)):
             assert isinstance(pipe, Connection)
             yield busy[pipe].job, self._receive(busy[pipe])
 
     def answer(self, job: Hashable, value: object) -> None:
-        """Answer what a job asked."""
+        """Answer a job's question."""
         worker = next(each for each in self.workers if each.job == job)
         with suppress(OSError):  # as in `start`
             worker.pipe.send(value)
@@ -207,9 +207,9 @@ class WorkerPool:
         try:
             event: Event = worker.pipe.recv()
         except (EOFError, OSError):
-            worker.process.join(_GRACE_S)  # otherwise its exit code is not known yet
+            worker.process.join(_GRACE_S)  # only then is its exit code known
             self._remove(worker)
-            return Died(reason=_death(worker.process.exitcode))
+            return Died(reason=_exit_reason(worker.process.exitcode))
         if isinstance(event, Done | Failed):
             worker.job = None
             if self.is_fresh:
@@ -233,14 +233,14 @@ class WorkerPool:
 
 
 def fork_context() -> ForkServerContext:
-    """What starts processes that have the large libraries, and nothing else, from the start."""
+    """The context that starts processes with the large libraries imported already."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOAD)
     return context
 
 
 def run_in_worker(work: Callable[..., Any], *arguments: object, reporter: Reporter) -> tuple[Any, Cost]:
-    """Call `work(*arguments, reporter=...)` in a new process; its result and its cost.
+    """Call `work(*arguments, reporter=...)` in a new process; return its result and its cost.
 
     Raises:
         WorkerFailed: it raised an error.
@@ -260,12 +260,12 @@ def run_in_worker(work: Callable[..., Any], *arguments: object, reporter: Report
                     case Progressed():
                         replay(event)
                     case Asked():
-                        raise AssertionError("work that asks needs a pool of its caller's")
+                        raise AssertionError("work that asks needs a `WorkerPool` to answer")
 
 
 @contextmanager
 def _replaying(reporter: Reporter) -> Iterator[Callable[[Progressed], None]]:
-    """Repeat on `reporter` what a job reports; bars that are open at the end are closed."""
+    """Give a function that repeats on `reporter` what a job reports; close bars left open."""
     bars: list[tuple[AbstractContextManager[Advance], Advance]] = []
 
     def replay(event: Progressed) -> None:
@@ -287,7 +287,7 @@ def _replaying(reporter: Reporter) -> Iterator[Callable[[Progressed], None]]:
             bar.__exit__(None, None, None)
 
 
-def _death(code: int | None) -> str:
+def _exit_reason(code: int | None) -> str:
     if code == -signal.SIGKILL:
         return "Killed by the system; most often it has run out of memory."
     return f"Its process ended with code {code}."
@@ -296,9 +296,9 @@ def _death(code: int | None) -> str:
 def _serve(
     pipe: Connection, lifeline: Connection, work: Callable[..., Any], num_threads: int | None
 ) -> None:
-    """What a process does: run the jobs that it is sent, until nobody is there to send."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's, who then sends SIGTERM
-    threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
+    """The main function of a process: run the jobs it is sent until the caller closes the pipe."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the caller sends SIGTERM
+    threading.Thread(target=_exit_with_caller, args=(lifeline,), daemon=True).start()
     if num_threads is not None:
         import torch
 
@@ -314,8 +314,8 @@ def _serve(
             sys.exit(130)
 
 
-def _end_with(lifeline: Connection) -> None:
-    """Send this process SIGTERM when the caller is gone."""
+def _exit_with_caller(lifeline: Connection) -> None:
+    """Send this process SIGTERM when the caller has ended."""
     wait([lifeline])
     os.kill(os.getpid(), signal.SIGTERM)
 
@@ -333,7 +333,7 @@ def _run(pipe: Connection, work: Callable[..., Any], arguments: tuple[object, ..
         pipe.send(Done(result=result, cost=cost))
     except FacetryError as error:
         pipe.send(Failed(message=error.message, hint=error.hint))
-    except Exception as error:  # noqa: BLE001  # a process's boundary: the caller records it
+    except Exception as error:  # noqa: BLE001  # a worker's boundary: the caller records it
         what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         pipe.send(Failed(message=what, trace=traceback.format_exc()))
 

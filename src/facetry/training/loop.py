@@ -24,7 +24,7 @@ from facetry.models.classifier.heads import probabilities
 from facetry.models.towers.device import computing
 from facetry.runtime.prefetch import prefetch
 from facetry.runtime.progress import Advance
-from facetry.runtime.signals import heeding_sigterm
+from facetry.runtime.signals import stop_on_sigterm
 from facetry.taxonomy import Head
 from facetry.training.data import Batch, EpochProgress, Rows, in_batches
 from facetry.training.distributed.gradients import add_up_gradients, average_statistics
@@ -203,7 +203,7 @@ def fit(run: Run, state: TrainingState, on_step: Advance) -> None:
         Stopped: SIGTERM; the state is saved.
     """
     saving = Saving(state, run.folder, run.config, run.processes)
-    with heeding_sigterm(is_on=run.folder is not None) as stop:
+    with stop_on_sigterm(is_on=run.folder is not None) as stop:
         while state.epoch < run.config.epochs:
             clock = time.perf_counter()
             with closing(load(run, state)) as batches:

@@ -215,10 +215,10 @@ class Saving:
         """
         waited_s = time.perf_counter() - self._saved
         is_time = self.processes.is_main and waited_s >= self.pace.save_every_s
-        is_time, is_asked = self.processes.all_reduce_any(is_time, stop.is_asked)
-        if is_time or is_asked:
+        is_time, is_requested = self.processes.all_reduce_any(is_time, stop.is_requested)
+        if is_time or is_requested:
             self._save()
-        if is_asked:
+        if is_requested:
             raise Stopped
 
     def after_epoch(self) -> None:

@@ -27,7 +27,7 @@ from facetry.experiments.tune.runners import (
 from facetry.experiments.tune.space import Space, parse_space
 from facetry.experiments.tune.trials import Findings
 from facetry.recipe import ClassifierRecipe, Recipe, load_recipe, parse_recipe
-from facetry.runtime.files import holding
+from facetry.runtime.files import try_lock
 from facetry.runtime.progress import SILENT
 from tests.experiments.tune.scripted import Scripted
 from tests.reports.page import Page
@@ -297,7 +297,7 @@ def test_a_folder_with_something_else(space: Space, drawn: Path, tmp_path: Path)
     (tmp_path / "notes.txt").touch()
     with pytest.raises(TuneError, match="was not made by `facetry tune`: it holds notes"):
         tune(space, open_catalogue(drawn), tmp_path, TWO)
-    with holding(tmp_path), pytest.raises(TuneError, match="is being written by another process"):
+    with try_lock(tmp_path), pytest.raises(TuneError, match="is being written by another process"):
         tune(space, open_catalogue(drawn), tmp_path, TWO)
 
 

@@ -16,7 +16,7 @@ from facetry.predictors.search.build import append
 from facetry.predictors.search.explain import explain
 from facetry.predictors.search.predictor import SimilaritySearch
 from facetry.product import Product
-from facetry.runtime.files import holding
+from facetry.runtime.files import try_lock
 from facetry.taxonomy import Taxonomy
 
 
@@ -126,7 +126,7 @@ def test_a_failure_leaves_the_folder_as_it_was(
 
 
 def test_a_folder_that_is_being_written_is_left_alone(model: Path) -> None:
-    with holding(model), pytest.raises(ModelFolderError, match="another process"):
+    with try_lock(model), pytest.raises(ModelFolderError, match="another process"):
         append(model, [])
 
 

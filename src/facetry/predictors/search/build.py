@@ -32,7 +32,7 @@ from facetry.predictors.search.predictor import SimilaritySearch, load_search, s
 from facetry.product import Product
 from facetry.runtime.files import link_folder, place_folder
 from facetry.runtime.progress import SILENT, Reporter
-from facetry.runtime.resumable import hold
+from facetry.runtime.resumable import lock
 from facetry.taxonomy import OFF_LIST
 
 CHOICES: Final = (1, 3, 5, 9, 15, 25, 45, 75)
@@ -160,7 +160,7 @@ def append(
         ModelFolderError: a damaged folder, one without an index, or one that is being written.
     """
     folder = require_index(folder)
-    with hold(folder.path, ModelFolderError):
+    with lock(folder.path, ModelFolderError):
         search = load_search(folder, to_append=True)
         fresh, left_out = _fresh(search, products)
         embedding = encode_products(search.encoder, fresh, reporter=reporter)

@@ -29,7 +29,7 @@ from facetry.predictors.vlm.qwen import Qwen, open_qwen
 from facetry.predictors.vlm.reading import Edge, log_probabilities, read_once
 from facetry.product import Preprocess, Product
 from facetry.runtime.progress import Advance, Reporter
-from facetry.runtime.signals import heeding_sigterm
+from facetry.runtime.signals import stop_on_sigterm
 from facetry.training.data import Examples, Rows, epoch_order, in_batches, line_up, useful_rows
 from facetry.training.state import Saving, TrainingState, seed_torch
 from facetry.training.step_statistics import StepStatistics
@@ -79,7 +79,7 @@ def tune(run: Run, state: TrainingState, advance: Advance) -> None:
         Stopped: SIGTERM; the state is saved.
     """
     batch_size, saving = BatchSize(run.config.batch_size), Saving(state, run.folder, run.config)
-    with heeding_sigterm() as stop:
+    with stop_on_sigterm() as stop:
         while state.epoch < run.config.epochs:
             for rows in run.order(state.epoch)[state.step :]:
                 state.end_step(_take_step(run, state, rows, batch_size))
