@@ -1,10 +1,14 @@
 """Facetry reads a product photo and its category and fills in the product's attributes.
 
-The names below are the Python interface; each is imported from its module when it is first used.
+The names below are the Python interface; each is imported from its module when it is first used. What
+can go wrong is a `FacetryError`; the tree of them all is in `facetry.errors`.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from facetry import errors
+from facetry.errors import FacetryError
 
 if TYPE_CHECKING:
     from facetry.build.load import load
@@ -22,6 +26,8 @@ __all__ = [
     "read_split",
     "evaluate",
     "predict",
+    "errors",
+    "FacetryError",
 ]
 
 _MODULES = {

@@ -4,7 +4,7 @@ FacetryError                 every error a user can cause or meet
 ├── SettingError             an option, or a combination of settings, that is not allowed
 │   └── RecipeError          a recipe's keys or values
 ├── CatalogueError           a table, its columns, its rows or its photo folder
-│   ├── InputChanged         the table or its photos changed while they were read
+│   ├── InputChanged         the table or its photos changed or went while they were read
 │   └── NotEnoughData        nothing, or too little, to learn from, to index or to score
 ├── TaxonomyError            categories, attributes, values
 ├── ImageError               one photo that cannot be used; carries the reason as a `PhotoProblem`
@@ -20,7 +20,7 @@ FacetryError                 every error a user can cause or meet
 ├── FolderError              an output folder that cannot be written, or whose work cannot go on
 │   ├── FolderInUse          another process is writing it
 │   ├── FolderOccupied       it holds something else
-│   ├── FolderMismatch       it holds work that was made with other settings or other data
+│   ├── FolderMismatch       it holds work of other settings, other data or another version
 │   └── FolderDamaged        what an earlier run wrote in it can no longer be read
 ├── WriteFailed              a file that could not be written; mostly the disk is full
 ├── OutOfMemory              not even the smallest step fits the memory
@@ -61,7 +61,7 @@ class CatalogueError(FacetryError):
 
 
 class InputChanged(CatalogueError):
-    """A table or its photos changed while they were read."""
+    """A table or its photos changed, or went away, while they were read."""
 
 
 class NotEnoughData(CatalogueError):
@@ -145,7 +145,7 @@ class FolderOccupied(FolderError):
 
 
 class FolderMismatch(FolderError):
-    """A folder whose work was made with other settings or other data."""
+    """A folder whose work was made with other settings or other data, or by another version."""
 
 
 class FolderDamaged(FolderError):
@@ -188,30 +188,6 @@ class MissingExtra(FacetryError):
             f"{what} needs packages that are not installed.",
             hint=f'Install it with: pip install "facetry[{extra}]"',
         )
-
-
-class AuditError(FolderError):
-    """Replaced by errors by cause."""
-
-
-class EvaluationError(FolderError):
-    """Replaced by errors by cause."""
-
-
-class CompareError(FolderError):
-    """Replaced by errors by cause."""
-
-
-class BatchError(FolderError):
-    """Replaced by errors by cause."""
-
-
-class TuneError(FolderError):
-    """Replaced by errors by cause."""
-
-
-class TrainingError(FolderError):
-    """Replaced by errors by cause."""
 
 
 def first_line(error: Exception) -> str:

@@ -14,7 +14,15 @@ from facetry.audit.config import AuditConfig
 from facetry.audit.findings import FINDINGS
 from facetry.audit.run import audit_catalogue
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
-from facetry.errors import AuditError, BackboneError, CatalogueError, MissingExtra
+from facetry.errors import (
+    BackboneError,
+    CatalogueError,
+    FolderError,
+    FolderInUse,
+    FolderMismatch,
+    FolderOccupied,
+    MissingExtra,
+)
 from facetry.recipe import Recipe, dump_recipe
 from facetry.runtime.files import try_lock
 from facetry.runtime.progress import Advance, Silent
@@ -127,13 +135,33 @@ def test_interrupted_it_goes_on(drawn: Path, tiny_model: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "error", "message"),
     [
-        (lambda folder: (folder / "job.json").unlink(), "was not made by `facetry audit`"),
-        (lambda folder: (folder / "job.json").write_text("[]"), "was not made by `facetry audit`"),
-        (lambda folder: (folder / "job.json").write_text("{}"), "was not made by `facetry audit`"),
-        (lambda folder: _change(folder / "job.json", seed=4), "was made with another seed"),
-        (lambda folder: _change(folder / "job.json", catalogue="x"), "was made with another catalogue"),
+        (
+            lambda folder: (folder / "job.json").unlink(),
+            FolderOccupied,
+            "was not made by `facetry audit`",
+        ),
+        (
+            lambda folder: (folder / "job.json").write_text("[]"),
+            FolderOccupied,
+            "was not made by `facetry audit`",
+        ),
+        (
+            lambda folder: (folder / "job.json").write_text("{}"),
+            FolderOccupied,
+            "was not made by `facetry audit`",
+        ),
+        (
+            lambda folder: _change(folder / "job.json", seed=4),
+            FolderMismatch,
+            "was made with another seed",
+        ),
+        (
+            lambda folder: _change(folder / "job.json", catalogue="x"),
+            FolderMismatch,
+            "was made with another catalogue",
+        ),
     ],
 )
 @pytest.mark.parametrize("name", ["out", "out.partial"])
@@ -141,6 +169,7 @@ def test_what_is_something_else_is_not_touched(
     make_catalogue: MakeCatalogue,
     tmp_path: Path,
     change: Callable[[Path], None],
+    error: type[FolderError],
     message: str,
     name: str,
 ) -> None:
@@ -148,7 +177,7 @@ def test_what_is_something_else_is_not_touched(
     folder = audit_catalogue(catalogue, tmp_path / "out").rename(tmp_path / name)
     change(folder)
     before = contents(folder)
-    with pytest.raises(AuditError, match=message):
+    with pytest.raises(error, match=message):
         audit_catalogue(catalogue, tmp_path / "out")
     assert contents(folder) == before
 
@@ -172,7 +201,7 @@ def test_what_failed_at_once_may_be_tried_otherwise(
 
 def test_a_file_where_the_folder_should_be(make_catalogue: MakeCatalogue, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("mine")
-    with pytest.raises(AuditError, match="was not made by `facetry audit`"):
+    with pytest.raises(FolderOccupied, match="was not made by `facetry audit`"):
         audit_catalogue(make_catalogue(ROWS), tmp_path / "out")
 
 
@@ -180,7 +209,7 @@ def test_one_process_at_a_time(make_catalogue: MakeCatalogue, tmp_path: Path) ->
     catalogue = make_catalogue(ROWS)
     with (
         try_lock(tmp_path / "out.partial"),
-        pytest.raises(AuditError, match="is being written by another process"),
+        pytest.raises(FolderInUse, match="is being written by another process"),
     ):
         audit_catalogue(catalogue, tmp_path / "out")
 
@@ -305,7 +334,7 @@ def test_scan_of_moved_photos_is_another_audit(small: Catalogue, tmp_path: Path)
     audit_catalogue(small, tmp_path / "out")
     shutil.move(tmp_path / "images", tmp_path / "moved")
     moved = open_catalogue(tmp_path, images=tmp_path / "moved")
-    with pytest.raises(AuditError, match="was made with another photos"):
+    with pytest.raises(FolderMismatch, match="was made with another photos"):
         audit_catalogue(moved, tmp_path / "out")
 
 

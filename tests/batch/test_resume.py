@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 
 from facetry.batch.local import BatchConfig, predict_table
-from facetry.errors import BatchError, WorkerFailed
+from facetry.errors import (
+    FolderInUse,
+    FolderMismatch,
+    FolderOccupied,
+    InputChanged,
+    WorkerFailed,
+    WriteFailed,
+)
 from facetry.runtime.files import try_lock
 from facetry.runtime.progress import SILENT
 from facetry.runtime.workers import run_in_worker
@@ -101,7 +108,7 @@ def test_sigterm_stops_with_nothing_half(folder: Path) -> None:
 
 
 def test_a_second_run_into_one_folder_is_refused(folder: Path) -> None:
-    with try_lock(folder / "out"), pytest.raises(BatchError, match="written by another process"):
+    with try_lock(folder / "out"), pytest.raises(FolderInUse, match="written by another process"):
         run(folder)
     assert not list((folder / "out").iterdir())
 
@@ -122,7 +129,7 @@ def test_a_folder_that_holds_something_else(
     path = folder / "out" / name
     path.parent.mkdir()
     path.mkdir() if content is None else path.write_text(content)
-    with pytest.raises(BatchError, match=told):
+    with pytest.raises(FolderOccupied, match=told):
         run(folder)
     assert [each.name for each in (folder / "out").iterdir()] == [name]
 
@@ -131,14 +138,14 @@ def test_a_folder_of_a_newer_version(folder: Path) -> None:
     run(folder)
     path = folder / "out" / "manifest.json"
     path.write_text(path.read_text().replace('"format": 1', '"format": 2'))
-    with pytest.raises(BatchError, match="is of format 2; this version reads up to 1"):
+    with pytest.raises(FolderMismatch, match="is of format 2; this version reads up to 1"):
         run(folder)
 
 
 def test_a_photo_folder_that_vanishes(folder: Path) -> None:
     photos, away = folder / "photos", folder / "away"
     lines = Lines(10, lambda: photos.rename(away))
-    with pytest.raises(BatchError, match=r"photo folder .* has vanished"):
+    with pytest.raises(InputChanged, match=r"photo folder .* has vanished"):
         run(folder, reporter=lines)
     away.rename(photos)
     run(folder)
@@ -154,7 +161,7 @@ def test_a_photo_folder_that_is_emptied(folder: Path) -> None:
         photos.rename(away)
         photos.mkdir()
 
-    with pytest.raises(BatchError, match="has vanished"):
+    with pytest.raises(InputChanged, match="has vanished"):
         run(folder, reporter=Lines(10, empty))
 
 
@@ -166,7 +173,7 @@ def test_photos_that_come_while_they_are_waited_for(folder: Path) -> None:
 
 def test_a_table_that_changes_meanwhile(folder: Path) -> None:
     lines = Lines(25, lambda: write_table(folder, range(40)))
-    with pytest.raises(BatchError, match="changed while it was predicted"):
+    with pytest.raises(InputChanged, match="changed while it was predicted"):
         run(folder, reporter=lines)
     predictor = Seeing()
     summary = run(folder, predictor)
@@ -195,7 +202,7 @@ def test_a_full_disk(folder: Path, small_disk: Path, num_free: int) -> None:
     filler = small_disk / "filler"
     filler.write_bytes(b"x" * (room.f_bavail * room.f_frsize - num_free))
     catalogue, config = workloads.open_table(folder), BatchConfig(model="one", shard_rows=10)
-    with pytest.raises(BatchError, match=r"disk .* is full") as caught:
+    with pytest.raises(WriteFailed, match=r"disk .* is full") as caught:
         predict_table(Seeing(), catalogue, small_disk / "out", config)
     assert "goes on where it stopped" in caught.value.hint
     assert not list(small_disk.rglob("*.draft"))

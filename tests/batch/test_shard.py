@@ -7,7 +7,7 @@ import pytest
 
 from facetry.batch.previous import NO_PREVIOUS_ROWS
 from facetry.batch.shard import Shard, cut, score_shard
-from facetry.errors import BackgroundError, BatchError
+from facetry.errors import BackgroundError, PredictorMismatch
 from facetry.predictions import Predictions
 from facetry.product import Preprocess, Product
 from tests.batch.workloads import Lines, Seeing, make_table, open_table, run
@@ -96,7 +96,7 @@ def test_a_loader_that_cannot_start(shard: Shard) -> None:
 
 def test_a_predictor_that_fails_on_everything_stops_the_run(tmp_path: Path) -> None:
     folder = make_table(tmp_path, 90)
-    with pytest.raises(BatchError, match="failed on each of 88 products: RuntimeError"):
+    with pytest.raises(PredictorMismatch, match="failed on each of 88 products: RuntimeError"):
         run(folder, Seeing(culprits=range(90)), shard_rows=100)
     assert not list((folder / "out").rglob("*.parquet"))
 

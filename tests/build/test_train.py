@@ -16,7 +16,7 @@ from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.catalogue.check import check_catalogue
 from facetry.catalogue.repairs import Repair, write_repairs
 from facetry.catalogue.split import Split
-from facetry.errors import CatalogueError, ModelFolderError, TrainingError
+from facetry.errors import CatalogueError, FolderMismatch, FolderOccupied, ModelFolderError
 from facetry.evaluation.held_out import SPLIT
 from facetry.evaluation.metrics import evaluate, predict
 from facetry.predictions import Predictor
@@ -114,7 +114,7 @@ def test_other_work_is_not_overwritten(
             (drawn / "category_attributes.parquet").read_bytes()
         )
         catalogue = open_catalogue(tmp_path, images=drawn / "train_images")
-    with pytest.raises(TrainingError, match=f"another {what}"):
+    with pytest.raises(FolderMismatch, match=f"another {what}"):
         train(recipe, catalogue, tiny_model, split=split)
 
 
@@ -125,7 +125,7 @@ def test_a_split_that_was_given_is_not_taken_for_the_recipes(
     split = Split((np.arange(len(catalogue)) % 3).astype(np.int8))
     out = train(recipe, catalogue, tmp_path / "model", split=split)
     assert train(recipe, catalogue, out, split=out / SPLIT) == out
-    with pytest.raises(TrainingError, match="another split"):
+    with pytest.raises(FolderMismatch, match="another split"):
         train(recipe, catalogue, out)
 
 
@@ -144,7 +144,7 @@ def test_a_folder_of_something_else_is_left_alone(
     catalogue: Catalogue, tiny_recipe: ClassifierRecipe, tmp_path: Path
 ) -> None:
     (tmp_path / "photos").mkdir()
-    with pytest.raises(TrainingError, match="was not made by `facetry train`"):
+    with pytest.raises(FolderOccupied, match="was not made by `facetry train`"):
         train(tiny_recipe, catalogue, tmp_path / "photos")
 
 
@@ -240,5 +240,5 @@ def test_repairs_of_a_recipe_belong_to_the_job(
     assert reporter.said[-1].endswith("is trained already.")
     assert sum(line.startswith("Repairs") for line in reporter.said) == 1
     write_repairs(file, [replace(repair, old="new one", new="another")])
-    with pytest.raises(TrainingError, match="another catalogue"):
+    with pytest.raises(FolderMismatch, match="another catalogue"):
         train(recipe, catalogue, out)

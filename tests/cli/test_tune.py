@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from facetry.cli.main import app
-from facetry.errors import FacetryError, RecipeError, TuneError
+from facetry.errors import FacetryError, RecipeError, SettingError
 
 RECIPE = """\
 backbone: {name: nano_convnext, weights: none, frozen: true}
@@ -52,7 +52,7 @@ def test_the_best_trials_and_where_all_lies(
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        (("--sampler", "tp"), TuneError, "Unknown sampler 'tp'"),
+        (("--sampler", "tp"), SettingError, "Unknown sampler 'tp'"),
         (("--set", "trainin.epochs=2"), RecipeError, "unknown key 'trainin'"),
         (("--sampler", "random", "--fold", "1"), FacetryError, "fold"),
     ],

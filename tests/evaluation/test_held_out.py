@@ -10,7 +10,7 @@ import pytest
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.identity import catalogue_identity
 from facetry.catalogue.split import PARTS, Part, Split
-from facetry.errors import TrainingError
+from facetry.errors import HeldOutLearned
 from facetry.evaluation.held_out import SPLIT, HeldOut, count_learned, own_split
 from facetry.runtime.resumable import JOB
 
@@ -63,7 +63,7 @@ def test_what_a_model_has_learned_from(
     if not is_leak:
         held_out.refuse_leaks(model, "teach.model")
         return
-    with pytest.raises(TrainingError, match=rf"{len(catalogue)} of the .* in the {today} part"):
+    with pytest.raises(HeldOutLearned, match=rf"{len(catalogue)} of the .* in the {today} part"):
         held_out.refuse_leaks(model, "teach.model")
 
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from facetry.errors import EvaluationError
+from facetry.errors import FolderError, FolderMismatch, FolderOccupied
 from facetry.evaluation.metrics import Scores, score_predictions
 from facetry.evaluation.robustness.page import (
     losers_table,
@@ -120,21 +120,31 @@ def test_scores_at_other_strengths_are_not_taken(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "error", "words"),
     [
-        ({"notes.txt": "mine"}, "was not made by `facetry evaluate`"),
-        ({"job.json": "[]"}, "was not made by `facetry evaluate`"),
-        ({"job.json": '{"catalogue": "c"}'}, "was not made by `facetry evaluate`"),
-        ({"job.json": '{"model": "other", "catalogue": "c"}'}, "was made with another model."),
-        ({"job.json": '{"model": "x", "catalogue": "y"}'}, "with another model and catalogue."),
+        ({"notes.txt": "mine"}, FolderOccupied, "was not made by `facetry evaluate`"),
+        ({"job.json": "[]"}, FolderOccupied, "was not made by `facetry evaluate`"),
+        ({"job.json": '{"catalogue": "c"}'}, FolderOccupied, "was not made by `facetry evaluate`"),
+        (
+            {"job.json": '{"model": "other", "catalogue": "c"}'},
+            FolderMismatch,
+            "was made with another model.",
+        ),
+        (
+            {"job.json": '{"model": "x", "catalogue": "y"}'},
+            FolderMismatch,
+            "with another model and catalogue.",
+        ),
     ],
 )
-def test_another_folder_is_left_alone(tmp_path: Path, content: dict[str, str], words: str) -> None:
+def test_another_folder_is_left_alone(
+    tmp_path: Path, content: dict[str, str], error: type[FolderError], words: str
+) -> None:
     content = {"corruptions.json": "{}", **content}
     for name, text in content.items():
         (tmp_path / name).write_text(text)
     opened = Keeper.open(tmp_path, {"model": "m", "catalogue": "c"})
-    with pytest.raises(EvaluationError, match=re.escape(words)) as refused, opened:
+    with pytest.raises(error, match=re.escape(words)) as refused, opened:
         pass
     assert "--out" in refused.value.hint
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == content

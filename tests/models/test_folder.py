@@ -17,7 +17,7 @@ from facetry.catalogue.catalogue import open_catalogue
 from facetry.cli import main
 from facetry.cli.evaluate import _keep
 from facetry.engines.engine import EngineConfig
-from facetry.errors import EvaluationError, ModelFolderError
+from facetry.errors import FolderMismatch, ModelFolderError
 from facetry.models import folder as model_folder
 from facetry.models.folder import CHECKSUMS, RECIPE, WEIGHTS, open_folder, write_checksums
 
@@ -86,7 +86,7 @@ def test_scores_of_another_member_are_not_gone_on_with(
     with _keep(tmp_path / "out", open_folder(ensemble), catalogue, products):
         pass
     write_model(ensemble / "members" / "two", CLASSIFIER, b"trained again")
-    refused = pytest.raises(EvaluationError, match="another model")
+    refused = pytest.raises(FolderMismatch, match="another model")
     with refused, _keep(tmp_path / "out", open_folder(ensemble), catalogue, products):
         pass
 

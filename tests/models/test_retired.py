@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from facetry.build.load import load
 from facetry.build.train import train
 from facetry.catalogue.catalogue import Catalogue
-from facetry.errors import RecipeError, TrainingError
+from facetry.errors import FolderMismatch, RecipeError
 from facetry.models.classifier.classifier import Classifier
 from facetry.models.folder import open_folder, write_checksums
 from facetry.models.retired import without_retired
@@ -81,7 +81,7 @@ def test_the_same_command_finds_its_work_done_where_the_keys_were_off(
     if is_same:
         assert train(recipe, catalogue, folder) == folder
     else:
-        with pytest.raises(TrainingError, match="another recipe"):
+        with pytest.raises(FolderMismatch, match="another recipe"):
             train(recipe, catalogue, folder)
 
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from facetry.audit.config import AuditConfig, features_identity
+from facetry.audit.config import AuditConfig, open_encoder
 from facetry.build.load import load
 from facetry.catalogue.catalogue import open_catalogue
 from facetry.catalogue.repairs.file import read_repairs
-from facetry.errors import AuditError, FacetryError
+from facetry.errors import FacetryError, FolderInUse, FolderMismatch, FolderOccupied
 from facetry.experiments.compare.entries import read_entries
 from facetry.recipe import load_recipe
 from facetry.runtime import resumable
@@ -21,10 +21,9 @@ from facetry.runtime.files import remove, try_lock, write_text
 from facetry.runtime.resumable import JobKind, open_or_resume, stopped_hint
 from tests.runtime.killing import killed
 
-PLACED = JobKind(command="audit", error=AuditError, preliminary=frozenset({"plan.txt"}))
+PLACED = JobKind(command="audit", preliminary=frozenset({"plan.txt"}))
 IN_PLACE = JobKind(
     command="audit",
-    error=AuditError,
     preliminary=frozenset({"plan.txt"}),
     works_in_place=True,
     result="result.txt",
@@ -114,11 +113,11 @@ def test_without_work_it_may_be_begun_otherwise_and_then_no_more(tmp_path: Path,
     work(out, kind, seed=0, num_steps=0)
     work(out, kind, seed=1, num_steps=1)
     assert (partial(out, kind) / "plan.txt").read_text() == "with 1"
-    with pytest.raises(AuditError, match=r"out\S* was made with another seed\.\n") as refused:
+    with pytest.raises(FolderMismatch, match=r"out\S* was made with another seed\.\n") as refused:
         work(out, kind, seed=0)
     assert refused.value.hint == "Choose another --out, or delete that folder."
     work(out, kind)
-    with pytest.raises(AuditError, match="was made with another seed"):
+    with pytest.raises(FolderMismatch, match="was made with another seed"):
         work(out, kind, seed=0)
     assert work(out, kind) == []
 
@@ -161,7 +160,7 @@ def test_a_folder_of_something_else_is_left_alone_and_nobody_is_told_to_delete_i
     folder.mkdir()
     put(folder)
     before = contents(folder)
-    with pytest.raises(AuditError, match="was not made by `facetry audit`") as refused:
+    with pytest.raises(FolderOccupied, match="was not made by `facetry audit`") as refused:
         work(out, kind)
     assert refused.value.hint == "Choose another --out."
     assert contents(folder) == before
@@ -171,7 +170,7 @@ def test_a_folder_of_something_else_is_left_alone_and_nobody_is_told_to_delete_i
 def test_a_file_where_the_folder_should_be(tmp_path: Path, kind: JobKind) -> None:
     for place in dict.fromkeys((tmp_path / "out", partial(tmp_path / "out", kind))):
         place.write_text("mine")
-        with pytest.raises(AuditError, match="was not made by `facetry audit`"):
+        with pytest.raises(FolderOccupied, match="was not made by `facetry audit`"):
             work(tmp_path / "out", kind)
         assert place.read_text() == "mine"
         place.unlink()
@@ -186,7 +185,7 @@ def test_an_empty_folder_to_work_in_is_taken(tmp_path: Path, kind: JobKind) -> N
 @KINDS
 def test_one_process_at_a_time(tmp_path: Path, kind: JobKind) -> None:
     folder = partial(tmp_path / "out", kind)
-    with try_lock(folder), pytest.raises(AuditError, match="is being written by another process"):
+    with try_lock(folder), pytest.raises(FolderInUse, match="is being written by another process"):
         work(tmp_path / "out", kind)
 
 
@@ -210,7 +209,7 @@ def test_what_took_the_place_meanwhile_stays(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with open_or_resume(out, {}, PLACED) as job:
         write_text(out / "mine.txt", "mine")
-        with pytest.raises(AuditError, match="was made by something else"):
+        with pytest.raises(FolderOccupied, match="was made by something else"):
             job.finish()
     assert contents(out) == {"mine.txt": "mine"}
     remove(out)
@@ -232,7 +231,7 @@ def test_a_finished_folder_of_version_0_1_0_is_recognised(tmp_path: Path, kind: 
     work(tmp_path / "out", kind)
     as_before(tmp_path / "out")
     assert work(tmp_path / "out", kind) == []
-    with pytest.raises(AuditError, match="was made with another seed"):
+    with pytest.raises(FolderMismatch, match="was made with another seed"):
         work(tmp_path / "out", kind, seed=0)
 
 
@@ -240,7 +239,7 @@ def test_a_finished_folder_of_version_0_1_0_is_recognised(tmp_path: Path, kind: 
 def test_half_a_folder_of_version_0_1_0_is_refused(tmp_path: Path, kind: JobKind) -> None:
     work(tmp_path / "out", kind, num_steps=2)
     as_before(partial(tmp_path / "out", kind))
-    with pytest.raises(AuditError, match="was begun by Facetry 0") as refused:
+    with pytest.raises(FolderMismatch, match="was begun by Facetry 0") as refused:
         work(tmp_path / "out", kind)
     assert "Finish it with Facetry 0.1.0" in refused.value.hint
 
@@ -257,7 +256,7 @@ def test_a_folder_of_a_newer_version(tmp_path: Path, kind: JobKind) -> None:
     work(tmp_path / "out", kind)
     file = tmp_path / "out" / "job.json"
     file.write_text(file.read_text().replace('"format": 2', '"format": 3'))
-    with pytest.raises(AuditError, match="is of format 3; this version reads up to 2"):
+    with pytest.raises(FolderMismatch, match="is of format 3; this version reads up to 2"):
         work(tmp_path / "out", kind)
 
 
@@ -277,7 +276,7 @@ def test_an_identity_of_an_earlier_form(tmp_path: Path) -> None:
     with open_or_resume(tmp_path, {"seed": 1}, IN_PLACE, upgrade=upgrade):
         pass
     with (
-        pytest.raises(AuditError, match="another seed"),
+        pytest.raises(FolderMismatch, match="another seed"),
         open_or_resume(tmp_path, {"seed": 2}, IN_PLACE, upgrade=upgrade),
     ):
         pass
@@ -288,7 +287,7 @@ def test_a_folder_within_is_called_by_its_owner(tmp_path: Path) -> None:
     with open_or_resume(inner, {"seed": 1}, IN_PLACE, owner=tmp_path):
         (inner / "step.txt").touch()
     with (
-        pytest.raises(AuditError, match=f"^{tmp_path} was made with another seed"),
+        pytest.raises(FolderMismatch, match=f"^{tmp_path} was made with another seed"),
         open_or_resume(inner, {"seed": 2}, IN_PLACE, owner=tmp_path),
     ):
         pass
@@ -315,7 +314,7 @@ def look_for_repairs(out: Path) -> None:
 
 
 def look_for_features(out: Path) -> None:
-    features_identity(AuditConfig(features=out))
+    open_encoder(AuditConfig(features=out))
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from facetry.build.load import load
 from facetry.build.train import train
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split import Split
-from facetry.errors import BackboneError, ModelFolderError, RecipeError, TrainingError
+from facetry.errors import BackboneError, HeldOutLearned, ModelFolderError, RecipeError
 from facetry.models.classifier.classifier import Classifier
 from facetry.models.classifier.serialization import build_classifier, save_classifier
 from facetry.models.config import BackboneConfig, HeadsConfig, ImageConfig
@@ -179,7 +179,7 @@ def test_a_donor_that_saw_the_test_part_is_refused(
         "search": parse_recipe({"kind": "search", **donated, "search": {"num_neighbours": 1}}),
     }
     named = key if key != "search" else "backbone.weights"
-    with pytest.raises(TrainingError, match=f"{named}: .* learned from .* test part"):
+    with pytest.raises(HeldOutLearned, match=f"{named}: .* learned from .* test part"):
         train(recipes[key], catalogue, tmp_path / "model", split=split)
 
 

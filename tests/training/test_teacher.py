@@ -13,7 +13,7 @@ from facetry.build.load import load
 from facetry.build.train import train
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.catalogue.split import Split
-from facetry.errors import ModelFolderError, TrainingError
+from facetry.errors import FolderMismatch, HeldOutLearned, ModelFolderError, PredictorMismatch
 from facetry.evaluation.held_out import HeldOut
 from facetry.evaluation.metrics import predict
 from facetry.models.folder import ModelFolder
@@ -138,7 +138,7 @@ def test_another_teacher_half_way_is_refused(
     asking(tiny_model, catalogue, tmp_path, lambda _: Knower(catalogue.taxonomy))
     about = tmp_path / "training" / ANSWERS / "job.json"
     about.write_text(json.dumps({**json.loads(about.read_text()), "teacher": "0123456789abcdef"}))
-    with pytest.raises(TrainingError, match=f"{tmp_path} was made with another teacher"):
+    with pytest.raises(FolderMismatch, match=f"{tmp_path} was made with another teacher"):
         asking(tiny_model, catalogue, tmp_path, lambda _: Knower(catalogue.taxonomy))
 
 
@@ -146,7 +146,7 @@ def test_a_teacher_of_other_things_is_refused(
     catalogue: Catalogue, tiny_model: Path, tmp_path: Path
 ) -> None:
     other = Taxonomy.of({"Shoes": {"heel": ["high", "low"]}})
-    with pytest.raises(TrainingError, match="no head in common with the catalogue"):
+    with pytest.raises(PredictorMismatch, match="no head in common with the catalogue"):
         asking(tiny_model, catalogue, tmp_path, lambda _: Knower(other))
 
 
@@ -163,7 +163,7 @@ def test_a_teacher_that_saw_the_test_part_is_refused(
     split = Split(np.array([turned[part] for part in codes], dtype=np.int8))
     num_seen = codes.count("train")
     with pytest.raises(
-        TrainingError, match=rf"teach\.model: .* learned from {num_seen} of the"
+        HeldOutLearned, match=rf"teach\.model: .* learned from {num_seen} of the"
     ) as caught:
         train(make_recipe(teach=teach(tiny_model)), catalogue, tmp_path / "model", split=split)
     assert f"--split {tiny_model / 'split.parquet'}" in caught.value.hint
@@ -174,7 +174,7 @@ def test_another_catalogue_with_the_same_ids_is_no_leak(
 ) -> None:
     job = json.loads((tiny_model / "job.json").read_text())
     held_out = HeldOut(catalogue=catalogue, split=Split(np.full(len(catalogue), 2, dtype=np.int8)))
-    with pytest.raises(TrainingError, match="learned from"):
+    with pytest.raises(HeldOutLearned, match="learned from"):
         held_out.refuse_leaks(tiny_model, "teach.model")
     other = tmp_path / "other"
     other.mkdir()

@@ -16,7 +16,7 @@ from facetry.audit.result import Audit, audit_figures
 from facetry.audit.spelling import find_look_alikes
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.identity import catalogue_identity, upgraded_identity
-from facetry.errors import AuditError, MissingExtra
+from facetry.errors import MissingExtra
 from facetry.runtime.files import write_text, writing
 from facetry.runtime.progress import SILENT, Reporter
 from facetry.runtime.resumable import JobKind, open_or_resume
@@ -26,7 +26,7 @@ FIGURES = "audit.json"
 FINDINGS = "findings"
 RANKING = "ranked_labels.parquet"
 _STEPS = "steps"
-_AUDIT = JobKind(command="audit", error=AuditError)
+_AUDIT = JobKind(command="audit")
 
 
 def audit_catalogue(
@@ -45,7 +45,7 @@ def audit_catalogue(
 
     Raises:
         CatalogueError: a catalogue that cannot be worked with.
-        AuditError: `out` holds something else, or another process works on it.
+        FolderError: `out` holds something else, or another process works on it.
         MissingExtra: a package that this audit needs is not installed.
     """
     out, config = Path(out), config or AuditConfig()

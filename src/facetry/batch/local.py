@@ -16,7 +16,7 @@ from facetry.batch.shard import SHARD_ROWS, Scored, cut, score_shard
 from facetry.batch.snapshot import InputSnapshot
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.identity import table_fingerprint
-from facetry.errors import BatchError
+from facetry.errors import PredictorMismatch, WriteFailed
 from facetry.predictions import FILL, OK, Predictor
 from facetry.runtime.progress import SILENT, Advance, Reporter
 from facetry.runtime.resumable import lock
@@ -76,8 +76,10 @@ def predict_table(
     reads all photos again and predicts what has changed.
 
     Raises:
-        BatchError: another process writes the folder, or it holds something else; its disk is full;
-            the table or the photo folder went away; the predictor fails on everything.
+        FolderError: another process writes the folder, or it holds something else.
+        WriteFailed: its disk is full.
+        InputChanged: the table or the photo folder went away.
+        PredictorMismatch: the predictor fails on everything.
         CatalogueError: a table that cannot be worked with.
         Stopped: by SIGTERM.
     """
@@ -157,7 +159,7 @@ def _require_hope(scored: Scored) -> None:
     failed = Counter({name: count for name, count in statuses.items() if name.startswith(FAILED)})
     if failed.total() >= _HOPELESS and not statuses[OK]:
         ((name, _),) = failed.most_common(1)
-        raise BatchError(
+        raise PredictorMismatch(
             f"The predictor failed on each of {failed.total():,} products: {name.removeprefix(FAILED)}.",
             hint="What stood before is kept, and the same command goes on once the cause is mended.",
         )
@@ -168,15 +170,16 @@ def _writing_alone(folder: Path) -> Iterator[None]:
     """Hold the folder, and say in words if its disk is full.
 
     Raises:
-        BatchError: it is, or another process holds the folder.
+        WriteFailed: it is.
+        FolderInUse: another process holds the folder.
     """
     try:
-        with lock(folder, BatchError):
+        with lock(folder):
             yield
     except (OSError, sqlite3.OperationalError) as error:
         is_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
         if is_full or getattr(error, "errno", None) in _FULL:
-            raise BatchError(
+            raise WriteFailed(
                 f"The disk of {folder} is full.",
                 hint="Make room; the same command goes on where it stopped.",
             ) from error

@@ -14,7 +14,7 @@ from typing import Literal
 import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from facetry.errors import BatchError
+from facetry.errors import FolderMismatch
 from facetry.predictions import PREDICTIONS, Predictions
 from facetry.product import Product
 from facetry.runtime.files import write_text, writing
@@ -67,7 +67,7 @@ PARTS = "parts"
 NAMES = (MANIFEST, PARTS, "predictions.parquet", "predictions.csv", "submission.csv", "problems.csv")
 """What a run puts into its folder."""
 
-_PREDICTION = JobKind(command="predict", error=BatchError, works_in_place=True)
+_PREDICTION = JobKind(command="predict", works_in_place=True)
 
 
 class Part(BaseModel):
@@ -117,7 +117,8 @@ def read_manifest(folder: Path) -> Manifest | None:
     """The manifest in a folder; None where nothing has been predicted into it.
 
     Raises:
-        BatchError: the folder holds something else, or what a newer version wrote.
+        FolderOccupied: the folder holds something else.
+        FolderMismatch: it holds what a newer version wrote.
     """
     path = folder / MANIFEST
     if not path.exists():
@@ -129,7 +130,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     except ValidationError as error:
         raise folder_occupied(folder, _PREDICTION) from error
     if manifest.format > FORMAT:
-        raise BatchError(
+        raise FolderMismatch(
             f"{folder} is of format {manifest.format}; this version reads up to {FORMAT}.",
             hint="Update Facetry, or choose another --out.",
         )

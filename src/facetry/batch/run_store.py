@@ -20,7 +20,7 @@ from facetry.batch.manifest import (
 )
 from facetry.batch.previous import PreviousResults
 from facetry.batch.shard import Scored
-from facetry.errors import BatchError
+from facetry.errors import FolderDamaged
 from facetry.runtime.files import remove_drafts
 from facetry.runtime.progress import Reporter
 
@@ -44,7 +44,7 @@ class RunStore:
         """Begin a run, or go on with one.
 
         Raises:
-            BatchError: the folder holds something else.
+            FolderError: the folder holds something else.
         """
         found = read_manifest(folder)
         parts: tuple[Part, ...] = ()
@@ -85,12 +85,12 @@ class RunStore:
         """All parts in order.
 
         Raises:
-            BatchError: one is no longer whole.
+            FolderDamaged: one is no longer whole.
         """
         for part in self.manifest.parts:
             rows = read_part(self.folder, part)
             if rows is None:
-                raise BatchError(
+                raise FolderDamaged(
                     f"{self.folder / PARTS / part.name} was damaged or removed meanwhile.",
                     hint="The same command makes it anew.",
                 )

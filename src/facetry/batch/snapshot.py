@@ -8,7 +8,7 @@ import polars as pl
 
 from facetry.catalogue.catalogue import Catalogue
 from facetry.engines.engine import Precision
-from facetry.errors import BatchError, PhotoProblem
+from facetry.errors import InputChanged, PhotoProblem
 from facetry.predictions import Predictor
 
 _GO_ON = "The same command goes on where it stopped."
@@ -51,12 +51,12 @@ class InputSnapshot:
         """Refuse rows that were made while the table or the photo folder went away.
 
         Raises:
-            BatchError: the table has changed; or photos are missing, and so is their folder.
+            InputChanged: the table has changed; or photos are missing, and so is their folder.
         """
         if not self.table.exists() or _state(self.table) != self.table_state:
-            raise BatchError(f"{self.table} changed while it was predicted.", hint=_GO_ON)
+            raise InputChanged(f"{self.table} changed while it was predicted.", hint=_GO_ON)
         if PhotoProblem.MISSING.value in rows["status"] and not self._has_photo_folder():
-            raise BatchError(
+            raise InputChanged(
                 f"The photo folder {str(self.images)!r} has vanished.",
                 hint=f"Bring it back. {_GO_ON}",
             )

@@ -12,7 +12,7 @@ from facetry.build.results import write_results
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.identity import catalogue_identity, upgraded_identity
 from facetry.catalogue.split import Split, make_split, read_split
-from facetry.errors import RecipeError, TrainingError
+from facetry.errors import NotEnoughData, RecipeError
 from facetry.evaluation.held_out import SPLIT, HeldOut
 from facetry.models.folder import MEMBERS, RECIPE, TAXONOMY, write_checksums
 from facetry.models.retired import without_retired
@@ -56,7 +56,6 @@ class BuildOptions:
 
 TRAINING = JobKind(
     command="train",
-    error=TrainingError,
     preliminary=frozenset({SPLIT, RECIPE, TAXONOMY, "cleaning.json", "notes.json", *LOGS}),
 )
 
@@ -104,7 +103,9 @@ def train(
 
     Raises:
         CatalogueError: the catalogue has faults that have to be mended first.
-        TrainingError: `out` holds something else, or training cannot be resumed.
+        FolderError: `out` holds something else, or its training cannot be resumed.
+        HeldOutLearned: a model to start from learned from held-out products.
+        NonFiniteLoss, OutOfMemory, WriteFailed: training stopped; the same call resumes.
     """
     out = Path(out)
     catalogue.require_sound()
@@ -238,7 +239,7 @@ def _build_search(job: Job) -> Predictor:
 def _build_ensemble(job: Job) -> Predictor:
     assert isinstance(job.recipe, EnsembleRecipe)
     if job.recipe.weighting != "fixed" and not len(job.split.rows("validation")):
-        raise TrainingError(
+        raise NotEnoughData(
             f"The weighting {job.recipe.weighting!r} is learned from the validation part, and the split "
             "has none.",
             hint="Use another split, or weighting: fixed.",

@@ -70,7 +70,7 @@ def evaluate(
     from facetry.catalogue.catalogue import open_catalogue
     from facetry.cli.console import make_console, make_reporter
     from facetry.cli.split import given_split
-    from facetry.errors import EvaluationError
+    from facetry.errors import SettingError
     from facetry.evaluation.held_out import count_learned
     from facetry.evaluation.tables import scores_json, scores_table, unscored_line
     from facetry.images.corruptions import choose_corruptions
@@ -79,7 +79,7 @@ def evaluate(
 
     kinds = choose_corruptions(corruption or ()) if corruptions or corruption else ()
     if out and not kinds:
-        raise EvaluationError("--out is for damaged photos.", hint="Add --corruptions, or leave it out.")
+        raise SettingError("--out is for damaged photos.", hint="Add --corruptions, or leave it out.")
     # The model as it was trained is what engines are measured by, so it is loaded without one.
     is_plain = engine == "torch" and precision == "auto"
     config = None if is_plain else engine_config(engine, precision)

@@ -38,7 +38,7 @@ def run_demo(out: Path, config: DemoConfig, console: "Console", reporter: Report
 
     Raises:
         CatalogueError: `out` holds another drawn catalogue.
-        TrainingError: `out` holds a model that was trained otherwise.
+        FolderMismatch: `out` holds a model that was trained otherwise.
     """
     drawn = out / "catalogue"
     sample = SampleConfig(num_products=config.num_products, seed=config.seed, size_px=PHOTO_SIZE_PX)

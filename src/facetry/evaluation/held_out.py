@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.identity import is_same_catalogue
 from facetry.catalogue.split import Part, Split, read_split
-from facetry.errors import CatalogueError, TrainingError
+from facetry.errors import CatalogueError, HeldOutLearned
 from facetry.models.retired import without_retired
 from facetry.runtime.resumable import read_record
 
@@ -72,7 +72,7 @@ class HeldOut:
         """Refuse model folders to start from, by the recipe's keys, that learned from such products.
 
         Raises:
-            TrainingError: one did.
+            HeldOutLearned: one did.
         """
         for key, folder in donors.items():
             self.refuse_leaks(folder, key)
@@ -81,12 +81,12 @@ class HeldOut:
         """Refuse a model folder, named by a recipe's `key`, that learned from held-out products.
 
         Raises:
-            TrainingError: it did; says from how many.
+            HeldOutLearned: it did; says from how many.
         """
         for part in ("validation", "test"):
             rows = self.split.rows(part)
             if num_learned := count_learned(folder, self.catalogue, rows, part):
-                raise TrainingError(
+                raise HeldOutLearned(
                     f"{key}: the model in {folder} learned from {num_learned:,} of the {len(rows):,} "
                     f"products in the {part} part, so that scores there would say nothing.",
                     hint=f"Use the same split for both: --split {folder / SPLIT}",

@@ -18,7 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from facetry.errors import FacetryError
+from facetry.errors import FolderInUse, FolderMismatch, FolderOccupied
 from facetry.runtime.files import place_folder, remove, remove_drafts, try_lock, write_text
 
 JOB: Final = "job.json"
@@ -35,13 +35,11 @@ Identity = Mapping[str, Any]
 class JobKind:
     """What all folders that one command makes have in common.
 
-    `error` is raised for a folder that cannot be used. `preliminary` names files, at any depth, that are
-    written before the first result and may be lost. A job that works in OUT itself has `result`, the
-    file that exists once the job is complete.
+    `preliminary` names files, at any depth, that are written before the first result and may be lost. A
+    job that works in OUT itself has `result`, the file that exists once the job is complete.
     """
 
     command: str
-    error: type[FacetryError]
     preliminary: frozenset[str] = frozenset()
     works_in_place: bool = False
     result: str = ""
@@ -53,17 +51,16 @@ class Work:
 
     out: Path
     folder: Path
-    error: type[FacetryError]
     is_finished: bool = False
 
     def finish(self) -> None:
         """Rename the folder to `out`, once all its files are flushed to disk.
 
         Raises:
-            FacetryError: something else has been written to `out` meanwhile.
+            FolderOccupied: something else has been written to `out` meanwhile.
         """
         if self.out.exists():
-            raise self.error(
+            raise FolderOccupied(
                 f"{self.out} was made by something else while {self.folder} was written.",
                 hint="Move it away; the same command then finishes.",
             )
@@ -87,21 +84,23 @@ def open_or_resume(
     show `owner` instead of a folder that is part of another job's folder.
 
     Raises:
-        FacetryError: of the kind's class, if the folder was made by something else, with another
-            identity, or by an older version that alone can finish it; if another process has locked it.
+        FolderInUse: another process has locked the folder.
+        FolderOccupied: the folder was made by something else.
+        FolderMismatch: it was made with another identity, or by an older version, which alone can
+            finish it.
     """
     folder = out if kind.works_in_place else partial_folder(out)
     job = _Job(
         folder=folder, kind=kind, identity=identity, facts=facts or {}, upgrade=upgrade, owner=owner
     )
-    finished = Work(out=out, folder=out, error=kind.error, is_finished=True)
+    finished = Work(out=out, folder=out, is_finished=True)
     if folder != out and out.exists():
         job.check(out)
         yield finished
         return
     if folder.exists() and not folder.is_dir():
         raise folder_occupied(folder, kind)
-    with lock(folder, kind.error):
+    with lock(folder):
         if folder != out and out.exists():  # finished by another process just now
             with suppress(OSError):
                 folder.rmdir()
@@ -109,29 +108,29 @@ def open_or_resume(
             yield finished
         else:
             job.begin_or_resume()
-            yield Work(out=out, folder=folder, error=kind.error)
+            yield Work(out=out, folder=folder)
 
 
 @contextmanager
-def lock(folder: Path, error: type[FacetryError]) -> Iterator[None]:
+def lock(folder: Path) -> Iterator[None]:
     """Lock `folder` so that no other process writes it.
 
     Raises:
-        FacetryError: of the class `error`, if another process has locked it.
+        FolderInUse: another process has locked it.
     """
     with try_lock(folder) as is_locked:
         if not is_locked:
-            raise error(f"{folder} is being written by another process.", hint="Wait for it.")
+            raise FolderInUse(f"{folder} is being written by another process.", hint="Wait for it.")
         yield
 
 
-def folder_occupied(folder: Path, kind: JobKind, held: Sequence[str] = ()) -> FacetryError:
+def folder_occupied(folder: Path, kind: JobKind, held: Sequence[str] = ()) -> FolderOccupied:
     """The error for a folder that the command has not made, with some of the files `held` in it.
 
     Its hint does not say to delete the folder, as the files may be of value.
     """
     shown = f": it holds {' and '.join(sorted(held)[:3])}" if held else ""
-    return kind.error(
+    return FolderOccupied(
         f"{folder} exists and was not made by `facetry {kind.command}`{shown}.",
         hint="Choose another --out.",
     )
@@ -214,19 +213,24 @@ class _Job:
         return any(path.name not in known and not path.match(".*.draft") for path in files)
 
     def check(self, folder: Path) -> None:
-        """Refuse a folder with another identity, or one that this version cannot resume."""
+        """Refuse a folder with another identity, or one that this version cannot resume.
+
+        Raises:
+            FolderMismatch: it is one of these.
+            FolderOccupied: it was made by another command.
+        """
         found = self.read(folder)
         shown = self.owner or folder
         result = self.kind.result
         is_finished = folder != self.folder or bool(result and (folder / result).is_file())
         if found.format < FORMAT and not is_finished:
-            raise self.kind.error(
+            raise FolderMismatch(
                 f"{shown} was begun by Facetry {found.version}, and this is {version('facetry')}.",
                 hint=f"Finish it with Facetry {found.version}, or choose another --out, or delete that "
                 "folder.",
             )
         if differing := self.differing(found):
-            raise self.kind.error(
+            raise FolderMismatch(
                 f"{shown} was made with another {' and '.join(differing)}.",
                 hint="Choose another --out, or delete that folder.",
             )
@@ -235,7 +239,8 @@ class _Job:
         """Read a folder's `job.json`.
 
         Raises:
-            FacetryError: it was made by another command, or by a newer version.
+            FolderOccupied: it was made by another command.
+            FolderMismatch: it was made by a newer version.
         """
         content = read_record(folder)
         command = content.pop("command", None)
@@ -249,7 +254,7 @@ class _Job:
         if command != self.kind.command and (command or not has_same_keys):
             raise folder_occupied(folder, self.kind)
         if file_format > FORMAT:
-            raise self.kind.error(
+            raise FolderMismatch(
                 f"{folder} is of format {file_format}; this version reads up to {FORMAT}.",
                 hint="Update Facetry, or choose another --out.",
             )

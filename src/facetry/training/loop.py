@@ -199,7 +199,8 @@ def fit(run: Run, state: TrainingState, on_step: Advance) -> None:
 
     Raises:
         NonFiniteLoss: the loss became NaN or infinite; the last checkpoint is kept.
-        TrainingError: a checkpoint could not be written, or a single product does not fit the memory.
+        WriteFailed: a checkpoint could not be written.
+        OutOfMemory: a single product does not fit the memory.
         Stopped: SIGTERM; the state is saved.
     """
     saving = Saving(state, run.folder, run.config, run.processes)

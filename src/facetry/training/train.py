@@ -51,7 +51,10 @@ def train_classifier(
 
     Raises:
         BackboneError: a backbone or weights that cannot be had.
-        TrainingError: nothing to train on, a loss that is not finite, a disk that is full.
+        NotEnoughData: nothing to train on.
+        NonFiniteLoss: the loss became NaN or infinite.
+        OutOfMemory: a single product does not fit the memory.
+        WriteFailed: the disk is full.
     """
     state_folder = folder / "training"
     classifier = _build(recipe, catalogue, split.rows("train"), state_folder, reporter)

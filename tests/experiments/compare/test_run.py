@@ -11,7 +11,7 @@ import pytest
 from facetry.build.train import recipe_key, train
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.catalogue.split import Split, read_split
-from facetry.errors import CompareError, NotEnoughData
+from facetry.errors import FolderMismatch, FolderOccupied, NotEnoughData, SettingError
 from facetry.evaluation.held_out import SPLIT
 from facetry.experiments.compare.entries import Entry, read_entries
 from facetry.experiments.compare.leaderboard import Leaderboard
@@ -143,10 +143,10 @@ def test_another_split_or_catalogue_is_refused(
 ) -> None:
     out, *_ = done
     split = Split((np.arange(len(catalogue)) % 3).astype(np.int8))
-    with pytest.raises(CompareError, match="another split"):
+    with pytest.raises(FolderMismatch, match="another split"):
         compare(entries_of(recipes, "single"), catalogue, out, split=split)
     other = open_catalogue(drawn / "train.csv", images=drawn / "test_images")
-    with pytest.raises(CompareError, match="another photos"):
+    with pytest.raises(FolderMismatch, match="another photos"):
         compare(entries_of(recipes, "single"), other, out)
 
 
@@ -192,7 +192,7 @@ def test_a_folder_of_something_else(
     recipes: dict[str, Path], catalogue: Catalogue, tmp_path: Path
 ) -> None:
     (tmp_path / "photo.jpg").write_bytes(b"x")
-    with pytest.raises(CompareError, match="was not made by `facetry compare`: it holds photo"):
+    with pytest.raises(FolderOccupied, match="was not made by `facetry compare`: it holds photo"):
         compare(entries_of(recipes, "single"), catalogue, tmp_path)
 
 
@@ -204,7 +204,7 @@ def test_different_repairs_cannot_be_compared(
             dump_recipe(make_recipe(clean={"repairs": str(tmp_path / f"{name}.csv")}))
         )
     entries = read_entries([tmp_path / "a.yaml", tmp_path / "b.yaml"])
-    with pytest.raises(CompareError, match="different repairs"):
+    with pytest.raises(SettingError, match="different repairs"):
         compare(entries, catalogue, tmp_path / "out")
 
 

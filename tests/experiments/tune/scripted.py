@@ -5,7 +5,7 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
-from facetry.errors import TrainingError
+from facetry.errors import NotEnoughData
 from facetry.experiments.tune.runners import OnEpoch
 from facetry.recipe import ClassifierRecipe, Recipe
 from facetry.runtime.progress import Reporter
@@ -24,7 +24,7 @@ class Scripted:
         assert isinstance(recipe, ClassifierRecipe)
         width = recipe.heads.hidden_dim
         if width == 1:
-            raise TrainingError("Nothing to train on.")
+            raise NotEnoughData("Nothing to train on.")
         if width == 2:
             raise ZeroDivisionError("by nothing")
         if width == 3:

@@ -12,7 +12,14 @@ from facetry.build.load import load
 from facetry.build.train import train
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.catalogue.split import Split, SplitConfig, make_split, read_split
-from facetry.errors import SettingError, TuneError
+from facetry.errors import (
+    FolderInUse,
+    FolderMismatch,
+    FolderOccupied,
+    NotEnoughData,
+    NoTrialScored,
+    SettingError,
+)
 from facetry.experiments.tune import run as run_module
 from facetry.experiments.tune.config import TuneConfig, sampler_name
 from facetry.experiments.tune.folder import claim
@@ -227,7 +234,7 @@ def test_a_finished_search_of_version_0_1_0_is_added_to(
         del job[key]
     (out / "job.json").write_text(json.dumps({**job, "is_split_given": True}))
     assert len(tune(space, catalogue, out, TWO, split=split).trials) == 2
-    with pytest.raises(TuneError, match="was made with another split"):
+    with pytest.raises(FolderMismatch, match="was made with another split"):
         tune(space, catalogue, out, TWO)
 
 
@@ -236,7 +243,7 @@ def test_a_search_without_any_score(
     frozen_recipe: ClassifierRecipe, drawn: Path, tmp_path: Path
 ) -> None:
     space = parse_space({"heads.hidden_dim": [1]}, frozen_recipe)
-    with pytest.raises(TuneError, match=r"None of 1 trials has a score: Nothing to train on\."):
+    with pytest.raises(NoTrialScored, match=r"None of 1 trials has a score: Nothing to train on\."):
         tune(space, open_catalogue(drawn), tmp_path / "out", TWO)
     assert (tmp_path / "out" / "trials.csv").is_file()
     assert not (tmp_path / "out" / "best.yaml").exists()
@@ -289,26 +296,26 @@ def test_a_folder_of_another_search(
     }
     split = make_split(catalogue, SplitConfig(method="random"), seed=5) if change == "split" else None
     config = TuneConfig(sampler="random" if change == "sampler" else "grid", num_trials=1)
-    with pytest.raises(TuneError, match=message):
+    with pytest.raises(FolderMismatch, match=message):
         tune(changed.get(change, space), catalogue, done[0], config, split=split)
 
 
 def test_a_folder_with_something_else(space: Space, drawn: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(TuneError, match="was not made by `facetry tune`: it holds notes"):
+    with pytest.raises(FolderOccupied, match="was not made by `facetry tune`: it holds notes"):
         tune(space, open_catalogue(drawn), tmp_path, TWO)
-    with try_lock(tmp_path), pytest.raises(TuneError, match="is being written by another process"):
+    with try_lock(tmp_path), pytest.raises(FolderInUse, match="is being written by another process"):
         tune(space, open_catalogue(drawn), tmp_path, TWO)
 
 
 def test_trials_need_a_validation_part(space: Space, drawn: Path, tmp_path: Path) -> None:
     base = parse_recipe({**space.base.model_dump(mode="json"), "split": {"validation": 0, "test": 0.2}})
-    with pytest.raises(TuneError, match="no validation part"):
+    with pytest.raises(NotEnoughData, match="no validation part"):
         tune(Space(base, space.dimensions), open_catalogue(drawn), tmp_path / "out", TWO)
     catalogue = open_catalogue(drawn)
     kept = make_split(catalogue, SplitConfig(method="random"), seed=0)
     split = Split(kept.codes.clip(max=1) * 2)  # train and test alone
-    with pytest.raises(TuneError, match="no validation part"):
+    with pytest.raises(NotEnoughData, match="no validation part"):
         tune(space, catalogue, tmp_path / "other", TWO, split=split)
 
 

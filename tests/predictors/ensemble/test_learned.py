@@ -13,7 +13,7 @@ from facetry.build.results import FIXED, WHOLE, evaluate_members
 from facetry.build.train import BuildOptions, train
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.catalogue.split import Split, read_split
-from facetry.errors import ModelFolderError, RecipeError, TrainingError
+from facetry.errors import ModelFolderError, NotEnoughData, RecipeError
 from facetry.evaluation.metrics import evaluate
 from facetry.predictors.ensemble import WEIGHTING, Ensemble, Gate, HeadWeights
 from facetry.recipe import ClassifierRecipe, Recipe, dump_recipe, parse_recipe
@@ -129,7 +129,7 @@ def test_a_split_without_validation_is_refused_before_anything_is_trained(
     describe: Callable[..., dict[str, Any]], catalogue: Catalogue, tmp_path: Path
 ) -> None:
     codes = np.where(np.arange(len(catalogue)) % 3 == 0, 2, 0).astype(np.int8)
-    with pytest.raises(TrainingError, match="the split has none"):
+    with pytest.raises(NotEnoughData, match="the split has none"):
         train(parse_recipe(describe(weighting="gate")), catalogue, tmp_path / "m", split=Split(codes))
     assert not (tmp_path / "m.partial" / "members").exists()
 

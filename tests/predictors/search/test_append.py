@@ -9,7 +9,7 @@ import pytest
 from facetry.build.load import load
 from facetry.catalogue.catalogue import open_catalogue
 from facetry.demo.garments import SampleConfig, draw_catalogue
-from facetry.errors import ModelFolderError
+from facetry.errors import FolderInUse, ModelFolderError
 from facetry.evaluation.metrics import predict
 from facetry.models.folder import open_folder
 from facetry.predictors.search.build import append
@@ -126,7 +126,7 @@ def test_a_failure_leaves_the_folder_as_it_was(
 
 
 def test_a_folder_that_is_being_written_is_left_alone(model: Path) -> None:
-    with try_lock(model), pytest.raises(ModelFolderError, match="another process"):
+    with try_lock(model), pytest.raises(FolderInUse, match="another process"):
         append(model, [])
 
 

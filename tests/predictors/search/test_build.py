@@ -14,7 +14,7 @@ from facetry.build.train import train
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.catalogue.split import SplitConfig, make_split, read_split
 from facetry.cli.console import show_folder
-from facetry.errors import ModelFolderError, RecipeError, TrainingError
+from facetry.errors import FolderMismatch, ModelFolderError, NotEnoughData, RecipeError
 from facetry.evaluation.metrics import evaluate, predict
 from facetry.models.folder import open_folder, write_checksums
 from facetry.predictors.search.build import CHOICES
@@ -116,7 +116,7 @@ def test_a_stopped_build_goes_on(
             train(search_recipe(), open_catalogue(drawn), tmp_path / "model")
     features = tmp_path / "model.partial" / "training" / "features.safetensors"
     made = features.stat().st_mtime_ns
-    with pytest.raises(TrainingError, match="was made with another recipe"):
+    with pytest.raises(FolderMismatch, match="was made with another recipe"):
         train(search_recipe(seed=3), open_catalogue(drawn), tmp_path / "model")
     with monkeypatch.context() as patch:
         patch.setattr("facetry.models.towers.embed.load_batches", stop)
@@ -160,7 +160,7 @@ def test_without_a_validation_part_the_usual_number_votes(
 def test_nothing_to_index_is_an_error(own: Path, search_recipe: MakeSearch) -> None:
     shutil.rmtree(own / "train_images")
     (own / "train_images").mkdir()
-    with pytest.raises(TrainingError, match="Nothing to index"):
+    with pytest.raises(NotEnoughData, match="Nothing to index"):
         train(search_recipe(), open_catalogue(own), own / "model")
 
 

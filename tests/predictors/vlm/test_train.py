@@ -13,7 +13,7 @@ from facetry.build.load import load
 from facetry.build.train import train
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split import make_split, read_split
-from facetry.errors import BackboneError, NonFiniteLoss, TrainingError
+from facetry.errors import BackboneError, NonFiniteLoss, NotEnoughData, OutOfMemory
 from facetry.evaluation.held_out import SPLIT
 from facetry.evaluation.metrics import predict
 from facetry.models.folder import open_folder, write_checksums
@@ -202,7 +202,7 @@ def test_memory_that_runs_out_changes_nothing(
     monkeypatch.setattr(Qwen, "see", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError()))
     with (
         pytest.warns(RuntimeWarning, match="Out of memory"),
-        pytest.raises(TrainingError, match="single product"),
+        pytest.raises(OutOfMemory, match="single product"),
     ):
         train(recipe, twenty, tmp_path / "none")
 
@@ -282,7 +282,7 @@ def test_the_seed_chooses_the_examples(twenty: Catalogue, tmp_path: Path) -> Non
 
 def test_more_examples_than_there_are(twenty: Catalogue, tmp_path: Path) -> None:
     recipe = make_recipe(vlm={"model": "tiny", "num_shots": 20})
-    with pytest.raises(TrainingError, match="20 examples of") as caught:
+    with pytest.raises(NotEnoughData, match="20 examples of") as caught:
         train(recipe, twenty, tmp_path / "out")
     assert "num_shots" in caught.value.hint
 

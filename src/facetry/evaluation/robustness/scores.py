@@ -16,7 +16,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Final
 
-from facetry.errors import EvaluationError
 from facetry.evaluation.metrics import HeadScore, Scores, answers_to, score
 from facetry.images import load_changed
 from facetry.images.corruptions import CORRUPTIONS, NUM_STRENGTHS, Damage
@@ -30,7 +29,7 @@ FIGURES: Final = "corruptions.json"
 """The file with all figures, in the folder of an evaluation."""
 
 _PARTS = "scores"
-_EVALUATION = JobKind(command="evaluate", error=EvaluationError, works_in_place=True, result=FIGURES)
+_EVALUATION = JobKind(command="evaluate", works_in_place=True, result=FIGURES)
 
 MIN_LABELS: Final = 10
 """Heads with fewer labels lose or gain much by chance."""
@@ -125,7 +124,7 @@ class Keeper:
         `upgrade` makes of an identity that an older version stored one to compare with.
 
         Raises:
-            EvaluationError: the folder holds something else, or another process writes it.
+            FolderError: the folder holds something else, or another process writes it.
         """
         with open_or_resume(folder, identity, _EVALUATION, upgrade=upgrade):
             yield cls(folder)

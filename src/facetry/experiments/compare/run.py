@@ -18,7 +18,7 @@ from facetry.build.train import recipe_key
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.identity import catalogue_identity, upgraded_identity
 from facetry.catalogue.split import Split, SplitConfig
-from facetry.errors import CompareError, WorkerFailed
+from facetry.errors import SettingError, WorkerFailed
 from facetry.experiments.compare.entries import Entry, line_up
 from facetry.experiments.compare.formats import leaderboard_json, leaderboard_markdown
 from facetry.experiments.compare.leaderboard import Leaderboard, Result, TestPart, build_leaderboard
@@ -44,7 +44,6 @@ _MODELS = "models"
 _ROWS = "rows"
 _COMPARISON = JobKind(
     command="compare",
-    error=CompareError,
     preliminary=frozenset({_SPLIT}),
     works_in_place=True,
     result=f"{LEADERBOARD}.json",
@@ -69,8 +68,9 @@ def compare(
     Raises:
         CatalogueError: a catalogue that cannot be worked with.
         RecipeError: a recipe that needs a part which the split does not have.
-        CompareError: entries that cannot be compared, a test part that cannot be scored, or an `out`
-            that holds something else.
+        SettingError: entries that cannot be compared.
+        NotEnoughData: a test part that cannot be scored.
+        FolderError: an `out` that holds something else.
     """
     out = Path(out)
     catalogue = _repaired(catalogue, entries)
@@ -108,7 +108,7 @@ def _repaired(catalogue: Catalogue, entries: Sequence[Entry]) -> Catalogue:
     """The catalogue with the repairs that the recipes name, which must be the same ones."""
     files = {entry.recipe.repairs for entry in entries}
     if len(files) > 1:
-        raise CompareError(
+        raise SettingError(
             "The recipes name different repairs of labels, so that they would be scored on different "
             "labels.",
             hint="Name the same file in all of them, or leave it to --repairs.",

@@ -9,7 +9,7 @@ from facetry.build.train import with_current_recipe
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.identity import catalogue_identity, upgraded_identity
 from facetry.catalogue.split import Split
-from facetry.errors import TuneError
+from facetry.errors import NotEnoughData
 from facetry.experiments.compare.rows import ComparisonInputs, kept_fingerprint, settle_split
 from facetry.experiments.tune.config import SamplerName
 from facetry.experiments.tune.space import Space
@@ -23,7 +23,6 @@ REPORT = "report.html"
 _MEMBERS = "members"
 _SEARCH = JobKind(
     command="tune",
-    error=TuneError,
     preliminary=frozenset({SPLIT}),
     works_in_place=True,
     result=REPORT,
@@ -47,8 +46,8 @@ def claim(
     """Hold the folder of this very search, new or begun before.
 
     Raises:
-        TuneError: it holds something else, another process writes it, or the split has no validation
-            part.
+        FolderError: it holds something else, or another process writes it.
+        NotEnoughData: the split has no validation part.
     """
     base, file = space.base, out / SPLIT
     identity: dict[str, Any] = {
@@ -70,7 +69,7 @@ def claim(
     with open_or_resume(out, identity, _SEARCH, upgrade=upgrade):
         split = settle_split(file, catalogue, given, base.split, seed=base.seed, reporter=reporter)
         if not catalogue.is_labelled[split.rows("validation")].any():
-            raise TuneError(
+            raise NotEnoughData(
                 "The split has no validation part with labels, and trials are ranked on that.",
                 hint="Give split.validation a share in the recipe, or name another --split.",
             )

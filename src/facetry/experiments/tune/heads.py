@@ -38,7 +38,7 @@ def embed_catalogue(
     """Write the features of both parts to `file`, and beside it the state of the random numbers.
 
     Raises:
-        TrainingError: the backbone is that of a model that learned from held-out products.
+        HeldOutLearned: the backbone is that of a model that learned from held-out products.
     """
     catalogue = inputs.catalogue()
     split = read_split(inputs.split, catalogue)

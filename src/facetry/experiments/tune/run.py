@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split import Split
-from facetry.errors import RecipeError, TuneError
+from facetry.errors import NoTrialScored, RecipeError
 from facetry.experiments.tune.config import TuneConfig
 from facetry.experiments.tune.folder import REPORT, SPLIT, STUDY, TRIALS, claim, place_name
 from facetry.experiments.tune.report import write_report
@@ -74,8 +74,10 @@ def tune(
     Raises:
         CatalogueError: a catalogue that cannot be worked with.
         MissingExtra: Optuna is not installed.
-        TuneError: a grid of ranges without steps, a split without validation part, an `out` that holds
-            something else, or not one trial with a score.
+        SettingError: a grid of ranges without steps.
+        NotEnoughData: a split without validation part.
+        FolderError: an `out` that holds something else.
+        NoTrialScored: not one trial has a score.
     """
     out = Path(out)
     plan = make_plan(space, config)
@@ -103,7 +105,7 @@ def tune(
         write_outputs(out, findings)
     if not findings.best:
         reasons = dict.fromkeys(each.error for each in findings.trials)
-        raise TuneError(
+        raise NoTrialScored(
             f"None of {len(findings.trials):,} trials has a score: {' '.join(reasons)}",
             hint=f"{out} has a list of them.",
         )
@@ -114,7 +116,7 @@ def make_plan(space: Space, config: TuneConfig) -> Plan:
     """How a space is gone through.
 
     Raises:
-        TuneError: a grid of ranges without steps.
+        SettingError: a grid of ranges without steps.
     """
     wanted = config.num_trials
     if config.sampler == "grid":

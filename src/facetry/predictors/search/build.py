@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split import Split
-from facetry.errors import ModelFolderError, TrainingError
+from facetry.errors import ModelFolderError, NotEnoughData
 from facetry.evaluation.metrics import Answers, score
 from facetry.models.folder import ModelFolder, open_folder, write_checksums
 from facetry.models.towers.device import pick_device
@@ -51,7 +51,7 @@ def build_search(
 
     Raises:
         BackboneError: a backbone or weights that cannot be had.
-        TrainingError: nothing to index.
+        NotEnoughData: nothing to index.
     """
     encoder = _make_encoder(recipe)
     number = recipe.search.num_neighbours
@@ -107,9 +107,9 @@ def _tell(is_readable: NDArray[np.bool_], reporter: Reporter) -> None:
         )
 
 
-def _nothing_to_index(split: Split, embedding: Embedding) -> TrainingError:
+def _nothing_to_index(split: Split, embedding: Embedding) -> NotEnoughData:
     reasons = sorted({problem for problem in embedding.problems if problem})
-    return TrainingError(
+    return NotEnoughData(
         f"Nothing to index: of {len(split.rows('train'))} products in the training part none has a "
         f"label and a readable photo{': ' + ', '.join(reasons) if reasons else ''}.",
         hint="`facetry check` lists what is wrong with the catalogue.",
@@ -157,10 +157,11 @@ def append(
     the index, and those without a label that the taxonomy lists or a readable photo.
 
     Raises:
-        ModelFolderError: a damaged folder, one without an index, or one that is being written.
+        ModelFolderError: a damaged folder, or one without an index.
+        FolderInUse: another process writes it.
     """
     folder = require_index(folder)
-    with lock(folder.path, ModelFolderError):
+    with lock(folder.path):
         search = load_search(folder, to_append=True)
         fresh, left_out = _fresh(search, products)
         embedding = encode_products(search.encoder, fresh, reporter=reporter)

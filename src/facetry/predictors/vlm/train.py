@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split import Split
-from facetry.errors import NonFiniteLoss, TrainingError
+from facetry.errors import NonFiniteLoss, NotEnoughData, OutOfMemory
 from facetry.images import NUM_DECODERS, PhotoStore, load
 from facetry.predictors.vlm.config import TINY, TuningConfig, VlmSections
 from facetry.predictors.vlm.folder import save_base, save_vlm, with_lora
@@ -75,7 +75,8 @@ def tune(run: Run, state: TrainingState, advance: Advance) -> None:
 
     Raises:
         NonFiniteLoss: the loss became NaN or infinite; the last checkpoint is kept.
-        TrainingError: not even one product fits the memory, or a checkpoint could not be written.
+        OutOfMemory: not even one product fits the memory.
+        WriteFailed: a checkpoint could not be written.
         Stopped: SIGTERM; the state is saved.
     """
     batch_size, saving = BatchSize(run.config.batch_size), Saving(state, run.folder, run.config)
@@ -193,7 +194,7 @@ def _with_memory(batch_size: BatchSize, work: Any) -> float:
     try:
         return float(batch_size.run(work))
     except torch.OutOfMemoryError as error:
-        raise TrainingError(
+        raise OutOfMemory(
             "Out of memory with a single product.",
             hint="Use smaller photos (image.size_px), a smaller model or a larger device.",
         ) from error
@@ -214,7 +215,10 @@ def train_vlm(
     Raises:
         MissingExtra: the libraries for language models are not installed.
         BackboneError: a checkpoint that cannot be had or is no Qwen-VL, or photos of a wrong size.
-        TrainingError: nothing to learn from, or training cannot go on.
+        NotEnoughData: nothing to learn from, or too few examples to show.
+        NonFiniteLoss: the loss became NaN or infinite.
+        OutOfMemory: not even one product fits the memory.
+        WriteFailed: a checkpoint could not be written.
         Stopped: SIGTERM; what was learned is saved.
     """
     config, tuning = recipe.vlm, recipe.training
@@ -246,7 +250,7 @@ def choose_examples(
     """`num_shots` readable products of the training part with labels, of each category, by the seed.
 
     Raises:
-        TrainingError: a category has fewer.
+        NotEnoughData: a category has fewer.
     """
     rows = split.rows("train")
     rows = rows[(catalogue.labels[rows] >= 0).any(axis=1)]
@@ -258,7 +262,7 @@ def choose_examples(
         found = _readable(catalogue, candidates.tolist(), preprocess)
         chosen = [each for _, each in zip(range(recipe.vlm.num_shots), found, strict=False)]
         if len(chosen) < recipe.vlm.num_shots:
-            raise TrainingError(
+            raise NotEnoughData(
                 f"{recipe.vlm.num_shots} examples of {category!r} are to be shown, and the training "
                 f"part has {len(chosen)} with a label and a readable photo.",
                 hint="Lower vlm.num_shots.",

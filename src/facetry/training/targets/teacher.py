@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from facetry.errors import TrainingError
+from facetry.errors import PredictorMismatch
 from facetry.evaluation.held_out import HeldOut
 from facetry.evaluation.metrics import predict
 from facetry.models.folder import ModelFolder, open_folder
@@ -29,7 +29,7 @@ from facetry.training.data import rows_to_learn
 from facetry.training.targets.distillation import ANSWERS
 from facetry.training.tracking.files import write_note
 
-_TEACHING = JobKind(command="train", error=TrainingError, works_in_place=True)
+_TEACHING = JobKind(command="train", works_in_place=True)
 _AT_ONCE = 2048
 _FINGERPRINT_LENGTH = 16  # digits of the teacher's fingerprint that are kept
 _LEAST_SHARED = 0.5  # a teacher that most likely sees a value that the student lacks is not followed
@@ -96,8 +96,9 @@ def predict_teacher(
 
     Raises:
         ModelFolderError: no model folder, or a damaged one.
-        TrainingError: a teacher that learned from held-out products or knows none of the heads, or
-            another one than before.
+        HeldOutLearned: a teacher that learned from held-out products.
+        PredictorMismatch: one that knows none of the heads.
+        FolderMismatch: another one than before.
     """
     model = open_folder(config.model)
     held_out.refuse_leaks(config.model, "teach.model")
@@ -126,7 +127,7 @@ def _answer(
     teacher = load()
     translation = Translation.between(catalogue.taxonomy, teacher.taxonomy)
     if not translation.num_heads:
-        raise TrainingError(
+        raise PredictorMismatch(
             f"The teacher in {config.model} has no head in common with the catalogue.",
             hint="Heads are matched by the names of category and attribute, and values by theirs.",
         )
