@@ -216,11 +216,11 @@ CLASSES = ("dataset_info", "attribute_classes")
         ),
         (
             put(["solid", "big", "zari"], *CLASSES, "Sarees_border"),
-            "Sarees_border.4.weight is of shape (4, 8), expected (3, 8)",
+            "Sarees_border.4.weight has the shape (4, 8), expected (3, 8)",
         ),
         (
             put(16, "model_config", "hidden_dim"),
-            "Sarees_border.0.weight is of shape (8, 128), expected (16, 128)",
+            "Sarees_border.0.weight has the shape (8, 128), expected (16, 128)",
         ),
         (put(2, "model_config", "num_hidden_layers"), "unlike heads of 2 hidden layers"),
         (put(4, "model_config", "num_hidden_layers"), "num_hidden_layers: Input should be less than"),

@@ -219,7 +219,9 @@ def test_a_block_of_a_vit_adds_those_of_its_patches() -> None:
 
 
 def test_more_depths_than_there_are() -> None:
-    with pytest.raises(BackboneError, match="does not give what its last 9 stages") as caught:
+    with pytest.raises(
+        BackboneError, match="does not return the outputs of its last 9 stages"
+    ) as caught:
         build("nano_convnext", intermediates=9)
     assert "backbone.intermediates" in caught.value.hint
 

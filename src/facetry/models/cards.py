@@ -1,4 +1,4 @@
-"""The backbones that are known by name: a table of cards, each with the licence of its weights.
+"""The backbones known by name: a table of cards, each with the licence of its weights.
 
 Any other model of the two libraries is named `open_clip:NAME` or `timm:NAME`.
 """
@@ -20,7 +20,7 @@ class BackboneCard:
 
     `settings` are the library's own: for open_clip a model configuration in place of a known name,
     for timm further arguments of the model. `text` is the configuration of a text encoder that open_clip
-    does not know under the model's name. `family` tells which nano card stands for it in a rehearsal.
+    does not know under the model's name. `family` decides which nano card replaces it in a rehearsal.
     """
 
     name: str
@@ -62,7 +62,7 @@ _NANO_COCA = {
 }
 _NANO_CONVNEXT = {"depths": (1, 1, 2, 1), "dims": (32, 64, 128, 192), "drop_path_rate": 0.0}
 
-# Groups of 8 channels keep what makes it a ResNeXt; the drawn 64 px leave no room for wider ones.
+# Groups of 8 channels: still a ResNeXt, but narrow enough for photos of 64 px.
 _NANO_SERESNEXT = {"layers": (1, 1, 1, 1), "cardinality": 8, "channels": (32, 64, 96, 128)}
 _NANO_SWIN = {
     "img_size": 64,
@@ -227,12 +227,12 @@ CARDS: Mapping[str, BackboneCard] = MappingProxyType({card.name: card for card i
 
 
 def find_card(name: str) -> BackboneCard:
-    """The card called `name`, or one made on the spot for `open_clip:NAME` or `timm:NAME`.
+    """The card called `name`, or a new one for `open_clip:NAME` or `timm:NAME`.
 
-    Sizes of such a card are 0: the built model tells them.
+    The sizes of a new card are 0: they are known once the model is built.
 
     Raises:
-        BackboneError: neither.
+        BackboneError: `name` is none of these.
     """
     if name in CARDS:
         return CARDS[name]
@@ -263,14 +263,14 @@ NANO_CARDS: Final[Mapping[str, str]] = {
     "swin": "nano_swin",
     "mobilenet": "nano_convnext",
 }
-"""The card that stands for each family of backbones in a rehearsal."""
+"""The small card that replaces each family of backbones in a rehearsal."""
 
 
 def nano_card(name: str) -> str:
     """The name of the nano card of a backbone's family.
 
     Raises:
-        RecipeError: a family that has none.
+        RecipeError: the family has no nano card.
     """
     family = find_card(name).family
     if family not in NANO_CARDS:

@@ -1,4 +1,4 @@
-"""What a recipe says of a classifier: its backbone, how photos are prepared for it, and its heads."""
+"""The sections of a classifier's recipe: its backbone, how photos are prepared for it, and its heads."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,7 +19,7 @@ Share = Annotated[float, Field(ge=0, le=0.9)]
 
 
 def _is_file(weights: str) -> bool:
-    """Whether weights are named by a file or folder."""
+    """Whether `weights` is the path of a file or folder."""
     return weights not in {"hub", "none"}
 
 
@@ -29,23 +29,23 @@ def _without_file(background: Background) -> Background:
 
 
 class PruneConfig(Config):
-    """What a tower loses before it is trained: shares, from 0 to 0.9; see `models.towers.pruning`."""
+    """Which shares (0 to 0.9) of a tower are removed before training; see `models.towers.pruning`."""
 
     blocks: Share = 0.0
-    """Of the blocks whose output is as large as their input, over the whole tower."""
+    """Share of the blocks whose output is as large as their input, over the whole tower."""
 
     heads: Share = 0.0
-    """Of the attention heads of each block."""
+    """Share of the attention heads of each block."""
 
     channels: Share = 0.0
-    """Of the channels inside each block: an MLP's hidden ones, or those that convolutions expand to."""
+    """Share of the inner channels of each block, in its MLP or its convolutions."""
 
 
 class LoraConfig(Config):
     """Low-rank updates of a tower's linear layers in place of the layers themselves (Hu et al. 2021).
 
-    The tower's own weights stay as they are; what was learned is added to them at the end, so that the
-    model folder is like any other.
+    The tower's own weights stay frozen; the updates are added to them after training, so that the model
+    folder is like any other.
     """
 
     rank: PositiveInt = 8
@@ -62,20 +62,20 @@ class BackboneConfig(Config):
     """Which image encoder, and where its weights come from."""
 
     name: Annotated[str, KeyFacts(nano=nano_card)]
-    """One of those that `facetry models` lists."""
+    """One of the names that `facetry models` lists."""
 
     weights: Annotated[str, KeyFacts(is_file=_is_file, nano="none")] = "hub"
-    """`hub` fetches the pretrained ones, `none` starts from scratch, anything else is a local file, or
-    the model folder of a classifier with the same backbone, whatever its taxonomy."""
+    """`hub` fetches pretrained weights, `none` starts from scratch; anything else is a local file, or
+    the model folder of a classifier with the same backbone and any taxonomy."""
 
     tag: Annotated[str | None, KeyFacts(nano=None)] = None
-    """Other pretrained weights than the backbone's usual ones, by the library's name for them."""
+    """The library's tag of pretrained weights to use in place of the backbone's default ones."""
 
     frozen: bool = False
-    """Embed each photo once and train the heads alone."""
+    """Embed each photo once and train only the heads."""
 
     options: Annotated[dict[str, Any], KeyFacts(nano={})] = {}  # noqa: RUF012 - pydantic copies it
-    """What goes to the library: for timm any argument of the model, for open_clip fields of its vision
+    """Passed to the library: for timm any argument of the model, for open_clip fields of its vision
     configuration."""
 
     unit_length: Annotated[bool, Field(exclude_if=lambda wanted: not wanted), KeyFacts(nano=False)] = (
@@ -86,8 +86,8 @@ class BackboneConfig(Config):
     intermediates: Annotated[
         int, Field(ge=0, exclude_if=lambda number: not number), KeyFacts(nano=0)
     ] = 0
-    """How many of a ConvNet's last stages, or a ViT's last blocks, join the features: the mean and the
-    maximum over the picture of what each puts out. Colour and texture show more there than later."""
+    """How many of a ConvNet's last stages, or a ViT's last blocks, add to the features: the mean and the
+    maximum of their outputs over the photo, which show colour and texture better than the last layer."""
 
     prune: Annotated[
         PruneConfig | None, Field(exclude_if=lambda wanted: wanted is None), KeyFacts(nano=None)
@@ -99,41 +99,41 @@ class BackboneConfig(Config):
     @model_validator(mode="after")
     def _can_recover(self) -> "BackboneConfig":
         if self.frozen and self.prune:
-            raise ValueError("a frozen backbone cannot be pruned: it would not learn to do without")
+            raise ValueError("a frozen backbone cannot be pruned: it would not be trained to recover")
         return self
 
 
 def _is_whole(backbone: BackboneConfig) -> BackboneConfig:
     if backbone.prune:
-        raise ValueError("a backbone that is used as it is cannot be pruned")
+        raise ValueError("a backbone that is not trained cannot be pruned")
     return backbone
 
 
 UntrainedBackbone = Annotated[BackboneConfig, AfterValidator(_is_whole)]
-"""A backbone whose features are used as they are."""
+"""A backbone that is not trained: its features are used unchanged."""
 
 
 class ImageConfig(Config):
-    """Departures from the backbone's own numbers; none keeps its own. See `product.Preprocess`."""
+    """How photos are prepared, if not as the backbone's defaults say. See `product.Preprocess`."""
 
     size_px: Annotated[Annotated[int, Field(ge=8, le=4096)] | None, KeyFacts(nano=None)] = None
-    """The side of the square that a photo becomes."""
+    """The side of the square that a photo is resized to."""
 
     mean: Annotated[Channels | None, KeyFacts(nano=None)] = None
-    """What is taken off red, green and blue, from 0 to 1."""
+    """Subtracted from red, green and blue (0 to 1)."""
 
     std: Annotated[Channels | None, KeyFacts(nano=None)] = None
-    """What red, green and blue are then divided by."""
+    """What red, green and blue are divided by after that."""
 
     interpolation: Annotated[Literal["bicubic", "bilinear"] | None, KeyFacts(nano=None)] = None
-    """How pixels are made from those around them."""
+    """How pixels are interpolated when a photo is resized."""
 
     resize: Literal["shortest", "squash", "letterbox"] | None = None
-    """How a photo becomes a square: `shortest` cuts off what is too long, `squash` changes its
-    proportions, `letterbox` fills up."""
+    """How a photo becomes a square: `shortest` crops the longer side, `squash` changes the proportions,
+    `letterbox` pads the shorter side."""
 
     background: Annotated[Background, KeyFacts(nano=_without_file)] = "keep"
-    """`grabcut` or `rembg` makes what is not the product white.
+    """`grabcut` or `rembg` makes everything but the product white.
 
     Measured (`grabcut`): +0.016 (-0.023 to +0.043); off by default."""
 
@@ -141,8 +141,8 @@ class ImageConfig(Config):
     """The file with the network that `rembg` runs."""
 
     scaled_decoding: Annotated[bool, Field(exclude_if=lambda is_on: not is_on)] = False
-    """Whether JPEGs at least four times as large as they are wanted are decoded at a half, a quarter or
-    an eighth of their size: faster, and not quite the same pixels."""
+    """Whether JPEGs at least four times as large as needed are decoded at a half, a quarter or an eighth
+    of their size: faster, but the pixels differ slightly."""
 
     @model_validator(mode="after")
     def _has_its_model(self) -> "ImageConfig":
@@ -161,48 +161,48 @@ class HeadsConfig(Config):
     """How many hidden layers there are."""
 
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """The share of a hidden layer that is left out in each step."""
+    """The share of a hidden layer's units that is dropped in each step."""
 
     standardise: Annotated[bool, Field(exclude_if=lambda is_on: not is_on)] = False
-    """Whether each feature is brought to a mean of 0 and a deviation of 1 first, those of the photos
-    trained on, so that a small one counts as much as a large one."""
+    """Whether each feature is first scaled to a mean of 0 and a deviation of 1 over the training photos,
+    so that small features count as much as large ones."""
 
     start: Annotated[
         Path | None,
         Field(exclude_if=lambda folder: folder is None),
         KeyFacts(nano=None, stored_features="default"),
     ] = None
-    """A model folder whose classifier's heads are where those of the same name begin."""
+    """A model folder: heads that its classifier has too start from the weights there."""
 
     norms: Annotated[Literal["every", "first"], Field(exclude_if=lambda where: where == "every")] = (
         "every"
     )
-    """Layer norms after `every` hidden layer or, as in the paper's code, after the `first` alone."""
+    """Layer norms after `every` hidden layer or, as in the paper's code, after the `first` only."""
 
     shared: Annotated[bool, Field(exclude_if=lambda is_on: not is_on)] = False
-    """Whether categories share the heads of attributes of one name, so that small ones learn from large
-    ones: one MLP for each attribute in place of one for each category and attribute."""
+    """Whether attributes of the same name share one MLP across categories, in place of one MLP for each
+    category and attribute: small categories then learn from large ones."""
 
 
 class TextConfig(Config):
-    """What is read beside the photo: the product's title or description; see `models.towers.text`."""
+    """Text read along with the photo: the product's title or description; see `models.towers.text`."""
 
     fusion: Literal["concat", "gate"] = "concat"
-    """How it joins the photo: `concat` lays its features beside the photo's; `gate` adds to each of the
-    photo's features as much as photo and text together let through."""
+    """How text and photo are combined: `concat` concatenates their features; `gate` adds to each of the
+    photo's features an amount that a gate computes from photo and text."""
 
     drop: Annotated[float, Field(ge=0, lt=1)] = 0.3
-    """The share of products whose text is hidden in training, so that the model can do without."""
+    """The share of products whose text is hidden in training, so that the model works without it too."""
 
     encoder: Annotated[str | None, KeyFacts(nano=None)] = None
-    """The backbone whose text encoder reads; none takes the recipe's own."""
+    """The backbone whose text encoder is used; none: that of the recipe's backbone."""
 
     weights: Annotated[str | None, KeyFacts(is_file=_is_file, nano=None)] = None
-    """The text encoder's weights, as `backbone.weights`; none takes them from where the backbone has its
-    own or, for another `encoder`, from the hub."""
+    """The text encoder's weights, as in `backbone.weights`; none: the same source as the backbone's or,
+    for another `encoder`, the hub."""
 
     def reading(self, backbone: BackboneConfig) -> BackboneConfig:
-        """The backbone whose text encoder reads, with the weights that are meant for it."""
+        """The backbone whose text encoder is used, with the weights for it."""
         if self.encoder is None:
             return backbone.model_copy(update={"weights": self.weights or backbone.weights})
         return BackboneConfig(
@@ -211,11 +211,11 @@ class TextConfig(Config):
 
 
 class PhotosConfig(Config):
-    """What is made of a product's photos; see `models.classifier.classifier`."""
+    """How many photos of a product are read, and how they are combined; see `classifier.Neck`."""
 
     max: Annotated[int, Field(ge=1, le=32)] = 1
-    """How many are read at most: the first that can be."""
+    """The most photos to read of a product: the first readable ones."""
 
     pool: Literal["mean", "attention"] = "mean"
-    """How several become one: the `mean` of their features, learned from one photo of each product in
-    each epoch, drawn anew; or `attention`, which learns from all of them which one to look at."""
+    """How several photos are combined: the `mean` of their features, trained on one random photo of each
+    product per epoch; or `attention`, trained on all of them, which learns how to weight them."""

@@ -1,6 +1,6 @@
 """The model folder: opened and checked once, then handed on as a value instead of its path.
 
-A model folder is whole where `checksums.json` is, which is written last.
+`checksums.json` is written last: a folder that has it is complete.
 """
 
 import hashlib
@@ -27,20 +27,20 @@ TAXONOMY = "taxonomy.json"
 WEIGHTS = "weights.safetensors"
 PREPROCESS = "preprocess.json"
 ENGINES = "engines"
-"""Where a model folder's exports stand."""
+"""The subfolder with a model folder's exports."""
 
 MEMBERS = "members"
-"""Where the model folders of an ensemble's members stand."""
+"""The subfolder with the model folders of an ensemble's members."""
 
 _AGAIN = "Copy the model folder again, or train it anew."
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ModelFolder:
-    """A model folder whose files are those that were written, as `open_folder` found.
+    """A model folder whose files match their checksums; made by `open_folder`.
 
     `recipe` is the resolved recipe as plain containers, `checksums` the SHA-256 of each of the folder's
-    own files by its path within, `checksums_file` the bytes that they were read from, and `members` the
+    own files by its path in it, `checksums_file` the bytes of `checksums.json`, and `members` the
     folders of an ensemble's own members, by name.
     """
 
@@ -69,20 +69,20 @@ class ModelFolder:
 
     @property
     def classifiers(self) -> list["ModelFolder"]:
-        """The folders of the classifiers that it consists of: itself, or its members'."""
+        """The folders of its classifiers: the folder itself, or those of an ensemble's members."""
         members = self.members.values()
         return [each for member in members for each in member.classifiers] if members else [self]
 
     @property
     def fingerprint(self) -> str:
-        """What only equal models share: a digest of the checksums, the members' included.
+        """A digest of the checksums, the members' included: equal for equal models.
 
-        Exports have no part in it: they answer as the model does.
+        Exports are left out, as they give the same answers as the model.
         """
         return self.fingerprint_with()
 
     def fingerprint_with(self, *facts: str) -> str:
-        """The fingerprint of the model together with what else changes its answers."""
+        """The fingerprint of the model together with other `facts` that change its answers."""
         digest = hashlib.sha256("\0".join(facts).encode())
         for part in self.parts:
             digest.update(part.checksums_file)
@@ -90,12 +90,12 @@ class ModelFolder:
 
     @cached_property
     def taxonomy(self) -> Taxonomy:
-        """What the predictor predicts."""
+        """The categories, attributes and values that the predictor predicts."""
         return Taxonomy.from_json((self.path / TAXONOMY).read_text(encoding="utf-8"))
 
     @cached_property
     def preprocess(self) -> Preprocess:
-        """How photos are prepared, with the model that removes backgrounds found in the folder."""
+        """How photos are prepared; `background_model` is the path of its file in this folder."""
         text = (self.path / PREPROCESS).read_text(encoding="utf-8")
         found = Preprocess.model_validate_json(text)
         model = found.background_model
@@ -103,12 +103,12 @@ class ModelFolder:
 
     @property
     def weights_sum(self) -> str | None:
-        """The SHA-256 of its weights, as the checksums say; None where it has no weights."""
+        """The SHA-256 of its weights according to `checksums.json`; None if it has no weights."""
         return self.checksums.get(WEIGHTS)
 
     @cached_property
     def weights(self) -> Path:
-        """The file of its weights, which is checked when it is first asked for.
+        """The file of its weights; its checksum is verified on first access.
 
         Raises:
             ModelFolderError: a damaged file, or a folder without weights.
@@ -123,14 +123,14 @@ class ModelFolder:
         return self.path / WEIGHTS
 
     def check_weights(self) -> None:
-        """Check what `open_folder` left: its weights and its members', where they have some.
+        """Verify the weights, its own and its members', which `open_folder` does not.
 
         Raises:
             ModelFolderError: a damaged file.
         """
         for part in self.parts:
             if part.weights_sum is not None:
-                part.weights  # noqa: B018  # checked as it is read
+                part.weights  # noqa: B018  # reading it checks it
 
     @property
     def exports(self) -> frozenset[str]:
@@ -139,14 +139,14 @@ class ModelFolder:
 
 
 def open_folder(folder: str | Path | ModelFolder) -> ModelFolder:
-    """Check that `folder` is a whole model folder, its members too; one that is open is returned.
+    """Check that `folder` is a complete model folder, its members too; an open one is returned as is.
 
-    The content of the weights alone is not checked yet: they may be large, and an export is served
-    without them. `ModelFolder.weights` checks them.
+    Only the content of the weights is not verified yet: they may be large, and an export is served
+    without them. `ModelFolder.weights` verifies them.
 
     Raises:
-        ModelFolderError: no such folder, one that was never finished, a damaged or missing file, or
-            one made by a newer version.
+        ModelFolderError: the folder does not exist, was never finished, has a damaged or missing file,
+            or was made by a newer version.
     """
     if isinstance(folder, ModelFolder):
         return folder
@@ -165,10 +165,10 @@ def open_folder(folder: str | Path | ModelFolder) -> ModelFolder:
 
 
 def write_checksums(folder: Path) -> None:
-    """Write the checksums of all files, which makes the folder a model folder.
+    """Write the checksums of all files, which completes the model folder.
 
-    Not of what training needed or logged, which is not part of the model, nor of members and exports,
-    which have checksums of their own.
+    Left out are the files of training, which are not part of the model, and members and exports, which
+    have checksums of their own.
     """
     own = listing(folder, lambda path: _is_own(folder, path))
     sums = {path.relative_to(folder).as_posix(): sha256(path) for path in own}
@@ -178,10 +178,10 @@ def write_checksums(folder: Path) -> None:
 def check_files(
     folder: Path, *, needed: Collection[str], unread: Collection[str] = ()
 ) -> tuple[bytes, dict[str, str]]:
-    """Check a finished folder's files, of which those `needed` must be listed, against its checksums.
+    """Check a finished folder's files against its checksums, which must list the files in `needed`.
 
-    The content of files named in `unread` is not checked, only that they are there. Returns the bytes
-    of `checksums.json`, and the SHA-256 of each file by its path within the folder.
+    Files in `unread` must exist, but their content is not checked. Returns the bytes of
+    `checksums.json`, and the SHA-256 of each file by its path in the folder.
 
     Raises:
         ModelFolderError: a damaged or missing file, or checksums made by a newer version.
@@ -197,7 +197,7 @@ def check_files(
 
 
 def _unfinished(path: Path) -> ModelFolderError:
-    """The error of opening a folder that is not there, or has no checksums."""
+    """The error for a folder that does not exist or has no checksums."""
     what = "has no checksums.json: it was never finished" if path.is_dir() else "does not exist"
     hint = (
         stopped_hint(path)
@@ -212,7 +212,7 @@ def _open_members(path: Path, recipe: Mapping[str, Any]) -> dict[str, ModelFolde
 
 
 def _read_recipe(path: Path) -> Mapping[str, Any]:
-    """The recipe in a model folder, without keys that are retired."""
+    """The recipe in a model folder, without retired keys."""
     content = yaml.safe_load((path / RECIPE).read_text(encoding="utf-8"))
     return without_retired(content) if isinstance(content, dict) else {}
 
@@ -223,7 +223,7 @@ def _is_own(folder: Path, path: Path) -> bool:
 
 
 def _parse_checksums(folder: Path, text: bytes) -> dict[str, str]:
-    """The SHA-256 of each file by its path within the folder.
+    """The SHA-256 of each file by its path in the folder.
 
     Raises:
         ModelFolderError: the checksums are damaged, or made by a newer version.
@@ -244,7 +244,7 @@ def _parse_checksums(folder: Path, text: bytes) -> dict[str, str]:
 
 
 def _verify(path: Path, expected: str | None) -> None:
-    """Check that a file is there and, but for None, that it has the expected checksum."""
+    """Check that a file exists and, unless `expected` is None, has that checksum."""
     if not path.is_file():
         raise ModelFolderError(f"{path} is missing; {CHECKSUMS} lists it.", hint=_AGAIN)
     if expected is not None and sha256(path) != expected:

@@ -1,4 +1,4 @@
-"""Recipe keys of earlier versions: how recipes that still have them are read."""
+"""Recipe keys of earlier versions that no longer exist, and how recipes that have them are read."""
 
 import re
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Any, Final
 
 @dataclass(frozen=True)
 class Retired:
-    """A key that recipes no longer have: the values that switched it off, and why it went."""
+    """A key that recipes no longer have: the values (`off`) without effect, and why it was removed."""
 
     off: tuple[object, ...]
     why: str
@@ -23,15 +23,15 @@ RETIRED: Final[Mapping[str, Retired]] = {
     "training.loss.logit_adjustment": Retired((0,), "it lowered the score"),
     "vlm.engine": Retired(("auto", "transformers"), "answers are always written by transformers"),
 }
-"""What recipes once could say, by the dotted name of the key."""
+"""The retired keys by their dotted names."""
 
 
 def without_retired(recipe: Mapping[str, Any], *, only_off: bool = False) -> dict[str, Any]:
-    """A copy of a recipe, as plain containers, without the keys that are retired.
+    """A copy of a recipe, as plain containers, without its retired keys.
 
-    A finished soup was saved as a classifier of the form that its first member has: it becomes one.
-    With `only_off` a key stays if it changed anything, and so does a soup: to train anew without it
-    would make another model.
+    A trained soup was saved as a classifier with its first member's architecture, so its recipe becomes
+    that of a classifier. With `only_off`, for a recipe that is to be trained, keys whose value had an
+    effect are left in, and so is a soup: training without them would give another model.
 
     >>> without_retired({"training": {"keep_start": 0.0, "epochs": 3}}, only_off=True)
     {'training': {'epochs': 3}}
@@ -49,7 +49,7 @@ def without_retired(recipe: Mapping[str, Any], *, only_off: bool = False) -> dic
 
 
 def why_retired(name: str) -> str:
-    """Why a key, or a kind given as `kind: NAME`, is no longer known; "" if it never was.
+    """Why a key, or a kind given as `kind: NAME`, was retired; "" if it was not.
 
     >>> why_retired("members.a.kind: soup") == RETIRED["kind: soup"].why
     True
@@ -61,7 +61,7 @@ def why_retired(name: str) -> str:
 
 
 def _drop(content: dict[str, Any], path: list[str], off: tuple[object, ...] | None) -> None:
-    """Remove a key in place; with `off` only if its value is one of these."""
+    """Remove a key from `content` in place; with `off` only if its value is one of those."""
     key, *rest = path
     inner = content.get(key)
     if rest and isinstance(inner, dict):

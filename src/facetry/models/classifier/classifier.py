@@ -1,9 +1,7 @@
-"""The classifier: encoders, a neck where there is something to join, and heads; a Predictor.
+"""The classifier, a Predictor: encoders, a neck for several photos or text, and heads.
 
-Shapes: B products, P photos of the one that has most, S side in pixels, L tokens of a text, D features,
-A slots, V values.
-
-Shapes: B products, P photos, D features of a photo, T features of a text, F features of a product.
+Shapes: B products, P photos of the product with most, S side in pixels, L tokens of a text, D features
+of a photo, T features of a text, F features of a product, A slots, V values.
 """
 
 import math
@@ -25,9 +23,9 @@ from facetry.taxonomy import Taxonomy
 
 
 class AttentionPool(nn.Module):
-    """The mean of photos' features, weighted by how well each answers a learned question.
+    """A mean of photos' features, weighted by attention with one learned query.
 
-    Formula: softmax over photos of q . norm(x) / sqrt(D). It begins as the plain mean.
+    The weights are the softmax over photos of q . norm(x) / sqrt(D), at first all equal.
     """
 
     def __init__(self, feature_size: int) -> None:
@@ -36,9 +34,9 @@ class AttentionPool(nn.Module):
         self.question = nn.Parameter(torch.zeros(feature_size))
 
     def weights(self, features: Tensor, is_photo: Tensor) -> Tensor:
-        """How much each photo counts (B, P), 1 in all; 0 where `is_photo` (B, P) says there is none."""
-        answers: Tensor = self.norm(features) @ self.question / math.sqrt(len(self.question))
-        return answers.masked_fill(~is_photo, -math.inf).softmax(dim=1)
+        """The photos' weights (B, P), which sum to 1; 0 where `is_photo` (B, P) is False."""
+        scores: Tensor = self.norm(features) @ self.question / math.sqrt(len(self.question))
+        return scores.masked_fill(~is_photo, -math.inf).softmax(dim=1)
 
     def forward(self, features: Tensor, is_photo: Tensor) -> Tensor:
         """Pool (B, P, D) to (B, D)."""
@@ -55,10 +53,10 @@ class MeanPool(nn.Module):
 
 
 class TextFusion(nn.Module):
-    """Joins features of text with a photo's; a product without text has learned ones in their place.
+    """Combines text and photo features; for a product without text it uses learned text features.
 
-    `concat` lays them side by side. `gate` is x + sigmoid(W [x, t]) * (V t) of the photo's features x
-    and the text's t, so that a text which says nothing new need not change what the photo shows.
+    `concat` concatenates them. `gate` is x + sigmoid(W [x, t]) * (V t) for the photo's features x and
+    the text's t, so that a text without new information can leave the photo's features unchanged.
     """
 
     def __init__(self, photo_size: int, text_size: int, config: TextConfig) -> None:
@@ -71,13 +69,13 @@ class TextFusion(nn.Module):
         self.feature_size = photo_size if is_gated else photo_size + text_size
 
     def forward(self, photos: Tensor, texts: Tensor | None) -> Tensor:
-        """Features (B, F) of photos (B, D) and texts (B, T); None is no text at all."""
+        """Features (B, F) of photos (B, D) and texts (B, T); None if no product has text."""
         if texts is None:
             texts = photos.new_zeros(len(photos), len(self.no_text))
-        is_told = texts.any(dim=1)
+        has_text = texts.any(dim=1)
         if self.training and self.drop:
-            is_told &= torch.rand(len(texts), device=texts.device) >= self.drop
-        texts = torch.where(is_told[:, None], texts, self.no_text).to(photos.dtype)
+            has_text &= torch.rand(len(texts), device=texts.device) >= self.drop
+        texts = torch.where(has_text[:, None], texts, self.no_text).to(photos.dtype)
         both = torch.cat([photos, texts], dim=1)
         if self.gate is None or self.project is None:
             return both
@@ -86,7 +84,7 @@ class TextFusion(nn.Module):
 
 
 class Neck(nn.Module):
-    """Pools what several photos show, then joins it with the text."""
+    """Pools the features of several photos, then combines them with the text's."""
 
     def __init__(
         self, photo_size: int, text_size: int, photos: PhotosConfig, text: TextConfig | None
@@ -102,7 +100,7 @@ class Neck(nn.Module):
     ) -> Tensor:
         """Features (B, F) of a product.
 
-        `features` are (B, D) of one photo each or (B, P, D), of which the first `num_photos` (B) count.
+        `features` are (B, D) of one photo each, or (B, P, D) with the first `num_photos` (B) valid.
         """
         if num_photos is not None:
             features = self.pool(features, are_photos(features, num_photos))
@@ -110,7 +108,7 @@ class Neck(nn.Module):
 
 
 class Top(nn.Module):
-    """A neck with the heads above it: what learns where the encoders are frozen."""
+    """A neck and heads: all that is trained if the encoders are frozen."""
 
     def __init__(self, neck: Neck, heads: AnyHeads) -> None:
         super().__init__()
@@ -132,15 +130,15 @@ class Top(nn.Module):
 
 
 def are_photos(padded: Tensor, num_photos: Tensor) -> Tensor:
-    """Which places of (B, P, ...) hold a photo, (B, P), if the first `num_photos` (B) do."""
-    places = torch.arange(padded.shape[1], device=padded.device)
-    return places < num_photos.to(padded.device)[:, None]
+    """A mask (B, P) of the first `num_photos` (B) in `padded` (B, P, ...); the rest is padding."""
+    indices = torch.arange(padded.shape[1], device=padded.device)
+    return indices < num_photos.to(padded.device)[:, None]
 
 
 class Classifier(nn.Module):
     """Photos and categories in, logits of the category's heads out (paper, section 5.1.3).
 
-    With a `neck` it takes several photos of a product, with a text tower the product's text as well.
+    With a `neck` it can take several photos of a product, and with a text tower the product's text.
     """
 
     def __init__(
@@ -159,7 +157,7 @@ class Classifier(nn.Module):
 
     @property
     def taxonomy(self) -> Taxonomy:
-        """What it predicts."""
+        """The categories, attributes and values that it predicts."""
         return self.heads.taxonomy
 
     @property
@@ -169,17 +167,17 @@ class Classifier(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where its weights are."""
+        """The device of its weights."""
         return next(self.parameters()).device
 
     @property
     def encoders(self) -> list[Backbone | TextTower]:
-        """What turns photos and, where text is read, tokens into features."""
+        """The backbone and, if text is read, the text tower."""
         return [self.backbone] if self.text_tower is None else [self.backbone, self.text_tower]
 
     @property
     def top(self) -> Top | AnyHeads:
-        """What is above the encoders, and takes their features in place of photos and tokens."""
+        """The part after the encoders, which takes their features."""
         return Top(self.neck, self.heads) if self.neck else self.heads
 
     def forward(
@@ -192,13 +190,13 @@ class Classifier(nn.Module):
     ) -> Tensor:
         """Logits (B, A, V) of `uint8` photos (B, 3, S, S) and category indices (B).
 
-        Several photos are (B, P, 3, S, S), of which the first `num_photos` (B) are there. `texts` are
+        Several photos are (B, P, 3, S, S), of which the first `num_photos` (B) are valid. `texts` are
         tokens (B, L), all 0 for no text.
         """
         features = self._embed(photos, num_photos)
         if self.neck is not None:
-            told = self.text_tower(texts) if self.text_tower and texts is not None else None
-            features = self.neck(features, num_photos=num_photos, texts=told)
+            text_features = self.text_tower(texts) if self.text_tower and texts is not None else None
+            features = self.neck(features, num_photos=num_photos, texts=text_features)
         logits: Tensor = self.heads(features, categories)
         return logits
 
@@ -219,12 +217,12 @@ class Classifier(nn.Module):
         return Predictions.of(self.taxonomy, products, predicted)
 
     def with_taxonomy(self, taxonomy: Taxonomy) -> "Classifier":
-        """The same classifier for another taxonomy: heads that both have keep their weights."""
+        """The classifier with heads for another taxonomy; heads in both keep their weights."""
         heads = self.heads.adapted(taxonomy)
         return Classifier(self.backbone, heads, neck=self.neck, text_tower=self.text_tower)
 
     def _embed(self, photos: Tensor, num_photos: Tensor | None) -> Tensor:
-        """Features (B, D) or, of several photos, (B, P, D)."""
+        """Features (B, D) or, for several photos, (B, P, D)."""
         if num_photos is None:
             one_each: Tensor = self.backbone(photos)
             return one_each
@@ -243,7 +241,7 @@ class Classifier(nn.Module):
         return torch.from_numpy(batch).to(self.device)
 
     def _model_kwargs(self, products: Sequence[Product]) -> dict[str, Tensor]:
-        """What goes in beside the photos."""
+        """The further arguments of `forward`: numbers of photos, and texts."""
         model_kwargs = {}
         spec = self.backbone.preprocess
         if spec.max_photos > 1:

@@ -1,17 +1,16 @@
-"""One MLP per attribute for all categories that have it, for catalogues with small categories.
+"""The heads of a classifier: one MLP for each head (`Heads`), or for each attribute (`SharedHeads`).
 
-A value is learned from the products of every category that may have it. Each head masks what its own
-category may not have, and adds biases of its own: how frequent a value is differs by category.
+`Heads`: the heads of one category share their inputs and have stacked parameters, so a mixed batch
+costs a few matrix products for each category in it. No product runs through another category's heads,
+and no Python loop runs over products.
 
-The heads of one category share their inputs and have stacked parameters, so a mixed batch costs a few
-matrix products for each category in it. No product runs through another category's heads, and no
-Python loop runs over products.
+`SharedHeads`: all categories with an attribute share its MLP, so that small categories learn from large
+ones. Each head masks the values that its category does not have, and adds biases of its own, as values'
+frequencies differ by category.
 
-Shapes: B products, D features, H heads of all categories, N attributes of different names, C
-categories, A slots, V values of the head that has most, W values of the attribute that has most.
-
-Shapes: B products, n products of one category, D features, h heads of one category, U hidden units,
-A slots, V values.
+Shapes: B products, n products of one category, D features, U hidden units, C categories, A slots,
+H heads of all categories, h heads of one category, V values of the head with most, N attributes of
+different names, W values of the attribute with most.
 """
 
 import math
@@ -40,7 +39,7 @@ class StackedLinear(nn.Module):
             nn.init.uniform_(parameter, -bound, bound)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Each head on the same inputs (n, D), one product in all, or on its own (n, h, U)."""
+        """Apply all heads to the same inputs (n, D), in one product, or each to its own (n, h, U)."""
         if inputs.dim() == 2:
             outputs = functional.linear(inputs, self.weight.flatten(0, 1), self.bias.flatten())
             return outputs.view(-1, *self.bias.shape)
@@ -64,10 +63,10 @@ class StackedNorm(nn.Module):
 
 
 class Standardise(nn.Module):
-    """Features with a mean of 0 and a deviation of 1, by moving averages over the batches trained on.
+    """Scales features to a mean of 0 and a deviation of 1, with moving averages over training batches.
 
-    The averages and not a batch's own statistics are used in training as well: a batch may hold one
-    product, and a feature that is nearly always 0 has no deviation in most of them. `mean` and
+    The averages, not a batch's own statistics, are used in training as well: a batch may have only one
+    product, and a feature that is nearly always 0 has no deviation in most batches. `mean` and
     `variance` are (D); over the first 100 batches they are plain averages.
     """
 
@@ -83,18 +82,18 @@ class Standardise(nn.Module):
 
     @property
     def scale(self) -> Tensor:
-        """What a feature's distance from its mean is multiplied by (D)."""
+        """The factors (D) that features are multiplied by after the mean is subtracted."""
         return (self.variance + _LEAST_VARIANCE).rsqrt()
 
     def forward(self, features: Tensor) -> Tensor:
-        """Standardise (B, D), in single precision at least."""
+        """Standardise (B, D), in at least single precision."""
         features = precise(features)
         if self.training and len(features):
-            self._take_in(features)
+            self._update(features)
         return (features - self.mean) * self.scale
 
     @torch.no_grad()
-    def _take_in(self, features: Tensor) -> None:
+    def _update(self, features: Tensor) -> None:
         self.num_batches += 1
         share = 1 / self.num_batches.clamp(max=_NUM_AVERAGED)
         step = (features.mean(dim=0) - self.mean) * share
@@ -103,16 +102,16 @@ class Standardise(nn.Module):
         self.mean += step
 
 
-def copy_scales(mine: Standardise | None, theirs: Standardise | None) -> None:
-    """Take over what features are standardised by, where both heads do it."""
-    if mine is not None and theirs is not None:
-        mine.load_state_dict(theirs.state_dict())
+def copy_scales(target: Standardise | None, source: Standardise | None) -> None:
+    """Copy the statistics that features are standardised with, if both heads standardise."""
+    if target is not None and source is not None:
+        target.load_state_dict(source.state_dict())
 
 
 class CategoryHeads(nn.Module):
-    """All heads of one category: per hidden layer Linear, LayerNorm, ReLU, Dropout, then Linear.
+    """All heads of one category: per hidden layer Linear, LayerNorm, ReLU, Dropout; then Linear.
 
-    With `norms` `first`, hidden layers after the first have no LayerNorm.
+    With `norms: first` only the first hidden layer has a LayerNorm.
     """
 
     value_mask: Tensor
@@ -144,7 +143,7 @@ class CategoryHeads(nn.Module):
         return logits.masked_fill(~self.value_mask, -math.inf)
 
     def copy_shared(self, other: "CategoryHeads") -> None:
-        """Take over the weights of the heads and values that `other` has too."""
+        """Copy the weights of the heads and values that `other` has too."""
         theirs = {head.attribute: index for index, head in enumerate(other.heads)}
         for index, head in enumerate(self.heads):
             if head.attribute in theirs:
@@ -156,11 +155,11 @@ class CategoryHeads(nn.Module):
             layer.weight[index] = other_layer.weight[other_index]
             layer.bias[index] = other_layer.bias[other_index]
         other_values = other.heads[other_index].values
-        for place, value in enumerate(self.heads[index].values):
+        for code, value in enumerate(self.heads[index].values):
             if value in other_values:
-                other_place = other_values.index(value)
-                self.output.weight[index, place] = other.output.weight[other_index, other_place]
-                self.output.bias[index, place] = other.output.bias[other_index, other_place]
+                other_code = other_values.index(value)
+                self.output.weight[index, code] = other.output.weight[other_index, other_code]
+                self.output.bias[index, code] = other.output.bias[other_index, other_code]
 
 
 class Heads(nn.Module):
@@ -179,7 +178,7 @@ class Heads(nn.Module):
 
     @property
     def form(self) -> str:
-        """What the shapes of the weights follow from, but for the taxonomy, in words."""
+        """What the shapes of the weights depend on apart from the taxonomy, in words."""
         return describe_form(self.feature_size, self.config)
 
     @property
@@ -205,8 +204,8 @@ class Heads(nn.Module):
         return logits
 
     @torch.no_grad()
-    def take_shared(self, other: nn.Module) -> None:
-        """Take over the weights of the heads and values that `other`, of the same form, has too."""
+    def copy_shared(self, other: nn.Module) -> None:
+        """Copy the weights of the heads and values that `other`, of the same form, has too."""
         assert isinstance(other, Heads)
         copy_scales(self.standardise, other.standardise)
         theirs = dict(zip(other.taxonomy.categories, other.categories, strict=True))
@@ -216,14 +215,14 @@ class Heads(nn.Module):
                 heads.copy_shared(found)
 
     def adapted(self, taxonomy: Taxonomy) -> "Heads":
-        """Heads for another taxonomy: those it shares keep their weights, value by value."""
+        """Heads for another taxonomy, with the weights of the heads and values in both."""
         new = Heads(taxonomy, self.feature_size, self.config)
-        new.take_shared(self)
+        new.copy_shared(self)
         return new.to(next(self.parameters())).train(self.training)
 
 
 def describe_form(feature_size: int, config: HeadsConfig) -> str:
-    """What the shapes of a head's weights follow from, but for its values, in words."""
+    """What the shapes of a head's weights depend on apart from its values, in words."""
     return (
         f"{feature_size} inputs, {config.num_hidden_layers} hidden layers of {config.hidden_dim}, "
         f"norms after the {config.norms}" + (", standardised" if config.standardise else "")
@@ -231,42 +230,42 @@ def describe_form(feature_size: int, config: HeadsConfig) -> str:
 
 
 def probabilities(logits: Tensor) -> Tensor:
-    """Softmax over the last dimension; 0 where a logit is -inf, also where all of them are."""
+    """Softmax over the last dimension; 0 where a logit is -inf, even if all of them are."""
     padding = logits.isneginf()
     safe = precise(logits).masked_fill(padding.all(dim=-1, keepdim=True), 0)
     return safe.softmax(dim=-1).masked_fill(padding, 0)
 
 
 def precise(logits: Tensor) -> Tensor:
-    """Half precision as single precision; the rest as it is."""
+    """Half precision converted to single precision; others unchanged."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 class JoinedHeads(nn.Module):
-    """All heads of all categories at once, which is one static computation.
+    """All heads of all categories at once, as one static computation.
 
-    `value_mask` (H, V) tells values from padding, `places` (H, V) where each value lies among those of
-    all attributes, (N, W) flattened; 0 in padding.
+    `value_mask` (H, V) is False in padding; `indices` (H, V) is each value's index among those of all
+    attributes, (N, W) flattened, 0 in padding.
     """
 
     value_mask: Tensor
-    places: Tensor
+    indices: Tensor
 
     def __init__(self, taxonomy: Taxonomy, feature_size: int, config: HeadsConfig) -> None:
         super().__init__()
-        united = _united(taxonomy)
-        self.attributes = CategoryHeads(united, feature_size, config)
+        merged = _merged(taxonomy)
+        self.attributes = CategoryHeads(merged, feature_size, config)
         size = (taxonomy.num_heads, max(1, taxonomy.num_values))
         self.bias = nn.Parameter(torch.zeros(size))
-        places, mask = torch.zeros(size, dtype=torch.int64), torch.zeros(size, dtype=torch.bool)
-        rows = {head.attribute: row for row, head in enumerate(united)}
+        indices, mask = torch.zeros(size, dtype=torch.int64), torch.zeros(size, dtype=torch.bool)
+        rows = {head.attribute: row for row, head in enumerate(merged)}
         most = self.attributes.output.bias.shape[1]
         for index, head in enumerate(taxonomy.heads):
             row = rows[head.attribute]
-            for place, value in enumerate(head.values):
-                places[index, place] = row * most + united[row].values.index(value)
-                mask[index, place] = True
-        self.register_buffer("places", places, persistent=False)
+            for code, value in enumerate(head.values):
+                indices[index, code] = row * most + merged[row].values.index(value)
+                mask[index, code] = True
+        self.register_buffer("indices", indices, persistent=False)
         self.register_buffer("value_mask", mask, persistent=False)
 
     @property
@@ -277,12 +276,13 @@ class JoinedHeads(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Logits (B, H, V) of features (B, D); -inf in padding."""
         of_attributes: Tensor = self.attributes(features).flatten(1)  # B N*W
-        logits: Tensor = of_attributes[:, self.places.flatten()].view(-1, *self.places.shape) + self.bias
+        logits: Tensor = of_attributes[:, self.indices.flatten()]
+        logits = logits.view(-1, *self.indices.shape) + self.bias
         return logits.masked_fill(~self.value_mask, -math.inf)
 
 
 class SharedHeads(nn.Module):
-    """All heads of a taxonomy, those of attributes of one name with the same weights."""
+    """All heads of a taxonomy; attributes with the same name share the weights."""
 
     slots: Tensor
 
@@ -301,7 +301,7 @@ class SharedHeads(nn.Module):
 
     @property
     def form(self) -> str:
-        """What the shapes of the weights follow from, but for the taxonomy, in words."""
+        """What the shapes of the weights depend on apart from the taxonomy, in words."""
         return f"{describe_form(self.feature_size, self.config)}, shared by categories"
 
     @property
@@ -320,8 +320,8 @@ class SharedHeads(nn.Module):
         return chosen.masked_fill((slots < 0)[..., None], -math.inf)
 
     @torch.no_grad()
-    def take_shared(self, other: nn.Module) -> None:
-        """Take over the weights of the heads and values that `other`, of the same form, has too."""
+    def copy_shared(self, other: nn.Module) -> None:
+        """Copy the weights of the heads and values that `other`, of the same form, has too."""
         assert isinstance(other, SharedHeads)
         copy_scales(self.standardise, other.standardise)
         self.joined.attributes.copy_shared(other.joined.attributes)
@@ -330,19 +330,19 @@ class SharedHeads(nn.Module):
             if (found := theirs.get((head.category, head.attribute))) is None:
                 continue
             values = other.taxonomy.heads[found].values
-            for place, value in enumerate(head.values):
+            for code, value in enumerate(head.values):
                 if value in values:
-                    self.joined.bias[row, place] = other.joined.bias[found, values.index(value)]
+                    self.joined.bias[row, code] = other.joined.bias[found, values.index(value)]
 
     def adapted(self, taxonomy: Taxonomy) -> "SharedHeads":
-        """Heads for another taxonomy: those it shares keep their weights, value by value."""
+        """Heads for another taxonomy, with the weights of the heads and values in both."""
         new = SharedHeads(taxonomy, self.feature_size, self.config)
-        new.take_shared(self)
+        new.copy_shared(self)
         return new.to(next(self.parameters())).train(self.training)
 
 
-def _united(taxonomy: Taxonomy) -> tuple[Head, ...]:
-    """One head for each attribute, with the values of all categories, each in its first place."""
+def _merged(taxonomy: Taxonomy) -> tuple[Head, ...]:
+    """One head for each attribute name, with the values of all categories, in order of appearance."""
     values: dict[str, dict[str, None]] = {}
     for head in taxonomy.heads:
         values.setdefault(head.attribute, {}).update(dict.fromkeys(head.values))
@@ -350,9 +350,9 @@ def _united(taxonomy: Taxonomy) -> tuple[Head, ...]:
 
 
 AnyHeads = Heads | SharedHeads
-"""Heads of either way."""
+"""Heads of either kind."""
 
 
 def build_heads(taxonomy: Taxonomy, feature_size: int, config: HeadsConfig) -> AnyHeads:
-    """Heads as `config` says, with weights drawn from torch's generator."""
+    """Heads as `config` says, with random weights from torch's generator."""
     return (SharedHeads if config.shared else Heads)(taxonomy, feature_size, config)

@@ -1,8 +1,8 @@
-"""The model folder: what training writes and everything else reads.
+"""A classifier's files in its model folder: written by training, read by everything else.
 
 `weights.safetensors`, `taxonomy.json`, `recipe.yaml`, `preprocess.json`, `metrics.json`, `README.md`
-and, last, `checksums.json`; also `background.onnx` where rembg removes backgrounds and `pruning.json`
-where the tower lost parts. Loading needs nothing else: no network, no pickle, no pretrained weights.
+and, last, `checksums.json`; also `background.onnx` if rembg removes backgrounds and `pruning.json`
+if the tower was pruned. Loading needs nothing else: no network, no pickle, no pretrained weights.
 """
 
 import shutil
@@ -49,7 +49,7 @@ _ONE_PHOTO = PhotosConfig()
 
 
 class _Parts(BaseModel):
-    """The part of a classifier's recipe that its architecture follows from."""
+    """The part of a classifier's recipe that defines its architecture."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -71,21 +71,21 @@ def build_classifier(
     """A classifier with pretrained encoders and fresh heads.
 
     Raises:
-        BackboneError: an unknown backbone, one without a text encoder where text is to be read, or
-            weights that cannot be had or do not fit.
+        BackboneError: the backbone is unknown or lacks the text encoder that is needed, or its weights
+            are not available or do not fit.
     """
     parts = _Parts(backbone=backbone, heads=heads, text=text, photos=photos)
     classifier = _assemble(parts, build_backbone(backbone, image), taxonomy)
     if heads.start:
-        _take_heads(classifier, heads.start)
+        _copy_heads(classifier, heads.start)
     return classifier
 
 
-def _take_heads(classifier: Classifier, folder: Path) -> None:
-    """Give a classifier the heads that it shares with the one in `folder`.
+def _copy_heads(classifier: Classifier, folder: Path) -> None:
+    """Copy the weights of the heads that the classifier in `folder` has too.
 
     Raises:
-        ModelFolderError: no classifier there, or one with other heads or none of these.
+        ModelFolderError: there is no classifier, or its heads have another form or none in common.
     """
     opened = open_folder(folder)
     if opened.classifier_recipe is None:
@@ -98,13 +98,13 @@ def _take_heads(classifier: Classifier, folder: Path) -> None:
         )
     if mine.names.isdisjoint(theirs.names):
         raise ModelFolderError(f"heads.start: the model in {folder} has none of the catalogue's heads.")
-    mine.take_shared(theirs)
+    mine.copy_shared(theirs)
 
 
 def _assemble(
     parts: _Parts, backbone: Backbone, taxonomy: Taxonomy, *, with_weights: bool = True
 ) -> Classifier:
-    """A classifier around a backbone, its text encoder without weights if told so."""
+    """A classifier with a backbone; without `with_weights` no text encoder's weights are loaded."""
     if parts.text is None and parts.photos.max == 1:
         return Classifier(backbone, build_heads(taxonomy, backbone.feature_size, parts.heads))
     text_tower = None
@@ -118,7 +118,7 @@ def _assemble(
 
 
 def save_classifier(folder: Path, classifier: Classifier) -> None:
-    """Write weights, taxonomy and preprocessing; `folder.write_checksums` finishes the folder."""
+    """Write weights, taxonomy and preprocessing; `folder.write_checksums` completes the folder."""
     save_weights(folder / WEIGHTS, classifier)
     write_text(folder / TAXONOMY, classifier.taxonomy.to_json())
     save_preprocess(folder, classifier.backbone.preprocess)
@@ -126,23 +126,23 @@ def save_classifier(folder: Path, classifier: Classifier) -> None:
 
 
 def save_prunings(folder: Path, prunings: Sequence[Pruning]) -> None:
-    """Write what a tower lost, if it lost anything."""
+    """Write a tower's prunings, if there are any."""
     if prunings:
         write_text(folder / PRUNING, _PRUNINGS.dump_json(list(prunings)).decode())
 
 
 def read_prunings(folder: Path) -> list[Pruning]:
-    """What the tower in a model folder lost, in order; nothing where that was never written.
+    """The prunings of the tower in a model folder, in order; none without their file.
 
     Raises:
-        ValueError: a file of another form.
+        ValueError: the file is not one of prunings.
     """
     path = folder / PRUNING
     return _PRUNINGS.validate_json(path.read_bytes()) if path.is_file() else []
 
 
 def save_preprocess(folder: Path, preprocess: Preprocess) -> None:
-    """Write how photos are prepared, with the model that removes their backgrounds, if any does."""
+    """Write how photos are prepared, and copy the model that removes backgrounds, if there is one."""
     if preprocess.background_model:
         with writing(folder / BACKGROUND) as draft:
             shutil.copyfile(preprocess.background_model, draft)
@@ -151,7 +151,7 @@ def save_preprocess(folder: Path, preprocess: Preprocess) -> None:
 
 
 def save_weights(path: Path, module: torch.nn.Module) -> None:
-    """Write a module's weights to a file, whole or not at all."""
+    """Write a module's weights to a file, atomically."""
     with writing(path) as draft:
         save_file({name: each.contiguous() for name, each in module.state_dict().items()}, draft)
 
@@ -170,7 +170,7 @@ def load_classifier(folder: ModelFolder) -> Classifier:
 
 
 def load_backbone(folder: ModelFolder) -> Backbone:
-    """Load the backbone of a model folder whose weights are a backbone's alone.
+    """Load the backbone from a model folder whose weights are only those of a backbone.
 
     Raises:
         ModelFolderError: a file is missing or does not fit the others.
@@ -201,7 +201,7 @@ def _build_tower(folder: ModelFolder, config: BackboneConfig, preprocess: Prepro
 
 
 def _restore(module: torch.nn.Module, folder: ModelFolder) -> None:
-    """Give a module the folder's weights."""
+    """Load the folder's weights into a module."""
     try:
         module.load_state_dict(load_file(folder.weights))
     except (OSError, SafetensorError) as error:

@@ -1,7 +1,7 @@
 """The blocks of an image tower, from input to output, whichever library it is from.
 
-timm's models say which parameters belong to which block; for open_clip's own models the same is said
-here. What freezes the first blocks, lets them learn slower or computes them twice starts from this.
+timm's models declare which parameters belong to which block; for open_clip's own models it is declared
+here. Freezing the first blocks, layer-wise learning rates and checkpointing are built on this.
 """
 
 import re
@@ -17,9 +17,9 @@ from facetry.errors import BackboneError
 from facetry.models.towers.image import Backbone
 
 Matcher = Mapping[str, str | Sequence[tuple[str, tuple[int, ...] | None]] | None]
-"""Patterns of names as timm's `group_matcher` gives them: of the stem, then of the blocks.
+"""Patterns of parameter names as in timm's `group_matcher`: of the stem, then of the blocks.
 
-Numbers in a name, and those beside its pattern, give the order.
+The numbers in a name, then those given with its pattern, define the order.
 """
 
 _OPEN_CLIP: Mapping[str, Matcher] = {
@@ -30,14 +30,14 @@ _OPEN_CLIP: Mapping[str, Matcher] = {
     "ModifiedResNet": {"stem": r"(?:conv|bn)[123]", "blocks": r"layer(\d+)\.(\d+)"},
 }
 
-_AFTER_ALL = (99999,)  # what timm writes beside a pattern of what follows the last block
+_AFTER_ALL = (99999,)  # timm's number for what follows the last block
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """One block by the names of its modules and parameters in its tower.
+    """The names of one block's modules and parameters in its tower.
 
-    A block that stands behind a layer of its own which makes the picture smaller has two modules.
+    A block that starts with a separate downsampling layer has two modules.
     """
 
     modules: tuple[str, ...]
@@ -54,11 +54,11 @@ class TowerBlocks:
 
     @property
     def depths(self) -> dict[str, int]:
-        """How many blocks come after each parameter's own place, 0 for the last block and the tail."""
+        """How many blocks come after each parameter; 0 for the last block and the tail."""
         num = len(self.blocks)
         depths = dict.fromkeys(self.tail, 0) | dict.fromkeys(self.stem, num)
-        for place, block in enumerate(self.blocks, start=1):
-            depths |= dict.fromkeys(block.parameters, num - place)
+        for number, block in enumerate(self.blocks, start=1):
+            depths |= dict.fromkeys(block.parameters, num - number)
         return depths
 
 
@@ -66,15 +66,15 @@ def tower_blocks(tower: nn.Module) -> TowerBlocks:
     """The blocks of a tower of open_clip or timm.
 
     Raises:
-        BackboneError: a tower that has no such notion.
+        BackboneError: it is not known what the tower's blocks are.
     """
     trunk, prefix = (tower.trunk, "trunk.") if _is_wrapped(tower) else (tower, "")
     assert isinstance(trunk, nn.Module)
     matcher = _matcher(trunk)
     names: dict[tuple[int, ...], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for name, _ in trunk.named_parameters():
-        if place := _place(name, matcher):
-            order, module = place
+        if located := _locate(name, matcher):
+            order, module = located
             names[order][prefix + module].append(prefix + name)
     stem, *blocks = (names[order] for order in sorted(names))
     result = TowerBlocks(
@@ -90,7 +90,7 @@ def tower_blocks(tower: nn.Module) -> TowerBlocks:
 
 
 def freeze_blocks(backbone: Backbone, num_blocks: int) -> None:
-    """Let a tower's first blocks, and all that lies before them, learn no more.
+    """Freeze a tower's stem and its first `num_blocks` blocks.
 
     Raises:
         BackboneError: a tower without blocks, or with fewer.
@@ -111,17 +111,17 @@ def freeze_blocks(backbone: Backbone, num_blocks: int) -> None:
 
 
 def checkpoint_blocks(backbone: Backbone) -> None:
-    """Keep only the blocks' inputs for the backward pass, and compute the rest again there.
+    """Store only the blocks' inputs for the backward pass and recompute the rest there, to save memory.
 
     Raises:
-        BackboneError: a tower that cannot do so.
+        BackboneError: the tower does not support it.
     """
     tower: Any = backbone.tower
     try:
         tower.set_grad_checkpointing(True)
-    except (AttributeError, AssertionError):  # how timm's models say no
+    except (AttributeError, AssertionError):  # timm's models that do not support it
         can = False
-    else:  # open_clip's say it by doing nothing
+    else:  # open_clip's ignore the call
         can = any(getattr(each, "grad_checkpointing", False) for each in tower.modules())
     if not can:
         raise BackboneError(
@@ -152,8 +152,8 @@ def _matcher(trunk: nn.Module) -> Matcher:
     return matcher
 
 
-def _place(name: str, matcher: Matcher) -> tuple[tuple[int, ...], str] | None:
-    """Where in stem and blocks a parameter stands, and the module it is in; None: after them."""
+def _locate(name: str, matcher: Matcher) -> tuple[tuple[int, ...], str] | None:
+    """A parameter's order among stem and blocks, and its module; None if it comes after the blocks."""
     for ordinal, patterns in enumerate(matcher.values()):
         for pattern, suffix in [(patterns, None)] if isinstance(patterns, str) else patterns or ():
             if found := re.match(pattern, name):

@@ -1,4 +1,4 @@
-"""Where a model computes, and in which numbers."""
+"""The device and the precision in which a model computes."""
 
 import time
 from functools import cache
@@ -20,15 +20,15 @@ def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
 
 
 def computing(precision: str, device: torch.device) -> torch.autocast:
-    """Mixed precision where `precision` and the device ask for it."""
+    """A context of mixed precision, which does nothing if the precision is fp32."""
     dtype = compute_dtype(precision, device)
     return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
 
 
 def slow_precision(precision: str, device: torch.device) -> str:
-    """A sentence with the measured rates where a CPU is slow at the half precision asked for, else "".
+    """A warning with measured rates if a CPU is slow in this half precision, else "".
 
-    A CPU without the instructions emulates them, up to fifty times slower than it computes in fp32.
+    A CPU without instructions for it emulates them, up to fifty times slower than fp32.
     """
     dtype = compute_dtype(precision, device)
     if device.type != "cpu" or dtype == torch.float32:
@@ -46,7 +46,7 @@ def slow_precision(precision: str, device: torch.device) -> str:
 def matmul_rate(dtype: torch.dtype) -> float:
     """The best rate of matrix products of one CPU thread in GFLOP/s, measured in a fraction of a second.
 
-    One thread, since several wait for each other where other work runs model_kwargs.
+    One thread, since several would wait for each other while other work runs on the CPU.
     """
     one = torch.ones(_SIDE, _SIDE, dtype=dtype)
     num_threads = torch.get_num_threads()
@@ -61,5 +61,5 @@ def matmul_rate(dtype: torch.dtype) -> float:
 
 
 _SIDE = 192
-_MEASURED_S = 0.03  # many products where they are fast: other work may hold up some of them
-_SLOW = 0.5  # of the rate in fp32; a CPU with the instructions is faster than in fp32
+_MEASURED_S = 0.03  # long enough for many fast products: other work may delay some of them
+_SLOW = 0.5  # share of the fp32 rate; a CPU with the instructions is faster than in fp32

@@ -1,4 +1,4 @@
-"""Products as features, of a frozen backbone or of any other encoder, each photo decoded once.
+"""Features of products, from a frozen backbone or another encoder; each photo is decoded once.
 
 Shapes: N products, B readable ones in a batch, M their photos, P photos of a product at most, S side in
 pixels, D features.
@@ -26,7 +26,7 @@ from facetry.runtime.progress import SILENT, Reporter
 
 
 class Encoder(Protocol):
-    """What turns photos into features to compare; `dtype` is uint8 where they are bits, packed."""
+    """Turns photos into features to compare; `dtype` is uint8 for packed bits."""
 
     @property
     def preprocess(self) -> Preprocess:
@@ -35,12 +35,12 @@ class Encoder(Protocol):
 
     @property
     def feature_size(self) -> int:
-        """D."""
+        """D: the number of features, or of bytes of packed bits."""
         ...
 
     @property
     def dtype(self) -> type[np.float32] | type[np.uint8]:
-        """Of the features."""
+        """The data type of the features."""
         ...
 
     def encode(self, pixels: Pixels) -> NDArray[Any]:
@@ -76,11 +76,11 @@ class BackboneEncoder:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Embedding:
-    """Features (N, D), float32 of a backbone, and each product's problem, "" for none.
+    """Features (N, D), and each product's problem, "" for none.
 
-    A product without a readable photo has the reason as its problem and features of 0. Where up to
-    several photos are wanted, features are (N, P, D), of which the first `num_photos` (N) are there.
-    `num_passed_over` counts photos that could not be read, of products that have others.
+    A product without a readable photo has the reason as its problem and features of 0. If several
+    photos are read, features are (N, P, D), of which the first `num_photos` (N) are valid.
+    `num_passed_over` counts unreadable photos of products that have readable ones.
     """
 
     features: NDArray[Any]
@@ -98,7 +98,7 @@ class Embedding:
         return means
 
     def save(self, path: Path) -> None:
-        """Write all to one file, whole or not at all."""
+        """Write everything to one file, atomically."""
         metadata = {
             "problems": json.dumps(list(self.problems)),
             "num_passed_over": str(self.num_passed_over),
@@ -139,10 +139,10 @@ def encode_products(
     file: Path | None = None,
     reporter: Reporter = SILENT,
 ) -> Embedding:
-    """Have an encoder make features of products.
+    """Encode products.
 
-    With a `file` given the result is kept there, and taken from there where it is there already:
-    whoever names it sees to it that it is of the same products and encoder.
+    The result is saved to `file` if given, and read from it if it exists: the caller must make sure
+    that it is of the same products and encoder.
     """
     if file and file.is_file():
         return Embedding.load(file)
@@ -157,9 +157,9 @@ def encode_products(
             readable, found = encode_batch(encoder, batch)
             rows = len(problems) + readable
             if several:
-                counts = [len(batch[place].pixels[spec]) for place in readable.tolist()]
+                counts = [len(batch[index].pixels[spec]) for index in readable.tolist()]
                 num_photos[rows] = counts
-                features[np.repeat(rows, counts), _places(counts)] = found
+                features[np.repeat(rows, counts), _photo_indices(counts)] = found
             else:
                 features[rows] = found
             problems += [product.problem for product in batch]
@@ -177,24 +177,24 @@ def encode_products(
 
 
 def encode_batch(encoder: Encoder, batch: Sequence[Product]) -> tuple[NDArray[np.int64], NDArray[Any]]:
-    """The places of a loaded batch's readable products (B), and the features of their photos (M, D)."""
-    readable = [place for place, product in enumerate(batch) if not product.problem]
+    """The indices of a loaded batch's readable products (B), and the features of their photos (M, D)."""
+    readable = [index for index, product in enumerate(batch) if not product.problem]
     if not readable:
         return np.zeros(0, dtype=np.int64), np.zeros((0, encoder.feature_size), dtype=encoder.dtype)
-    pixels = [batch[place].pixels[encoder.preprocess] for place in readable]
+    pixels = [batch[index].pixels[encoder.preprocess] for index in readable]
     joined = np.stack(pixels) if pixels[0].ndim == 3 else np.concatenate(pixels)
     return np.array(readable), encoder.encode(joined)
 
 
-def _places(counts: Sequence[int]) -> NDArray[np.int64]:
-    """For so many photos of each product the place of each: 0, 1, ..., and from 0 again."""
+def _photo_indices(counts: Sequence[int]) -> NDArray[np.int64]:
+    """Each photo's index within its product, for products with `counts` photos: 0, 1, 0, 1, 2, ..."""
     return np.concatenate([np.arange(count) for count in counts] or [np.zeros(0, dtype=np.int64)])
 
 
 def embed_texts(
     tower: TextTower, products: Sequence[Product], *, file: Path | None = None
 ) -> NDArray[np.float32]:
-    """Features (N, D) of products' texts, 0 where there is none; leaves the tower in evaluation mode.
+    """Features (N, D) of products' texts, 0 without text; leaves the tower in evaluation mode.
 
     See `encode_products` for `file`.
     """
@@ -213,4 +213,4 @@ def embed_texts(
 
 
 _NUM_TEXTS = 256
-"""Texts embedded at once."""
+"""Texts embedded in one batch."""

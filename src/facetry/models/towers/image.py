@@ -1,6 +1,6 @@
 """Image towers from open_clip and timm, with weights from the hub, from a file, or none.
 
-Only the image tower is built. Shapes: B products, S side in pixels, D features.
+A model's text tower is not built here. Shapes: B products, S side in pixels, D features.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,19 +20,19 @@ from facetry.models.towers.slim import Pruning
 from facetry.models.towers.weights import load_weights
 from facetry.product import Preprocess
 
-# What a library's pretrained configuration calls a field of `Preprocess`.
+# Keys of the libraries' pretrained configurations, and the fields of `Preprocess` they set.
 _FIELDS = {"mean": "mean", "std": "std", "interpolation": "interpolation", "resize_mode": "resize"}
-_OWN_NUMBERS = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+_DEFAULTS = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 
 
 class Backbone(nn.Module):
     """An image tower with its preprocessing: `uint8` photos (B, 3, S, S) in, features (B, D) out.
 
-    A tower that `is_pretrained` keeps its batch norms' statistics while its weights are trained:
-    those of a small batch of few categories are worth less than what it brought along. So does a
-    batch norm that is frozen. With `unit_length` features have length 1. `num_intermediates` is how many
-    of the tower's last stages or blocks add the mean and the maximum of their maps to the features.
-    `prunings` is what the tower lost, in order.
+    While a tower that `is_pretrained` is trained, its batch norms use their pretrained statistics: those
+    of a small batch of few categories are less reliable. Frozen batch norms do so too. With
+    `unit_length` features have length 1. `num_intermediates` is how many of the tower's last stages or
+    blocks add the mean and the maximum of their feature maps to the features. `prunings` lists what was
+    removed from the tower, in order.
     """
 
     mean: Tensor
@@ -52,7 +52,7 @@ class Backbone(nn.Module):
         self.is_pretrained = is_pretrained
         self.unit_length = unit_length
         self.num_intermediates = num_intermediates
-        # Convolutions run up to 1.5 times faster with channels last; a ViT does not care.
+        # Convolutions run up to 1.5 times faster with channels last; ViTs are as fast either way.
         self.tower = tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.preprocess = preprocess
         self.feature_size = feature_size
@@ -62,7 +62,7 @@ class Backbone(nn.Module):
             self.register_buffer(name, channels, persistent=False)
 
     def train(self, mode: bool = True) -> "Backbone":
-        """Switch to training or evaluation; kept statistics stay as they are."""
+        """Switch to training or evaluation, leaving pretrained and frozen batch norms in evaluation."""
         super().train(mode)
         for module in self.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):  # noqa: SLF001 - the base of all
@@ -74,15 +74,15 @@ class Backbone(nn.Module):
         """Normalise and embed."""
         normal = (photos.contiguous(memory_format=torch.channels_last) - self.mean) / self.std
         if self.num_intermediates:
-            features = _of_several_depths(self.tower, normal, self.num_intermediates)
+            features = _with_intermediates(self.tower, normal, self.num_intermediates)
         else:
             result: Tensor | tuple[Tensor, ...] = self.tower(normal)
             features = result[0] if isinstance(result, tuple) else result  # CoCa adds its tokens
         return functional.normalize(features, dim=-1) if self.unit_length else features
 
 
-def _of_several_depths(tower: Any, photos: Tensor, number: int) -> Tensor:
-    """The tower's own features, then mean and maximum of each of its last stages' or blocks' maps."""
+def _with_intermediates(tower: Any, photos: Tensor, number: int) -> Tensor:
+    """The tower's features, then mean and maximum of its last stages' or blocks' feature maps."""
     found = tower.forward_intermediates(photos, indices=number)
     if isinstance(found, dict):  # open_clip
         own, maps = found["image_features"], found["image_intermediates"]
@@ -94,20 +94,20 @@ def _of_several_depths(tower: Any, photos: Tensor, number: int) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class _Tower:
-    """A tower without pretrained weights, and what its library knows of it."""
+    """A tower without pretrained weights; `settings` is its library's preprocessing configuration."""
 
     module: nn.Module
     feature_size: int
     image_size_px: int
-    numbers: Mapping[str, Any]
+    settings: Mapping[str, Any]
 
 
 def build_backbone(config: BackboneConfig, image: ImageConfig, *, with_weights: bool = True) -> Backbone:
-    """Build the tower that `config` names, with its weights unless told otherwise.
+    """Build the tower that `config` names, by default with its weights.
 
     Raises:
         BackboneError: an unknown name, tag or option, or weights that do not fit.
-        WeightsUnavailable: a hub that cannot be reached; names the file and the key to set.
+        WeightsUnavailable: the hub cannot be reached; the message names the file and the key to set.
     """
     card = find_card(config.name)
     build = {"open_clip": _open_clip_tower, "timm": _timm_tower}[card.library]
@@ -122,9 +122,9 @@ def build_backbone(config: BackboneConfig, image: ImageConfig, *, with_weights: 
     if with_weights and is_pretrained:
         load_weights(tower.module, weights_file(card, config))
     wanted = {name: value for name, value in image.model_dump().items() if value is not None}
-    numbers = {_FIELDS[key]: value for key, value in tower.numbers.items() if key in _FIELDS and value}
+    own = {_FIELDS[key]: value for key, value in tower.settings.items() if key in _FIELDS and value}
     preprocess = Preprocess.model_validate(
-        {**_OWN_NUMBERS, "size_px": tower.image_size_px, **numbers, **wanted}
+        {**_DEFAULTS, "size_px": tower.image_size_px, **own, **wanted}
     )
     return Backbone(
         tower.module,
@@ -138,30 +138,30 @@ def build_backbone(config: BackboneConfig, image: ImageConfig, *, with_weights: 
 
 @torch.no_grad()
 def _feature_size(card: BackboneCard, tower: _Tower, num_intermediates: int) -> int:
-    """How many features there are, with those of several depths where these are wanted."""
+    """The number of features, including those of intermediate stages or blocks."""
     if not num_intermediates:
         return tower.feature_size
     photo = torch.zeros(1, 3, tower.image_size_px, tower.image_size_px)
     try:
-        return _of_several_depths(tower.module.eval(), photo, num_intermediates).shape[1]
+        return _with_intermediates(tower.module.eval(), photo, num_intermediates).shape[1]
     except (AttributeError, AssertionError, ValueError) as error:
         raise BackboneError(
-            f"{card.name} does not give what its last {num_intermediates} stages or blocks put out: "
+            f"{card.name} does not return the outputs of its last {num_intermediates} stages or blocks: "
             f"{first_line(error)}",
-            hint="Set backbone.intermediates to a smaller number, or to 0 for its own features alone.",
+            hint="Set backbone.intermediates to a smaller number, or to 0 for its own features only.",
         ) from error
 
 
 def weights_file(card: BackboneCard, config: BackboneConfig) -> Path:
-    """The file with a backbone's weights, fetched where they are at the hub.
+    """The file with a backbone's weights, downloaded if they are on the hub.
 
     Raises:
-        BackboneError: weights at the hub without a name.
-        WeightsUnavailable: a hub that cannot be reached.
+        BackboneError: no tag says which weights to download.
+        WeightsUnavailable: the hub cannot be reached.
     """
     if config.weights != "hub":
         path = Path(config.weights)
-        return _donated(path, config) if path.is_dir() else path
+        return _weights_of_folder(path, config) if path.is_dir() else path
     tag = config.tag or card.tag
     if tag is None:
         tags = ", ".join(_tags(card)) or "none"
@@ -176,17 +176,17 @@ def weights_file(card: BackboneCard, config: BackboneConfig) -> Path:
     except Exception as error:
         raise WeightsUnavailable(
             f"The weights of {card.name} ({tag}) could not be fetched: {type(error).__name__}.",
-            hint=f"Download {_hub_place(card, tag)} where there is a network and set "
+            hint=f"Download {_hub_file(card, tag)} where there is a network and set "
             "backbone.weights to the file (--set backbone.weights=FILE).",
         ) from error
 
 
-def _donated(folder: Path, config: BackboneConfig) -> Path:
-    """The weights of the classifier in a model folder, if it has such a tower as `config`.
+def _weights_of_folder(folder: Path, config: BackboneConfig) -> Path:
+    """The weights of the classifier in a model folder, if its tower is that of `config`.
 
     Raises:
-        BackboneError: another predictor, or another tower.
-        ModelFolderError: no model folder, or a damaged one.
+        BackboneError: the folder holds another kind of predictor, or another tower.
+        ModelFolderError: not a model folder, or a damaged one.
     """
     opened = open_folder(folder)
     recipe = opened.classifier_recipe
@@ -195,10 +195,10 @@ def _donated(folder: Path, config: BackboneConfig) -> Path:
             f"The model folder {folder} holds a predictor of the kind {opened.kind}, not a classifier.",
             hint="Name a classifier's folder; an ensemble has its members' in members/NAME.",
         )
-    donor = BackboneConfig.model_validate(recipe["backbone"])
-    if (donor.name, donor.options, donor.prune) != (config.name, config.options, None):
+    source = BackboneConfig.model_validate(recipe["backbone"])
+    if (source.name, source.options, source.prune) != (config.name, config.options, None):
         raise BackboneError(
-            f"The tower in {folder} is {_described(donor)}; the recipe's is {_described(config)}.",
+            f"The tower in {folder} is {_described(source)}; the recipe's is {_described(config)}.",
             hint="Set backbone.name and backbone.options to the folder's, and prune neither of them.",
         )
     return opened.weights
@@ -220,13 +220,13 @@ def _open_clip_tower(card: BackboneCard, config: BackboneConfig, size_px: int | 
             hint=nearest(card.model, open_clip.list_models()),
         )
     tag = _known_tag(card, config)
-    numbers = open_clip.get_pretrained_cfg(card.model, tag) if tag else {}
+    pretrained = open_clip.get_pretrained_cfg(card.model, tag) if tag else {}
     size = {"image_size": size_px} if size_px else {}
     vision = CLIPVisionCfg(**{**known["vision_cfg"], **config.options, **size})
-    # Some weights of models that are not called so were trained with QuickGELU, OpenAI's among them.
-    quick_gelu = known.get("quick_gelu", False) or numbers.get("quick_gelu", False)
+    # Some weights, such as OpenAI's, were trained with QuickGELU though the name does not say so.
+    quick_gelu = known.get("quick_gelu", False) or pretrained.get("quick_gelu", False)
     tower = _build_vision_tower(known["embed_dim"], vision, quick_gelu=quick_gelu)
-    return _Tower(tower, known["embed_dim"], vision.image_size, numbers)
+    return _Tower(tower, known["embed_dim"], vision.image_size, pretrained)
 
 
 def _timm_tower(card: BackboneCard, config: BackboneConfig, size_px: int | None) -> _Tower:
@@ -239,7 +239,7 @@ def _timm_tower(card: BackboneCard, config: BackboneConfig, size_px: int | None)
         )
     tag = _known_tag(card, config)
     name = f"{card.model}.{tag}" if tag else card.model
-    # Models of a fixed size, such as ViTs, are told theirs; the others take any.
+    # Models with a fixed input size, such as ViTs, need it as an option; the others take any size.
     is_fixed = size_px and getattr(timm.get_pretrained_cfg(name), "fixed_input_size", False)
     size_option = {"img_size": size_px} if is_fixed else {}
     options = {**card.settings, **size_option, **config.options}
@@ -253,7 +253,7 @@ def _timm_tower(card: BackboneCard, config: BackboneConfig, size_px: int | None)
 
 
 def _known_tag(card: BackboneCard, config: BackboneConfig) -> str | None:
-    """The tag of the pretrained weights, checked; None where none is named."""
+    """The tag of the pretrained weights, if the library has it; None if no tag is given."""
     tag = config.tag or card.tag
     if tag and tag not in (tags := _tags(card)):
         raise BackboneError(
@@ -263,7 +263,7 @@ def _known_tag(card: BackboneCard, config: BackboneConfig) -> str | None:
 
 
 def _tags(card: BackboneCard) -> Sequence[str]:
-    """What the library has for a model."""
+    """The library's tags for a model."""
     if card.library == "timm":
         import timm
 
@@ -293,13 +293,13 @@ def _timm_repository(model: str, tag: str) -> str:
     return str(known.hf_hub_id) if known else f"timm/{model}.{tag}"
 
 
-def _hub_place(card: BackboneCard, tag: str) -> str:
+def _hub_file(card: BackboneCard, tag: str) -> str:
     """The file to download by hand, as the hub names it."""
     if card.library == "timm":
         return f"model.safetensors of {_timm_repository(card.model, tag)}"
     import open_clip
 
-    place = PurePosixPath(open_clip.get_pretrained_cfg(card.model, tag)["hf_hub"])
-    if len(place.parts) > 2:
-        return f"{place.name} of {place.parent}"
-    return f"open_clip_model.safetensors or open_clip_pytorch_model.bin of {place}"
+    path = PurePosixPath(open_clip.get_pretrained_cfg(card.model, tag)["hf_hub"])
+    if len(path.parts) > 2:
+        return f"{path.name} of {path.parent}"
+    return f"open_clip_model.safetensors or open_clip_pytorch_model.bin of {path}"

@@ -1,9 +1,9 @@
-"""LoRA: matrices of a low rank beside a tower's own, learned in place of the tower's weights.
+"""LoRA: low-rank matrices added to a tower's linear layers, trained in place of its weights.
 
-After Hu et al. 2021. What gets them are linear layers: the MLPs of a transformer or a ConvNeXt, the
-queries, keys and values of attention, projections behind the last block. Where attention is torch's own
-`nn.MultiheadAttention` (open_clip's ViTs), its output projection is left out: that layer is never
-called. Merged, a tower is like any other.
+After Hu et al. 2021. Adapted are linear layers: the MLPs of a transformer or a ConvNeXt, the queries,
+keys and values of attention, projections after the last block. The output projection of torch's own
+`nn.MultiheadAttention` (open_clip's ViTs) is left out, as that layer is never called. After merging, a
+tower has its original structure.
 """
 
 import re
@@ -18,9 +18,9 @@ from facetry.models.towers.text import TextTower
 
 
 def add_lora(backbone: Backbone | TextTower, config: LoraConfig) -> None:
-    """Put matrices into a tower, which at first change nothing; they alone learn from now on.
+    """Add LoRA matrices to a tower, initially without effect, and freeze all its other weights.
 
-    How they start follows torch's generator.
+    They are initialised with torch's random generator.
 
     Raises:
         BackboneError: a tower without linear layers, or `dropout` where attention has no layer for it.
@@ -39,7 +39,7 @@ def add_lora(backbone: Backbone | TextTower, config: LoraConfig) -> None:
     if attention and config.dropout:
         raise BackboneError(
             f"training.lora.dropout is {config.dropout}, but in a {type(backbone.tower).__name__} the "
-            "attention's matrices have no input of their own that could be dropped.",
+            "attention's matrices have no separate input that could be dropped.",
             hint="Set training.lora.dropout to 0.",
         )
     lora = peft.LoraConfig(
@@ -53,9 +53,9 @@ def add_lora(backbone: Backbone | TextTower, config: LoraConfig) -> None:
 
 
 def merge_lora(backbone: Backbone | TextTower) -> None:
-    """Add what was learned to the tower's weights; nothing where there is no LoRA in it.
+    """Merge the LoRA matrices into the tower's weights; does nothing to a tower without any.
 
-    The tower has its plain form and names again, and all of it can learn.
+    The tower then has its original structure and names, and all its weights are trainable.
     """
     tower: Any = backbone.tower
     if not hasattr(tower, "peft_config"):
@@ -71,7 +71,7 @@ def merge_lora(backbone: Backbone | TextTower) -> None:
 
 
 def _linear_layers(tower: nn.Module) -> list[str]:
-    """The names of linear layers; a ConvNeXt may write those of its MLPs as convolutions of 1 x 1."""
+    """The names of linear layers, including 1 x 1 convolutions in a ConvNeXt's MLPs."""
     inside = tuple(
         f"{name}." for name, each in tower.named_modules() if isinstance(each, nn.MultiheadAttention)
     )
@@ -88,7 +88,7 @@ def _is_pointwise(name: str, module: nn.Module) -> bool:
 
 
 def _attention_weights(tower: nn.Module) -> list[str]:
-    """The names of weights that `nn.MultiheadAttention` makes queries, keys and values with."""
+    """The names of the weights with which `nn.MultiheadAttention` computes queries, keys and values."""
     return [
         f"{name}.in_proj_weight"
         for name, each in tower.named_modules()

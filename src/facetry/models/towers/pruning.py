@@ -1,10 +1,10 @@
-"""A tower loses whole blocks, attention heads and inner channels: fewer parameters, and less time.
+"""Structured pruning: removes blocks, attention heads and inner channels, for a smaller, faster tower.
 
-What goes is chosen on photos. A block is worth what it changes: 1 less the cosine between what goes in
-and what comes out (ShortGPT; Men et al. 2024). A head or channel is worth what it adds to the block's
-output: the root mean square of what it hands on, times the norm of the weights that take it (as Wanda
-has it for single weights; Sun et al. 2023). Blocks are ranked over the whole tower; heads and channels
-within their block, so that none becomes a bottleneck.
+What to remove is chosen on photos. A block's importance is 1 minus the cosine similarity of its input
+and output (ShortGPT; Men et al. 2024). A head's or channel's importance is the root mean square of its
+activations times the norm of the weights that read them (as in Wanda for single weights; Sun et al.
+2023). Blocks are ranked over the whole tower; heads and channels within their block, so that none
+becomes a bottleneck.
 
 Shapes: B products, S side in pixels, C inputs of a layer.
 """
@@ -32,17 +32,17 @@ from facetry.models.towers.slim import (
 )
 
 NUM_PHOTOS = 64
-"""How many photos are enough to tell what a tower can do without."""
+"""How many photos importance is measured on."""
 
 _BATCH_SIZE = 16
-_MULTIPLE = 8  # kernels compute channels in eights, needed or not
+_MULTIPLE = 8  # kernels compute channels in groups of eight anyway
 
 
 def choose_pruning(backbone: Backbone, config: PruneConfig, photos: Tensor) -> Pruning:
-    """What `backbone` can best do without, judged by `uint8` photos (B, 3, S, S).
+    """The least important parts of `backbone`, measured on `uint8` photos (B, 3, S, S).
 
     Raises:
-        BackboneError: a tower without parts of a kind that is to be pruned.
+        BackboneError: the tower has no parts of a kind that is to be pruned.
     """
     blocks = _blocks(backbone.tower)
     if config.heads:
@@ -52,29 +52,31 @@ def choose_pruning(backbone: Backbone, config: PruneConfig, photos: Tensor) -> P
     channels = _units(blocks, channel_units) if config.channels else {}
     _check_prunable(backbone, config, {"heads": heads, "channels": channels})
     changes, inputs = _measure(backbone, blocks, [*heads.values(), *channels.values()], photos)
-    gone = _least(changes, config.blocks) if config.blocks else ()
-    if config.blocks and not gone:
+    removed = _least_important(changes, config.blocks) if config.blocks else ()
+    if config.blocks and not removed:
         raise _unprunable(backbone, "blocks")
     return Pruning(
-        blocks=gone,
+        blocks=removed,
         heads={
-            name: _most(_worth(units, inputs), config.heads, 1)
+            name: _most_important(_importance(units, inputs), config.heads, 1)
             for name, units in heads.items()
-            if name not in gone
+            if name not in removed
         },
         channels={
-            name: _most(_worth(units, inputs), config.channels, _MULTIPLE if units.size == 1 else 1)
+            name: _most_important(
+                _importance(units, inputs), config.channels, _MULTIPLE if units.size == 1 else 1
+            )
             for name, units in channels.items()
-            if name not in gone
+            if name not in removed
         },
     )
 
 
 def prune(backbone: Backbone, pruning: Pruning) -> None:
-    """Take out of `backbone` what `pruning` says is gone, and write that down in it.
+    """Remove from `backbone` what `pruning` says, and add it to `backbone.prunings`.
 
     Raises:
-        BackboneError: a pruning of another tower.
+        BackboneError: the pruning is that of another tower.
     """
     tower = backbone.tower
     try:
@@ -83,7 +85,9 @@ def prune(backbone: Backbone, pruning: Pruning) -> None:
             cut_heads(block, torch.tensor(kept))
         for name, kept in pruning.channels.items():
             cut_channels(tower.get_submodule(name), torch.tensor(kept))
-        for name in sorted(pruning.blocks, key=_place, reverse=True):  # those behind one move up
+        for name in sorted(
+            pruning.blocks, key=_sort_key, reverse=True
+        ):  # removing one shifts those after it
             parent, _, number = name.rpartition(".")
             del tower.get_submodule(parent)[int(number)]
     except (AttributeError, AssertionError, IndexError, ValueError, TypeError) as error:
@@ -123,21 +127,21 @@ def _unprunable(backbone: Backbone, kind: str) -> BackboneError:
 def _measure(
     backbone: Backbone, blocks: Mapping[str, nn.Module], units: Sequence[Units], photos: Tensor
 ) -> tuple[dict[str, float], dict[nn.Module, Tensor]]:
-    """How much each block changes its input, and the root mean square (C) of each input of layers.
+    """How much each block changes its input, and the root of layers' summed squared inputs (C).
 
-    A block whose output is of another shape cannot go and is left out.
+    A block whose output has another shape than its input cannot be removed and is left out.
     """
     changes: dict[str, float] = {}
     squares: dict[nn.Module, Tensor] = {}
 
-    def see_block(name: str, dim: int, before: Tensor, after: Tensor) -> None:
+    def record_block(name: str, dim: int, before: Tensor, after: Tensor) -> None:
         if before.shape == after.shape:
             change = 1 - functional.cosine_similarity(before.float(), after.float(), dim=dim).mean()
             changes[name] = changes.get(name, 0.0) + change.item() * len(before)
 
-    def see_input(layer: nn.Module, given: tuple[Tensor, ...]) -> None:
+    def record_input(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         dim = 1 if isinstance(layer, nn.Conv2d) else -1
-        total = given[0].float().square().movedim(dim, 0).flatten(1).sum(dim=1)
+        total = inputs[0].float().square().movedim(dim, 0).flatten(1).sum(dim=1)
         squares[layer] = squares[layer] + total if layer in squares else total
 
     with _hooked() as hooks:
@@ -145,10 +149,12 @@ def _measure(
             dim = CHANNEL_DIMS[type(block).__name__]
             hooks.append(
                 block.register_forward_hook(
-                    lambda _, given, result, name=name, dim=dim: see_block(name, dim, given[0], result)
+                    lambda _, inputs, result, name=name, dim=dim: record_block(
+                        name, dim, inputs[0], result
+                    )
                 )
             )
-        hooks.extend(each.used_by.register_forward_pre_hook(see_input) for each in units)
+        hooks.extend(each.used_by.register_forward_pre_hook(record_input) for each in units)
         was_training = backbone.training
         backbone.eval()
         for batch in photos.split(_BATCH_SIZE):
@@ -167,33 +173,35 @@ def _hooked() -> Iterator[list[Any]]:
             hook.remove()
 
 
-def _worth(units: Units, inputs: Mapping[nn.Module, Tensor]) -> Tensor:
-    """What each unit adds to its block's output, up to a factor that all have."""
+def _importance(units: Units, inputs: Mapping[nn.Module, Tensor]) -> Tensor:
+    """How much each unit adds to its block's output, up to a common factor."""
     weight = units.used_by.weight
     assert isinstance(weight, Tensor)
     norms = weight.detach().float().movedim(1, 0).flatten(1).norm(dim=1)  # (C)
-    worth: Tensor = (inputs[units.used_by] * norms).view(units.count, units.size).norm(dim=1)
-    return worth
+    importance: Tensor = (inputs[units.used_by] * norms).view(units.count, units.size).norm(dim=1)
+    return importance
 
 
-def _least(changes: Mapping[str, float], share: float) -> tuple[str, ...]:
-    """The names of the blocks that change least; one at least stays."""
-    num_gone = min(round(share * len(changes)), len(changes) - 1)
-    return tuple(sorted(sorted(changes, key=lambda name: changes[name])[:num_gone]))
+def _least_important(changes: Mapping[str, float], share: float) -> tuple[str, ...]:
+    """The names of this share of the blocks, those that change least; at least one block remains."""
+    num_removed = min(round(share * len(changes)), len(changes) - 1)
+    return tuple(sorted(sorted(changes, key=lambda name: changes[name])[:num_removed]))
 
 
-def _most(worth: Tensor, share: float, multiple: int) -> tuple[int, ...]:
-    """The numbers of the units that are worth most; many channels stay a multiple of eight.
+def _most_important(importance: Tensor, share: float, multiple: int) -> tuple[int, ...]:
+    """The indices of the units that remain when this share is removed.
 
-    >>> _most(torch.tensor([3.0, 1.0, 4.0, 2.0]), 0.5, 1)
+    Their number is a multiple of `multiple` if the number of units is, and is at least four times it.
+
+    >>> _most_important(torch.tensor([3.0, 1.0, 4.0, 2.0]), 0.5, 1)
     (0, 2)
     """
-    count = len(worth)
+    count = len(importance)
     step = multiple if count % multiple == 0 and count >= 4 * multiple else 1
     num_kept = max(1, round((1 - share) * count / step)) * step
-    return tuple(sorted(worth.topk(num_kept).indices.tolist()))
+    return tuple(sorted(importance.topk(num_kept).indices.tolist()))
 
 
-def _place(name: str) -> tuple[str, int]:
+def _sort_key(name: str) -> tuple[str, int]:
     parent, _, number = name.rpartition(".")
     return parent, int(number)

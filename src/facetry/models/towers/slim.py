@@ -1,4 +1,4 @@
-"""Layers made smaller: blocks of a tower lose attention heads and inner channels, and compute less.
+"""How attention heads and inner channels are removed from a tower's blocks.
 
 Shapes: B products, L positions, D features of a position, C inner channels.
 """
@@ -23,8 +23,9 @@ CHANNEL_DIMS: Mapping[str, int] = MappingProxyType(
         "Bottleneck": 1,  # ResNet, ResNeXt
     }
 )
-"""The classes of residual blocks that can be pruned, and where their channels are in their input."""
+"""The classes of residual blocks that can be pruned, with the channel dimension of their input."""
 
+# The layers that make or scale a block's inner channels, and the layer that reads them.
 _CHAINS = (
     (("mlp.c_fc",), "mlp.c_proj"),
     (("mlp.fc1",), "mlp.fc2"),
@@ -32,7 +33,7 @@ _CHAINS = (
     (("conv1", "bn1", "conv2", "bn2"), "conv3"),
 )
 _ATTENTIONS = {"SlimAttention", "Attention", "WindowAttention"}
-# What would have to be cut as well where a block has it: no tower of ours does.
+# Layers that would have to be cut too, by a chain's first layer; blocks with them are not pruned.
 _OBSTACLES = {"mlp.c_fc": "mlp.ln", "mlp.fc1": "mlp.norm", "conv_pw": "se"}
 
 
@@ -40,9 +41,9 @@ Kept = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
 
 
 class Pruning(BaseModel):
-    """What a tower lost: the `blocks` that went, and the `heads` and `channels` that other blocks kept.
+    """A pruning: the `blocks` removed, and the `heads` and `channels` kept in other blocks, by index.
 
-    Blocks are called as they were before any went.
+    Blocks have the names that they had before any was removed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -53,9 +54,9 @@ class Pruning(BaseModel):
 
 
 class SlimAttention(nn.Module):
-    """Self-attention as `nn.MultiheadAttention` has it, with heads that need not fill D together.
+    """Self-attention as in `nn.MultiheadAttention`, but the heads' sizes need not sum to D.
 
-    `nn.MultiheadAttention` ties the number of heads to D; a tower that lost heads has this instead.
+    `nn.MultiheadAttention` requires that they do; a tower with removed heads uses this instead.
     """
 
     def __init__(self, width: int, num_heads: int, head_dim: int) -> None:
@@ -66,7 +67,7 @@ class SlimAttention(nn.Module):
 
     @classmethod
     def of(cls, attention: nn.MultiheadAttention) -> "SlimAttention":
-        """The same attention, all heads still there."""
+        """The same attention with all its heads."""
         result = cls(attention.embed_dim, attention.num_heads, attention.head_dim)
         result.qkv.weight, result.qkv.bias = attention.in_proj_weight, attention.in_proj_bias
         result.proj.weight, result.proj.bias = attention.out_proj.weight, attention.out_proj.bias
@@ -94,7 +95,7 @@ class SlimAttention(nn.Module):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Units:
-    """What can go from a block: `count` heads or channels, each `size` inputs of the layer `used_by`."""
+    """`count` removable heads or channels of a block, each `size` inputs of the layer `used_by`."""
 
     count: int
     size: int
@@ -102,13 +103,13 @@ class Units:
 
 
 def open_attention(block: nn.Module) -> None:
-    """Give a block attention that can lose heads, in place of one that cannot."""
+    """Replace a block's `nn.MultiheadAttention`, whose heads cannot be removed, by `SlimAttention`."""
     if isinstance(attention := _attention(block), nn.MultiheadAttention):
         block.attn = SlimAttention.of(attention)
 
 
 def head_units(block: nn.Module) -> Units | None:
-    """The attention heads of a block, None where it has none that can go."""
+    """The attention heads of a block; None if none can be removed."""
     attention = _attention(block)
     if type(attention).__name__ not in _ATTENTIONS:
         return None
@@ -120,9 +121,9 @@ def head_units(block: nn.Module) -> Units | None:
 
 
 def channel_units(block: nn.Module) -> Units | None:
-    """The inner channels of a block's MLP or convolutions, None where they cannot go.
+    """The inner channels of a block's MLP or convolutions; None if they cannot be removed.
 
-    Those of a convolution in groups go by whole groups.
+    Channels of a grouped convolution are removed in whole groups.
     """
     found = _chain(block)
     if found is None:
@@ -135,7 +136,7 @@ def channel_units(block: nn.Module) -> Units | None:
 
 
 def cut_heads(block: nn.Module, kept: Tensor) -> None:
-    """Leave a block the attention heads with the numbers `kept`."""
+    """Remove all attention heads of a block but those with the indices `kept`."""
     units, attention = head_units(block), _attention(block)
     assert units
     inputs = _channels(kept, units.size)
@@ -150,7 +151,7 @@ def cut_heads(block: nn.Module, kept: Tensor) -> None:
 
 
 def cut_channels(block: nn.Module, kept: Tensor) -> None:
-    """Leave a block the inner channels, or groups of them, with the numbers `kept`."""
+    """Remove all inner channels of a block, or groups of them, but those with the indices `kept`."""
     units, found = channel_units(block), _chain(block)
     assert units
     assert found
@@ -162,14 +163,14 @@ def cut_channels(block: nn.Module, kept: Tensor) -> None:
 
 
 def _chain(block: nn.Module) -> tuple[list[nn.Module], nn.Module] | None:
-    """The layers that make or scale the inner channels of a block, and the one that uses them."""
+    """The layers that make or scale the inner channels of a block, and the one that reads them."""
     for makers, user in _CHAINS:
         if not all(_has(block, name) for name in (*makers, user)):
             continue
         layers, used_by = [block.get_submodule(name) for name in makers], block.get_submodule(user)
         is_free = _is_nothing(block, _OBSTACLES.get(makers[0], "")) and not _has(block, "mlp.grn")
         widths = {each.weight.shape[0] for each in layers if isinstance(each.weight, Tensor)}
-        # Between two plain convolutions there would be two widths, not one.
+        # Two ungrouped convolutions have two separate inner widths.
         middle = layers[2:3]
         is_one = all(isinstance(each, nn.Conv2d) and each.groups > 1 for each in middle)
         if is_free and is_one and widths == {_num_inputs(used_by)}:
@@ -196,7 +197,7 @@ def _is_nothing(block: nn.Module, name: str) -> bool:
 
 
 def _channels(units: Tensor, size: int) -> Tensor:
-    """The channels of units that are `size` wide each.
+    """The channel indices of units with `size` channels each.
 
     >>> _channels(torch.tensor([0, 2]), 3)
     tensor([0, 1, 2, 6, 7, 8])
@@ -205,7 +206,7 @@ def _channels(units: Tensor, size: int) -> Tensor:
 
 
 def _cut_rows(layer: Any, kept: Tensor) -> None:
-    """Leave a layer some of its outputs; a convolution in groups loses the inputs that go with them."""
+    """Cut a layer to some of its outputs, a grouped convolution also to the inputs of these groups."""
     for name in ("weight", "bias", "running_mean", "running_var"):
         if isinstance(getattr(layer, name, None), Tensor):
             _select(layer, name, 0, kept)
@@ -221,7 +222,7 @@ def _cut_rows(layer: Any, kept: Tensor) -> None:
 
 
 def _cut_columns(layer: nn.Module, kept: Tensor) -> None:
-    """Leave a layer some of its inputs."""
+    """Cut a layer to some of its inputs."""
     _select(layer, "weight", 1, kept)
     setattr(layer, "in_channels" if isinstance(layer, nn.Conv2d) else "in_features", len(kept))
 

@@ -1,7 +1,7 @@
 """Text encoders from open_clip: a product's title as features.
 
-A product without text has tokens of 0 alone, which become features of 0 alone: whoever joins them with
-others can tell (see `models.classifier.classifier`).
+A product without text has only tokens of 0, which become features of 0: this is how
+`models.classifier.classifier` recognises it.
 
 Shapes: B products, L tokens, D features.
 """
@@ -34,30 +34,30 @@ class TextTower(nn.Module):
         self.unit_length = unit_length
 
     def tokenise(self, texts: Sequence[str | None]) -> Tokens:
-        """Tokens (B, L) of texts, cut off where the encoder takes no more; all 0 for no text."""
+        """Tokens (B, L) of texts, truncated to the encoder's context length; all 0 for no text."""
         from open_clip import tokenize
 
         tower: Any = self.tower
         tokens = np.zeros((len(texts), tower.context_length), dtype=np.int64)
-        told = [row for row, text in enumerate(texts) if text and text.strip()]
-        if told:
-            tokens[told] = tokenize([texts[row] for row in told], tower.context_length).numpy()
+        rows = [row for row, text in enumerate(texts) if text and text.strip()]
+        if rows:
+            tokens[rows] = tokenize([texts[row] for row in rows], tower.context_length).numpy()
         return fold_tokens(tokens, tower.vocab_size)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Embed; features of 0 where there is no text."""
-        is_told = tokens.any(dim=1)
-        if not is_told.any():
+        has_text = tokens.any(dim=1)
+        if not has_text.any():
             return torch.zeros(len(tokens), self.feature_size, device=tokens.device)
-        found = self._embed(tokens[is_told])
+        found = self._embed(tokens[has_text])
         features = found.new_zeros(len(tokens), self.feature_size)
-        features[is_told] = found
+        features[has_text] = found
         return features
 
     def _embed(self, tokens: Tensor) -> Tensor:
         tower: Any = self.tower
         if _is_plain(tower):
-            features = _read_to_the_end(tower, tokens)
+            features = _embed_unpadded(tower, tokens)
         else:
             result: Tensor | tuple[Tensor, ...] = tower(tokens)
             features = result[0] if isinstance(result, tuple) else result  # CoCa adds its tokens
@@ -65,21 +65,21 @@ class TextTower(nn.Module):
 
 
 def _is_plain(tower: Any) -> bool:
-    """Whether it is CLIP's own: what comes after a text's end is not seen from there."""
+    """Whether it is CLIP's text encoder, whose end token does not attend to the padding after it."""
     is_causal = tower.attn_mask is not None and tower.cls_emb is None
-    ends_in_product = isinstance(tower.text_projection, nn.Parameter)
-    return is_causal and ends_in_product and tower.pool_type == "argmax"
+    has_projection = isinstance(tower.text_projection, nn.Parameter)
+    return is_causal and has_projection and tower.pool_type == "argmax"
 
 
-def _read_to_the_end(tower: Any, tokens: Tensor) -> Tensor:
-    """What the tower's own forward returns, without the padding after the longest text.
+def _embed_unpadded(tower: Any, tokens: Tensor) -> Tensor:
+    """The result of the tower's own forward, computed without the padding after the longest text.
 
-    Titles are a fifth as long as what CLIP takes, and the tower's cost is in its length.
+    Titles are a fifth of CLIP's context length, and the cost grows with the length.
     """
     length = int(tokens.count_nonzero(dim=1).max())
     tokens = tokens[:, :length]
-    begun = tower.token_embedding(tokens) + tower.positional_embedding[:length]
-    read = tower.ln_final(tower.transformer(begun, attn_mask=tower.attn_mask[:length, :length]))
+    embedded = tower.token_embedding(tokens) + tower.positional_embedding[:length]
+    read = tower.ln_final(tower.transformer(embedded, attn_mask=tower.attn_mask[:length, :length]))
     ends = tokens.argmax(dim=1)
     features: Tensor = (
         read[torch.arange(len(tokens), device=tokens.device), ends] @ tower.text_projection
@@ -87,31 +87,31 @@ def _read_to_the_end(tower: Any, tokens: Tensor) -> Tensor:
     return features
 
 
-def fold_tokens(tokens: Tokens, num_kept: int) -> Tokens:
-    """Tokens of CLIP's vocabulary in a smaller one: several share a number.
+def fold_tokens(tokens: Tokens, vocab_size: int) -> Tokens:
+    """Map tokens of CLIP's vocabulary to a smaller one, in which several tokens share a number.
 
-    0, the start and the end have their own. The end stays the largest: that is where the encoder reads
-    its features from.
+    0, start and end have numbers of their own. The end's remains the largest: the encoder takes its
+    features from the position of the largest token.
 
     >>> fold_tokens(np.array([[49406, 320, 2368, 49407, 0]]), 2048)
     array([[2046,  321,  324, 2047,    0]])
     """
-    if num_kept >= _NUM_TOKENS:
+    if vocab_size >= _NUM_TOKENS:
         return tokens
-    folded = 1 + tokens % (num_kept - 3)
-    folded = np.where(tokens >= _NUM_TOKENS - 2, tokens - _NUM_TOKENS + num_kept, folded)
+    folded = 1 + tokens % (vocab_size - 3)
+    folded = np.where(tokens >= _NUM_TOKENS - 2, tokens - _NUM_TOKENS + vocab_size, folded)
     return np.where(tokens == 0, 0, folded)
 
 
-_NUM_TOKENS = 49408  # of CLIP's vocabulary, the last two being start and end
+_NUM_TOKENS = 49408  # in CLIP's vocabulary; the last two are start and end
 
 
 def build_text_tower(config: BackboneConfig, *, with_weights: bool = True) -> TextTower:
-    """Build the text encoder of the backbone that `config` names, with weights unless told otherwise.
+    """Build the text encoder of the backbone that `config` names, by default with its weights.
 
     Raises:
-        BackboneError: a backbone without a text encoder, or weights that do not fit.
-        WeightsUnavailable: a hub that cannot be reached; names the file and the key to set.
+        BackboneError: the backbone has no text encoder, or the weights do not fit.
+        WeightsUnavailable: the hub cannot be reached; the message names the file and the key to set.
     """
     from open_clip.model import _build_text_tower
 
@@ -126,7 +126,7 @@ def build_text_tower(config: BackboneConfig, *, with_weights: bool = True) -> Te
 
 
 def _settings(card: BackboneCard) -> Mapping[str, Any]:
-    """What open_clip knows of a card's text encoder."""
+    """open_clip's configuration of a card's text encoder."""
     import open_clip
 
     known = card.text or (
@@ -159,5 +159,6 @@ def _load(tower: nn.Module, card: BackboneCard, config: BackboneConfig) -> None:
     except BackboneError as error:
         raise BackboneError(
             f"The text encoder: {error.message}",
-            hint="Set text.weights to a file that holds it, too, or to 'none' to start it from scratch.",
+            hint="Set text.weights to a file that also holds a text encoder, or to 'none' to "
+            "train it from scratch.",
         ) from error

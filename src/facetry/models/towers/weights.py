@@ -1,4 +1,4 @@
-"""Weights from files: read without running anything in them, and fitted to an image tower."""
+"""Reads weights from files, without running any code in them, and loads them into a tower."""
 
 import pickle
 import re
@@ -13,23 +13,23 @@ from torch import Tensor, nn
 
 from facetry.errors import BackboneError
 
-# Where programs that write checkpoints put the state dict of the model with the image tower.
-_NESTS = ("state_dict", "clip_model_state_dict", "model")
-# What compiling and data parallelism put before or into names.
+# Keys under which common checkpoints hold the state dict of the model with the image tower.
+_STATE_KEYS = ("state_dict", "clip_model_state_dict", "model")
+# Parts that compiling and data parallelism add to parameter names.
 _WRAPPERS = re.compile(r"(?<![^.])(?:module|_orig_mod)\.")
 
 
 def load_weights(tower: nn.Module, path: Path) -> None:
-    """Load a state dict of the tower, or of a whole CLIP or a classifier around it.
+    """Load weights from a state dict of the tower, or of a CLIP or a classifier that contains it.
 
     Raises:
-        BackboneError: a missing file, one that is not tensors only, or weights of another model.
+        BackboneError: the file is missing or holds more than tensors, or is of another model.
     """
     expected = tower.state_dict()
     prefix, state = _tower_state(state_dict(read_file(path), path.name), expected)
     layers = {_any_layer(key) for key in expected}
     missing = [key for key in expected if key not in state]
-    # A classifier's last layer or a text tower is no loss; layers too many are another model.
+    # Other layers, such as a text tower, may be ignored; more layers of the tower mean another model.
     unexpected = [key for key in state if key not in expected and _any_layer(key) in layers]
     wrong = [key for key in expected if key in state and state[key].shape != expected[key].shape]
     if missing or unexpected or wrong:
@@ -41,10 +41,10 @@ def load_weights(tower: nn.Module, path: Path) -> None:
 
 
 def read_file(path: Path) -> Any:
-    """What a file holds, tensors and plain containers only; nothing in it is run.
+    """Read a file of tensors and plain containers; no code in it is run.
 
     Raises:
-        BackboneError: a missing or damaged file, or one with other objects in it.
+        BackboneError: the file is missing or damaged, or holds other objects.
     """
     if not path.is_file():
         raise BackboneError(
@@ -57,16 +57,16 @@ def read_file(path: Path) -> Any:
             from safetensors.torch import load_file
 
             return load_file(path)
-        # Mapped, so that text towers and optimiser states that nobody asks for take no memory.
+        # Memory-mapped, so that text towers and optimiser states that are not used take no memory.
         is_mappable = zipfile.is_zipfile(path)
         return torch.load(path, map_location="cpu", weights_only=True, mmap=is_mappable)
-    except pickle.UnpicklingError as error:  # torch's own message tells how to run the file's code
+    except pickle.UnpicklingError as error:  # torch's message explains how to run the file's code
         found = re.search(r"(?:unsupported )?GLOBAL (\S+)", str(error))
         objects = f" ({found[1]})" if found else ""
         raise BackboneError(
             f"{path.name} is damaged, or holds pickled objects{objects}.",
             hint="Such objects can run code and are not loaded. "
-            "Save tensors and plain containers alone, such as a state dict.",
+            "Save only tensors and plain containers, such as a state dict.",
         ) from error
     except Exception as error:
         reason = str(error).partition("\n")[0]
@@ -74,15 +74,15 @@ def read_file(path: Path) -> Any:
 
 
 def state_dict(content: Any, name: str) -> dict[str, Tensor]:
-    """The tensors of a checkpoint, called as they are before compiling or data parallelism.
+    """The tensors of a checkpoint, by their names without compiling or data parallelism.
 
     Raises:
-        BackboneError: `content`, read from the file `name`, is no dict.
+        BackboneError: `content`, read from the file `name`, is not a dict.
 
     >>> sorted(state_dict({"model": {"module._orig_mod.a.weight": torch.zeros(1)}}, "a.pt"))
     ['a.weight']
     """
-    for key in _NESTS:
+    for key in _STATE_KEYS:
         content = content.get(key, content) if isinstance(content, dict) else content
     if not isinstance(content, dict):
         raise BackboneError(f"{name} holds a {type(content).__name__}, not a state dict.")
@@ -94,11 +94,11 @@ def state_dict(content: Any, name: str) -> dict[str, Tensor]:
 def _tower_state(
     state: Mapping[str, Tensor], expected: Mapping[str, Tensor]
 ) -> tuple[str, Mapping[str, Tensor]]:
-    """The tower's part of a state dict, and the prefix that its names have there.
+    """The tower's part of a state dict, and the prefix of its names there.
 
-    It stands where most of its names are: under `visual.` in a whole CLIP, `backbone.tower.` in a
-    classifier of ours, `model.` and the like in others. A timm model inside a CLIP tower is called
-    `trunk`, which a file of timm's own does not say.
+    The prefix is the one with most of the tower's names: `visual.` in a CLIP, `backbone.tower.` in a
+    classifier of Facetry, `model.` or similar in others. A timm model inside a CLIP tower has the prefix
+    `trunk.`, which a file from timm does not have.
     """
     found = Counter(prefix for key in state for prefix in _prefixes(key, expected))
     in_timm = {key.removeprefix("trunk."): each for key, each in expected.items()}
@@ -111,7 +111,7 @@ def _tower_state(
 
 
 def _prefixes(key: str, expected: Mapping[str, Tensor]) -> list[str]:
-    """What may stand before a name of the tower in `key`."""
+    """The possible prefixes of `key`: what precedes a name of the tower in it."""
     starts = [0, *(dot.end() for dot in re.finditer(r"\.", key))]
     return [key[:start] for start in starts if key[start:] in expected]
 
@@ -128,5 +128,5 @@ def _misfit(
 
 
 def _any_layer(key: str) -> str:
-    """A tensor's name without the numbers of the layers it is in."""
+    """A tensor's name with the layers' numbers left out."""
     return re.sub(r"\.\d+\.", ".#.", key)
