@@ -29,7 +29,7 @@ from facetry.models.config import BackboneConfig, HeadsConfig, ImageConfig
 from facetry.models.towers.image import Backbone
 from facetry.training.config import TrainingConfig
 from facetry.training.data import Examples, PhotoInputs, in_batches
-from facetry.training.loop import load, take_step
+from facetry.training.loop import compute_gradients, load, take_step
 from facetry.training.run import Run, start
 from facetry.training.state import TrainingState
 from facetry.training.targets.loss import Criterion
@@ -102,7 +102,7 @@ def _set_up(classifier: Classifier, store: PhotoStore, batch_size: int) -> tuple
 def _steps(run: Run, state: TrainingState) -> None:
     """An epoch from a cold start of the loader, so that its first batch hides behind nothing."""
     for _, batch in load(run, state):
-        take_step(run, state, batch)
+        take_step(run, state, batch, compute_gradients(run, state, batch))
 
 
 def _alone(backbone: Backbone, photos: list[torch.Tensor]) -> None:

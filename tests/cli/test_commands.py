@@ -2,11 +2,15 @@
 
 import json
 import re
+import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
+import torch
 from typer.testing import CliRunner, Result
 
 from facetry.catalogue.catalogue import open_catalogue
@@ -50,6 +54,37 @@ def test_train_then_evaluate_then_predict(
     assert "products predicted" in predicted.output
     rows = pl.read_csv(tmp_path / "filled" / "submission.csv", infer_schema=False)
     assert rows.height == pl.read_csv(drawn / "test.csv").height
+
+
+def test_few_functions_lie_between_the_command_and_the_backward_pass(
+    drawn: Path,
+    tiny_recipe: ClassifierRecipe,
+    tmp_path: Path,
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source, backward = project / "src" / "facetry", torch.Tensor.backward
+    stacks: list[list[traceback.FrameSummary]] = []
+
+    def record(self: torch.Tensor, *args: Any, **kwargs: Any) -> None:
+        frames = traceback.extract_stack()
+        stacks.append([each for each in frames if Path(each.filename).is_relative_to(source)])
+        backward(self, *args, **kwargs)
+
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(dump_recipe(tiny_recipe))
+    words = ["train", recipe, "-c", drawn, "-o", tmp_path / "model", "--set", "training.epochs=1"]
+    monkeypatch.setattr(torch.Tensor, "backward", record)
+    monkeypatch.setattr(sys, "argv", ["facetry", *map(str, words)])
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")  # else `main` sets it for the tests after this one
+    with pytest.raises(SystemExit) as stopped:
+        main.main()
+    assert stopped.value.code in {None, 0}
+    assert stacks
+    for frames in stacks:
+        assert frames[0].name == "main"
+        assert len(frames) <= 8, [each.name for each in frames]
+        assert len({each.filename for each in frames}) <= 5, [each.filename for each in frames]
 
 
 def test_sample_then_check(run: Run, tmp_path: Path) -> None:

@@ -16,9 +16,10 @@ from facetry.product import Preprocess
 from facetry.taxonomy import Taxonomy
 from facetry.training.config import LossConfig, TrainingConfig
 from facetry.training.data import Batch, Examples, FeatureInputs
-from facetry.training.loop import fit, take_step
+from facetry.training.loop import compute_gradients, fit, take_step
 from facetry.training.run import Run, start
 from facetry.training.state import TrainingState
+from facetry.training.step_statistics import StepStatistics
 from facetry.training.stored_features import FeatureSet, fit_heads
 from facetry.training.targets.loss import Criterion
 from facetry.training.tracking.records import EpochRecord, StepRecord
@@ -125,6 +126,10 @@ def assert_close(one: nn.Module, other: nn.Module) -> None:
         torch.testing.assert_close(each, others[name], rtol=1e-4, atol=1e-5)
 
 
+def learn(run: Run, state: TrainingState, batch: Batch) -> StepStatistics:
+    return take_step(run, state, batch, compute_gradients(run, state, batch))
+
+
 def weights(state: TrainingState) -> Tensor:
     return nn.utils.parameters_to_vector(state.model.parameters())
 
@@ -168,7 +173,7 @@ def test_a_batch_without_labels_has_no_gradient() -> None:
     run = make_run()
     state = start(run, make_model())
     batch = make_batch(run, [0, 1, 2])
-    statistics = take_step(run, state, replace(batch, targets=torch.zeros_like(batch.targets)))
+    statistics = learn(run, state, replace(batch, targets=torch.zeros_like(batch.targets)))
     assert (statistics.loss, statistics.gradient_norm) == (0.0, 0.0)
     gradients = [each.grad for each in state.model.parameters() if each.grad is not None]
     assert gradients
@@ -180,7 +185,7 @@ def test_heads_that_a_batch_does_not_ask_stay_as_they_are() -> None:
     rows = np.flatnonzero(run.examples.categories.numpy() == 0)[:4].tolist()
     model = make_model()
     before = {name: each.clone() for name, each in model.heads.categories[1].state_dict().items()}
-    take_step(run, start(run, model), make_batch(run, rows))
+    learn(run, start(run, model), make_batch(run, rows))
     after = model.heads.categories[1].state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
 
@@ -197,7 +202,7 @@ def test_what_is_not_finite_stops_with_the_products(poisoned: str, what: str) ->
     else:
         model.backbone.tower.layer.weight.register_hook(lambda each: each * torch.nan)
     with pytest.raises(NonFiniteLoss, match=rf"The {what} at epoch 1, step 1 \(products p3, p0, p5\)"):
-        take_step(run, start(run, model), make_batch(run, [3, 0, 5]))
+        learn(run, start(run, model), make_batch(run, [3, 0, 5]))
 
 
 def test_loss_scaling_passes_over_a_step_that_is_too_large() -> None:
@@ -206,7 +211,7 @@ def test_loss_scaling_passes_over_a_step_that_is_too_large() -> None:
     state = start(run, model)
     state.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)
     before = weights(state).clone()
-    statistics = take_step(run, state, make_batch(run, [0, 1, 2]))
+    statistics = learn(run, state, make_batch(run, [0, 1, 2]))
     assert torch.equal(weights(state), before)
     assert np.isnan(statistics.gradient_norm)
     assert state.scaler.get_scale() == 2.0**126

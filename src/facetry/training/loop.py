@@ -1,10 +1,6 @@
-"""The training loop: load, step, validate, save.
+"""The training loop: load a batch, compute its gradients, take the step, validate, save.
 
-Shapes: B products in a batch, A slots, V values, H heads.
-
-Shapes: B products, A slots, V values, H heads.
-
-Shapes: B products, S the photos' side in pixels.
+Shapes: B products in a batch, A slots, V values, H heads, S the photos' side in pixels.
 """
 
 import math
@@ -35,57 +31,114 @@ from facetry.training.state import Saving, TrainingState, seed_torch
 from facetry.training.step_statistics import StepStatistics, sum_by_head
 from facetry.training.tracking.records import EpochRecord, StepRecord
 
-WHITE = 255.0
+_VALIDATION_BATCH = 64
 
 
-def adversarial_photos(pixels: Tensor, loss_of: Callable[[Tensor], Tensor], *, eps: float) -> Tensor:
-    """Move every pixel of photos (B, 3, S, S) by `eps` in the direction that raises the loss.
+def fit(run: Run, state: TrainingState, on_step: Advance) -> None:
+    """Train from where `state` is to the last epoch, saving as it goes.
 
-    Formula: x' = clip(x + 255 eps sign(dL/dx), 0, 255), `eps` a share of a pixel's range.
-
-    No gradient reaches a parameter's `.grad`. `loss_of` is called once, with float pixels from 0 to
-    255; only the sign of its gradient counts, so a loss may be scaled up to keep it from vanishing in
-    half precision. Whatever else a forward pass changes (statistics of batch norms) it changes here.
-
-    >>> photo = torch.full((1, 3, 2, 2), 100)
-    >>> adversarial_photos(photo, lambda pixels: -pixels.sum(), eps=0.2).unique()
-    tensor([49.])
-    """
-    plain = pixels.detach().float()
-    with torch.enable_grad():
-        watched = plain.clone().requires_grad_()
-        (gradient,) = torch.autograd.grad(loss_of(watched), watched)
-    return (plain + WHITE * eps * gradient.sign()).clamp(0, WHITE)
-
-
-def take_step(run: Run, state: TrainingState, batch: Batch) -> StepStatistics:
-    """Learn from a batch, this process's share of the step.
-
-    The gradient is that of the mean loss over all labels of the step, whatever parts and processes it
-    is computed in.
+    `on_step` gets the number of products of each step.
 
     Raises:
-        NonFiniteLoss: names epoch, step and products.
+        NonFiniteLoss: a loss or gradient became NaN or infinite; the last checkpoint remains.
+        WriteFailed: a checkpoint could not be written.
+        OutOfMemory: a single product does not fit the memory.
+        Stopped: SIGTERM was received; the state is saved.
+    """
+    saving = Saving(state, run.folder, run.config, run.processes)
+    with stop_on_sigterm(is_on=run.folder is not None) as stop:
+        while state.epoch < run.config.epochs:
+            clock = time.perf_counter()
+            with closing(load(run, state)) as batches:
+                for num_products, batch in batches:
+                    waiting_s = time.perf_counter() - clock
+                    sums = compute_gradients(run, state, batch)
+                    step = take_step(run, state, batch, sums)
+                    now = time.perf_counter()
+                    step = step.with_timing(num_products, waiting_s=waiting_s, seconds=now - clock)
+                    clock = now
+                    state.end_step(step)
+                    log_step(run, state, step)
+                    saving.after_step(stop)
+                    on_step(num_products)
+
+            with state.averaged():
+                validation = validate(run, state.model, _validation_size(run, state))
+                state.keep_best(validation.score)
+            log_epoch(run, state, validation, time.perf_counter() - clock)
+            state.end_epoch()
+            saving.after_epoch()
+
+
+def load(run: Run, state: TrainingState) -> Generator[tuple[int, Batch], None, None]:
+    """The rest of the epoch: each batch with the number of products that all processes have in it."""
+    epoch, first = state.epoch, state.num_steps
+    order = run.order(epoch)[state.step :]
+    shares = [run.processes.shard(rows) for rows in order]
+    points = [
+        EpochProgress(epoch=epoch, progress=(first + number) / run.num_steps)
+        for number in range(len(order))
+    ]
+    read = run.inputs.batches([rows for rows, _ in shares], epoch=epoch)
+    num_prefetched = run.inputs.num_prefetched
+    return prefetch(
+        lambda each: (len(each[0]), _prepare(run, *each[1:])),
+        zip(order, shares, points, read, strict=True),
+        num_workers=min(num_prefetched, 1),
+        num_prefetched=num_prefetched,
+    )
+
+
+def _prepare(run: Run, share: tuple[Rows, int], at: EpochProgress, inputs: Tensor) -> Batch:
+    """The batch of some rows; the rows after the first `num_own` only fill it up and get no targets."""
+    (rows, num_own), examples = share, run.examples
+    index = torch.from_numpy(rows)
+    weights = None if examples.weights is None else examples.weights[index].to(run.device)
+    categories = examples.categories[index]
+    targets = run.criterion.targets(examples.labels[index].to(run.device), categories, weights)
+    if examples.distillation:
+        targets = examples.distillation.blend(targets, index, categories, run.criterion)
+    targets[num_own:] = 0
+    model_kwargs = run.inputs.model_kwargs(rows, inputs)
+    batch = Batch(
+        rows=rows, inputs=inputs, targets=targets, categories=categories, model_kwargs=model_kwargs
+    )
+    return run.inputs.augment(batch, at)
+
+
+def compute_gradients(run: Run, state: TrainingState, batch: Batch) -> Tensor:
+    """Leave the step's gradients in the parameters; returns the step's sums by head (H, 2).
+
+    `batch` is this process's share of the step. The gradient is that of the mean loss over all labels
+    of the step, whatever parts and processes it is computed in. Where memory runs out, in whichever
+    process, all processes begin the step again in twice as many parts.
+
+    Raises:
         OutOfMemory: not even one product fits the memory.
     """
-    optimiser, scaler = state.optimiser, state.scaler
-    set_rates(optimiser, rate_factor(run.config, state.num_steps, run.steps_per_epoch))
     state.model.train()
-    sums = run.processes.all_reduce(_fill_gradients(run, state, batch))  # H 2
-    scaler.unscale_(optimiser)
-    norm = clip_gradients(state.model.parameters(), run.config.clip_norm or math.inf)
-    sums, norm_value = sums.cpu(), float(norm)
-    loss = float(sums[:, 0].sum())
-    if not math.isfinite(loss):
-        raise _not_finite(run, state, batch, f"loss is {loss}")
-    if not math.isfinite(norm_value) and not scaler.is_enabled():  # a scaler passes over such a step
-        raise _not_finite(run, state, batch, f"gradient is {norm_value}")
-    scaler.step(optimiser)
-    scaler.update()
-    if state.average:
-        state.average.update()
-    is_finite = math.isfinite(norm_value)
-    return StepStatistics(sums=sums, norms=norm_value if is_finite else 0.0, num_norms=int(is_finite))
+    state.optimiser.zero_grad(set_to_none=True)
+    mass = run.processes.all_reduce(batch.targets.sum())
+    scale = 1 / torch.where(mass > 0, mass, 1)
+    while True:
+        size = part_size(run, state)
+        sums = torch.zeros(run.taxonomy.num_heads, 2, dtype=torch.float64, device=run.device)
+        is_short = False
+        try:
+            for number, part in enumerate(batch.parts(size)):
+                seed_torch(run.seed, state.epoch, state.step, number, run.processes.rank)
+                # No variable has the loss: it would hold the graph's memory while a retry needs it.
+                state.scaler.scale(_loss(run, state, part, sums) * scale).backward()
+        except torch.OutOfMemoryError as error:
+            if run.processes.is_sharded:  # the others wait for this one's weights and hear of nothing
+                raise _out_of_memory_of_many(run, min(size, len(batch))) from error
+            is_short = True
+        (is_any_short,) = run.processes.all_reduce_any(is_short)
+        if not is_any_short:
+            add_up_gradients(run.processes, state.model)
+            average_statistics(run.processes, state.model)
+            return run.processes.all_reduce(sums)
+        _halve_parts(run, state, size)
 
 
 def part_size(run: Run, state: TrainingState) -> int:
@@ -93,56 +146,28 @@ def part_size(run: Run, state: TrainingState) -> int:
     return -(-run.share_size // state.num_parts)
 
 
-def _fill_gradients(run: Run, state: TrainingState, batch: Batch) -> Tensor:
-    """Leave the step's gradient with the parameters; sums by head (H, 2), of this process's share.
-
-    Where memory runs out, in whichever process, all begin the step again in twice as many parts.
-    """
-    mass = run.processes.all_reduce(batch.targets.sum())
-    while True:
-        size = part_size(run, state)
-        sums = _try_parts(run, state, batch.parts(size), mass)
-        (is_short,) = run.processes.all_reduce_any(sums is None)
-        if sums is not None and not is_short:
-            add_up_gradients(run.processes, state.model)
-            average_statistics(run.processes, state.model)
-            return sums
-        if size == 1:
-            raise _out_of_memory()
-        state.optimiser.zero_grad(set_to_none=True)
-        if run.device.type == "cuda":
-            torch.cuda.empty_cache()
-        state.num_parts *= 2
-        run.reporter.say(
-            f"Out of memory with {size} products at once: a step has {state.num_parts} parts from now."
-        )
-
-
-def _try_parts(run: Run, state: TrainingState, parts: list[Batch], mass: Tensor) -> Tensor | None:
-    """`_go_through`, or None where this process's memory runs out."""
-    try:
-        return _go_through(run, state, parts, mass)
-    except torch.OutOfMemoryError as error:
-        if run.processes.is_sharded:  # the others wait for this one's weights, and can be told nothing
-            raise _out_of_memory_of_many(run, len(parts[0])) from error
-        return None
-
-
-def _go_through(run: Run, state: TrainingState, parts: list[Batch], mass: Tensor) -> Tensor:
-    """Forward and backward, part by part; sums by head (H, 2). `mass` is of the whole step."""
+def _halve_parts(run: Run, state: TrainingState, size: int) -> None:
+    """Have steps take twice as many parts, after parts of `size` products ran out of memory."""
+    if size == 1:
+        raise _out_of_memory()
     state.optimiser.zero_grad(set_to_none=True)
-    scale = 1 / torch.where(mass > 0, mass, 1)
-    sums = torch.zeros(run.taxonomy.num_heads, 2, dtype=torch.float64, device=run.device)
-    for number, part in enumerate(parts):
-        seed_torch(run.seed, state.epoch, state.step, number, run.processes.rank)
-        losses = _losses(run, state, part)  # B A
-        state.scaler.scale(losses.sum() * scale).backward()
-        sums += sum_by_head(run.taxonomy, part.categories, losses, part.targets)
-    return sums
+    if run.device.type == "cuda":
+        torch.cuda.empty_cache()
+    state.num_parts *= 2
+    run.reporter.say(
+        f"Out of memory with {size} products at once: a step has {state.num_parts} parts from now."
+    )
+
+
+def _loss(run: Run, state: TrainingState, part: Batch, sums: Tensor) -> Tensor:
+    """The summed loss of a part's labels; their sums by head are added to `sums` (H, 2) in place."""
+    losses = _losses(run, state, part)
+    sums += sum_by_head(run.taxonomy, part.categories, losses, part.targets)
+    return losses.sum()
 
 
 def _losses(run: Run, state: TrainingState, part: Batch) -> Tensor:
-    """The loss of each label (B, A); with photos that adversarial_photos, the mean of both."""
+    """The loss of each label (B, A); with adversarial photos, the mean of both losses."""
 
     def losses_of(inputs: Tensor) -> Tensor:
         with computing(run.config.precision, run.device):
@@ -151,12 +176,59 @@ def _losses(run: Run, state: TrainingState, part: Batch) -> Tensor:
 
     if not run.config.adversarial:
         return losses_of(part.inputs)
-    misled = adversarial_photos(
+    adversarial = adversarial_photos(
         part.inputs,
         lambda pixels: state.scaler.scale(losses_of(pixels).sum()),
         eps=run.config.adversarial,
     )
-    return (losses_of(part.inputs) + losses_of(misled)) / 2
+    return (losses_of(part.inputs) + losses_of(adversarial)) / 2
+
+
+def take_step(run: Run, state: TrainingState, batch: Batch, sums: Tensor) -> StepStatistics:
+    """Change the weights by the gradients in the parameters; `sums` is what they were computed with.
+
+    Raises:
+        NonFiniteLoss: names epoch, step and products.
+    """
+    optimiser, scaler = state.optimiser, state.scaler
+    set_rates(optimiser, rate_factor(run.config, state.num_steps, run.steps_per_epoch))
+    scaler.unscale_(optimiser)
+    norm = clip_gradients(state.model.parameters(), run.config.clip_norm or math.inf)
+    sums, norm_value = sums.cpu(), float(norm)
+    loss = float(sums[:, 0].sum())
+    is_finite = math.isfinite(norm_value)
+    if not math.isfinite(loss):
+        raise _not_finite(run, state, batch, f"loss is {loss}")
+    if not is_finite and not scaler.is_enabled():  # a scaler skips such a step
+        raise _not_finite(run, state, batch, f"gradient is {norm_value}")
+    scaler.step(optimiser)
+    scaler.update()
+    if state.average:
+        state.average.update()
+    return StepStatistics(sums=sums, norms=norm_value if is_finite else 0.0, num_norms=int(is_finite))
+
+
+WHITE = 255.0
+
+
+def adversarial_photos(pixels: Tensor, loss_of: Callable[[Tensor], Tensor], *, eps: float) -> Tensor:
+    """Photos (B, 3, S, S) with every pixel moved by `eps` in the direction that raises the loss.
+
+    Formula: x' = clip(x + 255 eps sign(dL/dx), 0, 255), `eps` a share of a pixel's range.
+
+    No gradient reaches a parameter's `.grad`. `loss_of` is called once, with float pixels from 0 to
+    255; only the sign of its gradient counts, so a loss may be scaled up to keep it from vanishing in
+    half precision. What else a forward pass changes (statistics of batch norms) is changed here, too.
+
+    >>> photo = torch.full((1, 3, 2, 2), 100)
+    >>> adversarial_photos(photo, lambda pixels: -pixels.sum(), eps=0.2).unique()
+    tensor([49.])
+    """
+    original = pixels.detach().float()
+    with torch.enable_grad():
+        watched = original.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(loss_of(watched), watched)
+    return (original + WHITE * eps * gradient.sign()).clamp(0, WHITE)
 
 
 def _out_of_memory() -> OutOfMemory:
@@ -189,83 +261,9 @@ def _not_finite(run: Run, state: TrainingState, batch: Batch, what: str) -> NonF
     )
 
 
-_VALIDATION_BATCH = 64
-
-
-def fit(run: Run, state: TrainingState, on_step: Advance) -> None:
-    """Train from where `state` is to the last epoch, saving as it goes.
-
-    `on_step` is told the number of products of each step.
-
-    Raises:
-        NonFiniteLoss: the loss became NaN or infinite; the last checkpoint is kept.
-        WriteFailed: a checkpoint could not be written.
-        OutOfMemory: a single product does not fit the memory.
-        Stopped: SIGTERM; the state is saved.
-    """
-    saving = Saving(state, run.folder, run.config, run.processes)
-    with stop_on_sigterm(is_on=run.folder is not None) as stop:
-        while state.epoch < run.config.epochs:
-            clock = time.perf_counter()
-            with closing(load(run, state)) as batches:
-                for num_products, batch in batches:
-                    waiting_s = time.perf_counter() - clock
-                    step = take_step(run, state, batch)
-                    now = time.perf_counter()
-                    step = step.with_timing(num_products, waiting_s=waiting_s, seconds=now - clock)
-                    clock = now
-                    state.end_step(step)
-                    tell_step(run, state, step)
-                    saving.after_step(stop)
-                    on_step(num_products)
-
-            with state.averaged():
-                validation = validate(run, state.model, _validation_size(run, state))
-                state.keep_best(validation.score)
-            tell_epoch(run, state, validation, time.perf_counter() - clock)
-            state.end_epoch()
-            saving.after_epoch()
-
-
-def load(run: Run, state: TrainingState) -> Generator[tuple[int, Batch], None, None]:
-    """The epoch's batches from the step at hand on, with the number of products of all processes."""
-    epoch, first = state.epoch, state.num_steps
-    order = run.order(epoch)[state.step :]
-    shares = [run.processes.shard(rows) for rows in order]
-    moments = [
-        EpochProgress(epoch=epoch, progress=(first + number) / run.num_steps)
-        for number in range(len(order))
-    ]
-    read = run.inputs.batches([rows for rows, _ in shares], epoch=epoch)
-    num_prefetched = run.inputs.num_prefetched
-    return prefetch(
-        lambda each: (len(each[0]), _prepare(run, *each[1:])),
-        zip(order, shares, moments, read, strict=True),
-        num_workers=min(num_prefetched, 1),
-        num_prefetched=num_prefetched,
-    )
-
-
-def _prepare(run: Run, share: tuple[Rows, int], at: EpochProgress, inputs: Tensor) -> Batch:
-    """What training sees of some rows, of which only the first ones may be learned from."""
-    (rows, num_own), examples = share, run.examples
-    index = torch.from_numpy(rows)
-    weights = None if examples.weights is None else examples.weights[index].to(run.device)
-    categories = examples.categories[index]
-    targets = run.criterion.targets(examples.labels[index].to(run.device), categories, weights)
-    if examples.distillation:
-        targets = examples.distillation.blend(targets, index, categories, run.criterion)
-    targets[num_own:] = 0
-    model_kwargs = run.inputs.model_kwargs(rows, inputs)
-    batch = Batch(
-        rows=rows, inputs=inputs, targets=targets, categories=categories, model_kwargs=model_kwargs
-    )
-    return run.inputs.augment(batch, at)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Validation:
-    """The challenge's score on the validation part, and each head's; NaN and none without labels."""
+    """The challenge's score on the validation part, NaN without labels, and each labelled head's."""
 
     score: float
     by_head: Mapping[Head, float]
@@ -273,42 +271,42 @@ class Validation:
 
 @torch.no_grad()
 def validate(run: Run, model: nn.Module, batch_size: int) -> Validation:
-    """Score the validation part, each process its share of it."""
+    """Score the validation part; each process predicts its share of it."""
     model.eval()
     rows = run.examples.validation
     order = in_batches(np.arange(len(rows)), batch_size * run.processes.num)
-    shares = [run.processes.shard(places) for places in order]
+    shares = [run.processes.shard(positions) for positions in order]
     tops = torch.zeros(len(rows), run.taxonomy.num_slots, dtype=torch.int64, device=run.device)
-    read = run.inputs.batches([rows[places] for places, _ in shares])
-    for (places, num_own), inputs in zip(shares, read, strict=True):
+    read = run.inputs.batches([rows[positions] for positions, _ in shares])
+    for (positions, num_own), inputs in zip(shares, read, strict=True):
         index, model_kwargs = (
-            torch.from_numpy(rows[places]),
-            run.inputs.model_kwargs(rows[places], inputs),
+            torch.from_numpy(rows[positions]),
+            run.inputs.model_kwargs(rows[positions], inputs),
         )
         with computing(run.config.precision, run.device):
             logits = model(inputs, run.examples.categories[index], **model_kwargs)
-        tops[torch.from_numpy(places[:num_own])] = probabilities(logits).argmax(dim=-1)[:num_own]
+        tops[torch.from_numpy(positions[:num_own])] = probabilities(logits).argmax(dim=-1)[:num_own]
     answers = run.processes.all_reduce(tops).cpu().numpy()
     index = torch.from_numpy(rows)
     categories, labels = run.examples.categories[index], run.examples.labels[index]
     counts = Answers.of(run.taxonomy, categories.numpy(), labels.numpy(), answers).counts
     means = harmonic_means(counts)  # H
     has_labels = counts.sum(axis=(1, 2)) > 0
-    known = zip(run.taxonomy.heads, means.tolist(), has_labels.tolist(), strict=True)
+    scored = zip(run.taxonomy.heads, means.tolist(), has_labels.tolist(), strict=True)
     return Validation(
         score=total(run.taxonomy, means),
-        by_head={head: score for head, score, is_known in known if is_known},
+        by_head={head: score for head, score, is_labelled in scored if is_labelled},
     )
 
 
 def _validation_size(run: Run, state: TrainingState) -> int:
-    """How many products are validated at once: not many, where training has run out of memory."""
+    """How many products are validated at once: as few as in training, where it ran out of memory."""
     is_short = state.num_parts > run.config.accumulation
     return part_size(run, state) if is_short else max(run.config.batch_size, _VALIDATION_BATCH)
 
 
-def tell_step(run: Run, state: TrainingState, step: StepStatistics) -> None:
-    """Tell the tracker of the step that was just done."""
+def log_step(run: Run, state: TrainingState, step: StepStatistics) -> None:
+    """Report the step just taken to the tracker, in the main process."""
     if run.tracker and run.processes.is_main:
         run.tracker.log_step(
             StepRecord(
@@ -323,8 +321,8 @@ def tell_step(run: Run, state: TrainingState, step: StepStatistics) -> None:
         )
 
 
-def tell_epoch(run: Run, state: TrainingState, validation: Validation, seconds: float) -> None:
-    """Tell the tracker of the epoch at hand; validation took `seconds`."""
+def log_epoch(run: Run, state: TrainingState, validation: Validation, seconds: float) -> None:
+    """Report the current epoch to the tracker, in the main process; validation took `seconds`."""
     statistics = state.statistics
     if run.tracker and run.processes.is_main:
         run.tracker.log_epoch(
@@ -344,7 +342,7 @@ def tell_epoch(run: Run, state: TrainingState, validation: Validation, seconds: 
 
 
 def _rates(run: Run, state: TrainingState) -> dict[str, float]:
-    """The learning rates of the last step, by what learns at them."""
+    """The last step's learning rates, by the part of the model that they are for."""
     factor = rate_factor(run.config, state.num_steps - 1, run.steps_per_epoch)
     rates = {"heads": run.config.heads_lr * factor}
     if isinstance(state.model, Classifier):

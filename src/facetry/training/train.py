@@ -1,10 +1,11 @@
-"""From a classifier's recipe and a catalogue to a model folder.
+"""From a classifier's recipe and a catalogue to trained weights in a model folder.
 
-While training runs everything lies in `OUT.partial`; when it is done that folder becomes `OUT`. So a
-folder called OUT is finished, and the same command after an interruption goes on in `OUT.partial`.
+While training runs all its files are in `OUT.partial`; at the end that folder is renamed to `OUT`. So a
+folder called OUT is finished, and the same command after an interruption resumes in `OUT.partial`.
 """
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from facetry.models.towers.device import pick_device
 from facetry.models.towers.embed import embed_products
 from facetry.models.towers.image import build_backbone
 from facetry.models.towers.lora import add_lora, merge_lora
-from facetry.runtime.progress import SILENT, Reporter
+from facetry.runtime.progress import SILENT, Advance, Reporter
 from facetry.training.config import TrainingSections
 from facetry.training.data import Examples, Rows, line_up, useful_rows
 from facetry.training.distributed.processes import SINGLE_PROCESS, Processes, current_processes
@@ -30,7 +31,7 @@ from facetry.training.inputs import TrainingInputs, read_inputs
 from facetry.training.loop import fit
 from facetry.training.run import Run, start
 from facetry.training.state import TrainingState
-from facetry.training.targets.cleaning import Cleaning, clean
+from facetry.training.targets.cleaning import clean
 from facetry.training.targets.distillation import Distillation
 from facetry.training.targets.loss import Criterion
 from facetry.training.tower import compiled, prune_for
@@ -45,14 +46,14 @@ def train_classifier(
     about: About,
     reporter: Reporter,
 ) -> Classifier:
-    """Train to the last epoch in `folder` (going on where it stopped) and write the best weights.
+    """Train to the last epoch, resuming what `folder` has, and write the best weights into `folder`.
 
-    `about` is what tracking services are told of the training.
+    `about` describes the training to tracking services.
 
     Raises:
-        BackboneError: a backbone or weights that cannot be had.
+        BackboneError: a backbone or weights that are not available.
         NotEnoughData: nothing to train on.
-        NonFiniteLoss: the loss became NaN or infinite.
+        NonFiniteLoss: a loss or gradient became NaN or infinite.
         OutOfMemory: a single product does not fit the memory.
         WriteFailed: the disk is full.
     """
@@ -64,17 +65,19 @@ def train_classifier(
     neighbours = _neighbours(recipe, classifier, source, state_folder, reporter)
     examples, cleaning = clean(examples, catalogue.taxonomy, recipe.clean, neighbours, reporter)
     cleaning.save(state_folder)
-    _tell(source, cleaning, reporter)
+    for sentence in (*source.sentences, *cleaning.sentences):
+        reporter.say(sentence)
     if recipe.teach:
         distillation = Distillation.read(recipe.teach, state_folder, examples.labels)
         examples = replace(examples, distillation=distillation)
         reporter.say(distillation.describe(examples.labels, torch.from_numpy(examples.train)))
-    task = _TrainingJob(recipe=recipe, rows=rows, examples=examples, folder=state_folder, about=about)
+    job = _TrainingJob(recipe=recipe, rows=rows, examples=examples, folder=state_folder, about=about)
     processes = SINGLE_PROCESS if recipe.backbone.frozen else current_processes()
-    processes.broadcast(task)
-    state = _fit(task, classifier, source, processes, reporter)
+    processes.broadcast(job)
+    with _starting(job, classifier, source, processes, reporter) as (run, state, advance):
+        fit(run, state, advance)
     source.model.load_state_dict(state.best_weights)
-    classifier.to(pick_device())  # from the CPU, if its weights were spread over processes
+    classifier.to(pick_device())  # it is on the CPU if its weights were sharded
     if recipe.training.lora:
         for encoder in classifier.encoders:
             merge_lora(encoder)
@@ -83,19 +86,20 @@ def train_classifier(
 
 
 def assist(catalogue: Catalogue) -> None:
-    """Train with the main process whatever it asks for, until it asks no more."""
+    """Take part in every training that the main process starts, until it starts no more."""
     processes = current_processes()
-    while asked := processes.receive():
-        task: _TrainingJob = asked[0]
-        classifier = _build(task.recipe, catalogue, task.rows, task.folder, SILENT)
-        products = catalogue.products(task.rows)
-        source = read_inputs(task.recipe, classifier, products, task.folder, SILENT)
-        _fit(task, classifier, source, processes, SILENT)
+    while received := processes.receive():
+        job: _TrainingJob = received[0]
+        classifier = _build(job.recipe, catalogue, job.rows, job.folder, SILENT)
+        products = catalogue.products(job.rows)
+        source = read_inputs(job.recipe, classifier, products, job.folder, SILENT)
+        with _starting(job, classifier, source, processes, SILENT) as (run, state, advance):
+            fit(run, state, advance)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _TrainingJob:
-    """What the processes that train together have to know: `rows` are of the catalogue."""
+    """What the main process sends to those that train with it; `rows` are rows of the catalogue."""
 
     recipe: TrainingSections
     rows: Rows
@@ -107,7 +111,7 @@ class _TrainingJob:
 def _build(
     recipe: TrainingSections, catalogue: Catalogue, rows: Rows, folder: Path, reporter: Reporter
 ) -> Classifier:
-    """The classifier as training begins with it; `rows` have photos to judge parts of its tower by."""
+    """The classifier before its first step; a tower is pruned by the photos of `rows`."""
     training = recipe.training
     torch.manual_seed(recipe.seed)
     classifier = build_classifier(
@@ -130,47 +134,56 @@ def _build(
     return classifier.to(pick_device())
 
 
-def _fit(
-    task: _TrainingJob,
+@contextmanager
+def _starting(
+    job: _TrainingJob,
     classifier: Classifier,
     source: TrainingInputs,
     processes: Processes,
     reporter: Reporter,
-) -> TrainingState:
-    """Train to the last epoch, in however many processes; returns the state that is reached."""
-    recipe, config, examples = task.recipe, task.recipe.training, task.examples
-    train = torch.from_numpy(examples.train)
-    run = Run(
-        taxonomy=classifier.taxonomy,
-        config=config,
-        seed=recipe.seed,
-        examples=examples,
-        inputs=source.inputs,
-        criterion=Criterion.of(
-            config.loss, classifier.taxonomy, examples.labels[train], examples.categories[train]
-        ),
-        device=classifier.device,
-        folder=task.folder,
-        processes=processes,
-        reporter=reporter,
-    )
+) -> Iterator[tuple[Run, TrainingState, Advance]]:
+    """A run, its newest saved state and a progress bar, for `fit`.
+
+    While the context lasts the tower is compiled, if the recipe says so, and the tracker is open.
+    """
+    config, examples = job.recipe.training, job.examples
+    run = _make_run(job, classifier, source, processes, reporter)
     state = start(run, source.model)
-    if state.restore(task.folder, reporter):
+    if state.restore(job.folder, reporter):
         reporter.say(state.describe(config.epochs))
     num_left = examples.num_per_epoch * (config.epochs - state.epoch) - state.step * config.batch_size
-    model = state.model  # a copy, if its weights are spread over processes
+    model = state.model  # a copy, if its weights are sharded
     backbone = model.backbone if config.compile and isinstance(model, Classifier) else None
     tower = compiled(run, backbone) if backbone else nullcontext()
     done = Position(epoch=state.epoch, step=state.num_steps)
-    told = tracking(task.folder, done, task.about, reporter) if processes.is_main else nullcontext()
-    with tower, told as tracker, reporter.bar("Training", num_left) as advance:
-        fit(replace(run, tracker=tracker), state, advance)
-    return state
+    tracked = tracking(job.folder, done, job.about, reporter) if processes.is_main else nullcontext()
+    with tower, tracked as tracker, reporter.bar("Training", num_left) as advance:
+        yield replace(run, tracker=tracker), state, advance
 
 
-def _tell(source: TrainingInputs, cleaning: Cleaning, reporter: Reporter) -> None:
-    for sentence in (*source.sentences, *cleaning.sentences):
-        reporter.say(sentence)
+def _make_run(
+    job: _TrainingJob,
+    classifier: Classifier,
+    source: TrainingInputs,
+    processes: Processes,
+    reporter: Reporter,
+) -> Run:
+    config, examples, taxonomy = job.recipe.training, job.examples, classifier.taxonomy
+    train = torch.from_numpy(examples.train)
+    return Run(
+        taxonomy=taxonomy,
+        config=config,
+        seed=job.recipe.seed,
+        examples=examples,
+        inputs=source.inputs,
+        criterion=Criterion.of(
+            config.loss, taxonomy, examples.labels[train], examples.categories[train]
+        ),
+        device=classifier.device,
+        folder=job.folder,
+        processes=processes,
+        reporter=reporter,
+    )
 
 
 _NEIGHBOURS = "neighbours.safetensors"
@@ -183,7 +196,7 @@ def _neighbours(
     folder: Path,
     reporter: Reporter,
 ) -> NDArray[np.float32] | None:
-    """Features (N, D) that tell who is alike, None where the recipe asks for no neighbours."""
+    """The features (N, D) that neighbours are found by; None where the recipe uses no neighbours."""
     if recipe.clean.neighbours == "none":
         return None
     own = recipe.clean.neighbour_backbone
