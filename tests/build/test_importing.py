@@ -23,8 +23,8 @@ from facetry.models.towers.image import build_backbone
 from facetry.product import Product
 from facetry.recipe import ClassifierRecipe, load_recipe
 from facetry.taxonomy import Taxonomy
+from tests.models.classifier.published import COLUMNS, VALUES, Published
 from tests.models.conftest import with_pixels
-from tests.models.published import COLUMNS, VALUES, Published
 
 Content = dict[str, Any]
 

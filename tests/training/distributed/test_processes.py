@@ -20,7 +20,7 @@ from facetry.training.distributed.processes import (
     process_group,
     world_size,
 )
-from tests.training.together import command, launch
+from tests.training.distributed.together import command, launch
 
 MakeRecipe = Callable[..., ClassifierRecipe]
 

@@ -22,8 +22,8 @@ from facetry.training.distributed.processes import SINGLE_PROCESS, Processes, pr
 from facetry.training.loop import fit
 from facetry.training.run import Run, start
 from facetry.training.state import TrainingState
-from tests.training.test_step import NUM_PRODUCTS, TAXONOMY, Said, fitted, make_model, make_run, weights
-from tests.training.together import launch, meeting
+from tests.training.distributed.together import launch, meeting
+from tests.training.test_loop import NUM_PRODUCTS, TAXONOMY, Said, fitted, make_model, make_run, weights
 
 SIDE_PX = 32
 CASES: dict[str, dict[str, Any]] = {

@@ -1,14 +1,35 @@
-"""Thumbnails are small JPEGs inside the page."""
+"""Pages: every template sees the shared ones, names are escaped, thumbnails are small JPEGs inside."""
 
 import base64
 import io
 from pathlib import Path
 
 import pytest
+from jinja2 import TemplateNotFound
 from PIL import Image
 
 from facetry.product import Product
-from facetry.reports.pages import THUMBNAIL_PX, thumbnail
+from facetry.reports.pages import THUMBNAIL_PX, make_environment, thumbnail
+
+
+def test_a_page_has_the_shared_parts_around_its_own() -> None:
+    environment = make_environment("facetry.evaluation")
+    page = environment.from_string(
+        '{% extends "page.html.jinja" %}{% block main %}<p>{{ name|breakable }}</p>{% endblock %}'
+    ).render(title="<Title>", name="a_b & <c>")
+    assert "<title>&lt;Title&gt;</title>" in page
+    assert "<p>a_<wbr>b &amp; &lt;c&gt;</p>" in page
+    assert "prefers-color-scheme: dark" in page
+    assert "@media print" in page
+    assert "default-src 'none'" in page
+    assert "table.sortable" in page
+
+
+def test_own_templates_are_found_and_others_are_not() -> None:
+    environment = make_environment("facetry.evaluation")
+    assert environment.get_template("report.html.jinja")
+    with pytest.raises(TemplateNotFound):
+        environment.get_template("none.html.jinja")
 
 
 @pytest.mark.parametrize(
