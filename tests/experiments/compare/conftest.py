@@ -8,7 +8,7 @@ import pytest
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split import Split, SplitConfig, make_split
 from facetry.experiments.compare.entries import Entry
-from facetry.experiments.compare.leaderboard import Result, TestPart
+from facetry.experiments.compare.leaderboard import Result, HeldOutPart
 from facetry.experiments.compare.rows import RowScores
 from facetry.recipe import parse_recipe
 from facetry.runtime.workers import Cost
@@ -23,12 +23,12 @@ def split(catalogue: Catalogue) -> Split:
 
 
 @pytest.fixture
-def test_part(catalogue: Catalogue, split: Split) -> TestPart:
-    return TestPart.of(catalogue, split, seed=0)
+def test_part(catalogue: Catalogue, split: Split) -> HeldOutPart:
+    return HeldOutPart.of(catalogue, split, seed=0)
 
 
 @pytest.fixture
-def make_result(test_part: TestPart) -> MakeResult:
+def make_result(test_part: HeldOutPart) -> MakeResult:
     """Make a result that answers a share `skill` of the labels rightly; `skill` None: it failed."""
 
     def make(name: str, skill: float | None = 1.0, ms: float = 1.0, kind: str = "classifier") -> Result:

@@ -13,17 +13,23 @@ from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.catalogue.split import Split
 from facetry.errors import NotEnoughData
 from facetry.evaluation.metrics import paired_difference
-from facetry.experiments.compare.leaderboard import Result, TestPart, build_leaderboard, efficient, rank
+from facetry.experiments.compare.leaderboard import (
+    Result,
+    HeldOutPart,
+    build_leaderboard,
+    efficient,
+    rank,
+)
 
 MakeResult = Callable[..., Result]
 
 
-def test_the_test_part_is_halved(catalogue: Catalogue, split: Split, test_part: TestPart) -> None:
+def test_the_test_part_is_halved(catalogue: Catalogue, split: Split, test_part: HeldOutPart) -> None:
     assert np.array_equal(test_part.rows, split.rows("test"))
     assert abs(int(test_part.is_public.sum()) - int((~test_part.is_public).sum())) <= 1
-    again = TestPart.of(catalogue, split, seed=0)
+    again = HeldOutPart.of(catalogue, split, seed=0)
     assert np.array_equal(again.is_public, test_part.is_public)
-    assert not np.array_equal(TestPart.of(catalogue, split, seed=1).is_public, test_part.is_public)
+    assert not np.array_equal(HeldOutPart.of(catalogue, split, seed=1).is_public, test_part.is_public)
     for half in (test_part.is_public, ~test_part.is_public):
         shares = [(test_part.labels[half, slot] >= 0).mean() for slot in range(3)]
         whole = [(test_part.labels[:, slot] >= 0).mean() for slot in range(3)]
@@ -32,7 +38,7 @@ def test_the_test_part_is_halved(catalogue: Catalogue, split: Split, test_part: 
 
 def test_like_photos_stay_in_one_half(catalogue: Catalogue, split: Split) -> None:
     groups = np.arange(len(catalogue)) // 4
-    test_part = TestPart.of(catalogue, Split(split.codes, groups), seed=0)
+    test_part = HeldOutPart.of(catalogue, Split(split.codes, groups), seed=0)
     for group in np.unique(groups[test_part.rows]):
         assert len(set(test_part.is_public[groups[test_part.rows] == group])) == 1
 
@@ -42,7 +48,7 @@ def test_a_test_part_that_cannot_be_halved(catalogue: Catalogue, count: int) -> 
     codes = np.zeros(len(catalogue), dtype=np.int8)
     codes[:count] = 2
     with pytest.raises(NotEnoughData, match=f"has {count} products") as caught:
-        TestPart.of(catalogue, Split(codes), seed=0)
+        HeldOutPart.of(catalogue, Split(codes), seed=0)
     assert "split.test" in caught.value.hint
 
 
@@ -55,10 +61,10 @@ def test_a_test_part_without_labels(drawn: Path, tmp_path: Path) -> None:
     catalogue = open_catalogue(tmp_path, images=drawn / "train_images")
     codes = np.where(np.arange(len(catalogue)) < 10, 2, 0).astype(np.int8)
     with pytest.raises(NotEnoughData, match="no label"):
-        TestPart.of(catalogue, Split(codes), seed=0)
+        HeldOutPart.of(catalogue, Split(codes), seed=0)
 
 
-def test_rows_stand_beside_the_best(test_part: TestPart, make_result: MakeResult) -> None:
+def test_rows_stand_beside_the_best(test_part: HeldOutPart, make_result: MakeResult) -> None:
     results = [make_result("fair", 0.6), make_result("perfect", 1.0), make_result("poor", 0.2)]
     rows = {row.name: row for row in rank(test_part, results, seed=0)}
     best = rows["perfect"]
@@ -75,7 +81,7 @@ def test_rows_stand_beside_the_best(test_part: TestPart, make_result: MakeResult
     assert low < rows["fair"].score < high
 
 
-def test_halves_are_scored_apart(test_part: TestPart, make_result: MakeResult) -> None:
+def test_halves_are_scored_apart(test_part: HeldOutPart, make_result: MakeResult) -> None:
     result = make_result("public")
     assert result.scored is not None
     result.scored.answers[~test_part.is_public] = -1
@@ -84,7 +90,7 @@ def test_halves_are_scored_apart(test_part: TestPart, make_result: MakeResult) -
     assert 0 < row.score < 1
 
 
-def test_approaches_come_in_the_papers_order(test_part: TestPart, make_result: MakeResult) -> None:
+def test_approaches_come_in_the_papers_order(test_part: HeldOutPart, make_result: MakeResult) -> None:
     results = [
         make_result("both", 0.9, kind="ensemble"),
         make_result("b", 0.8),
@@ -94,7 +100,9 @@ def test_approaches_come_in_the_papers_order(test_part: TestPart, make_result: M
     assert [row.name for row in rank(test_part, results, seed=0)] == ["hash", "b", "a", "both"]
 
 
-def test_failed_rows_have_no_score(test_part: TestPart, split: Split, make_result: MakeResult) -> None:
+def test_failed_rows_have_no_score(
+    test_part: HeldOutPart, split: Split, make_result: MakeResult
+) -> None:
     board = build_leaderboard(
         test_part, split, [make_result("bad", None), make_result("good", 0.9)], is_nano=False
     )
@@ -120,7 +128,7 @@ def test_failed_rows_have_no_score(test_part: TestPart, split: Split, make_resul
     ],
 )
 def test_the_pareto_front(
-    test_part: TestPart,
+    test_part: HeldOutPart,
     make_result: MakeResult,
     figures: dict[str, tuple[float | None, float]],
     front: set[str],

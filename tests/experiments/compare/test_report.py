@@ -10,7 +10,7 @@ from rich.console import Console
 
 from facetry.catalogue.split import Split
 from facetry.experiments.compare.formats import leaderboard_json, leaderboard_markdown, leaderboard_table
-from facetry.experiments.compare.leaderboard import Leaderboard, Result, TestPart, build_leaderboard
+from facetry.experiments.compare.leaderboard import Leaderboard, Result, HeldOutPart, build_leaderboard
 from facetry.experiments.compare.report import write_report
 from tests.reports.page import Page
 
@@ -19,7 +19,7 @@ MakeBoard = Callable[[Sequence[Result]], Leaderboard]
 
 
 @pytest.fixture
-def make_board(test_part: TestPart, split: Split) -> MakeBoard:
+def make_board(test_part: HeldOutPart, split: Split) -> MakeBoard:
     return lambda results: build_leaderboard(test_part, split, results, is_nano=False)
 
 

@@ -92,7 +92,7 @@ class Leaderboard:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class TestPart:
+class HeldOutPart:
     """What is scored: the test part's labels (T, A) and which of its products are public (T)."""
 
     catalogue: Catalogue
@@ -100,7 +100,7 @@ class TestPart:
     is_public: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, catalogue: Catalogue, split: Split, *, seed: int) -> "TestPart":
+    def of(cls, catalogue: Catalogue, split: Split, *, seed: int) -> "HeldOutPart":
         """Halve the test part: every value in both halves where it can be, like photos in one.
 
         Raises:
@@ -136,7 +136,7 @@ class TestPart:
         return Answers.of(self.catalogue.taxonomy, codes, labels, answered)
 
 
-def rank(test_part: TestPart, results: Sequence[Result], *, seed: int) -> list[Row]:
+def rank(test_part: HeldOutPart, results: Sequence[Result], *, seed: int) -> list[Row]:
     """Score every result and set it beside the best one, on the same draws of products."""
     answers = {
         result.entry.name: test_part.grade(result.scored.answers) for result in results if result.scored
@@ -152,7 +152,7 @@ def rank(test_part: TestPart, results: Sequence[Result], *, seed: int) -> list[R
 
 
 def build_leaderboard(
-    test_part: TestPart, split: Split, results: Sequence[Result], *, is_nano: bool, seed: int = 0
+    test_part: HeldOutPart, split: Split, results: Sequence[Result], *, is_nano: bool, seed: int = 0
 ) -> Leaderboard:
     """The leaderboard of these results."""
     nothing = np.full(test_part.labels.shape, -1, dtype=np.int16)
@@ -170,7 +170,7 @@ def build_leaderboard(
 
 
 def _row(
-    test_part: TestPart,
+    test_part: HeldOutPart,
     result: Result,
     scores: Mapping[str, float],
     draws: Mapping[str, NDArray[np.float64]],

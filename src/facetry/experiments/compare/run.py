@@ -21,7 +21,7 @@ from facetry.catalogue.split import Split, SplitConfig
 from facetry.errors import SettingError, WorkerFailed
 from facetry.experiments.compare.entries import Entry, line_up
 from facetry.experiments.compare.formats import leaderboard_json, leaderboard_markdown
-from facetry.experiments.compare.leaderboard import Leaderboard, Result, TestPart, build_leaderboard
+from facetry.experiments.compare.leaderboard import Leaderboard, Result, HeldOutPart, build_leaderboard
 from facetry.experiments.compare.report import write_report
 from facetry.experiments.compare.rows import (
     ComparisonInputs,
@@ -86,7 +86,7 @@ def compare(
 
     with open_or_resume(out, _identity(first, catalogue, split), _COMPARISON, upgrade=upgrade):
         split = settle_split(file, catalogue, split, first.split, seed=first.seed, reporter=reporter)
-        test_part = TestPart.of(catalogue, split, seed=first.seed)
+        test_part = HeldOutPart.of(catalogue, split, seed=first.seed)
         field = _Comparison(out=out, catalogue=catalogue, reporter=reporter)
         results = [field.result(entry) for entry in entries]
         board = build_leaderboard(test_part, split, results, is_nano=is_nano)
