@@ -25,7 +25,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import faiss
 
 from benchmarks.measure import make_parser, show, time_once
-from facetry.nearest import FLAT_MOST, HNSW_MOST, Index
+from facetry.nearest import MAX_FLAT_ROWS, MAX_HNSW_ROWS, Index
 
 SIZES, QUICK_SIZES = (10_000, 100_000, 1_000_000), (2_000,)
 KINDS = ("flat", "hnsw", "ivf", "bits")
@@ -53,7 +53,12 @@ def main(arguments: list[str] | None = None) -> None:
         f"Vectors of {NUM_NUMBERS}, {options.threads} threads",
         columns,
         [_cells(each) for each in measured],
-        {"benchmark": "search", "flat_most": FLAT_MOST, "hnsw_most": HNSW_MOST, "indexes": measured},
+        {
+            "benchmark": "search",
+            "flat_most": MAX_FLAT_ROWS,
+            "hnsw_most": MAX_HNSW_ROWS,
+            "indexes": measured,
+        },
     )
 
 

@@ -23,19 +23,19 @@ def bits(num_rows: int, seed: int = 0) -> np.ndarray:
 
 def test_flat_is_exact() -> None:
     rows, queries = clustered(300), clustered(7, seed=1)
-    distances, places = Index.build(rows, "flat").search(queries, 5)
+    distances, indices = Index.build(rows, "flat").search(queries, 5)
     cosines = unit(queries) @ unit(rows).T
     expected = np.argsort(-cosines, axis=1)[:, :5]
-    assert np.array_equal(places, expected)
+    assert np.array_equal(indices, expected)
     assert distances == pytest.approx(1 - np.take_along_axis(cosines, expected, axis=1), abs=1e-5)
 
 
 def test_bits_are_compared_by_how_many_differ() -> None:
     rows, queries = bits(300), bits(7, seed=1)
-    distances, places = Index.build(rows).search(queries, 5)
+    distances, indices = Index.build(rows).search(queries, 5)
     differing = np.bitwise_count(queries[:, None] ^ rows).sum(axis=2) / 48
     assert distances == pytest.approx(np.sort(differing, axis=1)[:, :5])
-    assert np.take_along_axis(differing, places, axis=1) == pytest.approx(distances)
+    assert np.take_along_axis(differing, indices, axis=1) == pytest.approx(distances)
 
 
 @pytest.mark.parametrize("kind", ["hnsw", "ivf"])
@@ -48,8 +48,8 @@ def test_inexact_kinds_find_nearly_all(kind: Kind) -> None:
 
 
 def test_the_kind_goes_by_the_number_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "FLAT_MOST", 100)
-    monkeypatch.setattr(module, "HNSW_MOST", 200)
+    monkeypatch.setattr(module, "MAX_FLAT_ROWS", 100)
+    monkeypatch.setattr(module, "MAX_HNSW_ROWS", 200)
     names = [type(Index.build(clustered(number))._index).__name__ for number in (100, 200, 201)]
     assert names == ["IndexFlatIP", "IndexHNSWFlat", "IndexIVFFlat"]
 
@@ -70,8 +70,8 @@ def test_rows_are_added_without_building_anew(kind: str, tmp_path: Path) -> None
     index = Index.open(tmp_path / "index", is_binary=kind == "bits", to_append=True)
     index.add(more)
     assert len(index) == 430
-    distances, places = index.search(more, 1)
-    assert places[:, 0].tolist() == list(range(400, 430))
+    distances, indices = index.search(more, 1)
+    assert indices[:, 0].tolist() == list(range(400, 430))
     assert distances == pytest.approx(0, abs=1e-5)
 
 
@@ -100,16 +100,16 @@ def test_an_opened_index_stays_on_disk(tmp_path: Path) -> None:
 
 
 def test_more_neighbours_than_rows_are_all_rows() -> None:
-    distances, places = Index.build(clustered(3)).search(clustered(2, seed=1), 10)
-    assert places.shape == distances.shape == (2, 3)
-    assert sorted(places[0]) == [0, 1, 2]
+    distances, indices = Index.build(clustered(3)).search(clustered(2, seed=1), 10)
+    assert indices.shape == distances.shape == (2, 3)
+    assert sorted(indices[0]) == [0, 1, 2]
 
 
 def test_where_too_few_are_found_places_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_NUM_PROBES", 1)
-    distances, places = Index.build(clustered(200), "ivf").search(clustered(2, seed=1), 150)
-    assert (places < 0).any()
-    assert np.isinf(distances[places < 0]).all()
+    distances, indices = Index.build(clustered(200), "ivf").search(clustered(2, seed=1), 150)
+    assert (indices < 0).any()
+    assert np.isinf(distances[indices < 0]).all()
 
 
 def test_many_queries_are_searched_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,8 +120,8 @@ def test_many_queries_are_searched_in_parts(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_no_queries() -> None:
-    distances, places = Index.build(clustered(10)).search(clustered(0), 3)
-    assert places.shape == distances.shape == (0, 3)
+    distances, indices = Index.build(clustered(10)).search(clustered(0), 3)
+    assert indices.shape == distances.shape == (0, 3)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "garbage", "missing", "empty"])

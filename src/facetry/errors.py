@@ -1,4 +1,4 @@
-"""What can go wrong through no fault of the code: one tree of errors by cause, each with a way out.
+"""The errors that users can cause or meet, one class for each cause.
 
 FacetryError                 every error a user can cause or meet
 ├── SettingError             an option, or a combination of settings, that is not allowed
@@ -8,26 +8,26 @@ FacetryError                 every error a user can cause or meet
 │   └── NotEnoughData        nothing, or too little, to learn from, to index or to score
 ├── TaxonomyError            categories, attributes, values
 ├── ImageError               one photo that cannot be used; carries the reason as a `PhotoProblem`
-├── BackgroundError          a model that is to remove backgrounds and cannot
+├── BackgroundError          a background removal model that is missing or cannot be used
 ├── BackboneError            an unknown backbone, or weights that do not fit it
 │   └── WeightsUnavailable   weights that could not be fetched
 ├── CheckpointError          a checkpoint of other code that cannot be imported
 ├── ModelFolderError         a model folder that is missing, incomplete, damaged or too new
-├── EngineError              an engine that cannot do what it is asked to
+├── EngineError              an engine that does not support what is wanted
 ├── ExportError              a predictor that cannot be exported, or an export that cannot be used
 ├── PredictorMismatch        predictors that cannot work together, or on this catalogue
-│   └── HeldOutLearned       a model that has learned from the products it is to be judged by
-├── FolderError              an output folder that cannot be written, or whose work cannot go on
+│   └── HeldOutLearned       a model was trained on the products that it is to be evaluated on
+├── FolderError              an output folder that cannot be written or resumed
 │   ├── FolderInUse          another process is writing it
 │   ├── FolderOccupied       it holds something else
-│   ├── FolderMismatch       it holds work of other settings, other data or another version
+│   ├── FolderMismatch       its content is of other settings, data or version
 │   └── FolderDamaged        what an earlier run wrote in it can no longer be read
 ├── WriteFailed              a file that could not be written; mostly the disk is full
-├── OutOfMemory              not even the smallest step fits the memory
+├── OutOfMemory              not even the smallest batch fits in memory
 ├── NonFiniteLoss            the loss became NaN or infinite
 ├── WorkerFailed             work in another process that raised an error
 │   └── WorkerDied           the process itself ended: killed, or crashed
-├── NoTrialScored            not one trial of a search came to a score
+├── NoTrialScored            no trial of a tuning study got a score
 └── MissingExtra             a package that only some work needs is not installed
 """
 
@@ -37,7 +37,7 @@ from enum import StrEnum
 
 
 class FacetryError(Exception):
-    """A message that says what was got and what is allowed, and a hint that says what to do next."""
+    """A message, which says what was given and what is allowed, and a hint what to do next."""
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -73,7 +73,7 @@ class TaxonomyError(FacetryError):
 
 
 class PhotoProblem(StrEnum):
-    """Why a photo could not be used; the value is what reports and tables show."""
+    """Why a photo could not be used; reports and tables show the value."""
 
     NO_FOLDER = "no photo folder"
     NONE_GIVEN = "no photo given"
@@ -97,7 +97,7 @@ class ImageError(FacetryError):
 
 
 class BackgroundError(FacetryError):
-    """A model file that is to remove backgrounds, and is missing or cannot be used."""
+    """A background removal model that is missing or cannot be used."""
 
 
 class BackboneError(FacetryError):
@@ -117,7 +117,7 @@ class ModelFolderError(FacetryError):
 
 
 class EngineError(FacetryError):
-    """An engine that cannot do what it is asked to, such as compute in a precision it does not have."""
+    """An engine that does not support what is wanted, such as a precision."""
 
 
 class ExportError(FacetryError):
@@ -129,11 +129,11 @@ class PredictorMismatch(FacetryError):
 
 
 class HeldOutLearned(PredictorMismatch):
-    """A model that has learned from the products that it is to be judged by."""
+    """A model was trained on the products that it is to be evaluated on."""
 
 
 class FolderError(FacetryError):
-    """An output folder that cannot be written, or whose earlier work cannot go on."""
+    """An output folder that cannot be written, or whose earlier work cannot be resumed."""
 
 
 class FolderInUse(FolderError):
@@ -141,11 +141,11 @@ class FolderInUse(FolderError):
 
 
 class FolderOccupied(FolderError):
-    """A folder that holds something else, which is left as it is."""
+    """A folder that holds something else, which is not touched."""
 
 
 class FolderMismatch(FolderError):
-    """A folder whose work was made with other settings or other data, or by another version."""
+    """A folder whose content was made with other settings or data, or by another version."""
 
 
 class FolderDamaged(FolderError):
@@ -157,7 +157,7 @@ class WriteFailed(FacetryError):
 
 
 class OutOfMemory(FacetryError):
-    """Not even the smallest step fits the memory."""
+    """Not even the smallest batch fits in memory."""
 
 
 class NonFiniteLoss(FacetryError):
@@ -165,7 +165,7 @@ class NonFiniteLoss(FacetryError):
 
 
 class WorkerFailed(FacetryError):
-    """Work in another process raised an error; `trace` says where, "" for a mistake of the user's."""
+    """Work in another process raised an error; `trace` is its traceback, "" for a `FacetryError`."""
 
     def __init__(self, message: str, *, hint: str = "", trace: str = "") -> None:
         super().__init__(message, hint=hint)
@@ -173,15 +173,15 @@ class WorkerFailed(FacetryError):
 
 
 class WorkerDied(WorkerFailed):
-    """A worker process ended by itself: the system killed it, or it crashed."""
+    """A worker process ended unexpectedly: the system killed it, or it crashed."""
 
 
 class NoTrialScored(FacetryError):
-    """Not one trial of a search came to a score."""
+    """No trial of a tuning study got a score."""
 
 
 class MissingExtra(FacetryError):
-    """A package that only some work needs is not installed: `what` needs it, `extra` brings it."""
+    """An optional package is not installed: `what` needs it, the extra `extra` installs it."""
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(
@@ -191,7 +191,7 @@ class MissingExtra(FacetryError):
 
 
 def first_line(error: Exception) -> str:
-    """The first line of what another library's error says; its class where it says nothing.
+    """The first line of another library's error message, or the error's class if it has none.
 
     >>> first_line(KeyError())
     'KeyError'
@@ -201,7 +201,7 @@ def first_line(error: Exception) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint that names the known name closest to `name`, or all of them when none is close.
+    """A hint with the known name closest to `name`, or with all known names if none is close.
 
     >>> nearest("Catgory", ["id", "Category"])
     "Did you mean 'Category'?"

@@ -1,8 +1,6 @@
-"""Neighbours vote on what they have labels of.
+"""Nearest neighbours: indices of vectors (faiss), chosen by size, and votes of neighbours on labels.
 
-Shapes: n products, k neighbours, A slots, V values.
-
-Shapes: n rows, D numbers of a row, b bytes of a row, q queries, k nearest.
+Shapes: n rows (products), D numbers or b bytes in each; q queries, k nearest rows; A slots, V values.
 """
 
 from collections.abc import Iterator
@@ -17,34 +15,35 @@ from facetry.errors import ModelFolderError
 from facetry.runtime.files import writing
 
 Rows = NDArray[np.float32] | NDArray[np.uint8]
-Places = NDArray[np.int64]
+Indices = NDArray[np.int64]
 Distances = NDArray[np.float32]
 Kind = Literal["auto", "flat", "hnsw", "ivf"]
 
-FLAT_MOST: Final = 200_000
-"""Rows up to which all are compared: exact, and on two cores still over a hundred queries a second."""
+MAX_FLAT_ROWS: Final = 200_000
+"""Up to this many rows, queries are compared with all rows: exact, and on two cores still over a hundred
+queries a second."""
 
-HNSW_MOST: Final = 1_000_000
-"""Rows up to which a graph of neighbours is walked. Beyond, its edges cost too much memory and time to
-build, and only the nearest cells of the space are looked at."""
+MAX_HNSW_ROWS: Final = 1_000_000
+"""Up to this many rows, an approximate graph of neighbours (HNSW) is searched. Beyond, its edges cost
+too much memory and build time, and only the nearest clusters of rows (IVF) are searched."""
 
 _HNSW_EDGES = 32
 _HNSW_BUILD_EFFORT, _HNSW_EFFORT = 80, 128
-_NUM_PROBES = 32  # cells looked at, of about 4 * sqrt(n)
-_ROWS_PER_CELL = 64  # rows that the cells are learned from
-_NUM_ROUNDS = 10
+_NUM_PROBES = 32  # clusters searched, of about 4 * sqrt(n)
+_ROWS_PER_CLUSTER = 64  # that the clusters are fitted on
+_NUM_ITERATIONS = 10  # of k-means
 _QUERIES_AT_ONCE = 8192
 
 
 class Index:
-    """Rows (n, D) to be searched, appended to, and kept in a file.
+    """An index of rows (n, D) that can be searched, appended to and saved to a file.
 
-    Rows of float32 are compared by the angle between them, whatever their length; rows of uint8 (n, b)
-    by their bits. A distance is 1 less the cosine (0 to 2), or the share of bits that differ (0 to 1).
+    Rows of float32 are compared by cosine distance, 1 - cosine (0 to 2); rows of uint8 (n, b) by
+    Hamming distance, as the share of bits that differ (0 to 1).
 
     >>> index = Index.build(np.array([[2, 0], [0, 1], [3, 3]], dtype=np.float32))
-    >>> distances, places = index.search(np.array([[1, 0]], dtype=np.float32), 2)
-    >>> places.tolist(), (1000 * distances).round().tolist()
+    >>> distances, indices = index.search(np.array([[1, 0]], dtype=np.float32), 2)
+    >>> indices.tolist(), (1000 * distances).round().tolist()
     ([[0, 2]], [[0.0, 293.0]])
     """
 
@@ -72,36 +71,36 @@ class Index:
 
     @property
     def num_columns(self) -> int:
-        """The numbers, or bytes, of a row."""
+        """How many numbers, or bytes, a row has."""
         return int(self._index.d) // 8 if self.is_binary else int(self._index.d)
 
     def __len__(self) -> int:
         return int(self._index.ntotal)
 
-    def search(self, queries: Rows, num_nearest: int) -> tuple[Distances, Places]:
-        """Distances and places (q, k) of the nearest rows, nearest first.
+    def search(self, queries: Rows, num_nearest: int) -> tuple[Distances, Indices]:
+        """Distances and indices (q, k) of the nearest rows, nearest first.
 
-        k is the least of `num_nearest` and the number of rows. Where an inexact index finds fewer, the
-        place is -1 and the distance infinite.
+        k is `num_nearest`, or the number of rows if that is less. Where an approximate index finds fewer
+        rows, the index is -1 and the distance infinite.
         """
         width = min(num_nearest, len(self))
         distances = np.full((len(queries), width), np.inf, dtype=np.float32)
-        places = np.full((len(queries), width), -1, dtype=np.int64)
+        indices = np.full((len(queries), width), -1, dtype=np.int64)
         for start in range(0, len(queries) if width else 0, _QUERIES_AT_ONCE):
             part = slice(start, start + _QUERIES_AT_ONCE)
-            found, places[part] = self._index.search(self._prepared(queries[part]), width)
+            found, indices[part] = self._index.search(self._prepared(queries[part]), width)
             distances[part] = found / self._index.d if self.is_binary else 1 - found
-        distances[places < 0] = np.inf
-        return distances, places
+        distances[indices < 0] = np.inf
+        return distances, indices
 
     def add(self, rows: Rows) -> None:
-        """Append rows; nothing is built anew. Not to an index that was opened from a file as it lies."""
+        """Append rows, without rebuilding; not to an index that is mapped from its file."""
         is_graph = hasattr(self._index, "hnsw")
-        with _one_thread() if is_graph else nullcontext():  # a graph depends on which thread is first
+        with _one_thread() if is_graph else nullcontext():  # else the graph depends on thread timing
             self._index.add(self._prepared(rows))
 
     def save(self, path: Path) -> None:
-        """Write one file, whole or not at all."""
+        """Write one file, atomically."""
         import faiss
 
         write = faiss.write_index_binary if self.is_binary else faiss.write_index
@@ -110,10 +109,10 @@ class Index:
 
     @classmethod
     def open(cls, path: Path, *, is_binary: bool, to_append: bool = False) -> "Index":
-        """Read what `save` wrote: mapped into memory as it lies, or whole if rows are `to_append`.
+        """Open what `save` wrote: memory-mapped, or read into memory if rows are `to_append`.
 
         Raises:
-            ModelFolderError: no such file, a damaged one, or one of the other sort of rows.
+            ModelFolderError: the file is missing or damaged, or holds rows of the other type.
         """
         import faiss
 
@@ -127,10 +126,10 @@ class Index:
             ) from error
 
     def _train(self, rows: Rows) -> None:
-        """Have the index learn its cells, from no more rows than that takes."""
+        """Fit the index's clusters, on no more rows than that needs."""
         if self._index.is_trained:
             return
-        step = max(1, len(rows) // (_ROWS_PER_CELL * self._index.nlist))
+        step = max(1, len(rows) // (_ROWS_PER_CLUSTER * self._index.nlist))
         self._index.train(self._prepared(rows[::step]))
 
     def _prepared(self, rows: Rows) -> Rows:
@@ -138,15 +137,15 @@ class Index:
 
 
 def unit(rows: NDArray[Any]) -> NDArray[np.float32]:
-    """Rows (n, D) of length 1, so that an inner product is a cosine; those of length 0 stay."""
+    """Rows (n, D) scaled to length 1, so that an inner product is a cosine; rows of zeros stay."""
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.ascontiguousarray(rows / np.maximum(lengths, 1e-12), dtype=np.float32)
 
 
 def _kind_for(num_rows: int) -> Kind:
-    if num_rows <= FLAT_MOST:
+    if num_rows <= MAX_FLAT_ROWS:
         return "flat"
-    return "hnsw" if num_rows <= HNSW_MOST else "ivf"
+    return "hnsw" if num_rows <= MAX_HNSW_ROWS else "ivf"
 
 
 def _flat(_: int, size: int) -> Any:
@@ -167,11 +166,11 @@ def _ivf(num_rows: int, size: int) -> Any:
     import faiss
 
     quantiser = faiss.IndexFlatIP(size)
-    num_cells = max(1, min(round(4 * num_rows**0.5), num_rows))
-    index: Any = faiss.IndexIVFFlat(quantiser, size, num_cells, faiss.METRIC_INNER_PRODUCT)
-    index.nprobe, index.cp.niter = _NUM_PROBES, _NUM_ROUNDS
-    index.cp.min_points_per_centroid = 1  # else faiss warns where there are few
-    index.cp.max_points_per_centroid = 2 * _ROWS_PER_CELL
+    num_clusters = max(1, min(round(4 * num_rows**0.5), num_rows))
+    index: Any = faiss.IndexIVFFlat(quantiser, size, num_clusters, faiss.METRIC_INNER_PRODUCT)
+    index.nprobe, index.cp.niter = _NUM_PROBES, _NUM_ITERATIONS
+    index.cp.min_points_per_centroid = 1  # else faiss warns if there are few
+    index.cp.max_points_per_centroid = 2 * _ROWS_PER_CLUSTER
     return index
 
 
@@ -188,18 +187,18 @@ def _one_thread() -> Iterator[None]:
 
 
 def count_votes(
-    cast: NDArray[np.integer], num_values: int, weights: NDArray[np.floating] | None = None
+    codes: NDArray[np.integer], num_values: int, weights: NDArray[np.floating] | None = None
 ) -> NDArray[Any]:
-    """Votes for each value (n, A, V), of what neighbours cast (n, k, A); -1 is no vote.
+    """Votes for each value (n, A, V), from the neighbours' label codes (n, k, A); -1 is no vote.
 
-    With `weights` (n, k) a neighbour's vote counts for as much.
+    With `weights` (n, k), a neighbour's vote counts by its weight.
 
     >>> count_votes(np.array([[[1], [0], [1], [-1]]]), 3).tolist()
     [[[1, 2, 0]]]
     """
-    # One value at a time: all at once would take V times the memory of the votes.
+    # One value at a time: all at once would take V times the memory of the codes.
     if weights is None:
-        return np.stack([(cast == value).sum(axis=1) for value in range(num_values)], axis=-1)
+        return np.stack([(codes == value).sum(axis=1) for value in range(num_values)], axis=-1)
     shares = weights[:, :, None]
-    votes = [((cast == value) * shares).sum(axis=1) for value in range(num_values)]
+    votes = [((codes == value) * shares).sum(axis=1) for value in range(num_values)]
     return np.stack(votes, axis=-1)

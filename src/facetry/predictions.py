@@ -1,8 +1,8 @@
-"""The one seam: what every predictor satisfies, and the one result type it returns.
+"""The `Predictor` protocol, which everything that predicts satisfies, and its result, `Predictions`.
 
-Rows have the columns `id`, whole numbers where all are, else text; `category`; `status`, which is "ok"
-or the reason why there is no prediction; `predictions`, a list of records of attribute, value and
-confidence in the taxonomy's order. They may have others besides.
+As a table, predictions have one row for each product, with the columns `id`, integers if all ids are,
+else text; `category`; `status`, which is "ok" or the reason why there is no prediction; `predictions`, a
+list of (attribute, value, confidence) records in the taxonomy's order. There may be further columns.
 
 Shapes: B products, C categories, A attributes (slots) of the category that has most, V values
 of the head that has most. A slot past a category's attributes and a value past a head's values are
@@ -23,18 +23,18 @@ from facetry.product import Preprocess, Product, ProductId
 from facetry.taxonomy import Taxonomy
 
 FILL: Final = "dummy_value"
-"""What the challenge's submission holds where a category has no such attribute."""
+"""The value in the challenge's submission for an attribute that the category does not have."""
 
 OK: Final = "ok"
 """The status of a row with predictions."""
 
 _PREDICTION = {"attribute": pl.String(), "value": pl.String(), "confidence": pl.Float32()}
 PREDICTIONS: Final = pl.List(pl.Struct(_PREDICTION))
-"""What a cell of the column `predictions` holds."""
+"""The type of the column `predictions`."""
 
 
 def id_column(ids: Iterable[ProductId]) -> pl.Series:
-    """Ids as whole numbers if all of them are, else as text."""
+    """Ids as integers if all of them are, else as text."""
     ids = list(ids)
     if all(isinstance(each, int) for each in ids):
         return pl.Series("id", ids, dtype=pl.Int64)
@@ -50,9 +50,9 @@ def to_long(rows: pl.DataFrame) -> pl.DataFrame:
 def to_submission(
     rows: pl.DataFrame, taxonomy: Taxonomy, *, fill: str = FILL, num_slots: int | None = None
 ) -> pl.DataFrame:
-    """The challenge's submission: id, Category, len, attr_1 ... attr_A, or as many slots as asked for.
+    """The challenge's submission: id, Category, len, attr_1 ... attr_A, or up to attr_`num_slots`.
 
-    `fill` stands where a category has no such attribute and where nothing was predicted.
+    `fill` is the value where a category has no such attribute and where nothing was predicted.
     """
     lengths = {category: len(taxonomy.attributes(category)) for category in taxonomy.categories}
     values = pl.col("predictions").list.eval(pl.element().struct.field("value"))
@@ -76,13 +76,13 @@ def to_problems(rows: pl.DataFrame) -> pl.DataFrame:
 class Predictor(Protocol):
     """Anything that turns products into predictions.
 
-    `preprocesses` says in which forms it wants a photo; the caller's loader decodes each photo once
-    and fills `Product.pixels` with just those, so that memory does not depend on the photos' size.
+    `preprocesses` are the forms in which it wants photos; the caller's loader decodes each photo once
+    and fills `Product.pixels` with these alone, so that memory does not depend on the photos' size.
     """
 
     @property
     def taxonomy(self) -> Taxonomy:
-        """What it predicts."""
+        """The categories, attributes and values that it predicts."""
         ...
 
     @property
@@ -100,7 +100,7 @@ class Predictions:
     """A probability over values for each product and each attribute of its category.
 
     `probabilities` (B, A, V) sums to 1 over a head's values and is 0 in padding; all of it is 0 for
-    a product with a problem, whose reason stands in `problems` ("" otherwise).
+    a product with a problem, whose reason is in `problems` ("" otherwise).
     """
 
     taxonomy: Taxonomy
@@ -124,7 +124,7 @@ class Predictions:
     def of(
         cls, taxonomy: Taxonomy, products: Sequence[Product], probabilities: NDArray[np.float32]
     ) -> "Predictions":
-        """Predictions for `products`; what belongs to a product with a problem is cleared.
+        """Predictions for `products`; those of a product with a problem are set to 0.
 
         An unknown category is such a problem.
         """
@@ -134,18 +134,18 @@ class Predictions:
             product.problem or ("" if is_known else f"unknown category {product.category!r}")
             for product, is_known in zip(products, known, strict=True)
         )
-        fine = np.array([not problem for problem in problems], dtype=bool)
+        is_usable = np.array([not problem for problem in problems], dtype=bool)
         return cls(
             taxonomy=taxonomy,
             ids=tuple(product.id for product in products),
             categories=categories,
-            probabilities=np.where(fine[:, None, None], probabilities, np.float32(0)),
+            probabilities=np.where(is_usable[:, None, None], probabilities, np.float32(0)),
             problems=problems,
         )
 
     @classmethod
     def concatenate(cls, parts: Sequence["Predictions"]) -> "Predictions":
-        """One after the other; at least one part, all with the same taxonomy."""
+        """Join one or more predictions, all with the same taxonomy."""
         first = parts[0]
         if any(part.taxonomy != first.taxonomy for part in parts):
             raise PredictorMismatch("Predictions with different taxonomies cannot be joined.")
@@ -193,13 +193,13 @@ class Predictions:
         return confidence
 
     def to_rows(self) -> pl.DataFrame:
-        """One row for each product, with all of its predictions in one cell."""
+        """One row for each product, as the module's docstring describes it."""
         return pl.DataFrame(
             {
                 "id": id_column(self.ids),
                 "category": pl.Series(self.categories, dtype=pl.String),
                 "status": pl.Series([each or OK for each in self.problems], dtype=pl.String),
-                "predictions": self._cells(),
+                "predictions": self._predictions_column(),
             }
         )
 
@@ -210,7 +210,7 @@ class Predictions:
     def to_wide(self, *, fill: str = FILL, num_slots: int | None = None) -> pl.DataFrame:
         """The challenge's submission: id, Category, len, attr_1 ... attr_A.
 
-        `fill` stands where a category has no such attribute and where nothing was predicted.
+        `fill` is the value where a category has no such attribute and where nothing was predicted.
         """
         return to_submission(self.to_rows(), self.taxonomy, fill=fill, num_slots=num_slots)
 
@@ -218,15 +218,15 @@ class Predictions:
         """One row for each product without predictions: id, category, problem."""
         return to_problems(self.to_rows())
 
-    def _cells(self) -> pl.Series:
-        """The predictions of each product in one cell."""
+    def _predictions_column(self) -> pl.Series:
+        """Each product's predictions as a list of records."""
         import pyarrow as pa
 
         rows, slots = np.nonzero(self.head_mask)
         heads = self.taxonomy.head_slots[self.category_codes[rows], slots]
         names = np.array([head.attribute for head in self.taxonomy.heads], dtype=object)
         values = self._value_names()[heads, self.top[rows, slots]]
-        each = pl.DataFrame(
+        records = pl.DataFrame(
             {
                 "attribute": pl.Series(names[heads].tolist(), dtype=pl.String),
                 "value": pl.Series(values.tolist(), dtype=pl.String),
@@ -234,11 +234,11 @@ class Predictions:
             }
         ).to_struct()
         offsets = np.concatenate([[0], np.cumsum(self.head_mask.sum(axis=1))])
-        # Made of its memory: pyarrow's own way from numpy's arrays imports pandas, which takes a second.
+        # From a buffer: pyarrow's conversion of numpy arrays imports pandas, which takes a second.
         content = pa.py_buffer(offsets.astype(np.int64))
-        ends = pa.Array.from_buffers(pa.int64(), len(offsets), [None, content])
-        cells: Any = pa.LargeListArray.from_arrays(ends, each.to_arrow())
-        return pl.Series("predictions", cells, dtype=PREDICTIONS)
+        list_offsets = pa.Array.from_buffers(pa.int64(), len(offsets), [None, content])
+        lists: Any = pa.LargeListArray.from_arrays(list_offsets, records.to_arrow())
+        return pl.Series("predictions", lists, dtype=PREDICTIONS)
 
     def _value_names(self) -> NDArray[np.object_]:
         """Value texts by head and index (H, V); "" in padding."""

@@ -1,4 +1,4 @@
-"""One product, and the form in which a predictor wants to see its photos.
+"""One product, and the form in which a predictor wants its photos.
 
 Shapes: P photos of a product, S the side in pixels of a square photo.
 """
@@ -23,11 +23,11 @@ class Preprocess(BaseModel):
 
     `resize`: `shortest` scales the shorter side to `size_px` and crops the centre; `squash` ignores
     the aspect ratio; `letterbox` scales the longer side and pads with white. `mean` and `std` are in
-    the range 0 to 1 and are applied by the model itself, so that pixels travel as `uint8`.
-    `background`: whether what is not the product becomes white first, and how; see
-    `images.background`. `background_model` is rembg's model file. `max_photos` is how many of a
-    product's photos are wanted, the first ones that can be read. `scaled_decoding`: JPEGs may be
-    decoded at a half, a quarter or an eighth of their size, where all who share them allow it.
+    the range 0 to 1 and are applied by the model itself, so that pixels are passed as `uint8`.
+    `background`: whether and how the background is first made white; see `images.background`.
+    `background_model` is rembg's model file. `max_photos`: how many of a product's photos are wanted,
+    the first ones that can be read. `scaled_decoding`: JPEGs may be decoded at a half, a quarter or an
+    eighth of their size, if every preprocess of the same photo allows it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,11 +47,11 @@ class Preprocess(BaseModel):
 class Product:
     """One row of a catalogue.
 
-    `labels` holds only what is known: a missing label is absent. `pixels` is filled by the loader:
-    one `uint8` array (3, S, S) for each `Preprocess` asked for, or (P, 3, S, S) where that wants up to
-    several photos. `passed_over` are the photos that the loader could not read on the way. `digest`,
-    where the loader was asked for it, is the SHA-256 sum (hex) of the bytes of the photos that it read.
-    A product none of whose photos could be read has a `problem` and no pixels.
+    `labels` holds only known labels: a missing one is absent. `pixels` is filled by the loader: for
+    each wanted `Preprocess` one `uint8` array (3, S, S), or (P, 3, S, S) if its `max_photos` is above 1.
+    `skipped_photos` are those that the loader could not read. `digest`, which the loader computes only
+    on demand, is the SHA-256 sum (hex) of the bytes of the photos that it read. A product without a
+    readable photo has a `problem` and no pixels.
     """
 
     id: ProductId
@@ -60,6 +60,6 @@ class Product:
     text: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     pixels: Mapping[Preprocess, Pixels] = field(default_factory=dict)
-    passed_over: tuple[Path, ...] = ()
+    skipped_photos: tuple[Path, ...] = ()
     digest: str = ""
     problem: str = ""

@@ -1,11 +1,11 @@
 """What can be predicted: categories, their attributes, and the values each attribute may take.
 
-Order carries meaning: categories and attributes keep the order in which they were declared (a
-submission's columns depend on it), values are sorted. A head is one (category, attribute) pair;
-heads are numbered category by category, so that one category's heads are neighbours.
+Order has meaning: categories and attributes keep the order in which they were declared (a submission's
+columns depend on it), values are sorted. A head is one (category, attribute) pair; heads are numbered
+category by category, so that the indices of one category's heads are contiguous.
 
-Here labels become codes: a category's code is its place among the categories, a value's its place among
-its head's values. A slot is an attribute's place among those of its category.
+This is also the one module that encodes labels: a category's code is its index among the categories, a
+value's its index among its head's values. A slot is an attribute's index among those of its category.
 
 Shapes: N products, C categories, A attributes (slots) of the category that has most, V values of the
 head that has most. A slot past a category's attributes and a value past a head's values are padding.
@@ -30,10 +30,10 @@ NO_LABEL = frozenset({"", "nan", "dummy", "dummy_value", "nu"})
 """Cell contents that mean "no label", after cleaning, in any letter case. `default` is a value."""
 
 NO_CODE = -1
-"""The code where there is no label, no category that the taxonomy has, no such head."""
+"""The code of a missing label, of an unknown category and of a slot without a head."""
 
 OFF_LIST = np.iinfo(np.int64).max
-"""The code of a label that the taxonomy does not list: no answer equals it."""
+"""The code of a label that the taxonomy does not list; it equals no prediction."""
 
 _FORMAT = 1
 
@@ -42,11 +42,11 @@ Declared = Mapping[str, Mapping[str, Iterable[str]]]
 
 
 class Labelled(Protocol):
-    """What has a category and labels, only of what is known."""
+    """Anything with a category and its known labels, such as a product."""
 
     @property
     def category(self) -> str:
-        """The category's name, which the taxonomy need not have."""
+        """The category's name; the taxonomy need not list it."""
         ...
 
     @property
@@ -65,7 +65,7 @@ class Head:
 
     @property
     def name(self) -> str:
-        """The head as people read it.
+        """The head's name as it is shown.
 
         >>> Head("Sarees", "border", ("zari",)).name
         'Sarees / border'
@@ -100,8 +100,8 @@ class Taxonomy:
         """Build from category -> attribute -> values; white space is cleaned, values are sorted.
 
         Raises:
-            TaxonomyError: no category, a category without attributes, an empty name, a name that
-                stands twice, or a value that means "no label".
+            TaxonomyError: no category, a category without attributes, an empty name, a repeated
+                name, or a value that means "no label".
         """
         if not declared:
             raise TaxonomyError(
@@ -174,7 +174,7 @@ class Taxonomy:
 
     @cached_property
     def category_indices(self) -> dict[str, int]:
-        """Category -> its place among `categories`."""
+        """Category -> its index in `categories`."""
         return {category: index for index, category in enumerate(self.categories)}
 
     @cached_property
@@ -269,7 +269,7 @@ class Taxonomy:
         return np.array([known.get(category, NO_CODE) for category in categories], dtype=np.int64)
 
     def encode_labels(self, products: Sequence[Labelled]) -> NDArray[np.int64]:
-        """The code of each label (N, A); `NO_CODE` for none, `OFF_LIST` for one that is not listed.
+        """The code of each label (N, A); `NO_CODE` if missing, `OFF_LIST` if not in the taxonomy.
 
         >>> from facetry.product import Product
         >>> taxonomy = Taxonomy.of({"Sarees": {"border": ["zari", "solid"], "pattern": ["woven"]}})
@@ -279,41 +279,41 @@ class Taxonomy:
         codes = np.full((len(products), self.num_slots), NO_CODE)
         for row, product in enumerate(products):
             for attribute, value in product.labels.items():
-                if place := self._places.get((product.category, attribute)):
-                    slot, values = place
-                    codes[row, slot] = values.get(value, OFF_LIST)
+                if encoding := self._encodings.get((product.category, attribute)):
+                    slot, value_codes = encoding
+                    codes[row, slot] = value_codes.get(value, OFF_LIST)
         return codes
 
     def heads_of_slots(self, categories: NDArray[np.integer]) -> NDArray[np.int64]:
         """The head behind each slot of products with these category codes (N, A).
 
-        `NO_CODE` where there is none, as everywhere in a product of an unknown category.
+        `NO_CODE` where there is none, and in every slot of a product of an unknown category.
         """
         known = (categories != NO_CODE)[:, None]
         return np.where(known, self.head_slots[categories], NO_CODE)
 
-    def decode_labels(self, category: str, cells: Sequence[int | str | None]) -> dict[str, str]:
-        """Attribute -> value of one product's slots: codes, texts that are not listed, None for none."""
+    def decode_labels(self, category: str, labels: Sequence[int | str | None]) -> dict[str, str]:
+        """Attribute -> value; `labels` has a code, an unlisted text or None for each slot."""
         if category not in self._indices:
             return {}
         return {
-            head.attribute: head.values[cell] if isinstance(cell, int) else cell
-            for head, cell in zip(self.heads_of(category), cells, strict=False)
-            if cell is not None
+            head.attribute: head.values[label] if isinstance(label, int) else label
+            for head, label in zip(self.heads_of(category), labels, strict=False)
+            if label is not None
         }
 
     def slot_codes(self, slot: int) -> dict[tuple[str, str], int]:
-        """(Category, value) -> code of what is listed for one slot of each category."""
+        """(Category, value) -> code of each listed value, for one slot of every category."""
         return {
             (category, value): code
             for category in self.categories
             for head in self.heads_of(category)[slot : slot + 1]
-            for value, code in self._places[category, head.attribute][1].items()
+            for value, code in self._encodings[category, head.attribute][1].items()
         }
 
     @cached_property
-    def _places(self) -> dict[tuple[str, str], tuple[int, dict[str, int]]]:
-        """(Category, attribute) -> its slot, and value -> code."""
+    def _encodings(self) -> dict[tuple[str, str], tuple[int, dict[str, int]]]:
+        """(Category, attribute) -> slot, and a mapping value -> code."""
         return {
             (head.category, head.attribute): (
                 slot,
@@ -324,7 +324,7 @@ class Taxonomy:
         }
 
     def look_alikes(self) -> list[str]:
-        """Attribute names that look like two spellings of one, in words."""
+        """A sentence for each two attribute names that look like two spellings of one name."""
         names = sorted({head.attribute for head in self.heads})
         return [
             f"Attributes {a!r} and {b!r} look like two spellings of one name; both are kept."
@@ -334,7 +334,7 @@ class Taxonomy:
 
 
 def clean(text: str) -> str:
-    r"""`text` without stray white space; spelling and case stay.
+    r"""`text` with its white space normalised; spelling and case are unchanged.
 
     >>> clean("same as  saree\n")
     'same as saree'
@@ -343,7 +343,7 @@ def clean(text: str) -> str:
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """YAML that refuses a key standing twice, where plain YAML would drop all but the last."""
+    """A YAML loader that refuses a repeated key, of which PyYAML would drop all but the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
         refuse_repeated([str(key.value) for key, _ in node.value])
@@ -351,10 +351,10 @@ class _UniqueKeys(yaml.SafeLoader):
 
 
 def refuse_repeated(names: Sequence[str], *, where: str = "The taxonomy") -> None:
-    """Refuse a list of names, which stands in `where`, with one of them in it twice.
+    """Refuse a list of names with a repeated one; the message names `where` the list is.
 
     Raises:
-        TaxonomyError: such a name.
+        TaxonomyError: a name is repeated.
     """
     repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
@@ -377,7 +377,7 @@ def _head(category: str, attribute: str, values: Iterable[str]) -> Head:
 
 
 def _checked(content: object) -> dict[str, dict[str, list[str]]]:
-    """Parsed YAML or JSON as category -> attribute -> values, numbers and booleans refused."""
+    """Check that parsed YAML or JSON is category -> attribute -> values, all of them texts."""
     wanted = "Write: category, below it attributes, below each a list of values in quotes."
     if not isinstance(content, dict):
         raise TaxonomyError("The taxonomy is not a mapping.", hint=wanted)

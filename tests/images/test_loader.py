@@ -177,7 +177,7 @@ def test_several_photos_are_the_first_that_can_be_read(
     wanted = np.stack([singles[row] for row in expected])
     np.testing.assert_array_equal(loaded.pixels[several], wanted if max_photos > 1 else wanted[0])
     np.testing.assert_array_equal(loaded.pixels[spec], singles[3])
-    assert loaded.passed_over == (broken,)
+    assert loaded.skipped_photos == (broken,)
     assert loaded.photos == paths
 
 

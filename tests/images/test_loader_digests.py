@@ -90,7 +90,7 @@ def test_a_photo_that_is_passed_over_belongs_to_the_digest(products, spec, broke
     product = replace(products[0], photos=(broken, products[1].photos[0]))
     (loaded,) = load_all([product], [spec])
     assert loaded.digest == sha256(broken, products[1].photos[0])
-    assert loaded.passed_over == (broken,)
+    assert loaded.skipped_photos == (broken,)
     (again,) = load_all([product], [spec], {loaded.digest})
     assert not again.pixels
     assert sha256(products[1].photos[0]) in decoded

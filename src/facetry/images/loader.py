@@ -80,7 +80,7 @@ class PhotoFiles:
     def product(self) -> Product:
         """The product with its digest and the photos passed over."""
         found = tuple(path for path in dict.fromkeys(self._product.photos) if path in self._problems)
-        return replace(self._product, passed_over=found)
+        return replace(self._product, skipped_photos=found)
 
     @property
     def refused(self) -> Product:

@@ -115,11 +115,11 @@ class PhotoStore:
         """Keep the photos of a product, or at least which ones they are."""
         photos = product.pixels[self.spec].reshape(-1, *self._shape)
         self.num_photos[position] = len(photos)
-        self.num_passed_over += len(product.passed_over)
+        self.num_passed_over += len(product.skipped_photos)
         if self.in_memory:
             first = self._first[position]
             self._pixels[first : first + len(photos)] = photos
-        elif product.passed_over:
+        elif product.skipped_photos:
             self._products[position] = replace(self._products[position], photos=_usable(product))
 
     def _kept(self, indices: Indices, picks: Indices | None) -> Pixels:
@@ -180,7 +180,7 @@ def pad_photos(photos: Sequence[Pixels]) -> Pixels:
 
 
 def _usable(product: Product) -> tuple[Path, ...]:
-    return tuple(path for path in product.photos if path not in product.passed_over)
+    return tuple(path for path in product.photos if path not in product.skipped_photos)
 
 
 def _showing(product: Product, place: int) -> Product:

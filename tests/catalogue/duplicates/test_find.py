@@ -163,7 +163,7 @@ def test_cells_find_what_a_whole_search_finds(monkeypatch: pytest.MonkeyPatch) -
     whole, cosines, _ = module._neighbours(vectors, 0.95)
     assert whole.tolist() == [[row, row + 300] for row in range(300)]
     assert (cosines > 0.95).all()
-    monkeypatch.setattr(module, "FLAT_MOST", 100)
+    monkeypatch.setattr(module, "MAX_FLAT_ROWS", 100)
     cells, _, _ = module._neighbours(vectors, 0.95)
     assert cells.tolist() == whole.tolist()
 

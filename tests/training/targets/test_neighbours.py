@@ -71,6 +71,6 @@ def test_searching_by_parts_and_in_chunks_gives_the_same_votes(monkeypatch: pyte
     monkeypatch.setattr(cleaning, "_CHUNK", 300)
     chunked = poll_neighbours(features, categories, labels, 15)
     assert np.array_equal(exact.favourite, chunked.favourite)
-    monkeypatch.setattr(cleaning, "FLAT_MOST", 1000)
+    monkeypatch.setattr(cleaning, "MAX_FLAT_ROWS", 1000)
     by_parts = poll_neighbours(features, categories, labels, 15)
     assert (replace_labels(labels, by_parts).ravel() == places).mean() > 0.99

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.duplicates.fingerprints import SIGNATURE_PX, difference
 from facetry.catalogue.duplicates.scan import Scan, scan_photos
-from facetry.nearest import FLAT_MOST, Index
+from facetry.nearest import MAX_FLAT_ROWS, Index
 from facetry.runtime.progress import SILENT, Reporter
 
 Rows = NDArray[np.int64]
@@ -186,7 +186,7 @@ def _neighbours(vectors: Floats, min_likeness: float) -> tuple[Rows, Floats, Flo
     crowd = np.zeros(len(vectors), dtype=np.float32)
     pairs, cosines = [np.empty((0, 2), dtype=np.int64)], [np.empty(0, dtype=np.float32)]
     if len(vectors) > 1:
-        index = Index.build(vectors, "flat" if len(vectors) <= FLAT_MOST else "ivf")
+        index = Index.build(vectors, "flat" if len(vectors) <= MAX_FLAT_ROWS else "ivf")
         for start in range(0, len(vectors), _BLOCK):
             block = vectors[start : start + _BLOCK]
             distances, places = index.search(block, NUM_NEIGHBOURS + 1)

@@ -163,7 +163,7 @@ def encode_products(
             else:
                 features[rows] = found
             problems += [product.problem for product in batch]
-            num_passed_over += sum(len(product.passed_over) for product in batch)
+            num_passed_over += sum(len(product.skipped_photos) for product in batch)
             advance(len(batch))
     embedding = Embedding(
         features=features,

@@ -13,7 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from facetry.errors import ModelFolderError
-from facetry.nearest import Distances, Index, Kind, Places, Rows, count_votes
+from facetry.nearest import Distances, Index, Indices, Kind, Rows, count_votes
 from facetry.product import Product
 from facetry.runtime.files import writing
 from facetry.taxonomy import OFF_LIST, Taxonomy
@@ -88,7 +88,7 @@ class Collection:
         """The rows of each indexed category's products, in its index's order (n)."""
         return {category: np.flatnonzero(self.categories == category) for category in self.indexes}
 
-    def search(self, category: int, queries: Rows, num_nearest: int) -> tuple[Distances, Places]:
+    def search(self, category: int, queries: Rows, num_nearest: int) -> tuple[Distances, Indices]:
         """Distances and rows (q, k) of a category's nearest products; -1 where there is none.
 
         k is `num_nearest`, or fewer where the category has fewer products.

@@ -19,7 +19,7 @@ from facetry.errors import ModelFolderError
 from facetry.models.classifier.serialization import load_backbone, save_preprocess, save_weights
 from facetry.models.folder import PREPROCESS, WEIGHTS, ModelFolder
 from facetry.models.towers.embed import BackboneEncoder, Encoder, encode_batch
-from facetry.nearest import Distances, Places, Rows, count_votes
+from facetry.nearest import Distances, Indices, Rows, count_votes
 from facetry.predictions import Predictions
 from facetry.predictors.search.collection import FOLDER, Collection
 from facetry.predictors.search.config import HashName, SearchConfig
@@ -91,7 +91,7 @@ class SimilaritySearch:
             result[own] = np.where(self.taxonomy.value_mask[category], (votes + prior) / total, 0)
         return result
 
-    def _votes(self, distances: Distances, rows: Places) -> NDArray[np.float64]:
+    def _votes(self, distances: Distances, rows: Indices) -> NDArray[np.float64]:
         """What the products in `rows` (q, k) vote for (q, A, V); none where a row is -1."""
         cast = np.where(rows[:, :, None] >= 0, self.collection.labels[rows], -1)  # q k A
         weights = near_weights(distances) if self.config.vote == "weighted" else None

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from facetry.nearest import FLAT_MOST, Index, count_votes
+from facetry.nearest import MAX_FLAT_ROWS, Index, count_votes
 from facetry.runtime.files import write_text
 from facetry.runtime.progress import SILENT, Reporter
 from facetry.taxonomy import Taxonomy
@@ -65,7 +65,7 @@ def poll_neighbours(
             rows = np.flatnonzero(categories == category)
             own_features = features[rows]
             # A graph takes longer to build than it saves in the one search that is made of it.
-            index = Index.build(own_features, "flat" if len(rows) <= FLAT_MOST else "ivf")
+            index = Index.build(own_features, "flat" if len(rows) <= MAX_FLAT_ROWS else "ivf")
             for start in range(0, len(rows), _CHUNK):
                 own = np.arange(start, min(start + _CHUNK, len(rows)))
                 near = _voters(index, own_features, own, num_neighbours)
