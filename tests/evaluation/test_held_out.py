@@ -11,7 +11,7 @@ from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.identity import catalogue_identity
 from facetry.catalogue.split import PARTS, Part, Split
 from facetry.errors import HeldOutLearned
-from facetry.evaluation.held_out import SPLIT, HeldOut, count_learned, own_split
+from facetry.evaluation.held_out import SPLIT, HeldOut, count_trained_on, own_split
 from facetry.runtime.resumable import JOB
 
 
@@ -58,7 +58,7 @@ def test_what_a_model_has_learned_from(
     write_model(model / "members/a/members/b" if is_member else model, catalogue, own)
     split = split_of(catalogue, today)
     num_learned = len(catalogue) if is_leak else 0
-    assert count_learned(model, catalogue, split.rows(today), today) == num_learned
+    assert count_trained_on(model, catalogue, split.rows(today), today) == num_learned
     held_out = HeldOut(catalogue=catalogue, split=split)
     if not is_leak:
         held_out.refuse_leaks(model, "teach.model")
@@ -82,7 +82,7 @@ def test_equal_ids_of_another_catalogue_are_other_products(
 ) -> None:
     model = write_model(tmp_path / "model", catalogue, "train", stored)
     rows = np.arange(len(catalogue))
-    assert count_learned(model, catalogue, rows) == (len(catalogue) if is_same else 0)
+    assert count_trained_on(model, catalogue, rows) == (len(catalogue) if is_same else 0)
     assert (own_split(model, catalogue) is not None) == is_same
 
 
@@ -92,4 +92,4 @@ def test_a_model_of_which_nothing_is_told_has_learned_from_no_product(
 ) -> None:
     model = write_model(tmp_path / "model", catalogue, "train")
     (model / lacking).unlink()
-    assert count_learned(model, catalogue, np.arange(len(catalogue))) == 0
+    assert count_trained_on(model, catalogue, np.arange(len(catalogue))) == 0

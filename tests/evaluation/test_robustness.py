@@ -16,12 +16,12 @@ from rich.console import Console
 from facetry.errors import FolderError, FolderMismatch, FolderOccupied
 from facetry.evaluation.metrics import Scores, score_predictions
 from facetry.evaluation.robustness.page import (
-    losers_table,
+    largest_losses_table,
     robustness_json,
     robustness_table,
     write_robustness,
 )
-from facetry.evaluation.robustness.scores import DamagedScores, Keeper, Robustness, score_damaged
+from facetry.evaluation.robustness.scores import DamagedScores, Robustness, ScoreCache, score_damaged
 from facetry.images.corruptions import CORRUPTIONS, NUM_STRENGTHS
 from facetry.predictions import Predictions
 from facetry.product import Preprocess, Product
@@ -95,11 +95,11 @@ def test_damage_costs_what_it_hides(products: list[Product], clean: Scores) -> N
 
 def test_what_is_kept_is_not_done_again(products: list[Product], clean: Scores, tmp_path: Path) -> None:
     kinds = ["poor_light", "noise"]
-    with Keeper.open(tmp_path / "out", {"model": "m"}) as keeper:
-        first = score_damaged(BrightnessReader(), products, kinds[:1], clean, keeper=keeper)
+    with ScoreCache.open(tmp_path / "out", {"model": "m"}) as cache:
+        first = score_damaged(BrightnessReader(), products, kinds[:1], clean, cache=cache)
     reader = BrightnessReader()
-    with Keeper.open(tmp_path / "out", {"model": "m"}) as again:
-        both = score_damaged(reader, products, kinds, clean, keeper=again)
+    with ScoreCache.open(tmp_path / "out", {"model": "m"}) as again:
+        both = score_damaged(reader, products, kinds, clean, cache=again)
     assert reader.num_asked == NUM_STRENGTHS * len(products)
     np.testing.assert_equal(dataclasses.asdict(both.damaged[0]), dataclasses.asdict(first.damaged[0]))
     plain = score_damaged(BrightnessReader(), products, kinds, clean)
@@ -107,14 +107,14 @@ def test_what_is_kept_is_not_done_again(products: list[Product], clean: Scores, 
 
 
 def test_scores_at_other_strengths_are_not_taken(tmp_path: Path) -> None:
-    keeper = Keeper(tmp_path / "out")
+    cache = ScoreCache(tmp_path / "out")
     scores = DamagedScores(kind="noise", levels=(1, 2, 3, 4, 5), totals=(0.5,) * 5, heads=((nan,),) * 5)
-    keeper.write(scores)
-    assert keeper.read("noise") is None
-    assert keeper.read("jpeg") is None
+    cache.write(scores)
+    assert cache.read("noise") is None
+    assert cache.read("jpeg") is None
     right = dataclasses.replace(scores, levels=CORRUPTIONS["noise"].levels)
-    keeper.write(right)
-    kept = keeper.read("noise")
+    cache.write(right)
+    kept = cache.read("noise")
     assert kept is not None
     np.testing.assert_equal(dataclasses.asdict(kept), dataclasses.asdict(right))
 
@@ -143,7 +143,7 @@ def test_another_folder_is_left_alone(
     content = {"corruptions.json": "{}", **content}
     for name, text in content.items():
         (tmp_path / name).write_text(text)
-    opened = Keeper.open(tmp_path, {"model": "m", "catalogue": "c"})
+    opened = ScoreCache.open(tmp_path, {"model": "m", "catalogue": "c"})
     with pytest.raises(error, match=re.escape(words)) as refused, opened:
         pass
     assert "--out" in refused.value.hint
@@ -180,7 +180,7 @@ def robustness(clean: Scores) -> Robustness:
 def test_tables_fit_a_terminal(robustness: Robustness) -> None:
     console = Console(width=100, record=True, file=io.StringIO())
     console.print(robustness_table(robustness))
-    console.print(losers_table(robustness))
+    console.print(largest_losses_table(robustness))
     text = console.export_text()
     assert max(map(len, text.splitlines())) <= 100
     assert "0.700   0.690   0.680   0.670   0.660   0.680" in text

@@ -81,8 +81,8 @@ def test_scores_of_another_member_are_not_gone_on_with(
 ) -> None:
     catalogue = open_catalogue(drawn)
     products = catalogue.products()[:3]
-    with _keep(tmp_path / "out", open_folder(ensemble), catalogue, products) as keeper:
-        (keeper.folder / "kept.json").write_text("{}")
+    with _keep(tmp_path / "out", open_folder(ensemble), catalogue, products) as cache:
+        (cache.folder / "kept.json").write_text("{}")
     with _keep(tmp_path / "out", open_folder(ensemble), catalogue, products):
         pass
     write_model(ensemble / "members" / "two", CLASSIFIER, b"trained again")

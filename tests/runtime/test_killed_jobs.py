@@ -9,7 +9,7 @@ import pytest
 from facetry.audit.run import audit_catalogue
 from facetry.build.train import train
 from facetry.catalogue.catalogue import open_catalogue
-from facetry.evaluation.robustness.scores import DamagedScores, Keeper
+from facetry.evaluation.robustness.scores import DamagedScores, ScoreCache
 from facetry.experiments.compare.entries import read_entries
 from facetry.experiments.compare.run import compare
 from facetry.experiments.tune.config import TuneConfig
@@ -106,11 +106,11 @@ def test_a_search_for_settings(make_recipe: MakeRecipe, drawn: Path, tmp_path: P
 
 def keep_scores(out: Path) -> None:
     """As an evaluation on damaged photos does with the scores of each kind."""
-    with Keeper.open(out, {"model": "m"}) as keeper:
+    with ScoreCache.open(out, {"model": "m"}) as cache:
         for kind, corruption in CORRUPTIONS.items():
-            if keeper.read(kind) is None:
+            if cache.read(kind) is None:
                 levels = tuple(corruption.levels)
-                keeper.write(DamagedScores(kind=kind, levels=levels, totals=(0.5,) * 5, heads=()))
+                cache.write(DamagedScores(kind=kind, levels=levels, totals=(0.5,) * 5, heads=()))
 
 
 def test_scores_on_damaged_photos(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from facetry.audit.findings import QUALITY
 from facetry.audit.result import Photos
 from facetry.catalogue.catalogue import Catalogue
 from facetry.product import ProductId
-from facetry.reports.pages import data_address, first_photo, thumbnail
+from facetry.reports.pages import data_url, first_photo, thumbnail
 
 _SMALL_PX = (120, 160)
 _NUM_GROUPS = 24
@@ -168,7 +168,7 @@ class Gallery:
             if photo is None:  # gone since it was read
                 continue
             without = remove_background(photo, remover)
-            addresses = [data_address(pixels, _SMALL_PX) for pixels in (photo, without)]
+            addresses = [data_url(pixels, _SMALL_PX) for pixels in (photo, without)]
             pairs.append(Pair(id=product.id, before=addresses[0], after=addresses[1]))
         return pairs
 

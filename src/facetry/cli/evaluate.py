@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from facetry.catalogue.catalogue import Catalogue
     from facetry.catalogue.split import Split
     from facetry.evaluation.metrics import Evaluation
-    from facetry.evaluation.robustness.scores import Keeper
+    from facetry.evaluation.robustness.scores import ScoreCache
     from facetry.models.folder import ModelFolder
     from facetry.predictions import Predictor
     from facetry.product import Product
@@ -71,7 +71,7 @@ def evaluate(
     from facetry.cli.console import make_console, make_reporter
     from facetry.cli.split import given_split
     from facetry.errors import SettingError
-    from facetry.evaluation.held_out import count_learned
+    from facetry.evaluation.held_out import count_trained_on
     from facetry.evaluation.tables import scores_json, scores_table, unscored_line
     from facetry.images.corruptions import choose_corruptions
     from facetry.models.folder import open_folder
@@ -91,14 +91,14 @@ def evaluate(
     rows = _choose(opened, model, part, given_split(split, fold, opened))
     products = _labelled_products(opened, rows)
     kept = nullcontext() if out is None else _keep(out, folder, opened, products)
-    with kept as keeper:
+    with kept as cache:
         evaluations = evaluate_members(predictor, products, reporter=make_reporter())
         result = list(evaluations.values())[-1]
         facts = {"Model": model.name, "Catalogue": catalogue.name, "Part": part}
         console = make_console()
         if line := opened.repairs.describe():
             console.print(line)
-        if num_learned := count_learned(model, opened, rows):
+        if num_learned := count_trained_on(model, opened, rows):
             console.print(
                 f"The model has learned from, or was chosen by, {num_learned:,} of these {len(rows):,} "
                 "products: on others it does worse."
@@ -112,41 +112,45 @@ def evaluate(
             report_model(report, folder, evaluations, facts)
             console.print(f"Report: {report}")
         if kinds:
-            _score_damaged(predictor, result, kinds, keeper, facts)
+            _score_damaged(predictor, result, kinds, cache, facts)
 
 
 def _score_damaged(
     predictor: "Predictor",
     clean: "Evaluation",
     kinds: "Sequence[str]",
-    keeper: "Keeper | None",
+    cache: "ScoreCache | None",
     facts: dict[str, str],
 ) -> None:
     """Score photos with each kind of damage, and show and write what it costs."""
     from facetry.cli.console import make_console, make_reporter
-    from facetry.evaluation.robustness.page import losers_table, robustness_table, write_robustness
+    from facetry.evaluation.robustness.page import (
+        largest_losses_table,
+        robustness_table,
+        write_robustness,
+    )
     from facetry.evaluation.robustness.scores import score_damaged
 
     console, products = make_console(), clean.products
     found = score_damaged(
-        predictor, products, kinds, clean.scores, keeper=keeper, reporter=make_reporter()
+        predictor, products, kinds, clean.scores, cache=cache, reporter=make_reporter()
     )
     console.print(robustness_table(found))
-    console.print(losers_table(found))
-    if keeper:
-        write_robustness(keeper.folder, f"Facetry: {facts['Model']}", found, products, facts)
-        console.print(f"Damaged photos: {keeper.folder}")
+    console.print(largest_losses_table(found))
+    if cache:
+        write_robustness(cache.folder, f"Facetry: {facts['Model']}", found, products, facts)
+        console.print(f"Damaged photos: {cache.folder}")
 
 
 def _keep(
     out: Path, model: "ModelFolder", opened: "Catalogue", products: "list[Product]"
-) -> "AbstractContextManager[Keeper]":
+) -> "AbstractContextManager[ScoreCache]":
     """Start the folder for scores on damaged photos, or go on with one of these very products."""
     from functools import partial
     from hashlib import sha256
 
     from facetry.catalogue.identity import catalogue_identity, upgraded_identity
-    from facetry.evaluation.robustness.scores import Keeper
+    from facetry.evaluation.robustness.scores import ScoreCache
 
     ids = "\n".join(str(product.id) for product in products)
     identity = {
@@ -154,7 +158,7 @@ def _keep(
         **catalogue_identity(opened),
         "products": sha256(ids.encode()).hexdigest(),
     }
-    return Keeper.open(out, identity, upgrade=partial(upgraded_identity, catalogue=opened))
+    return ScoreCache.open(out, identity, upgrade=partial(upgraded_identity, catalogue=opened))
 
 
 def _choose(opened: "Catalogue", model: Path, part: Part, split: "Split | None") -> "NDArray[np.int64]":

@@ -1,1 +1,1 @@
-"""Scores, and the pages that show them."""
+"""The challenge's metric, and reports on a predictor."""

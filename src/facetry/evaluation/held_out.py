@@ -1,4 +1,4 @@
-"""What a model folder tells of the work that it came from: the job and the split."""
+"""Which products a model was trained on, from its folder's job and split: scores on them are refused."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,16 +17,16 @@ from facetry.runtime.resumable import read_record
 
 SPLIT = "split.parquet"
 
-_LEARNED: Mapping[Part, tuple[Part, ...]] = {
+_TRAINED_ON: Mapping[Part, tuple[Part, ...]] = {
     "train": (),
     "validation": ("train",),
     "test": ("train", "validation"),
 }
-"""What is to be done with products -> the parts of a model's own split that they may not stand in."""
+"""Part to score on -> the parts of the model's own split that its products must not be in."""
 
 
 def read_job(folder: Path) -> dict[str, Any]:
-    """What `folder` was made from; empty where that cannot be told."""
+    """The job that made `folder`; empty if it is not known."""
     found = read_record(folder)
     if isinstance(recipe := found.get("recipe"), dict):
         found["recipe"] = without_retired(recipe, only_off=True)
@@ -34,7 +34,7 @@ def read_job(folder: Path) -> dict[str, Any]:
 
 
 def own_split(folder: Path, catalogue: Catalogue) -> Split | None:
-    """The split that the model in `folder` learned by, if it is of this catalogue's table or photos."""
+    """The split that the model in `folder` was trained with, if it is one of this catalogue."""
     if not (folder / SPLIT).is_file() or not is_same_catalogue(read_job(folder), catalogue):
         return None
     try:
@@ -43,51 +43,50 @@ def own_split(folder: Path, catalogue: Catalogue) -> Split | None:
         return None
 
 
-def count_learned(
+def count_trained_on(
     folder: Path, catalogue: Catalogue, rows: NDArray[np.int64], part: Part = "test"
 ) -> int:
-    """How many of some rows, which are to be a `part`, the model in `folder` has learned from.
+    """How many of `rows`, which are to serve as `part`, the model in `folder` was trained on.
 
-    A model learns from its train part, and by its validation part its best epoch, its members' weights
-    and the like are chosen: products of either say too much good of it in a test. To choose by the
-    validation part once more does no harm, so that there only its train part counts. What an ensemble's
-    members have learned from, it has learned from.
+    A test must use neither the model's train part nor its validation part, by which its best epoch, its
+    members' weights and the like were chosen: scores would be too high. A validation may use its
+    validation part again. An ensemble was trained on all that its members were trained on.
     """
-    is_learned = np.zeros(len(catalogue), dtype=bool)
+    is_trained_on = np.zeros(len(catalogue), dtype=bool)
     for path in folder.rglob(SPLIT):  # its own and its members'
         if split := own_split(path.parent, catalogue):
-            for own in _LEARNED[part]:
-                is_learned[split.rows(own)] = True
-    return int(is_learned[rows].sum())
+            for own in _TRAINED_ON[part]:
+                is_trained_on[split.rows(own)] = True
+    return int(is_trained_on[rows].sum())
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class HeldOut:
-    """The products of a catalogue that a training must not have seen."""
+    """The products of a catalogue that no model may have been trained on: validation and test part."""
 
     catalogue: Catalogue
     split: Split
 
     def refuse_donors(self, donors: Mapping[str, Path]) -> None:
-        """Refuse model folders to start from, by the recipe's keys, that learned from such products.
+        """Refuse model folders to start from, by recipe key, that were trained on held-out products.
 
         Raises:
-            HeldOutLearned: one did.
+            HeldOutLearned: one was.
         """
         for key, folder in donors.items():
             self.refuse_leaks(folder, key)
 
     def refuse_leaks(self, folder: Path, key: str) -> None:
-        """Refuse a model folder, named by a recipe's `key`, that learned from held-out products.
+        """Refuse a model folder, named by a recipe's `key`, that was trained on held-out products.
 
         Raises:
-            HeldOutLearned: it did; says from how many.
+            HeldOutLearned: it was; says on how many.
         """
         for part in ("validation", "test"):
             rows = self.split.rows(part)
-            if num_learned := count_learned(folder, self.catalogue, rows, part):
+            if num_trained_on := count_trained_on(folder, self.catalogue, rows, part):
                 raise HeldOutLearned(
-                    f"{key}: the model in {folder} learned from {num_learned:,} of the {len(rows):,} "
+                    f"{key}: the model in {folder} learned from {num_trained_on:,} of the {len(rows):,} "
                     f"products in the {part} part, so that scores there would say nothing.",
                     hint=f"Use the same split for both: --split {folder / SPLIT}",
                 )

@@ -1,14 +1,15 @@
-"""Runs a predictor over products with known labels and scores it.
+"""The challenge's metric, with baseline and bootstrap intervals; runs predictors and scores them.
 
 For each head: micro-F1 and macro-F1 over the head's values, and their harmonic mean. The total is
 the mean of the harmonic means over a category's heads, then over categories.
 
 Micro-F1 of a single-label classifier is its accuracy. Macro-F1 is the mean over the values that
-occur as a label or as a prediction, as scikit-learn has it. No answer is a wrong answer, and not a
-value of its own. A label that the taxonomy does not list is answered wrongly by any answer; all such
-labels of a head together are one value more. Heads without a known label are left out.
+occur as a label or as a prediction, as in scikit-learn. A missing prediction is wrong, and not a value
+of its own. Every prediction is wrong for a label that the taxonomy does not list; all such labels of a
+head together count as one more value. Heads without a known label are left out.
 
-Shapes: N products, A slots, H heads, V values (one more for those off the list), R resamples.
+Shapes: N products, A slots, H heads, V values (one more for unlisted labels), K known labels,
+R resamples.
 """
 
 from collections.abc import Sequence
@@ -57,9 +58,9 @@ class CategoryScore:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scores:
-    """The total with all that it is made of. `interval` is the bootstrap 95% interval of `total`.
+    """The total, and the scores it is computed from. `interval` is the total's 95% bootstrap interval.
 
-    `baseline` is the total of always answering each head's most frequent value. `categories` leaves
+    `baseline` is the total of always predicting each head's most frequent value. `categories` leaves
     out those without a label.
     """
 
@@ -89,7 +90,7 @@ def _category_score(category: str, heads: Sequence[HeadScore]) -> CategoryScore:
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """Known labels with what was predicted for them, flat: one entry for each known label (K)."""
+    """The known labels and what was predicted for them: flat arrays, one entry for each label (K)."""
 
     taxonomy: Taxonomy
     rows: NDArray[np.int64]
@@ -101,7 +102,7 @@ class Answers:
     def of(cls, taxonomy: Taxonomy, categories: Codes, labels: Codes, top: Codes) -> "Answers":
         """Pick the known labels out of (N, A) arrays.
 
-        `top` is -1 where nothing was predicted: such a label counts as answered wrongly.
+        `top` is -1 where nothing was predicted, which counts as wrong.
         """
         heads = taxonomy.heads_of_slots(categories)
         rows, slots = np.nonzero((labels >= 0) & (heads >= 0))
@@ -115,46 +116,46 @@ class Answers:
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """How often each label met each answer (H, V, V + 1).
+        """The confusion matrix of each head (H, V, V + 1): labels by predictions.
 
-        The last label is any off the list, the last answer is "none".
+        The last label stands for all that are not listed, the last prediction for "none".
         """
         off_list, none = self.taxonomy.num_values, self.taxonomy.num_values + 1
         shape = (self.taxonomy.num_heads, off_list + 1, none + 1)
         labels = np.where(self.labels == OFF_LIST, off_list, self.labels)
         answers = np.where(self.predicted < 0, none, self.predicted)
-        cells = np.ravel_multi_index((self.heads, labels, answers), shape)
-        return np.bincount(cells, minlength=np.prod(shape)).reshape(shape)
+        bins = np.ravel_multi_index((self.heads, labels, answers), shape)
+        return np.bincount(bins, minlength=np.prod(shape)).reshape(shape)
 
     def resampled(self, num_resamples: int, seed: int) -> NDArray[np.float64]:
-        """The total on `num_resamples` draws of the labelled products with replacement (R)."""
+        """The total on each of `num_resamples` bootstrap samples of the labelled products (R)."""
         rng = np.random.default_rng(seed)
         labelled, rows = np.unique(self.rows, return_inverse=True)
         num_rows = len(labelled)
-        cells, entries = self._marginal_cells()
+        bins, entries = self._marginal_bins()
         shape = (3, self.taxonomy.num_heads, self.taxonomy.num_values + 1)
         per_head = np.empty((num_resamples, self.taxonomy.num_heads))
         for index in range(num_resamples):
-            drawn = np.bincount(rng.integers(num_rows, size=num_rows), minlength=num_rows)
-            counts = np.bincount(cells, drawn[rows[entries]], minlength=np.prod(shape))
+            weights = np.bincount(rng.integers(num_rows, size=num_rows), minlength=num_rows)
+            counts = np.bincount(bins, weights[rows[entries]], minlength=np.prod(shape))
             per_head[index] = _harmonic(*_f1(*counts.reshape(shape)))
         return totals(self.taxonomy, per_head)
 
-    def _marginal_cells(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Where in (3, H, V) entries count: as hits, as labels and as answers; and which they are."""
+    def _marginal_bins(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Flat indices into (3, H, V) counts of hits, labels and predictions; the entry behind each."""
         num_values = self.taxonomy.num_values + 1
         labels = self.heads * num_values + np.minimum(self.labels, num_values - 1)
         answers = self.heads * num_values + self.predicted
         hits = np.flatnonzero(self.labels == self.predicted)
         answered = np.flatnonzero(self.predicted >= 0)
         size = self.taxonomy.num_heads * num_values
-        cells = np.concatenate([labels[hits], size + labels, 2 * size + answers[answered]])
-        return cells, np.concatenate([hits, np.arange(len(labels)), answered])
+        bins = np.concatenate([labels[hits], size + labels, 2 * size + answers[answered]])
+        return bins, np.concatenate([hits, np.arange(len(labels)), answered])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """How much higher one total is than another; `interval` is the paired bootstrap's 95%."""
+    """How much higher one total is than another; `interval` is its paired 95% bootstrap interval."""
 
     mean: float
     interval: tuple[float, float]
@@ -165,8 +166,8 @@ def paired_difference(
 ) -> Difference:
     """Compare the mean total of `ours` with that of `theirs`, each the answers of one or more runs.
 
-    All of them answer the same labels of the same products. Both sides are scored on the same draws
-    of products, so that what makes a draw easy for both stays out of the interval.
+    All are answers to the same labels of the same products. Both sides are scored on the same bootstrap
+    samples, so that differences between samples which affect both sides cancel out.
     """
     assert all(
         np.array_equal(each.rows, ours[0].rows) and np.array_equal(each.labels, ours[0].labels)
@@ -191,7 +192,7 @@ def f1_scores(counts: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[n
 
 
 def _f1(hits: Numbers, labelled: Numbers, answered: Numbers) -> tuple[Floats, Floats]:
-    """Micro-F1 and macro-F1 from how often each value (..., V) was right, a label, and an answer."""
+    """Micro-F1 and macro-F1 from how often each value (..., V) is a hit, a label and a prediction."""
     occurs = labelled + answered > 0
     known = labelled.sum(axis=-1)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -212,7 +213,7 @@ def _harmonic(micro: Floats, macro: Floats) -> Floats:
 
 
 def category_means(taxonomy: Taxonomy, per_head: NDArray[np.float64]) -> dict[str, float]:
-    """The mean over each category's heads (H), heads that are NaN left out."""
+    """The mean over each category's heads (H), ignoring NaN."""
     means = {}
     for category in taxonomy.categories:
         indices = taxonomy.head_indices(category)
@@ -228,14 +229,14 @@ def total(taxonomy: Taxonomy, per_head: Floats) -> float:
 
 
 def totals(taxonomy: Taxonomy, per_head: Floats) -> Floats:
-    """The total of each draw (...) from its heads' scores (..., H)."""
+    """The total of each sample (...) from its heads' scores (..., H)."""
     indices = [taxonomy.head_indices(category) for category in taxonomy.categories]
     means = [_known_mean(per_head[..., each.start : each.stop]) for each in indices]
     return _known_mean(np.stack(means, axis=-1))
 
 
 def _known_mean(values: Floats) -> Floats:
-    """The mean over the last axis, NaN left out; NaN where all are."""
+    """The mean over the last axis, ignoring NaN; NaN where all are."""
     is_known = ~np.isnan(values)
     with np.errstate(invalid="ignore"):
         mean: Floats = np.where(is_known, values, 0).sum(axis=-1) / is_known.sum(axis=-1)
@@ -243,7 +244,7 @@ def _known_mean(values: Floats) -> Floats:
 
 
 def majority_counts(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """What `counts` would be had every head answered its most frequent listed value."""
+    """The counts if each head's most frequent listed value were always predicted."""
     labelled = counts.sum(axis=-1)  # H V
     answers = np.zeros_like(counts)
     np.put_along_axis(
@@ -258,8 +259,8 @@ def score(answers: Answers, *, num_resamples: int = 1000, seed: int = 0) -> Scor
     micro, macro = f1_scores(counts)
     harmonic = harmonic_means(counts)
     baseline = harmonic_means(majority_counts(counts))
-    drawn = answers.resampled(num_resamples, seed) if len(answers.rows) else np.full(1, np.nan)
-    low, high = np.quantile(drawn, [0.025, 0.975]) if num_resamples else (np.nan, np.nan)
+    samples = answers.resampled(num_resamples, seed) if len(answers.rows) else np.full(1, np.nan)
+    low, high = np.quantile(samples, [0.025, 0.975]) if num_resamples else (np.nan, np.nan)
     known = counts.sum(axis=(1, 2))
     heads = tuple(
         HeadScore(
@@ -288,7 +289,7 @@ def score_predictions(
 ) -> Scores:
     """Score predictions against the labels of the same products, in the same order.
 
-    Products with a problem have no answer: their labels count as answered wrongly, so that a model
+    Products with a problem have no prediction: their labels count as predicted wrongly, so that a model
     cannot gain by not reading photos.
     """
     labels = predictions.taxonomy.encode_labels(products)
@@ -296,13 +297,13 @@ def score_predictions(
 
 
 def answers_to(predictions: Predictions, labels: Codes) -> Answers:
-    """What was predicted for known labels, which `Taxonomy.encode_labels` made codes of (N, A)."""
+    """The predictions for known labels, given as codes (N, A) from `Taxonomy.encode_labels`."""
     return Answers.of(predictions.taxonomy, predictions.category_codes, labels, predictions.top)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Evaluation:
-    """Scores with what they were made from, products and predictions in the same order."""
+    """Scores, with the predictions and products they are computed from, in the same order."""
 
     scores: Scores
     predictions: Predictions
@@ -316,7 +317,7 @@ def predict(
     reporter: Reporter = SILENT,
     description: str = "Predicting",
 ) -> Predictions:
-    """Decode and predict products that fit in memory as predictions; photos pass through."""
+    """Decode and predict all products; photos are held in memory one batch at a time."""
     parts = []
     with reporter.bar(description, len(products)) as advance:
         for batch in load_batches(products, predictor.preprocesses, reporter=reporter):

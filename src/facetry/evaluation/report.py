@@ -1,6 +1,6 @@
-"""The report: one HTML file on how good a predictor is, where, and what its answers are like.
+"""The report: one HTML file with a predictor's scores, by category and head, and example predictions.
 
-The file needs nothing beside it, and the same content gives the same bytes.
+The file needs no other files, and the same content gives the same bytes.
 
 Shapes: N products, A attributes (slots) of the category that has most.
 """
@@ -42,11 +42,11 @@ History = Sequence[Mapping[str, float]]
 """The rows of a training log; `epoch` is one of their keys."""
 
 Points = list[tuple[float, float]]
-"""(epoch, figure) pairs"""
+"""(epoch, value) pairs"""
 
 
 def category_bars(categories: Sequence[CategoryScore]) -> Chart:
-    """Each category's score as a bar, the most frequent value's score as a line across it."""
+    """Each category's score as a bar, and its baseline as a line across the bar."""
 
     def draw(figure: "Figure") -> None:
         axes = figure.add_axes((0.005, 0, 0.99, 1))
@@ -78,7 +78,7 @@ def _draw_bar(axes: "Axes", row: int, each: CategoryScore) -> None:
 
 
 def training_curves(histories: Sequence[tuple[str, History]]) -> list[Chart]:
-    """Loss and score by epoch, a line for each named log; what no log holds has no chart."""
+    """Charts of loss and score by epoch, one line for each named log that has the value."""
     titles = {"loss": "Training loss by epoch", "score": "Validation score by epoch"}
     charts = []
     for key, title in titles.items():
@@ -89,7 +89,7 @@ def training_curves(histories: Sequence[tuple[str, History]]) -> list[Chart]:
 
 
 def _points(history: History, key: str) -> Points:
-    """The rows that have both figures; an epoch without validation has no score."""
+    """The points of the rows that have both values; an epoch without validation has no score."""
     pairs = [(row.get("epoch"), row.get(key)) for row in history]
     return [
         (epoch, value)
@@ -130,14 +130,14 @@ def _draw_line(axes: "Axes", index: int, points: Points) -> None:
 
 _MOST_CARDS = 80
 _MOST_PER_GROUP = 4
-_MOST_TRIES = 25  # photos looked at for one group before it stays short
+_MOST_TRIES = 25  # products tried for one group; unreadable photos may leave it short
 
 Verdict = Literal["right", "wrong", "unlabelled"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """One attribute of a card; `label` is what was known, None where nothing was."""
+    """One predicted attribute of a card; `label` is None if it is not known."""
 
     attribute: str
     value: str
@@ -154,7 +154,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """One product with its photo as a `data:` address."""
+    """One product with its photo as a `data:` URL."""
 
     id: ProductId
     category: str
@@ -164,7 +164,7 @@ class Card:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """One category's cards, the surest first."""
+    """One category's cards, the most confident first."""
 
     category: str
     right: tuple[Card, ...]
@@ -172,10 +172,10 @@ class Group:
 
 
 def choose_cards(predictions: Predictions, products: Sequence[Product]) -> list[Group]:
-    """The surest right and the surest wrong products of each category whose photo can be read.
+    """The most confident right and wrong products of each category, with a readable photo.
 
-    Right: every known label is met; the surest has the highest least confidence. Wrong: some label
-    is missed; the surest has the highest confidence where it missed.
+    Right: all known labels are predicted; ranked by the product's lowest confidence. Wrong: some label
+    is not predicted; ranked by the highest confidence of a wrong prediction.
     """
     codes = predictions.taxonomy.encode_labels(products)  # N A
     known = (codes >= 0) & predictions.head_mask
@@ -200,13 +200,13 @@ def choose_cards(predictions: Predictions, products: Sequence[Product]) -> list[
 
 
 def _ranked(confidence: NDArray[np.floating], chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """The chosen rows, surest first, equals in table order."""
+    """The chosen rows, most confident first, ties in table order."""
     rows = np.flatnonzero(chosen)
     return rows[np.argsort(-confidence[rows], kind="stable")]
 
 
 def _card(predictions: Predictions, product: Product, row: int) -> Card | None:
-    """The card of one row; None without a photo that can be read."""
+    """The card of one row; None without a readable photo."""
     photo = thumbnail(product)
     if photo is None:
         return None
@@ -240,8 +240,8 @@ class ModelSummary:
 class ReportContent:
     """All that a report shows. `products` are those predicted, in the same order.
 
-    `models` are the ensemble's members and the ensemble itself, or nothing; `facts` are shown as
-    they are: catalogue, split, seed, command.
+    `models` are an ensemble's members and the ensemble itself, else empty; `facts` are shown as they
+    are: catalogue, split, seed, command.
     """
 
     title: str
@@ -256,13 +256,13 @@ class ReportContent:
 
 
 def write_report(path: Path, content: ReportContent) -> None:
-    """Write the report, and the folder it goes to if it is not there yet."""
+    """Write the report, creating its folder if necessary."""
     template = make_environment("facetry.evaluation").get_template("report.html.jinja")
-    write_text(path, template.render(_shown(content)))
+    write_text(path, template.render(_template_variables(content)))
 
 
-def _shown(content: ReportContent) -> dict[str, Any]:
-    """The names the template knows."""
+def _template_variables(content: ReportContent) -> dict[str, Any]:
+    """The variables of the template."""
     predictions = content.predictions
     unread = [
         (id_, category, problem)
@@ -302,7 +302,7 @@ def head_sections(scores: Scores) -> list[tuple[CategoryScore, list[HeadScore]]]
 
 
 def model_axis(models: Sequence[ModelSummary]) -> tuple[float, float]:
-    """The range, in steps of 0.05, in which all models' scores and intervals lie."""
+    """The range that holds all models' scores and intervals, in steps of 0.05."""
     figures = [
         figure
         for model in models

@@ -1,4 +1,4 @@
-"""Scores for the terminal and for other programs."""
+"""Scores as tables for the terminal and as JSON."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -17,10 +17,7 @@ from facetry.taxonomy import OFF_LIST
 
 
 def scores_table(scores: Scores, *, per_head: bool = False) -> Table:
-    """The scores by category, or by head, with the total below.
-
-    Beside every score stand the number of labels behind it and the baseline.
-    """
+    """The scores by category or by head, with the total, the numbers of labels and the baselines."""
     return _head_table(scores) if per_head else _category_table(scores)
 
 
@@ -80,9 +77,9 @@ def _figure(value: float, form: str = ".3f") -> str:
 
 
 def unscored_line(predictions: Predictions, products: Sequence[Product]) -> str:
-    """What the score holds against the predictor or leaves out, in one line; "" if nothing.
+    """One line on what is scored as wrong without a prediction, or not scored; "" if nothing is.
 
-    Rows of the two belong together.
+    Predictions and products are in the same order.
     """
     num_off_list = int((predictions.taxonomy.encode_labels(products) == OFF_LIST).sum())
     is_known = predictions.category_codes >= 0
@@ -110,7 +107,7 @@ def scores_json(scores: Scores) -> dict[str, Any]:
     return plain
 
 
-def _without_nan(value: Any) -> Any:  # whatever JSON holds
+def _without_nan(value: Any) -> Any:  # any JSON value
     if isinstance(value, dict):
         return {key: _without_nan(each) for key, each in value.items()}
     if isinstance(value, list | tuple):

@@ -1,1 +1,1 @@
-"""What HTML pages share: templates, style, charts, thumbnails."""
+"""What all HTML pages share: templates, style, charts, thumbnails."""

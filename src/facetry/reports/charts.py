@@ -1,7 +1,7 @@
-"""Charts for pages: SVG that goes into a page and takes on the page's colours and fonts.
+"""Charts as SVG elements that use the colours and fonts of the HTML page they are put in.
 
-matplotlib knows no style-sheet variables, so everything is drawn in stand-in colours that are
-exchanged afterwards: one drawing then fits the light, the dark and the printed page.
+matplotlib cannot draw in CSS variables, so everything is drawn in placeholder colours that are replaced
+by the variables afterwards: one drawing then fits the light, the dark and the printed page.
 """
 
 import html
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MARKERS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚"}
-"""matplotlib's markers and how a legend writes them; the order is that of the series."""
+"""matplotlib's markers and the characters for them in a legend, in the order of the series."""
 
 _WIDTH_IN = 5.4
-_METADATA = ("Creator", "Date", "Format", "Type")  # left out: they name versions and addresses
+_METADATA = ("Creator", "Date", "Format", "Type")  # left out: they differ between versions
 
-_STAND_INS = {
+_PLACEHOLDERS = {
     "#010101": "var(--ink)",
     "#020202": "var(--quiet)",
     "#030303": "var(--line)",
@@ -31,8 +31,8 @@ _STAND_INS = {
     "#070707": "var(--paper)",
     **{f"#06060{index}": f"var(--series-{index})" for index in range(len(MARKERS))},
 }
-INK, QUIET, LINE, ACCENT, TRACK, PAPER, *SERIES = _STAND_INS
-"""What to draw in: each becomes the page's own colour of that name."""
+INK, QUIET, LINE, ACCENT, TRACK, PAPER, *SERIES = _PLACEHOLDERS
+"""The placeholder colours to draw in: each becomes the page's colour of that name."""
 
 _SETTINGS: dict[Any, object] = {
     "svg.fonttype": "none",  # text stays text: it can be searched, and takes the page's font
@@ -51,14 +51,14 @@ _SETTINGS: dict[Any, object] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
-    """One drawing: its heading and the `<svg>` element, which carries its own description."""
+    """A chart: its heading, and the `<svg>` element with a description for screen readers."""
 
     title: str
     svg: str
 
 
 def draw_chart(title: str, described: str, height_in: float, draw: Callable[["Figure"], None]) -> Chart:
-    """What `draw` puts on a figure, as an `<svg>` that scales and says in words what it shows."""
+    """Let `draw` draw on a figure; the chart scales, and `described` says in words what it shows."""
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -66,8 +66,8 @@ def draw_chart(title: str, described: str, height_in: float, draw: Callable[["Fi
     file = io.StringIO()
     with mpl.rc_context(), warnings.catch_warnings():
         mpl.rcParams.update(_SETTINGS)
-        mpl.rcParams["svg.hashsalt"] = title  # element names: the same every time
-        # Only measuring lacks the glyph: the text itself is set in the reader's own fonts.
+        mpl.rcParams["svg.hashsalt"] = title  # so that element ids are the same every time
+        # matplotlib lacks the glyph only to measure text; the browser draws it in its own fonts.
         warnings.filterwarnings("ignore", message="Glyph")
         figure = Figure(figsize=(_WIDTH_IN, height_in), facecolor="none")
         draw(figure)
@@ -79,7 +79,7 @@ def draw_chart(title: str, described: str, height_in: float, draw: Callable[["Fi
 
 
 def style_axes(axes: "Axes") -> None:
-    """The look of charts with axes: thin lines across, no frame, few marks."""
+    """Style charts with axes: thin grid lines, no frame, few ticks."""
     from matplotlib.ticker import MaxNLocator
 
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
@@ -91,12 +91,12 @@ def style_axes(axes: "Axes") -> None:
 
 
 def _adapted(drawing: str, title: str, described: str) -> str:
-    """An SVG file's text as part of a page: no prologue, no fixed size, the page's colours."""
+    """An SVG file's text as part of a page: without prologue and fixed size, in the page's colours."""
     head, body = drawing[drawing.index("<svg") :].split(">", 1)
     head = re.sub(r' (width|height|id)="[^"]*"', "", head)
     body = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", body, count=1, flags=re.DOTALL)
-    body = re.sub(r'<g id="[^"]*"', "<g", body)  # never referred to, and not unique in the page
-    body = re.sub(r"(?<=: )#0\d{5}", lambda found: _STAND_INS.get(found[0], found[0]), body)
+    body = re.sub(r'<g id="[^"]*"', "<g", body)  # unused, and not unique in the page
+    body = re.sub(r"(?<=: )#0\d{5}", lambda found: _PLACEHOLDERS.get(found[0], found[0]), body)
     name = re.sub(r"\W+", "-", title.casefold())
     return (
         f'{head} role="img" aria-labelledby="{name}-title {name}-text">'

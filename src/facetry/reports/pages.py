@@ -1,7 +1,7 @@
-"""Photos on a page: small JPEGs in `data:` addresses, so that a page needs no file beside it.
+"""The jinja environment and filters of HTML pages, and photos embedded as `data:` URLs.
 
-A page's own templates extend `page.html.jinja`, which brings the style sheet, the script for
-sortable tables and a policy that lets the page load nothing from anywhere.
+A page's own templates extend `page.html.jinja`, which has the style sheet, the script for sortable
+tables and a content security policy that forbids loading anything: a page is one file without others.
 
 Shapes: h x w pixels, RGB.
 """
@@ -25,7 +25,7 @@ MINUS = "\N{MINUS SIGN}"
 
 
 def figure(value: float) -> str:
-    """A figure from 0 to 1 as it is printed; a dash where there is none.
+    """A number from 0 to 1 with three decimals; a dash for NaN.
 
     >>> figure(0.62456)
     '0.625'
@@ -43,7 +43,7 @@ def signed(value: float) -> str:
 
 
 def percent(value: float, low: float = 0.0, high: float = 1.0) -> str:
-    """Where `value` lies between `low` and `high`, as a length in a style sheet.
+    """The position of `value` between `low` and `high`, as a CSS percentage.
 
     >>> percent(0.5), percent(0.75, 0.7, 0.8), percent(float("nan"))
     ('50.00%', '50.00%', '0.00%')
@@ -53,7 +53,7 @@ def percent(value: float, low: float = 0.0, high: float = 1.0) -> str:
 
 
 def share(value: float) -> str:
-    """A share from 0 to 1 as people read it; what is little is not written as nothing.
+    """A share from 0 to 1 as a whole percentage; little is not rounded to nothing, nor much to all.
 
     >>> share(0.6249), share(0.0004), share(0.0), share(0.9999), share(1.0)
     ('62%', '<1%', '0%', '>99%', '100%')
@@ -66,7 +66,7 @@ def share(value: float) -> str:
 
 
 def breakable(name: str) -> Markup:
-    """A name that may be broken after its underscores.
+    """A name that a browser may break after its underscores.
 
     >>> breakable("fit_shape & more")
     Markup('fit_<wbr>shape &amp; more')
@@ -75,7 +75,7 @@ def breakable(name: str) -> Markup:
 
 
 def make_environment(package: str) -> Environment:
-    """An environment that knows the templates of `package` and those that all pages share."""
+    """A jinja environment with the templates of `package` and those that all pages share."""
     folders = [files(each) / "templates" for each in (package, "facetry.reports")]
 
     def load(name: str) -> str | None:
@@ -110,9 +110,9 @@ THUMBNAIL_PX = (160, 214)
 
 
 def thumbnail(product: Product, limit_px: tuple[int, int] = THUMBNAIL_PX) -> str | None:
-    """The product's first readable photo in a `data:` address; None without one."""
+    """The product's first readable photo as a `data:` URL; None without one."""
     pixels = first_photo(product)
-    return None if pixels is None else data_address(pixels, limit_px)
+    return None if pixels is None else data_url(pixels, limit_px)
 
 
 def first_photo(product: Product) -> Pixels | None:
@@ -125,8 +125,8 @@ def first_photo(product: Product) -> Pixels | None:
     return None
 
 
-def data_address(pixels: Pixels, limit_px: tuple[int, int] = THUMBNAIL_PX) -> str:
-    """Pixels (h, w, 3) as a JPEG in a `data:` address, at most `limit_px` wide and high."""
+def data_url(pixels: Pixels, limit_px: tuple[int, int] = THUMBNAIL_PX) -> str:
+    """Pixels (h, w, 3) as a JPEG in a `data:` URL, at most `limit_px` wide and high."""
     from PIL import Image
 
     image = Image.fromarray(pixels)

@@ -1,1 +1,1 @@
-"""How much of a score is left on damaged photos (paper, section 9)."""
+"""Robustness: the score on damaged photos (paper, section 9)."""

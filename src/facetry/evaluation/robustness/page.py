@@ -1,4 +1,4 @@
-"""What damage to photos costs: for the terminal, for other programs, and as one HTML page."""
+"""Scores on damaged photos as tables for the terminal, as JSON and as one HTML page."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from facetry.evaluation.robustness.scores import FIGURES, DamagedScores, HeadLos
 from facetry.images.corruptions import CORRUPTIONS, NUM_STRENGTHS, Damage
 from facetry.product import Product
 from facetry.reports.charts import ACCENT, LINE, QUIET, Chart, draw_chart, style_axes
-from facetry.reports.pages import data_address, figure, first_photo, make_environment, share
+from facetry.reports.pages import data_url, figure, first_photo, make_environment, share
 from facetry.runtime.files import write_text
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _EXAMPLE_PX = (132, 176)
 
 
 def robustness_table(robustness: Robustness) -> Table:
-    """The score at each strength of each kind of damage, with mean and loss."""
+    """The score for each kind and strength of damage, with mean and loss."""
     table = Table(
         box=box.SIMPLE_HEAD,
         title="Score on damaged photos, by strength",
@@ -52,8 +52,8 @@ def robustness_table(robustness: Robustness) -> Table:
     return table
 
 
-def losers_table(robustness: Robustness, num_heads: int = 5) -> Table:
-    """The heads that lose most by damage."""
+def largest_losses_table(robustness: Robustness, num_heads: int = 5) -> Table:
+    """The heads that lose most of their score."""
     table = Table(box=box.SIMPLE_HEAD, title="Attributes that lose most", title_justify="left")
     for name in ("Category", "Attribute"):
         table.add_column(name, overflow="fold")
@@ -72,15 +72,15 @@ def losers_table(robustness: Robustness, num_heads: int = 5) -> Table:
 
 
 def robustness_json(robustness: Robustness) -> dict[str, Any]:
-    """All figures as plain containers that JSON can hold; a figure that is not known is None.
+    """All scores as plain containers that JSON can hold; NaN becomes None.
 
     Keys: `clean`, `mean`, `drop`, `corruptions` (by name: `unit`, `levels`, `scores`, `mean`, `drop`)
     and `heads` (the one that loses most first).
     """
     return {
-        "clean": _known(robustness.clean.total),
-        "mean": _known(robustness.mean),
-        "drop": _known(robustness.drop(robustness.mean)),
+        "clean": _finite(robustness.clean.total),
+        "mean": _finite(robustness.mean),
+        "drop": _finite(robustness.drop(robustness.mean)),
         "corruptions": {each.kind: _kind_json(robustness, each) for each in robustness.damaged},
         "heads": [_head_json(each) for each in robustness.heads],
     }
@@ -90,9 +90,9 @@ def _kind_json(robustness: Robustness, each: DamagedScores) -> dict[str, Any]:
     return {
         "unit": CORRUPTIONS[each.kind].unit,
         "levels": list(each.levels),
-        "scores": [_known(total) for total in each.totals],
-        "mean": _known(each.mean),
-        "drop": _known(robustness.drop(each.mean)),
+        "scores": [_finite(total) for total in each.totals],
+        "mean": _finite(each.mean),
+        "drop": _finite(robustness.drop(each.mean)),
     }
 
 
@@ -108,7 +108,7 @@ def _head_json(each: HeadLoss) -> dict[str, Any]:
     }
 
 
-def _known(value: float) -> float | None:
+def _finite(value: float) -> float | None:
     return value if isfinite(value) else None
 
 
@@ -119,14 +119,14 @@ def write_robustness(
     products: Sequence[Product],
     facts: Mapping[str, str],
 ) -> None:
-    """Write page and figures, `corruptions.html` and `corruptions.json`, into a folder."""
+    """Write `corruptions.html` and `corruptions.json` into a folder."""
     write_text(folder / FIGURES, json.dumps(robustness_json(robustness), indent=1))
     write_robustness_page(folder / "corruptions.html", title, robustness, products, facts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Examples:
-    """One product's photo damaged in one way, at each strength: `data:` addresses, mildest first."""
+    """One product's photo damaged in one way, at each strength: `data:` URLs, mildest first."""
 
     kind: str
     photos: Sequence[str]
@@ -135,7 +135,7 @@ class Examples:
 def write_robustness_page(
     path: Path, title: str, robustness: Robustness, products: Sequence[Product], facts: Mapping[str, str]
 ) -> None:
-    """Write the page; `products` are those scored, of which the first readable ones are shown."""
+    """Write the page; the first readable photo of `products` is shown damaged."""
     template = make_environment("facetry.evaluation").get_template("robustness.html.jinja")
     kinds = [each.kind for each in robustness.damaged]
     write_text(
@@ -154,7 +154,7 @@ def write_robustness_page(
 
 
 def damage_examples(kinds: Sequence[str], products: Sequence[Product]) -> list[Examples]:
-    """What each kind of damage does to a photo; nothing where no photo can be read."""
+    """The first readable photo with each kind of damage; empty if there is none."""
     product = next((each for each in products if first_photo(each) is not None), None)
     if product is None:
         return []
@@ -164,7 +164,7 @@ def damage_examples(kinds: Sequence[str], products: Sequence[Product]) -> list[E
         Examples(
             kind=kind,
             photos=[
-                data_address(Damage(kind=kind, strength=strength)(photo, product), _EXAMPLE_PX)
+                data_url(Damage(kind=kind, strength=strength)(photo, product), _EXAMPLE_PX)
                 for strength in STRENGTHS
             ],
         )
@@ -173,15 +173,15 @@ def damage_examples(kinds: Sequence[str], products: Sequence[Product]) -> list[E
 
 
 def damage_chart(robustness: Robustness) -> Chart:
-    """For each kind of damage a small chart of the score by strength, all on one scale."""
+    """A small chart for each kind of damage: the score by strength, all on one scale."""
     num_rows = -(-len(robustness.damaged) // _PER_ROW)
     totals = [total for each in robustness.damaged for total in each.totals]
     known = [total for total in (robustness.clean.total, *totals) if isfinite(total)]
     top = max([0.05, *known])
 
     def draw(figure: "Figure") -> None:
-        for place, each in enumerate(robustness.damaged):
-            row, column = divmod(place, _PER_ROW)
+        for index, each in enumerate(robustness.damaged):
+            row, column = divmod(index, _PER_ROW)
             left, bottom = 0.06 + 0.235 * column, 1 - (row + 0.86) / num_rows
             axes = figure.add_axes((left, bottom, 0.215, 0.66 / num_rows))
             axes.set(ylim=(0, 1.08 * top))

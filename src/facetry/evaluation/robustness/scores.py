@@ -1,7 +1,7 @@
-"""How much of a predictor's score is left on damaged photos (paper, section 9).
+"""Scores a predictor on damaged photos (paper, section 9).
 
-Every labelled product is scored on each kind of damage at five strengths. The photos are damaged before
-anything that belongs to the predictor touches them, so every predictor is scored in the same way.
+Every labelled product is scored with each kind of damage at five strengths. Photos are damaged before
+the predictor's own preprocessing, so that all predictors are scored in the same way.
 
 Shapes: H heads.
 """
@@ -26,21 +26,21 @@ from facetry.runtime.progress import SILENT, Reporter
 from facetry.runtime.resumable import JobKind, open_or_resume
 
 FIGURES: Final = "corruptions.json"
-"""The file with all figures, in the folder of an evaluation."""
+"""The file with all scores, in the folder of an evaluation."""
 
 _PARTS = "scores"
 _EVALUATION = JobKind(command="evaluate", works_in_place=True, result=FIGURES)
 
 MIN_LABELS: Final = 10
-"""Heads with fewer labels lose or gain much by chance."""
+"""Heads with fewer labels are listed last: they gain or lose much by chance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DamagedScores:
-    """Scores on photos damaged in one way, mildest first.
+    """Scores with one kind of damage, by strength, mildest first.
 
-    `levels` are what the strengths stand for, `totals` the challenge's scores, `heads` those of the
-    heads (H) at each strength, NaN for a head without a label.
+    `levels` are the strengths' values in the kind's unit, `totals` the challenge's scores, `heads` the
+    scores of the heads (H) at each strength, NaN for a head without a label.
     """
 
     kind: str
@@ -61,7 +61,7 @@ class DamagedScores:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadLoss:
-    """What damage costs one head: its score without damage, its mean score with, and the worst kind."""
+    """One head's score without damage (`clean`), its mean score with damage, and its worst kind."""
 
     clean: HeadScore
     damaged: float
@@ -70,7 +70,7 @@ class HeadLoss:
 
     @property
     def loss(self) -> float:
-        """How much of the head's score damage takes."""
+        """How much lower the mean score with damage is."""
         return self.clean.harmonic - self.damaged
 
 
@@ -87,7 +87,7 @@ class Robustness:
         return fmean(each.mean for each in self.damaged)
 
     def drop(self, total: float) -> float:
-        """The share of the score without damage that is lost where it is `total`; NaN if it was 0."""
+        """The share of the score without damage that is lost at `total`; NaN if that score is 0."""
         return 1 - total / self.clean.total if self.clean.total else nan
 
     @cached_property
@@ -105,8 +105,8 @@ class Robustness:
 
 
 @dataclass(frozen=True, slots=True)
-class Keeper:
-    """Keeps the scores of each kind of damage in a folder, so that stopped work goes on."""
+class ScoreCache:
+    """Stores the scores of each kind of damage in a folder, so that stopped work can be resumed."""
 
     folder: Path
 
@@ -118,10 +118,10 @@ class Keeper:
         identity: Mapping[str, Any],
         *,
         upgrade: Callable[[dict[str, Any]], Mapping[str, Any]] = dict,
-    ) -> Iterator["Keeper"]:
-        """Start a folder, or go on with one of the same `identity`.
+    ) -> Iterator["ScoreCache"]:
+        """Start a folder, or resume one of the same `identity`.
 
-        `upgrade` makes of an identity that an older version stored one to compare with.
+        `upgrade` converts an identity that an older version stored, for comparison.
 
         Raises:
             FolderError: the folder holds something else, or another process writes it.
@@ -130,7 +130,7 @@ class Keeper:
             yield cls(folder)
 
     def read(self, kind: str) -> DamagedScores | None:
-        """What is kept of a kind; None where there is nothing, or nothing of these strengths."""
+        """The stored scores of a kind; None if there are none, or with other levels."""
         file = self.folder / _PARTS / f"{kind}.json"
         if not file.is_file():
             return None
@@ -145,7 +145,7 @@ class Keeper:
         )
 
     def write(self, scores: DamagedScores) -> None:
-        """Keep the scores of a kind."""
+        """Store the scores of a kind."""
         write_text(self.folder / _PARTS / f"{scores.kind}.json", json.dumps(asdict(scores)))
 
 
@@ -155,18 +155,18 @@ def score_damaged(
     kinds: Sequence[str],
     clean: Scores,
     *,
-    keeper: Keeper | None = None,
+    cache: ScoreCache | None = None,
     reporter: Reporter = SILENT,
 ) -> Robustness:
-    """Score a predictor on labelled products whose photos are damaged; `clean` is its score without."""
+    """Score a predictor on labelled products with damaged photos; `clean` are its scores without."""
     damaged = []
-    for place, kind in enumerate(kinds, start=1):
-        scores = keeper.read(kind) if keeper else None
+    for number, kind in enumerate(kinds, start=1):
+        scores = cache.read(kind) if cache else None
         if scores is None:
-            description = f"{CORRUPTIONS[kind].title} ({place} of {len(kinds)})"
+            description = f"{CORRUPTIONS[kind].title} ({number} of {len(kinds)})"
             scores = _score_kind(predictor, products, kind, description, reporter)
-            if keeper:
-                keeper.write(scores)
+            if cache:
+                cache.write(scores)
         damaged.append(scores)
     return Robustness(clean=clean, damaged=tuple(damaged))
 
@@ -193,7 +193,7 @@ def predict_damaged(
     description: str = "Predicting",
     reporter: Reporter = SILENT,
 ) -> list[Predictions]:
-    """Predict photos damaged in one way, mildest first; each is decoded once for all strengths."""
+    """Predictions for each strength of one kind of damage; photos are decoded once for all."""
     side_px = max((spec.size_px for spec in predictor.preprocesses), default=0)
     damages = [
         Damage(kind=kind, strength=strength, side_px=side_px) for strength in range(1, NUM_STRENGTHS + 1)

@@ -18,7 +18,7 @@ from facetry.catalogue.catalogue import Catalogue, assemble
 from facetry.catalogue.source import Source
 from facetry.catalogue.split import Split, SplitConfig, make_split, read_split
 from facetry.errors import CatalogueError, PredictorMismatch
-from facetry.evaluation.held_out import SPLIT, count_learned
+from facetry.evaluation.held_out import SPLIT, count_trained_on
 from facetry.evaluation.metrics import predict
 from facetry.models.folder import ModelFolder, open_folder
 from facetry.predictions import Predictor
@@ -149,7 +149,7 @@ def _described(taxonomy: Taxonomy) -> str:
 
 def _require_unseen(folder: Path, catalogue: Catalogue, rows: NDArray[np.int64]) -> None:
     """Refuse a model that would be asked for what it was taught."""
-    if num_learned := count_learned(folder, catalogue, rows):
+    if num_learned := count_trained_on(folder, catalogue, rows):
         raise PredictorMismatch(
             f"{folder} has learned from {num_learned:,} of the {len(rows):,} products to score.",
             hint=f"Compare on its own split: --split {folder / SPLIT}",

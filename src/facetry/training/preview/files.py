@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from facetry.errors import SettingError
 from facetry.product import Pixels
-from facetry.reports.pages import data_address, make_environment
+from facetry.reports.pages import data_url, make_environment
 from facetry.runtime.files import write_text, writing
 from facetry.training.preview.batch import Row, Sheet
 
@@ -59,7 +59,7 @@ def _write_page(sheet: Sheet, path: Path) -> None:
 
 def _photo(pixels: Pixels) -> str:
     """A photo (3, S, S) as an address."""
-    return data_address(pixels.transpose(1, 2, 0), (240, 240))
+    return data_url(pixels.transpose(1, 2, 0), (240, 240))
 
 
 @dataclass(frozen=True, slots=True)
