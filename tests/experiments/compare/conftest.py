@@ -8,7 +8,7 @@ import pytest
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split import Split, SplitConfig, make_split
 from facetry.experiments.compare.entries import Entry
-from facetry.experiments.compare.leaderboard import Result, HeldOutPart
+from facetry.experiments.compare.leaderboard import HeldOutPart, Result
 from facetry.experiments.compare.rows import RowScores
 from facetry.recipe import parse_recipe
 from facetry.runtime.workers import Cost

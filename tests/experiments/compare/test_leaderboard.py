@@ -14,8 +14,8 @@ from facetry.catalogue.split import Split
 from facetry.errors import NotEnoughData
 from facetry.evaluation.metrics import paired_difference
 from facetry.experiments.compare.leaderboard import (
-    Result,
     HeldOutPart,
+    Result,
     build_leaderboard,
     efficient,
     rank,

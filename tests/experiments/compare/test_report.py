@@ -10,7 +10,7 @@ from rich.console import Console
 
 from facetry.catalogue.split import Split
 from facetry.experiments.compare.formats import leaderboard_json, leaderboard_markdown, leaderboard_table
-from facetry.experiments.compare.leaderboard import Leaderboard, Result, HeldOutPart, build_leaderboard
+from facetry.experiments.compare.leaderboard import HeldOutPart, Leaderboard, Result, build_leaderboard
 from facetry.experiments.compare.report import write_report
 from tests.reports.page import Page
 

@@ -21,7 +21,7 @@ from facetry.catalogue.split import Split, SplitConfig
 from facetry.errors import SettingError, WorkerFailed
 from facetry.experiments.compare.entries import Entry, line_up
 from facetry.experiments.compare.formats import leaderboard_json, leaderboard_markdown
-from facetry.experiments.compare.leaderboard import Leaderboard, Result, HeldOutPart, build_leaderboard
+from facetry.experiments.compare.leaderboard import HeldOutPart, Leaderboard, Result, build_leaderboard
 from facetry.experiments.compare.report import write_report
 from facetry.experiments.compare.rows import (
     ComparisonInputs,
