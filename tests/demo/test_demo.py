@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from facetry.demo import run as demo
-from facetry.errors import CatalogueError
+from facetry.errors import FolderMismatch
 from facetry.runtime.files import sha256
 from facetry.runtime.progress import SILENT
 
@@ -39,5 +39,5 @@ def test_it_leaves_everything_and_repeats_itself(
 
 def test_it_refuses_another_drawn_catalogue(drawn: Path, tmp_path: Path) -> None:
     (tmp_path / "catalogue").symlink_to(drawn)
-    with pytest.raises(CatalogueError, match="holds another drawn catalogue: num_products 90, not 80"):
+    with pytest.raises(FolderMismatch, match="holds another drawn catalogue: num_products 90, not 80"):
         demo.run_demo(tmp_path, demo.DemoConfig(num_products=80, seed=1), Console(quiet=True), SILENT)

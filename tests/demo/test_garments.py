@@ -16,7 +16,7 @@ from facetry.demo.garments.labels import MISSING, CategoryFacts, load_facts
 from facetry.demo.garments.photo import PhotoBrief, draw_photo
 from facetry.demo.garments.plan import NO_FAULT, Plan, plan_products
 from facetry.demo.garments.write import draw_titles
-from facetry.errors import CatalogueError
+from facetry.errors import FolderMismatch, FolderOccupied
 
 FACTS = load_facts()
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "meesho"
@@ -185,7 +185,7 @@ def test_several_photos_show_one_garment_in_other_scenes(tmp_path: Path) -> None
     }
     assert len({digest for name, digest in three.items() if "_images" in name}) == 60
     require_drawn(tmp_path / "three", several)
-    with pytest.raises(CatalogueError, match="photos 3, not 1"):
+    with pytest.raises(FolderMismatch, match="photos 3, not 1"):
         require_drawn(tmp_path / "three", config)
     for product in open_catalogue(tmp_path / "three").products():
         stem = f"{product.id:06d}"
@@ -268,10 +268,10 @@ def test_truth_tells_every_wrong_label(folder: Path, truth: pl.DataFrame) -> Non
 )
 def test_a_folder_tells_what_it_was_drawn_from(folder: Path, change: dict[str, int], said: str) -> None:
     require_drawn(folder, FAULTY)
-    with pytest.raises(CatalogueError, match="holds another drawn catalogue") as refusal:
+    with pytest.raises(FolderMismatch, match="holds another drawn catalogue") as refusal:
         require_drawn(folder, FAULTY.model_copy(update=change))
     assert said in refusal.value.message
-    with pytest.raises(CatalogueError, match="is not a drawn catalogue"):
+    with pytest.raises(FolderOccupied, match="is not a drawn catalogue"):
         require_drawn(folder.parent, FAULTY)
 
 
@@ -336,7 +336,7 @@ def test_conflicting_duplicates_contradict_their_originals(folder: Path, truth: 
 
 def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("x")
-    with pytest.raises(CatalogueError, match="not an empty folder"):
+    with pytest.raises(FolderOccupied, match="not an empty folder"):
         draw_catalogue(tmp_path, FAULTY)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 

@@ -1,15 +1,18 @@
 """Files and folders are wholly there or not at all, on a full disk too."""
 
+import errno
 import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from facetry.errors import WriteFailed
 from facetry.runtime.files import (
+    is_refused,
     listing,
     place_folder,
     sha256,
@@ -183,3 +186,37 @@ def test_a_text_on_a_full_disk(small_disk: Path, num_free: int) -> None:
         write_text(small_disk / "log.csv", "new" * 10_000)
     assert (small_disk / "log.csv").read_text() == "old"
     assert names(small_disk) == ["filler", "log.csv"]
+
+
+@pytest.mark.parametrize(
+    ("number", "is_the_users"),
+    [
+        (errno.ENOSPC, True),
+        (errno.EDQUOT, True),
+        (errno.EACCES, True),
+        (errno.EROFS, True),
+        (errno.EISDIR, True),
+        (errno.ENOENT, False),
+        (errno.EBADF, False),
+        (errno.EMFILE, False),
+    ],
+)
+def test_only_what_a_user_can_remove_counts_as_refused(number: int, is_the_users: bool) -> None:
+    assert is_refused(OSError(number, os.strerror(number))) is is_the_users
+
+
+def test_another_failure_to_save_is_not_blamed_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("a mistake of the code")
+
+    monkeypatch.setattr(checkpoints, "write_checkpoint", fail)
+    with pytest.raises(RuntimeError, match="a mistake of the code"):
+        make_state(4).save(tmp_path)
+
+
+def test_torch_tells_of_a_full_disk_in_words_of_its_own() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.save({"weights": torch.zeros(300_000)}, "/dev/full")
+    assert checkpoints.is_refused(caught.value)

@@ -1,6 +1,5 @@
 """Predicts a whole table on this machine; memory does not grow with the number of rows."""
 
-import errno
 import sqlite3
 import time
 from collections import Counter
@@ -18,11 +17,11 @@ from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.identity import table_fingerprint
 from facetry.errors import PredictorMismatch, WriteFailed
 from facetry.predictions import FILL, OK, Predictor
+from facetry.runtime.files import DISK_FULL
 from facetry.runtime.progress import SILENT, Advance, Reporter
 from facetry.runtime.resumable import lock
 from facetry.runtime.signals import Stop, Stopped, stop_on_sigterm
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _HOPELESS = 64  # failed products of a shard, and not one predicted: the predictor is at fault
 
 
@@ -178,7 +177,7 @@ def _writing_alone(folder: Path) -> Iterator[None]:
             yield
     except (OSError, sqlite3.OperationalError) as error:
         is_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-        if is_full or getattr(error, "errno", None) in _FULL:
+        if is_full or getattr(error, "errno", None) in DISK_FULL:
             raise WriteFailed(
                 f"The disk of {folder} is full.",
                 hint="Make room; the same command goes on where it stopped.",

@@ -37,8 +37,7 @@ def run_demo(out: Path, config: DemoConfig, console: "Console", reporter: Report
     """Do it all in the folder `out`; stopped in between, the same call goes on.
 
     Raises:
-        CatalogueError: `out` holds another drawn catalogue.
-        FolderMismatch: `out` holds a model that was trained otherwise.
+        FolderMismatch: `out` holds another drawn catalogue, or a model that was trained otherwise.
     """
     drawn = out / "catalogue"
     sample = SampleConfig(num_products=config.num_products, seed=config.seed, size_px=PHOTO_SIZE_PX)

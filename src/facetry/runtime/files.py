@@ -3,6 +3,7 @@
 A file or folder is written under a temporary name (its draft), then moved to its final name.
 """
 
+import errno
 import fcntl
 import glob
 import hashlib
@@ -12,6 +13,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
+
+DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_DENIED: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_IN_THE_WAY: Final = frozenset({errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY})
 
 _UMASK = os.umask(0)
 os.umask(_UMASK)
@@ -124,6 +130,15 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def is_refused(error: OSError) -> bool:
+    """Whether a file could not be written for a reason that the user can remove.
+
+    That is a full disk, a missing permission, or a file or folder in its place. Any other reason is a
+    bug, and is not to be shown as the user's mistake.
+    """
+    return error.errno in DISK_FULL | _DENIED | _IN_THE_WAY
 
 
 def sync(path: Path) -> None:

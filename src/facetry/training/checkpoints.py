@@ -11,6 +11,7 @@ from typing import Any, Final
 import torch
 
 from facetry.errors import FolderDamaged
+from facetry.runtime import files
 from facetry.runtime.files import sha256, sync, writing
 
 FOLDER: Final = "checkpoints"
@@ -29,6 +30,17 @@ def write_checkpoint(folder: Path, kind: str, step: int, content: Mapping[str, A
     unnamed.replace(named)
     sync(folder)
     return named.name
+
+
+def is_refused(error: OSError | RuntimeError) -> bool:
+    """Whether a checkpoint could not be written for a reason that the user can remove.
+
+    See `files.is_refused`. When the disk is full, torch's own writer raises a RuntimeError, which only
+    its text tells from others.
+    """
+    if isinstance(error, OSError):
+        return files.is_refused(error)
+    return any(name in str(error) for name in ("inline_container", "PytorchStreamWriter"))
 
 
 def is_whole(path: Path) -> bool:

@@ -108,6 +108,8 @@ class TrainingState:
             content["best_file"] = self.best_file
             written = checkpoints.write_checkpoint(place, "step", self.num_steps, content)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+            if not checkpoints.is_refused(error):
+                raise
             raise WriteFailed(
                 f"The checkpoint in epoch {self.epoch + 1} could not be written: {error}",
                 hint="The one before is intact. Make room on the disk, then run the same command again.",

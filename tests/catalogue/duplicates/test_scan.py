@@ -13,7 +13,7 @@ from PIL import Image
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.duplicates import scan as module
 from facetry.catalogue.duplicates.scan import Scan, scan_photos
-from facetry.errors import CatalogueError
+from facetry.errors import WriteFailed
 from facetry.images import load
 from facetry.product import Product
 from facetry.runtime.progress import Advance, Silent
@@ -204,7 +204,7 @@ def test_another_question_is_answered_anew(
 
 def test_a_folder_that_cannot_be_written_to(photos: list[Product], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(CatalogueError, match="cannot be written to") as raised:
+    with pytest.raises(WriteFailed, match="cannot be written to") as raised:
         scan_photos(photos, folder=tmp_path / "file" / "scan")
     assert raised.value.hint
 
@@ -217,5 +217,5 @@ def test_a_full_disk_later_on(
     (folder / "000000.parquet").unlink()
     (folder / "000000.parquet").mkdir()  # no file can take a folder's place
     monkeypatch.setattr(module, "_VERSION", 0)
-    with pytest.raises(CatalogueError, match="cannot be written to"):
+    with pytest.raises(WriteFailed, match="cannot be written to"):
         scan_photos(photos, folder=folder)

@@ -23,11 +23,11 @@ from facetry.catalogue.duplicates.fingerprints import (
     shrink,
     signature,
 )
-from facetry.errors import CatalogueError, ImageError, MissingExtra, PhotoProblem
+from facetry.errors import ImageError, MissingExtra, PhotoProblem, WriteFailed
 from facetry.images.decode import decode, read_file
 from facetry.images.loader import NUM_DECODERS
 from facetry.product import Pixels, Product
-from facetry.runtime.files import writing
+from facetry.runtime.files import is_refused, writing
 from facetry.runtime.prefetch import prefetch
 from facetry.runtime.progress import SILENT, Advance, Reporter
 
@@ -156,7 +156,7 @@ def scan_photos(
     or time of change, differs.
 
     Raises:
-        CatalogueError: the folder cannot be written to.
+        WriteFailed: the folder cannot be written to.
         MissingExtra: `quality` asked for and cleanvision is not installed.
     """
     signatures = _open_signatures(folder, len(products))
@@ -301,7 +301,9 @@ def _explaining(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise CatalogueError(
+        if not is_refused(error):
+            raise
+        raise WriteFailed(
             f"{folder} cannot be written to: {error.strerror or error}.",
             hint="Name a folder that you may write to, on a disk with room.",
         ) from error

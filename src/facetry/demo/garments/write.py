@@ -16,7 +16,7 @@ from facetry.demo.garments.config import SampleConfig, SampleSummary
 from facetry.demo.garments.labels import MISSING, Indices, load_facts
 from facetry.demo.garments.plan import Block, Plan, plan_products
 from facetry.demo.garments.render import print_photos
-from facetry.errors import CatalogueError
+from facetry.errors import FolderMismatch, FolderOccupied
 from facetry.runtime.files import writing_folder
 from facetry.taxonomy import Taxonomy
 
@@ -127,7 +127,7 @@ def draw_catalogue(
     bytes in every file, whatever the number of workers.
 
     Raises:
-        CatalogueError: `out` exists and is not an empty folder.
+        FolderOccupied: `out` exists and is not an empty folder.
     """
     plan = plan_products(config)
     summary = _summarise(plan, config, out)
@@ -145,10 +145,10 @@ def require_free(out: Path) -> None:
     """Refuse to draw into `out` if something is there.
 
     Raises:
-        CatalogueError: `out` exists and is not an empty folder.
+        FolderOccupied: `out` exists and is not an empty folder.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise CatalogueError(
+        raise FolderOccupied(
             f"{str(out)!r} exists and is not an empty folder.",
             hint="Name a folder that does not exist yet, or delete this one.",
         )
@@ -158,18 +158,19 @@ def require_drawn(folder: Path, config: SampleConfig) -> None:
     """Refuse a folder that was not drawn from `config`.
 
     Raises:
-        CatalogueError: another drawn catalogue, or none.
+        FolderMismatch: another drawn catalogue.
+        FolderOccupied: no drawn catalogue at all.
     """
     hint = "Name another folder, or delete this one."
     try:
         about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
         drawn = _asked(SampleConfig.model_validate({key: about[key] for key in about.keys() & _KEYS}))
-    except (OSError, ValueError) as error:  # pydantic's errors are ValueErrors
-        raise CatalogueError(f"{str(folder)!r} is not a drawn catalogue.", hint=hint) from error
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # pydantic's are ValueErrors
+        raise FolderOccupied(f"{str(folder)!r} is not a drawn catalogue.", hint=hint) from error
     asked = _asked(config)
     differing = [f"{key} {drawn[key]}, not {asked[key]}" for key in asked if drawn[key] != asked[key]]
     if differing:
-        raise CatalogueError(
+        raise FolderMismatch(
             f"{str(folder)!r} holds another drawn catalogue: {'; '.join(differing)}.", hint=hint
         )
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from facetry.errors import WriteFailed
-from facetry.runtime.files import write_text
+from facetry.runtime.files import is_refused, write_text
 from facetry.taxonomy import Head
 from facetry.training.tracking.records import EpochRecord, StepRecord
 
@@ -70,6 +70,8 @@ class LogFiles:
         try:
             write_text(path, kept)
         except OSError as error:
+            if not is_refused(error):
+                raise
             raise _unwritten(path, error) from error
         return max((number for number, _ in whole if number is not None), default=0)
 
@@ -92,6 +94,8 @@ class LogFiles:
             with path.open("a", encoding="utf-8", newline="\n") as file:
                 file.write(text)
         except OSError as error:
+            if not is_refused(error):
+                raise
             raise _unwritten(path, error) from error
 
 
