@@ -1,7 +1,7 @@
 """`facetry evaluate`: score a model on labelled products."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -146,7 +146,6 @@ def _keep(
     out: Path, model: "ModelFolder", opened: "Catalogue", products: "list[Product]"
 ) -> "AbstractContextManager[ScoreCache]":
     """Start the folder for scores on damaged photos, or go on with one of these very products."""
-    from functools import partial
     from hashlib import sha256
 
     from facetry.catalogue.identity import catalogue_identity, upgraded_identity
@@ -158,7 +157,14 @@ def _keep(
         **catalogue_identity(opened),
         "products": sha256(ids.encode()).hexdigest(),
     }
-    return ScoreCache.open(out, identity, upgrade=partial(upgraded_identity, catalogue=opened))
+
+    def upgrade(found: "dict[str, Any]") -> "dict[str, Any]":
+        """Version 0.1.0 told models apart by their own checksums, without those of members."""
+        if found["model"] == sha256(model.checksums_file).hexdigest():
+            found = {**found, "model": model.fingerprint}
+        return upgraded_identity(found, opened)
+
+    return ScoreCache.open(out, identity, upgrade=upgrade)
 
 
 def _choose(opened: "Catalogue", model: Path, part: Part, split: "Split | None") -> "NDArray[np.int64]":
