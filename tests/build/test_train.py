@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from facetry.build.load import load
-from facetry.build.train import train
+from facetry.build.train import library_folder, recipe_key, train
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.catalogue.check import check_catalogue
 from facetry.catalogue.repairs import Repair, write_repairs
@@ -242,3 +242,17 @@ def test_repairs_of_a_recipe_belong_to_the_job(
     write_repairs(file, [replace(repair, old="new one", new="another")])
     with pytest.raises(FolderMismatch, match="another catalogue"):
         train(recipe, catalogue, out)
+
+
+def test_a_library_finds_what_an_earlier_version_trained(
+    tiny_model: Path, tiny_recipe: ClassifierRecipe, tmp_path: Path
+) -> None:
+    earlier = tmp_path / "0123456789abcdef"
+    earlier.mkdir()
+    shutil.copy(tiny_model / "checksums.json", earlier)
+    job = json.loads((tiny_model / "job.json").read_text())
+    job["recipe"]["training"]["keep_start"] = 0.0  # a key that is retired, switched off
+    (earlier / "job.json").write_text(json.dumps(job))
+    assert library_folder(tmp_path, tiny_recipe) == earlier
+    another = tiny_recipe.with_seed(1)
+    assert library_folder(tmp_path, another) == tmp_path / recipe_key(another)

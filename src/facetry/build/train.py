@@ -14,7 +14,7 @@ from facetry.catalogue.identity import catalogue_identity, upgraded_identity
 from facetry.catalogue.split import Split, make_split, read_split
 from facetry.errors import NotEnoughData, RecipeError
 from facetry.evaluation.held_out import SPLIT, HeldOut
-from facetry.models.folder import MEMBERS, RECIPE, TAXONOMY, write_checksums
+from facetry.models.folder import CHECKSUMS, MEMBERS, RECIPE, TAXONOMY, write_checksums
 from facetry.models.retired import without_retired
 from facetry.predictions import Predictor
 from facetry.predictors.ensemble import (
@@ -263,7 +263,7 @@ def _train_members(job: Job, members: Mapping[str, Recipe]) -> dict[str, Path]:
         if job.options.library is None:
             _train_member(recipe, job, out)
         elif not out.exists():
-            trained = _train_member(recipe, job, job.options.library / recipe_key(recipe))
+            trained = _train_member(recipe, job, library_folder(job.options.library, recipe))
             link_folder(trained, out)
     return {name: job.folder / MEMBERS / name for name in members}
 
@@ -276,6 +276,21 @@ def _train_member(recipe: Recipe, job: Job, out: Path) -> Path:
 def recipe_key(recipe: Recipe) -> str:
     """A short name that only equal recipes share; a library names model folders by it."""
     return hashlib.sha256(recipe.model_dump_json().encode()).hexdigest()[:16]
+
+
+def library_folder(library: Path, recipe: Recipe) -> Path:
+    """A recipe's model folder in a library, made or to be made.
+
+    One that an earlier version made has the key of a recipe with other keys, and is found by what its
+    `job.json` says.
+    """
+    folder = library / recipe_key(recipe)
+    if folder.exists():
+        return folder
+    content = recipe.model_dump(mode="json")
+    finished = (each.parent for each in library.glob(f"*/{CHECKSUMS}"))
+    made_by = ((each, with_current_recipe(read_record(each)).get("recipe")) for each in finished)
+    return next((each for each, found in made_by if found == content), folder)
 
 
 def _learn_weighting(job: Job, ensemble: Ensemble, kind: Learned, prior_labels: float) -> None:

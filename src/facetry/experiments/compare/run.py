@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from facetry.build.train import recipe_key
+from facetry.build.train import library_folder
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.identity import catalogue_identity, upgraded_identity
 from facetry.catalogue.split import Split, SplitConfig
@@ -149,7 +149,7 @@ class _Comparison:
         try:
             building = None if entry.model else self._build(entry.recipe)
             folder = entry.model or self._place(entry.recipe)
-            scored, scoring = self._score(folder, _key(entry))
+            scored, scoring = self._score(folder, self._key(entry))
         except WorkerFailed as error:
             self.reporter.say(f"Row {entry.name} failed: {error.message}")
             if error.trace:
@@ -158,7 +158,11 @@ class _Comparison:
         return Result(entry=entry, scored=scored, building=building, scoring=scoring)
 
     def _place(self, recipe: Recipe) -> Path:
-        return self.inputs.library / recipe_key(recipe)
+        return library_folder(self.inputs.library, recipe)
+
+    def _key(self, entry: Entry) -> str:
+        """What only equal models share: the name in the library, or the model folder's fingerprint."""
+        return entry.model.fingerprint[:16] if entry.model else self._place(entry.recipe).name
 
     def _build(self, recipe: Recipe) -> Cost:
         """Build a recipe's model folder, its members' before; what all of it took in all runs."""
@@ -201,11 +205,6 @@ class _Comparison:
         figures = json.loads((place / "row.json").read_text(encoding="utf-8"))
         cost = Cost(**figures.pop("cost"))
         return RowScores(answers=np.load(place / "answers.npy"), **figures), cost
-
-
-def _key(entry: Entry) -> str:
-    """What only equal models share: the recipe's key, or the model folder's fingerprint."""
-    return recipe_key(entry.recipe) if entry.model is None else entry.model.fingerprint[:16]
 
 
 def _joined(costs: Sequence[Cost]) -> Cost:
