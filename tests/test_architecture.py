@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 GROUPS = (
-    ("cli", "__main__"),
+    ("__main__", "cli"),
     ("demo", "experiments"),
     ("build",),
     ("audit", "batch", "engines", "recipe"),
