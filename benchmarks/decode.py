@@ -32,7 +32,14 @@ from benchmarks.photos import draw_photo
 from facetry.build.load import load as load_model
 from facetry.catalogue.catalogue import open_catalogue
 from facetry.images import decode, load, preprocess
-from facetry.images.preprocess import Interpolation, Resize, Size, least_side, resize, resize_by_pillow
+from facetry.images.preprocess import (
+    Interpolation,
+    Resize,
+    Size,
+    required_side_px,
+    resize,
+    resize_by_pillow,
+)
 from facetry.predictions import Predictor
 from facetry.product import Pixels, Preprocess, Product
 
@@ -63,7 +70,9 @@ def _whole(data: bytes, _: Preprocess) -> Pixels:
 
 
 def _scaled(data: bytes, spec: Preprocess) -> Pixels:
-    return decode(data, min_side_px=least_side([spec.model_copy(update={"scaled_decoding": True})]))
+    return decode(
+        data, min_side_px=required_side_px([spec.model_copy(update={"scaled_decoding": True})])
+    )
 
 
 PATHS: Mapping[str, tuple[Decode, Resize]] = {

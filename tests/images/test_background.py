@@ -9,7 +9,7 @@ import pytest
 
 from facetry.errors import BackgroundError, MissingExtra
 from facetry.images import find_remover, remove_background
-from facetry.images.background import Remover, lay_on_white, mask_shape
+from facetry.images.background import Remover, composite_on_white, mask_shape
 from facetry.product import Pixels
 from tests.images.onnx import write_brightness_network
 
@@ -80,11 +80,13 @@ def test_a_mask_that_keeps_next_to_nothing_or_all_has_failed(share: float, is_ke
 def test_a_mask_is_scaled_to_the_photo_and_blends() -> None:
     photo = np.full((8, 4, 3), 55, np.uint8)
     mask = np.array([[255, 255], [0, 0]], np.uint8)
-    laid = lay_on_white(photo, mask)
+    laid = composite_on_white(photo, mask)
     assert (laid[0] == 55).all()
     assert (laid[-1] == 255).all()
     assert (np.diff(laid[:, 0, 0].astype(int)) >= 0).all()
-    np.testing.assert_array_equal(lay_on_white(photo, np.full((2, 2), 128, np.uint8))[0, 0], [155] * 3)
+    np.testing.assert_array_equal(
+        composite_on_white(photo, np.full((2, 2), 128, np.uint8))[0, 0], [155] * 3
+    )
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from facetry.errors import BackgroundError, PhotoProblem
 from facetry.images import load, preprocess, read_photo, remove_background
 from facetry.images.background import Remover, find_remover
-from facetry.images.masks import FOLDER, MaskKeeper
+from facetry.images.masks import FOLDER, MaskCache
 from facetry.product import Pixels, Preprocess, Product
 from facetry.runtime.files import sha256
 from facetry.runtime.progress import Silent
@@ -55,8 +55,8 @@ def kept(folder: Path) -> list[Path]:
 
 def test_a_mask_is_found_once_and_the_same_afterwards(path: Path) -> None:
     counting, photo = Counting(), read_photo(path)
-    first = MaskKeeper(counting.remover).remove(photo, path)
-    again = MaskKeeper(counting.remover).remove(photo, path)
+    first = MaskCache(counting.remover).remove(photo, path)
+    again = MaskCache(counting.remover).remove(photo, path)
     assert counting.num_found == 1
     np.testing.assert_array_equal(first, again)
     np.testing.assert_array_equal(first, remove_background(photo, counting.remover))
@@ -68,9 +68,9 @@ def test_another_remover_or_another_photo_has_its_own(products: list[Product]) -
     counting = Counting()
     other = replace(counting.remover, name="left-2")
     for path, remover in ((one, counting.remover), (one, other), (two, other)):
-        MaskKeeper(remover).remove(read_photo(path), path)
+        MaskCache(remover).remove(read_photo(path), path)
     shutil.copy(two, one)
-    MaskKeeper(other).remove(read_photo(one), one)  # now the same photo as the second
+    MaskCache(other).remove(read_photo(one), one)  # now the same photo as the second
     assert counting.num_found == 3
     assert len(kept(one.parent)) == 3
 
@@ -91,7 +91,7 @@ def test_a_damaged_mask_is_made_anew(path: Path, spoil: Spoil) -> None:
 
     Image.new("L", (7, 7)).save(path.parent / "another size.png")
     counting, photo = Counting(), read_photo(path)
-    keeper = MaskKeeper(counting.remover)
+    keeper = MaskCache(counting.remover)
     expected = keeper.remove(photo, path)
     (file,) = kept(path.parent)
     whole = file.read_bytes()
@@ -106,7 +106,7 @@ def test_a_folder_that_takes_no_masks_is_told_once(products: list[Product]) -> N
     folder = products[0].photos[0].parent
     (folder / FOLDER).write_text("a file where the masks' folder would be")
     counting, told = Counting(), Told()
-    keeper = MaskKeeper(counting.remover, told)
+    keeper = MaskCache(counting.remover, told)
     for path in [product.photos[0] for product in products[:3]] * 2:
         removed = keeper.remove(read_photo(path), path)
         np.testing.assert_array_equal(removed, remove_background(read_photo(path), counting.remover))
@@ -116,7 +116,7 @@ def test_a_folder_that_takes_no_masks_is_told_once(products: list[Product]) -> N
 
 def test_many_threads_want_the_same_mask(path: Path) -> None:
     counting, told, photo = Counting(), Told(), read_photo(path)
-    keeper = MaskKeeper(counting.remover, told)
+    keeper = MaskCache(counting.remover, told)
     with ThreadPoolExecutor(8) as pool:
         removed = list(pool.map(lambda _: keeper.remove(photo, path), range(40)))
     assert all(np.array_equal(each, removed[0]) for each in removed)

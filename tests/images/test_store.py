@@ -157,7 +157,7 @@ def test_photos_passed_over_are_counted_and_not_picked(several, pixels, tmp_path
     products[2] = replace(products[2], photos=(products[2].photos[0], broken))
     products[4] = replace(products[4], photos=(broken, broken))
     store = PhotoStore(products, form, num_workers=2, budget_bytes=budget_bytes)
-    assert store.num_passed_over == 2
+    assert store.num_skipped_photos == 2
     assert store.problems == {4: "file is empty"}
     assert store.num_photos[:5].tolist() == [1, 2, 1, 1, 0]
     np.testing.assert_array_equal(store.batch(np.array([1])), pixels[[[1, 2]]])

@@ -38,7 +38,7 @@ def test_views_are_the_augmenters(sheet, make_recipe, catalogue):
     indices = np.arange(len(photos))
     for epoch in range(NUM_EPOCHS):
         made = augmenter(photos, epoch=epoch, indices=indices)
-        kept = augmenter.kept(epoch=epoch, indices=indices, categories=codes)
+        kept = augmenter.label_mask(epoch=epoch, indices=indices, categories=codes)
         for place, row in enumerate(sheet.rows):
             view = row.views[epoch]
             assert view.title == f"Epoch {epoch + 1}"

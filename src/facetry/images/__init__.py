@@ -1,4 +1,4 @@
-"""Photos from files to a predictor's input: decoding, resizing, augmenting, loading."""
+"""Photos, from files to a predictor's input: decoding, resizing, augmentation, loading."""
 
 from facetry.images.augment import Augmentation, Augmenter, Mixer
 from facetry.images.background import find_remover, remove_background

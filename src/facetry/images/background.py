@@ -1,7 +1,8 @@
-"""What is not the product becomes white (paper, section 3.1.1).
+"""Background removal: all but the product becomes white (paper, section 3.1.1).
 
-GrabCut knows nothing of products: it takes the photo's rim for background, and keeps what differs
-from it. rembg runs a segmentation network whose model file the user names; nothing is downloaded.
+GrabCut knows nothing of products: it takes the photo's border for background, and what differs from it
+for the product. rembg runs a segmentation network whose model file the user names; nothing is
+downloaded.
 
 Shapes: h, w are the photo's height and width in pixels, m, n those of the smaller photo on which a
 mask is found.
@@ -21,16 +22,16 @@ from facetry.product import Background, Pixels
 from facetry.runtime.files import sha256
 
 Mask = NDArray[np.uint8]
-"""How far each pixel belongs to the product, (m, n), 0 to 255."""
+"""How much each pixel belongs to the product, (m, n), 0 to 255."""
 
 _OPAQUE: Final = 255
-_KEPT_SHARES: Final = (0.05, 0.98)  # of the pixels; a mask that keeps less or more has failed
+_PLAUSIBLE_SHARES: Final = (0.05, 0.98)  # of the photo; a mask that covers less or more has failed
 
 _RIM: Final = 0.05  # of the shorter side
-# A model's head and legs run out of the photo in the middle of its upper and lower edge.
+# The person who wears a product often extends beyond the middle of the upper and lower edge.
 _OPEN_ABOVE: Final = (1 / 3, 2 / 3)
 _OPEN_BELOW: Final = (1 / 4, 3 / 4)
-_NUM_ROUNDS: Final = 2  # of GrabCut; a third changes next to nothing
+_NUM_ITERATIONS: Final = 2  # of GrabCut; a third changes next to nothing
 _NO_RECTANGLE: Final = (0, 0, 0, 0)
 _MIN_SIDE_PX: Final = 16
 _SOFTNESS_PX: Final = 0.7
@@ -38,10 +39,10 @@ _SOFTNESS_PX: Final = 0.7
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remover:
-    """One way to tell a product from its background.
+    """One way to separate a product from its background.
 
-    `name` changes whenever the masks do: they are kept under it. `find` takes a photo (m, n, 3) of
-    which no side is longer than `side_px`.
+    `name` must change whenever the masks do, as they are cached under it. `find` takes a photo (m, n, 3)
+    with no side longer than `side_px`.
     """
 
     name: str
@@ -49,35 +50,35 @@ class Remover:
     find: Callable[[Pixels], Mask]
 
     def mask(self, photo: Pixels) -> Mask:
-        """The mask of a photo (h, w, 3); where none can be found, one that keeps everything."""
+        """The mask of a photo (h, w, 3); if it is not plausible, one that covers the whole photo."""
         import cv2
 
         height, width = mask_shape(photo, self.side_px)
         small = cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8)
         mask = self.find(small)
-        lowest, highest = _KEPT_SHARES
+        lowest, highest = _PLAUSIBLE_SHARES
         if lowest <= mask.mean() / _OPAQUE <= highest:
             return mask
         return np.full_like(mask, _OPAQUE)
 
 
 def remove_background(photo: Pixels, remover: Remover) -> Pixels:
-    """The photo (h, w, 3) with white where `remover` sees no product."""
-    return lay_on_white(photo, remover.mask(photo))
+    """The photo (h, w, 3) with a white background."""
+    return composite_on_white(photo, remover.mask(photo))
 
 
 def find_remover(method: Background, model: Path | None = None) -> Remover:
-    """The remover of a method other than `keep`; `model` is the ONNX file that rembg is to run.
+    """The remover of a method other than `keep`; `model` is the ONNX file that rembg runs.
 
     Raises:
-        MissingExtra: rembg is asked for and not installed.
+        MissingExtra: the method is rembg, which is not installed.
         BackgroundError: no model file is named, or one that cannot be used.
     """
     return _REMOVERS[method](model)
 
 
 def mask_shape(photo: Pixels, side_px: int) -> tuple[int, int]:
-    """Height and width of a photo's mask; a photo is never enlarged for it.
+    """Height and width of a photo's mask; a mask is never larger than its photo.
 
     >>> mask_shape(np.zeros((600, 300, 3), np.uint8), 128)
     (128, 64)
@@ -87,8 +88,8 @@ def mask_shape(photo: Pixels, side_px: int) -> tuple[int, int]:
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def lay_on_white(photo: Pixels, mask: Mask) -> Pixels:
-    """The photo (h, w, 3) as far as the mask keeps it, on white; the mask is scaled to its size."""
+def composite_on_white(photo: Pixels, mask: Mask) -> Pixels:
+    """The photo (h, w, 3) on white, with the mask, scaled to its size, as opacity."""
     import cv2
 
     if mask.min() == _OPAQUE:
@@ -100,21 +101,23 @@ def lay_on_white(photo: Pixels, mask: Mask) -> Pixels:
 
 
 def _grabcut(photo: Pixels) -> Mask:
-    """Rother, Kolmogorov, Blake: GrabCut (2004), begun with the photo's rim as background."""
+    """GrabCut (Rother, Kolmogorov and Blake 2004), started with the photo's border as background."""
     import cv2
 
     if min(photo.shape[:2]) < _MIN_SIDE_PX:
         return np.zeros(photo.shape[:2], np.uint8)
     parts = _guess(photo.shape[0], photo.shape[1])
-    cv2.setRNGSeed(0)  # of this thread: it draws where the colours' clusters begin
+    cv2.setRNGSeed(0)  # this thread's: the colours' clusters are initialised at random
     models = np.zeros((2, 1, 65))
-    cv2.grabCut(photo, parts, _NO_RECTANGLE, models[0], models[1], _NUM_ROUNDS, cv2.GC_INIT_WITH_MASK)
+    cv2.grabCut(
+        photo, parts, _NO_RECTANGLE, models[0], models[1], _NUM_ITERATIONS, cv2.GC_INIT_WITH_MASK
+    )
     product = np.isin(parts, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8) * _OPAQUE
     return cv2.GaussianBlur(product, (0, 0), _SOFTNESS_PX).astype(np.uint8)
 
 
 def _guess(height: int, width: int) -> Mask:
-    """What GrabCut starts from (height, width): background along the rim, perhaps product inside."""
+    """The start mask (height, width): background along the border, perhaps product inside."""
     import cv2
 
     rim = max(1, round(_RIM * min(height, width)))
@@ -146,7 +149,7 @@ def _rembg_remover(model: Path | None) -> Remover:
 
 @cache
 def _open_model(model: Path, _digest: str) -> Callable[[Pixels], Mask]:
-    """What finds masks by the network in a model file, tried once; anew when the file is another."""
+    """The mask function of a model file, tried once; cached until the file's digest changes."""
     find = _rembg_session(model)
     try:
         shape = find(np.zeros((8, 6, 3), np.uint8)).shape
@@ -170,7 +173,7 @@ def _rembg_session(model: Path) -> Callable[[Pixels], Mask]:
         raise MissingExtra("rembg", "rembg") from error
 
     class LocalSession(U2netCustomSession):  # type: ignore[misc] # without types
-        """rembg's own takes model files from its home folder alone."""
+        """A session with a given model file: rembg's own looks only in its home folder."""
 
         @classmethod
         def download_models(cls, *_: object, **options: str) -> str:
@@ -178,7 +181,7 @@ def _rembg_session(model: Path) -> Callable[[Pixels], Mask]:
 
     try:
         session = LocalSession("u2net_custom", onnxruntime.SessionOptions(), model_path=str(model))
-    except Exception as error:  # onnxruntime's errors have no class in common that is public
+    except Exception as error:  # onnxruntime's errors have no public base class
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise BackgroundError(
             f"{model.name} cannot be loaded: {reason}",
@@ -186,7 +189,7 @@ def _rembg_session(model: Path) -> Callable[[Pixels], Mask]:
         ) from error
 
     def find(photo: Pixels) -> Mask:
-        # A network that answers the same everywhere gives no mask: rembg divides by 0, 0 comes out.
+        # For a constant output rembg divides 0 by 0; the mask is then 0.
         with np.errstate(all="ignore"):
             (mask,) = session.predict(Image.fromarray(photo))
         return np.asarray(mask, dtype=np.uint8)

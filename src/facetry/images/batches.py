@@ -1,8 +1,8 @@
-"""The pixels of a batch in one array, whose memory is used again.
+"""The pixels of a batch in one array, whose memory is reused.
 
-Workers write a product's pixels straight into the batch's array, so that nothing is stacked, and a
-batch that nobody refers to any more gives its memory to a later one, so that none is asked of the
-system. Whoever keeps a product, or its pixels alone, keeps the whole batch from that.
+Workers write a product's pixels directly into the batch's array, so that nothing has to be stacked. When
+nothing refers to a batch any more, a later batch reuses its memory, so that none is allocated. A
+reference to one product, or only to its pixels, keeps the whole batch in memory.
 
 Shapes: B products in a batch, S the side in pixels that a `Preprocess` asks for.
 """
@@ -18,24 +18,24 @@ from facetry.product import Pixels, Preprocess, Product
 from facetry.runtime.prefetch import batched
 
 Rows = Mapping[Preprocess, Pixels]
-"""Where a product's pixels are to be written, (3, S, S) for each form of one photo."""
+"""The arrays (3, S, S) that a product's pixels are written to, for each preprocess of one photo."""
 
-_NUM_SPARE: Final = 4  # batches' arrays: one predicted, two decoded, one to spare
+_NUM_SPARE: Final = 4  # arrays: one predicted, two decoded, one in reserve
 
 
 class PixelPool:
-    """Arrays of pixels whose memory comes back once neither they nor a view of them are referred to."""
+    """Allocates arrays of pixels, reusing the memory of arrays that nothing refers to any more."""
 
     def __init__(self) -> None:
         self._spare: dict[int, list[Pixels]] = {}
 
     def take(self, num_rows: int, side_px: int) -> Pixels:
-        """An array (B, 3, S, S) of anything."""
+        """An uninitialised array (B, 3, S, S)."""
         size = num_rows * 3 * side_px**2
         spare = self._spare.setdefault(size, [])
         memory = spare.pop() if spare else np.empty(size, dtype=np.uint8)
-        # numpy lets a view refer to the owner of the memory, past the views between; but no further
-        # than to an array over a foreign buffer. So this one lives as long as any of its views.
+        # A numpy view refers to the array that owns the memory, not to views in between, but never to
+        # what is behind a buffer. So this array lives as long as any view of it.
         array = np.frombuffer(memory.data, dtype=np.uint8)
         weakref.finalize(array, _give_back, spare, memory).atexit = False
         return array.reshape(num_rows, 3, side_px, side_px)
@@ -49,9 +49,9 @@ def _give_back(spare: list[Pixels], memory: Pixels) -> None:
 def with_rows(
     products: Iterable[Product], preprocesses: Iterable[Preprocess], batch_size: int
 ) -> Iterator[tuple[Product, Rows]]:
-    """Each product with its rows in its batch's arrays.
+    """Each product with its rows of its batch's arrays.
 
-    A form that may have several photos of a product has none: their number is not known before.
+    A preprocess of up to several photos has no rows: their number is not known in advance.
     """
     pool = PixelPool()
     single = [spec for spec in dict.fromkeys(preprocesses) if spec.max_photos == 1]
@@ -62,15 +62,15 @@ def with_rows(
 
 
 def compact_batch(products: Sequence[Product]) -> tuple[Product, ...]:
-    """Move the pixels of a batch up over the rows of products that have none."""
-    closed = list(products)
-    places = [place for place, product in enumerate(products) if product.pixels]
-    for row, place in enumerate(places):
-        if row != place:
-            pixels = closed[place].pixels
+    """Move the pixels of a batch up, over the rows of products without pixels."""
+    compacted = list(products)
+    with_pixels = [index for index, product in enumerate(products) if product.pixels]
+    for row, index in enumerate(with_pixels):
+        if row != index:
+            pixels = compacted[index].pixels
             moved = {spec: _moved(each, row) for spec, each in pixels.items() if spec.max_photos == 1}
-            closed[place] = replace(closed[place], pixels={**pixels, **moved})
-    return tuple(closed)
+            compacted[index] = replace(compacted[index], pixels={**pixels, **moved})
+    return tuple(compacted)
 
 
 def _moved(pixels: Pixels, row: int) -> Pixels:
@@ -82,10 +82,10 @@ def _moved(pixels: Pixels, row: int) -> Pixels:
 
 
 def stack_pixels(products: Sequence[Product], preprocess: Preprocess) -> Pixels:
-    """The products' pixels (B, 3, S, S) in one array; not to be written to.
+    """The products' pixels (B, 3, S, S) in one array, which must not be written to.
 
-    For products that `load_batches` gave, in their order and with none left out that has pixels,
-    that is the very array that their pixels are views of. Otherwise they are copied.
+    For all products with pixels of a batch of `load_batches`, in order, it is the array that their
+    pixels are views of. Otherwise the pixels are copied.
     """
     pixels = [product.pixels[preprocess] for product in products]
     first = pixels[0]
@@ -108,6 +108,6 @@ def stack_pixels(products: Sequence[Product], preprocess: Preprocess) -> Pixels:
 
 
 def _address(array: Pixels) -> int:
-    """Where an array's memory begins."""
+    """The address of an array's first byte."""
     address: int = array.__array_interface__["data"][0]
     return address

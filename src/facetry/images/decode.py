@@ -1,14 +1,11 @@
-"""A photo file's bytes to pixels, or to the reason why not.
+"""Decodes a photo file's bytes to sRGB pixels, or says why they are not a usable photo.
 
-Pillow reads the header first, always: it judges what is an image and how large it is, before any
-decoder sets memory aside. Plain JPEGs then go to simplejpeg, which gives the same pixels in less time,
-can decode at a half, a quarter or an eighth, and refuses what is damaged in any way: Pillow judges that.
-
-Pillow decides whether a file can be used; this only finds the words for a file that cannot be.
+Pillow always reads the header first: it decides what is an image and how large it is, before any
+decoder allocates memory. Plain JPEGs are then decoded by simplejpeg, which gives the same pixels in less
+time, can decode at a half, a quarter or an eighth of the size, and refuses any damage; what it refuses,
+Pillow decodes. Where Pillow fails too, signatures and end markers in the bytes tell the reason.
 
 Shapes: h, w are the photo's height and width in pixels.
-
-Shapes: h, w are a picture's height and width in pixels.
 """
 
 import io
@@ -66,7 +63,7 @@ SIGNATURES: Final = (
 
 
 def named_format(data: bytes) -> str | None:
-    """The image format that the first bytes name; None when they name none that is known.
+    """The image format that the first bytes indicate; None if it is not a known one.
 
     >>> named_format(b"GIF89a")
     'GIF'
@@ -89,7 +86,7 @@ def is_cut_short(data: bytes, image_format: str) -> bool:
 
 
 def _jpeg_has_end(data: bytes) -> bool:
-    # An embedded thumbnail has an end marker too, but it lies before the photo's own scans.
+    # An embedded thumbnail has an end marker too, but before the photo's own scans.
     return data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda")
 
 
@@ -112,7 +109,7 @@ HAS_END: Final[Mapping[str, Callable[[bytes], bool]]] = {
 
 PILLOW_MODULES: Final = r"PIL\."
 
-# Pillow's parsers let through whatever a malformed file provokes in them.
+# Malformed files make Pillow's parsers raise all of these.
 PILLOW_ERRORS: Final = (
     OSError,
     SyntaxError,
@@ -132,13 +129,13 @@ PILLOW_ERRORS: Final = (
 
 
 def silence_warnings() -> None:
-    r"""Keep Pillow's remarks on odd files (corrupt EXIF, very many pixels) off every channel.
+    r"""Ignore Pillow's warnings about odd files (corrupt EXIF, very many pixels).
 
-    A process-wide filter, and on purpose: `warnings.catch_warnings` swaps the filters of all
-    threads at once, so threads that decode side by side would restore each other's. It covers what
-    Pillow itself says, not its deprecations, which name the caller's module. It is put in front
-    again only when something stands before it, since every change makes Python forget which
-    warnings it has already shown.
+    The filter is process-wide on purpose: `warnings.catch_warnings` changes the filters of all threads
+    at once, so that threads which decode at the same time would restore each other's. It covers
+    warnings raised in Pillow itself, not its deprecations, which name the caller's module. It is added
+    again only if it is no longer first, since every change makes Python forget which warnings it has
+    already shown.
     """
     first = warnings.filters[0] if warnings.filters else None
     if first is None or first[0] != "ignore" or getattr(first[3], "pattern", "") != PILLOW_MODULES:
@@ -151,7 +148,7 @@ WHITE: Final = (255, 255, 255)
 
 
 def to_srgb(image: Image.Image) -> Image.Image:
-    """The picture in mode RGB, in the sRGB colour space, on white where it is transparent."""
+    """The image in mode RGB and the sRGB colour space, on white where it is transparent."""
     profile = foreign_profile(image)
     image = _eight_bit(image)
     if not image.has_transparency_data:
@@ -164,9 +161,9 @@ def to_srgb(image: Image.Image) -> Image.Image:
 
 
 def foreign_profile(image: Image.Image) -> ImageCms.ImageCmsProfile | None:
-    """The embedded colour profile; None when there is none, it is broken or it is sRGB itself.
+    """The embedded colour profile; None if there is none, or it is broken or sRGB itself.
 
-    Most photos that carry a profile carry sRGB's: it changes nothing and costs more than decoding.
+    Most embedded profiles are sRGB: to apply it changes nothing and takes longer than decoding.
     """
     data = image.info.get("icc_profile")
     if not data:
@@ -180,7 +177,7 @@ def foreign_profile(image: Image.Image) -> ImageCms.ImageCmsProfile | None:
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
-    """Scale 16-bit grey as Pillow scales 16-bit colour; converted by Pillow it would be white."""
+    """Scale 16-bit grey to 8 bits; Pillow would not scale but clip it, to almost white."""
     if not image.mode.startswith("I;16"):
         return image
     deep = np.asarray(image)  # (h, w)
@@ -193,14 +190,14 @@ def _eight_bit(image: Image.Image) -> Image.Image:
 
 
 def _opaque(image: Image.Image) -> Image.Image:
-    """A picture without transparency in one of the three modes that a profile can describe."""
+    """An image without transparency in one of the three modes that a profile can be applied to."""
     if image.mode in {"L", "RGB", "CMYK"}:
         return image
     return image.convert("L" if image.mode in GREY_MODES else "RGB")
 
 
 def _apply(profile: ImageCms.ImageCmsProfile | None, image: Image.Image) -> Image.Image:
-    """Bring the colours to sRGB; a profile that does not fit the picture is ignored."""
+    """Convert the colours to sRGB; a profile for another mode is ignored."""
     space = profile.profile.xcolor_space.strip() if profile else ""
     if profile is None or MODE_OF_PROFILE.get(space) != image.mode:
         return image.convert("RGB")
@@ -209,20 +206,20 @@ def _apply(profile: ImageCms.ImageCmsProfile | None, image: Image.Image) -> Imag
         converted = ImageCms.profileToProfile(image, profile, srgb, outputMode="RGB")
     except (ImageCms.PyCMSError, *PILLOW_ERRORS):
         return image.convert("RGB")
-    assert converted is not None  # only a conversion in place returns nothing
+    assert converted is not None  # only in-place conversions return None
     return converted
 
 
 MAX_PIXELS: Final = 100_000_000
 MAX_FILE_BYTES: Final = 256 * 2**20
 JPEG_FORMATS: Final = frozenset({"JPEG", "MPO"})
-# Every 8 x 8 block of every component takes a bit at least, and no component is sampled more
-# thinly than one block in 32 x 32 pixels: what claims more pixels does not hold them.
+# Every 8 x 8 block of every component takes at least one bit, and no component has fewer than one
+# block for 32 x 32 pixels: a file with more pixels in its header does not contain them.
 MAX_PIXELS_PER_JPEG_BYTE: Final = 1024
 ORIENTATION_TAG: Final = 0x0112
-SCALES: Final = (8, 4, 2)  # an inverse transform of fewer coefficients; all others are slower than none
+SCALES: Final = (8, 4, 2)  # by fewer DCT coefficients; other scales are slower than full size
 
-# EXIF 2.32, 4.6.4 A: how the stored rows and columns lie in the upright photo.
+# EXIF 2.32, 4.6.4 A: orientation -> how to turn the stored pixels upright.
 UPRIGHT: Final[Mapping[int, Callable[[Pixels], Pixels]]] = {
     2: lambda pixels: pixels[:, ::-1],
     3: lambda pixels: pixels[::-1, ::-1],
@@ -250,7 +247,7 @@ def read_file(path: Path) -> bytes:
         ImageError: the file is not there, cannot be read or is too large.
     """
     try:
-        # What is no regular file (a folder, a pipe, a device) might never stop giving bytes.
+        # Reading what is not a regular file (a pipe, a device) might never end.
         if not path.is_file():
             raise ImageError(PhotoProblem.MISSING, path.name)
         num_bytes = path.stat().st_size
@@ -266,8 +263,8 @@ def read_file(path: Path) -> bytes:
 def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, min_side_px: int | None = None) -> Pixels:
     """The photo upright, in sRGB, on white where it is transparent; an animation's first frame.
 
-    Above 178 million pixels Pillow's own limit holds, whatever `max_pixels` says. With `min_side_px` a
-    JPEG may come at a half, a quarter or an eighth of its size, as long as no side is shorter than that.
+    Pillow's own limit of 178 million pixels applies whatever `max_pixels` is. With `min_side_px` a JPEG
+    may be decoded at a half, a quarter or an eighth of its size, if no side gets shorter than that.
 
     Returns:
         Pixels (h, w, 3), contiguous and writable.
@@ -311,7 +308,7 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
 
 
 def _refusal(data: bytes, error: Exception) -> ImageError:
-    """The reason why Pillow gave up on a file."""
+    """The error for a file that Pillow cannot read or decode."""
     name = named_format(data)
     if name is None:
         return ImageError(PhotoProblem.NOT_AN_IMAGE)
@@ -324,7 +321,7 @@ def _refusal(data: bytes, error: Exception) -> ImageError:
 
 
 def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8; 1 when the EXIF is broken, which many a good photo's is."""
+    """The EXIF orientation, 1 to 8; 1 if the EXIF is broken, as in many usable photos."""
     try:
         value = image.getexif().get(ORIENTATION_TAG, 1)
     except PILLOW_ERRORS:
@@ -333,10 +330,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _decode_plain_jpeg(data: bytes, image: Image.Image, min_side_px: int | None) -> Pixels | None:
-    """Decode with simplejpeg; None for what is not a plain JPEG, and for what it refuses.
-
-    A refused photo goes to Pillow, which knows the reason.
-    """
+    """Decode with simplejpeg; None if the photo is not a plain JPEG, or simplejpeg refuses it."""
     plain = image.format in JPEG_FORMATS and image.mode in {"L", "RGB"}
     if not plain or foreign_profile(image) is not None:
         return None
@@ -349,7 +343,7 @@ def _decode_plain_jpeg(data: bytes, image: Image.Image, min_side_px: int | None)
 
 
 def _scaled(size: tuple[int, int], min_side_px: int | None) -> tuple[int, int]:
-    """The size at the smallest scale of which no side is shorter than asked; libjpeg rounds up.
+    """The size at the smallest scale with no side shorter than `min_side_px`; libjpeg rounds up.
 
     >>> _scaled((1000, 801), 200), _scaled((1000, 801), 202), _scaled((1000, 801), 900)
     ((250, 201), (500, 401), (1000, 801))

@@ -20,28 +20,28 @@ from facetry.errors import ImageError, PhotoProblem
 from facetry.images.batches import Rows, compact_batch, with_rows
 from facetry.images.decode import decode, read_file
 from facetry.images.masks import Backgrounds
-from facetry.images.preprocess import least_side, preprocess
+from facetry.images.preprocess import preprocess, required_side_px
 from facetry.product import Pixels, Preprocess, Product
 from facetry.runtime.prefetch import batched, prefetch
 from facetry.runtime.progress import SILENT, Reporter
 
 IsKnown = Callable[[Product], bool]
-"""Whether the answer for a product with this `digest` is there already: nothing is decoded then."""
+"""Whether a product's prediction is already known by its `digest`: then nothing is decoded."""
 
 
 class PhotoFiles:
-    """The photos of a product, read in options, as few as are wanted.
+    """Reads the files of a product's photos, in order, no more than are wanted.
 
-    With `is_known` the bytes are summed as they are read. It is asked whenever there are more of them,
-    so that what is known is decoded no further than it was when it became known.
+    With `is_known`, the bytes are hashed as they are read, and it is called after each read, so that a
+    known product's files are read no further than when its prediction was made.
 
     Attributes:
-        is_known: whether that was said of the bytes read so far.
+        is_known: whether the product is known by the bytes read so far.
     """
 
     def __init__(self, product: Product, is_known: IsKnown | None = None) -> None:
         self.is_known = False
-        self._ask = is_known
+        self._check_known = is_known
         self._product = product
         self._paths = iter(product.photos)
         self._waiting: deque[tuple[Path, bytes]] = deque()
@@ -49,74 +49,74 @@ class PhotoFiles:
         self._sum = hashlib.sha256()
 
     def take(self, num_wanted: int) -> tuple[Path, bytes] | None:
-        """The next photo that can be read, of `num_wanted` more to come; None after the last.
+        """The next readable photo, with `num_wanted` still wanted; None after the last one.
 
-        None too as soon as the product is known.
+        Also None as soon as the product is known.
         """
         has_more = False
         while len(self._waiting) < num_wanted and (path := next(self._paths, None)) is not None:
-            with self.noting(path):
+            with self.recording_problems(path):
                 data = read_file(path)
                 self._waiting.append((path, data))
                 has_more = True
-                if self._ask:
+                if self._check_known:
                     self._sum.update(data)
-        if has_more and self._ask:
+        if has_more and self._check_known:
             self._product = replace(self._product, digest=self._sum.hexdigest())
-            self.is_known = self._ask(self._product)
+            self.is_known = self._check_known(self._product)
         return self._waiting.popleft() if self._waiting and not self.is_known else None
 
     @contextmanager
-    def noting(self, path: Path) -> Iterator[None]:
-        """Let nothing through that goes wrong with a photo: it becomes the photo's problem."""
+    def recording_problems(self, path: Path) -> Iterator[None]:
+        """Record an error while the context lasts as the photo's problem, instead of raising it."""
         try:
             yield
         except ImageError as error:
             self._problems[path] = error.problem.value
-        except Exception as error:  # noqa: BLE001 - a worker's boundary: recorded, and counted
+        except Exception as error:  # noqa: BLE001 - a worker's boundary: recorded and counted
             self._problems[path] = f"{PhotoProblem.UNREADABLE.value} ({type(error).__name__})"
 
     @property
     def product(self) -> Product:
-        """The product with its digest and the photos passed over."""
-        found = tuple(path for path in dict.fromkeys(self._product.photos) if path in self._problems)
-        return replace(self._product, skipped_photos=found)
+        """The product with its digest and its skipped photos."""
+        skipped = tuple(path for path in dict.fromkeys(self._product.photos) if path in self._problems)
+        return replace(self._product, skipped_photos=skipped)
 
     @property
-    def refused(self) -> Product:
-        """The product with its first photo's problem, where no photo can be used."""
+    def unusable(self) -> Product:
+        """The product with its first photo's problem, if no photo can be used."""
         problems = (self._problems.get(path) for path in self._product.photos)
         problem = next(filter(None, problems), PhotoProblem.NONE_GIVEN.value)
         return replace(self._product, problem=problem)
 
 
 Change = Callable[[Pixels, Product], Pixels]
-"""Makes another photo (h, w, 3) of a product's."""
+"""Changes a product's photo (h, w, 3), for example by damage."""
 
 NUM_DECODERS = max(2, min(16, os.cpu_count() or 2))
-"""Threads that decode photos: beyond sixteen the backbone is what one waits for."""
+"""Threads that decode photos: with more than sixteen, the backbone is the bottleneck."""
 
 BATCH_SIZE = 64
-"""Products predicted at once."""
+"""Products in a batch to predict."""
 
 
 _NO_ROWS: Final[Rows] = MappingProxyType({})
 
 
-def _as_it_is(photo: Pixels, _: Product) -> Pixels:
+def _unchanged(photo: Pixels, _: Product) -> Pixels:
     return photo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadOptions:
-    """What is to be made of every product.
+    """How every product is loaded.
 
-    `min_side_px` is how long the sides of a decoded photo have to be; None for the whole photo.
+    `min_side_px` is how long the sides of a decoded photo must be at least; None for full size.
     """
 
     backgrounds: Backgrounds
     min_side_px: int | None
-    changes: Sequence[Change] = (_as_it_is,)
+    changes: Sequence[Change] = (_unchanged,)
     is_known: IsKnown | None = None
 
     @classmethod
@@ -126,11 +126,13 @@ class LoadOptions:
         *,
         reporter: Reporter,
         is_known: IsKnown | None = None,
-        keeps_masks: bool = True,
+        caches_masks: bool = True,
     ) -> "LoadOptions":
-        """What the preprocesses ask for."""
-        backgrounds = Backgrounds(preprocesses, reporter, keeps_masks=keeps_masks)
-        return cls(backgrounds=backgrounds, min_side_px=least_side(preprocesses), is_known=is_known)
+        """The options that the preprocesses need."""
+        backgrounds = Backgrounds(preprocesses, reporter, caches_masks=caches_masks)
+        return cls(
+            backgrounds=backgrounds, min_side_px=required_side_px(preprocesses), is_known=is_known
+        )
 
 
 def load_batches(
@@ -142,14 +144,13 @@ def load_batches(
 ) -> Iterator[tuple[Product, ...]]:
     """Load as `load` does, in batches to predict.
 
-    With `is_known` products get a `digest` of their photos' bytes before anything is decoded. One
-    that is known then comes through as it is, without pixels and without a problem: the caller asks
-    again to tell it from the others. It is asked by several threads at once, and not about a product
-    of which no byte could be read.
+    With `is_known`, products get a `digest` of their photos' bytes before anything is decoded. A known
+    product is yielded with neither pixels nor a problem; the caller recognises it by its digest.
+    `is_known` is called from several threads at once, but not for a product without a readable file.
     """
     options = LoadOptions.of(preprocesses, reporter=reporter, is_known=is_known)
     loaded = prefetch(
-        lambda placed: _load_one(placed[0], options, placed[1]),
+        lambda item: _load_one(item[0], options, item[1]),
         with_rows(products, preprocesses, BATCH_SIZE),
         num_workers=NUM_DECODERS,
         num_prefetched=BATCH_SIZE,
@@ -165,23 +166,23 @@ def load(
     num_prefetched: int = 64,
     reporter: Reporter = SILENT,
 ) -> Generator[Product, None, None]:
-    """Yield the products in options, each with `pixels` (3, S, S) for every distinct `Preprocess`.
+    """Yield the products in order, each with `pixels` (3, S, S) for every distinct `Preprocess`.
 
-    One that wants up to several photos gets (P, 3, S, S), the first that can be read. A photo is
-    decoded once, whatever the number of preprocesses. A photo that cannot be used never raises: it is
-    passed over, and where a product has no other, it comes with a `problem`, a value of `PhotoProblem`.
-    A product that has a problem already comes through untouched.
+    A preprocess of up to several photos gets (P, 3, S, S), the first readable ones. A photo is decoded
+    once, whatever the number of preprocesses. A photo that cannot be used never raises: it is skipped,
+    and a product without another gets a `problem`, a value of `PhotoProblem`. A product that already
+    has a problem is yielded unchanged.
 
     Args:
         products: read at most `num_prefetched` products beyond the one yielded.
-        preprocesses: what the predictors ask for; none only finds the problems.
-        num_workers: threads that decode; 0 decodes in the caller's own.
+        preprocesses: what the predictors want; without any, only the problems are found.
+        num_workers: threads that decode; 0 decodes in the caller's thread.
         num_prefetched: products in flight at once.
-        reporter: is told if masks of backgrounds cannot be kept beside the photos.
+        reporter: shows a line if masks of backgrounds cannot be cached in the photo folder.
 
     Raises:
-        BackgroundError: a preprocess wants a background removed by a model that cannot be used.
-        MissingExtra: a preprocess wants a background removed by a package that is not installed.
+        BackgroundError: the model that is to remove backgrounds cannot be used.
+        MissingExtra: the package that is to remove backgrounds is not installed.
     """
     yield from prefetch(
         partial(_load_one, options=LoadOptions.of(preprocesses, reporter=reporter)),
@@ -198,12 +199,12 @@ def load_changed(
     *,
     reporter: Reporter = SILENT,
 ) -> Iterator[tuple[tuple[Product, ...], ...]]:
-    """Load as `load_batches` does, each batch once for every change made to its photos first.
+    """Load as `load_batches` does, but yield each batch once for every change, applied to its photos.
 
     A photo is decoded once, whatever the number of changes.
     """
     options = replace(
-        LoadOptions.of(preprocesses, reporter=reporter, keeps_masks=False), changes=changes
+        LoadOptions.of(preprocesses, reporter=reporter, caches_masks=False), changes=changes
     )
     loaded = prefetch(
         partial(_load_all, options=options),
@@ -216,7 +217,7 @@ def load_changed(
 
 
 def _load_one(product: Product, options: LoadOptions, rows: Rows = _NO_ROWS) -> Product:
-    """The product with the pixels of its first usable photos, or with its first photo's problem."""
+    """The product with the pixels of its first usable photos, or with a problem."""
     (loaded,) = _load_all(product, options, rows)
     return loaded
 
@@ -229,28 +230,30 @@ def _load_all(product: Product, options: LoadOptions, rows: Rows = _NO_ROWS) -> 
     made: list[list[dict[Preprocess, Pixels]]] = []  # photo by photo, change by change
     while (taken := files.take(options.backgrounds.max_photos - len(made))) is not None:
         path, data = taken
-        with files.noting(path):
+        with files.recording_problems(path):
             photo = decode(data, min_side_px=options.min_side_px)
             changed = [
                 options.backgrounds.of(change(photo, product), path) for change in options.changes
             ]
-            made.append([_forms(each, len(made), rows) for each in changed])
+            made.append([_preprocessed(each, len(made), rows) for each in changed])
     if files.is_known or not made:
-        return (files.product if files.is_known else files.refused,) * len(options.changes)
+        return (files.product if files.is_known else files.unusable,) * len(options.changes)
     return tuple(replace(files.product, pixels=_joined(photos)) for photos in zip(*made, strict=True))
 
 
-def _forms(photo: Mapping[Preprocess, Pixels], place: int, rows: Rows) -> dict[Preprocess, Pixels]:
-    """What a product's photo at a place becomes for each preprocess that wants as many."""
+def _preprocessed(
+    photo: Mapping[Preprocess, Pixels], index: int, rows: Rows
+) -> dict[Preprocess, Pixels]:
+    """The pixels of a product's photo `index` for each preprocess that wants so many photos."""
     return {
         spec: preprocess(each, spec, out=rows.get(spec))
         for spec, each in photo.items()
-        if place < spec.max_photos
+        if index < spec.max_photos
     }
 
 
 def _joined(photos: Sequence[Mapping[Preprocess, Pixels]]) -> dict[Preprocess, Pixels]:
-    """One photo for each preprocess, or all of them for one that may have several."""
+    """The pixels for each preprocess: of the first photo, or of several if it may have several."""
     joined = {}
     for spec, pixels in photos[0].items():
         several = [each[spec] for each in photos if spec in each]

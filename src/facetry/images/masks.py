@@ -1,7 +1,7 @@
-"""Masks kept beside the photos: a background is looked for once.
+"""Caches background masks in the photo folder, so that each background is found only once.
 
-A mask lies in the photo's folder at `.facetry/REMOVER/SHA-256 OF THE PHOTO.png`, so that a photo
-that changes gets another, and photos that are equal share one.
+A mask is at `.facetry/REMOVER/SHA-256 OF THE PHOTO.png` in the photo's folder, so that a photo that
+changes gets a new one, and equal photos share one.
 
 Shapes: h, w are the photo's height and width in pixels, m, n those of its mask.
 """
@@ -14,47 +14,47 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from facetry.images.background import Mask, Remover, find_remover, lay_on_white, mask_shape
+from facetry.images.background import Mask, Remover, composite_on_white, find_remover, mask_shape
 from facetry.images.decode import PILLOW_ERRORS
 from facetry.product import Pixels, Preprocess
 from facetry.runtime.files import sha256, writing
 from facetry.runtime.progress import SILENT, Reporter
 
 FOLDER: Final = ".facetry"
-"""What is kept of photos, in a folder of this name beside them."""
+"""The cache's folder, in the folder of the photos."""
 
 
-class MaskKeeper:
-    """Removes backgrounds and keeps the masks; several threads and processes may do so at once."""
+class MaskCache:
+    """Removes backgrounds and caches the masks; safe in several threads and processes at once."""
 
     def __init__(self, remover: Remover, reporter: Reporter = SILENT) -> None:
-        """`reporter` is told once if masks cannot be kept; that is no error."""
+        """`reporter` shows one line if masks cannot be written; that is not an error."""
         self.remover = remover
         self._reporter = reporter
-        self._is_told = False
+        self._has_warned = False
 
     def remove(self, photo: Pixels, path: Path) -> Pixels:
-        """The photo (h, w, 3), which was read from `path`, without its background."""
+        """The photo (h, w, 3), read from `path`, without its background."""
         file = path.parent / FOLDER / self.remover.name / f"{sha256(path)}.png"
         mask = _read(file, mask_shape(photo, self.remover.side_px))
         if mask is None:
             mask = self.remover.mask(photo)
-            self._keep(file, mask)
-        return lay_on_white(photo, mask)
+            self._write(file, mask)
+        return composite_on_white(photo, mask)
 
-    def _keep(self, file: Path, mask: Mask) -> None:
+    def _write(self, file: Path, mask: Mask) -> None:
         try:
             with writing(file) as draft:
                 Image.fromarray(mask).save(draft, format="PNG")
         except OSError as error:
-            if not self._is_told:
-                self._is_told = True
+            if not self._has_warned:
+                self._has_warned = True
                 folder, reason = file.parents[2], error.strerror or type(error).__name__
                 self._reporter.say(f"No masks can be kept in {folder} ({reason}): found anew each time.")
 
 
 def _read(file: Path, shape: tuple[int, int]) -> Mask | None:
-    """A kept mask (m, n); None where there is none, or none that is whole."""
+    """A cached mask (m, n); None if there is none, or it is damaged."""
     try:
         data = file.read_bytes()
         Image.open(io.BytesIO(data), formats=["PNG"]).verify()  # the checksums of all its parts
@@ -66,7 +66,7 @@ def _read(file: Path, shape: tuple[int, int]) -> Mask | None:
 
 
 class Backgrounds:
-    """The backgrounds that preprocesses want: each is made once of a photo, whoever shares it.
+    """Applies the background removal that preprocesses want, once for those that want the same.
 
     Attributes:
         max_photos: how many of a product's photos the one that wants most asks for.
@@ -77,14 +77,14 @@ class Backgrounds:
         preprocesses: Iterable[Preprocess],
         reporter: Reporter = SILENT,
         *,
-        keeps_masks: bool = True,
+        caches_masks: bool = True,
     ) -> None:
-        """Open what removes backgrounds.
+        """Open the models that remove backgrounds.
 
-        `keeps_masks` is for photos as their files have them: a changed one has a mask of its own.
+        `caches_masks` must be off for photos changed after decoding: their masks differ from the file's.
 
         Raises:
-            MissingExtra: rembg is asked for and not installed.
+            MissingExtra: rembg is wanted but not installed.
             BackgroundError: a model file that cannot be used.
         """
         wanted = tuple(dict.fromkeys(preprocesses))
@@ -92,24 +92,24 @@ class Backgrounds:
         specs: dict[tuple[str, Path | None], list[Preprocess]] = {}
         for spec in wanted:
             specs.setdefault((spec.background, spec.background_model), []).append(spec)
-        self._kept = specs.pop(("keep", None), [])
+        self._unchanged = specs.pop(("keep", None), [])
         self._removed = [
-            (_removing(find_remover(group[0].background, model), keeps_masks, reporter), group)
+            (_removal(find_remover(group[0].background, model), caches_masks, reporter), group)
             for (_, model), group in specs.items()
         ]
 
     def of(self, photo: Pixels, path: Path) -> Mapping[Preprocess, Pixels]:
-        """The photo (h, w, 3), which was read from `path`, as each preprocess wants it."""
-        forms = dict.fromkeys(self._kept, photo)
+        """The photo (h, w, 3), read from `path`, with or without background for each preprocess."""
+        forms = dict.fromkeys(self._unchanged, photo)
         for remove, specs in self._removed:
             forms |= dict.fromkeys(specs, remove(photo, path))
         return forms
 
 
-def _removing(
-    remover: Remover, keeps_masks: bool, reporter: Reporter
+def _removal(
+    remover: Remover, caches_masks: bool, reporter: Reporter
 ) -> Callable[[Pixels, Path], Pixels]:
-    """How a photo (h, w, 3) that was read from a path loses its background."""
-    if keeps_masks:
-        return MaskKeeper(remover, reporter).remove
-    return lambda photo, _: lay_on_white(photo, remover.mask(photo))
+    """A function that removes the background of a photo (h, w, 3) read from a path."""
+    if caches_masks:
+        return MaskCache(remover, reporter).remove
+    return lambda photo, _: composite_on_white(photo, remover.mask(photo))

@@ -1,14 +1,13 @@
-"""A decoded photo to a predictor's input: the transform of evaluation and prediction.
+"""Resizes a decoded photo to a predictor's input: the transform of evaluation and prediction.
 
-Nothing in it is random. What training adds is in `augment`, and is applied to what comes out here.
+Nothing in it is random. Training applies the random changes of `augment` to its result.
 
-The work is cykooz-resizer's (the Rust crate fast_image_resize), which computes what Pillow computes
-with vector instructions and without Python's lock. Where it has no wheel Pillow itself is asked:
-rounding apart, a fifth of a grey level on average, both give the same.
+Photos are resized by cykooz-resizer (the Rust crate fast_image_resize), which computes what Pillow
+computes, with vector instructions and without holding the GIL. On platforms without its wheel Pillow is
+used; the two differ by rounding, a fifth of a grey level on average.
 
-Shapes: h, w are the photo's height and width in pixels, S the side asked for.
-
-Shapes: h, w are a photo's height and width in pixels, m, n those of the resized one.
+Shapes: h, w are the photo's height and width in pixels, m, n those of the resized photo, S the side of
+the predictor's input.
 """
 
 import threading
@@ -38,12 +37,12 @@ def resize(pixels: Pixels, size: Size, interpolation: Interpolation = "bicubic")
     >>> resize(np.full((80, 60, 3), 9, np.uint8), (4, 3)).max(axis=(0, 1))
     array([9, 9, 9], dtype=uint8)
     """
-    return _find()(pixels, size, interpolation)
+    return _fastest_resize()(pixels, size, interpolation)
 
 
 @cache
-def _find() -> Resize:
-    """How this machine resizes."""
+def _fastest_resize() -> Resize:
+    """The fastest resize function that is installed."""
     try:
         import cykooz_resizer as fast
     except ImportError:
@@ -53,7 +52,7 @@ def _find() -> Resize:
         name: fast.ResizeOptions(resize_alg=fast.ResizeAlg.convolution(kernel))
         for name, kernel in filters.items()
     }
-    of_thread = threading.local()  # a resizer keeps its buffers, and serves one thread at a time
+    of_thread = threading.local()  # a resizer reuses its buffers, so each thread needs its own
 
     def resize_fast(pixels: Pixels, size: Size, interpolation: Interpolation) -> Pixels:
         if not hasattr(of_thread, "resizer"):
@@ -61,7 +60,8 @@ def _find() -> Resize:
         height, width = pixels.shape[:2]
         photo = fast.ImageData(width, height, fast.PixelType.U8x3, pixels.tobytes())
         resized = fast.ImageData(size[1], size[0], fast.PixelType.U8x3)
-        # Its `crop_box` would spare what is cropped afterwards, but reads beyond small photos (4.0.1).
+        # Its `crop_box` would save resizing what is cropped later, but it reads beyond small photos
+        # (4.0.1).
         of_thread.resizer.resize(photo, resized, options[interpolation])
         return np.frombuffer(resized.get_buffer(), np.uint8).reshape(*size, 3)
 
@@ -69,26 +69,25 @@ def _find() -> Resize:
 
 
 def resize_by_pillow(pixels: Pixels, size: Size, interpolation: Interpolation) -> Pixels:
-    """As `resize`, by Pillow: many times slower."""
+    """Resize as `resize` does, with Pillow: many times slower."""
     resized = Image.fromarray(pixels).resize((size[1], size[0]), _PILLOW_FILTERS[interpolation])
     return np.asarray(resized)
 
 
 WHITE: Final = 255
 
-
-LEAST_SCALE: Final = 2
-"""How many times as long as in the result a side has to be in a photo decoded at a smaller scale."""
-
+MIN_OVERSAMPLING: Final = 2
+"""A photo decoded at a smaller scale must have sides this many times those of the result."""
 
 MAX_RATIO: Final = 16
+"""The ratio of sides beyond which the ends of a long photo are dropped before it is resized."""
 
 
 def preprocess(pixels: Pixels, spec: Preprocess, *, out: Pixels | None = None) -> Pixels:
     """Resize a photo (h, w, 3) as `spec` asks, to (3, S, S) in the range 0 to 255.
 
-    Equal to open_clip's preprocessing through Pillow to within about one grey level. With `out`
-    (3, S, S) that is filled and returned.
+    Equal to open_clip's preprocessing with Pillow to within about one grey level. `out` (3, S, S), if
+    given, is filled and returned.
 
     >>> spec = Preprocess(size_px=8, mean=(0, 0, 0), std=(1, 1, 1))
     >>> preprocess(np.zeros((1, 1000, 3), np.uint8), spec).shape
@@ -111,7 +110,7 @@ def preprocess(pixels: Pixels, spec: Preprocess, *, out: Pixels | None = None) -
 
 
 def _overlap(length: int, side: int) -> tuple[slice, slice]:
-    """The middle of a scaled side that the square has room for, and where in the square it lies.
+    """For one side: which pixels of the scaled photo go into the square, and to which pixels there.
 
     >>> _overlap(10, 4), _overlap(3, 4)
     ((slice(3, 7, None), slice(0, 4, None)), (slice(0, 3, None), slice(0, 3, None)))
@@ -122,27 +121,27 @@ def _overlap(length: int, side: int) -> tuple[slice, slice]:
 
 
 def _centre(pixels: Pixels) -> Pixels:
-    """Drop the ends of a very long photo, which the crop would throw away once enlarged.
+    """Drop the ends of a very long photo, which the crop would remove after enlarging them.
 
-    Scaled whole, a photo of 1 x 60,000 px would become one of 224 x 13,440,000 px.
+    Otherwise a photo of 1 x 60,000 px would be scaled to 224 x 13,440,000 px.
     """
     height, width = pixels.shape[:2]
     longest = MAX_RATIO * min(height, width)
-    # The same number of pixels from both ends: the centre stays where it is.
+    # The same number of pixels from both ends, so that the centre is the same.
     rows, columns = (max(0, (side - longest) // 2) for side in (height, width))
     return pixels[rows : height - rows, columns : width - columns]
 
 
-def least_side(preprocesses: Sequence[Preprocess]) -> int | None:
-    """How long the sides of a decoded photo have to be; None where one wants it as it is.
+def required_side_px(preprocesses: Sequence[Preprocess]) -> int | None:
+    """How long the sides of a decoded photo must be at least; None if it is wanted at full size.
 
     >>> spec = Preprocess(size_px=224, mean=(0, 0, 0), std=(1, 1, 1), scaled_decoding=True)
-    >>> least_side([spec])
+    >>> required_side_px([spec])
     448
     """
     if not preprocesses or not all(spec.scaled_decoding for spec in preprocesses):
         return None
-    return LEAST_SCALE * max(spec.size_px for spec in preprocesses)
+    return MIN_OVERSAMPLING * max(spec.size_px for spec in preprocesses)
 
 
 def reduce(pixels: Pixels, side_px: int) -> Pixels:
@@ -165,7 +164,7 @@ def _with_shorter_side(size: Size, side_px: int) -> Size:
 
 
 def _with_longer_side(size: Size, side_px: int) -> Size:
-    """A photo's size once its longer side is `side_px`; a thread keeps one pixel."""
+    """A photo's size once its longer side is `side_px`; the shorter one is at least 1."""
     longest = max(size)
     return max(1, round(size[0] * side_px / longest)), max(1, round(size[1] * side_px / longest))
 
@@ -175,4 +174,4 @@ RESIZES: Final[Mapping[str, Callable[[Size, int], Size]]] = {
     "squash": lambda _, side_px: (side_px, side_px),
     "letterbox": _with_longer_side,
 }
-"""The size that a photo is scaled to: what goes beyond the square is cropped, what is left is white."""
+"""The size that a photo is scaled to; what exceeds the square is cropped, empty space is white."""

@@ -1,4 +1,4 @@
-"""The photos of a training set, kept in memory where they fit and decoded anew where not.
+"""The photos of a training set: decoded once into memory if they fit, else decoded for each batch.
 
 Shapes: N products given, M their photos in all, B products in a batch, P photos of the one in it that
 has most, S the side in pixels.
@@ -24,20 +24,20 @@ Indices = NDArray[np.integer]
 
 
 class PhotoStore:
-    """The pixels of products by their position in the list given.
+    """The pixels of products by their position in the given list.
 
-    Every photo that `spec` asks for is decoded once at the start, which fills the memory (one array, up
-    to `budget_bytes`) and finds the photos that cannot be used. Beyond the budget nothing is kept and
-    each batch is decoded when it is asked for.
+    Every photo that `spec` wants is decoded once at the start, to find those that cannot be used. If
+    all fit in `budget_bytes`, they are stored in one array; otherwise none is stored and each batch is
+    decoded when it is needed.
 
-    Where `spec` asks for one photo of each product, batches are (B, 3, S, S); else they are
-    (B, P, 3, S, S), zeros where a product has fewer than P.
+    If `spec` wants one photo of each product, batches are (B, 3, S, S); else they are (B, P, 3, S, S),
+    zeros where a product has fewer than P.
 
     Attributes:
-        problems: why the product at a position has no photo that can be used, for those that have none.
+        problems: position -> problem of each product without a usable photo.
         readable: the other positions, ascending.
         num_photos: how many photos (N) each product has here.
-        num_passed_over: how many photos could not be read, of products that have others.
+        num_skipped_photos: how many photos could not be read, of products that have others.
         in_memory: whether the photos fit the budget.
     """
 
@@ -50,20 +50,20 @@ class PhotoStore:
         budget_bytes: int = 2**30,
         reporter: Reporter = SILENT,
     ) -> None:
-        """Read all photos; `reporter` shows how far it is."""
+        """Decode all photos; `reporter` shows the progress."""
         self.spec = spec
         self.num_workers = num_workers
         self._products = list(products)
         self._shape = (3, spec.size_px, spec.size_px)
-        # Products have one row at least, so that rows of one photo each are the products' positions.
-        most = [min(spec.max_photos, max(1, len(product.photos))) for product in products]
-        self._first = np.cumsum([0, *most])[:-1]  # N
-        self.in_memory = sum(most) * math.prod(self._shape) <= budget_bytes
-        num_kept = sum(most) if self.in_memory else 0
-        self._pixels: Pixels = np.empty((num_kept, *self._shape), dtype=np.uint8)  # M 3 S S
+        # Every product has at least one row, so that with one photo each, rows are positions.
+        num_wanted = [min(spec.max_photos, max(1, len(product.photos))) for product in products]
+        self._first = np.cumsum([0, *num_wanted])[:-1]  # N
+        self.in_memory = sum(num_wanted) * math.prod(self._shape) <= budget_bytes
+        num_rows = sum(num_wanted) if self.in_memory else 0
+        self._pixels: Pixels = np.empty((num_rows, *self._shape), dtype=np.uint8)  # M 3 S S
         self.problems: dict[int, str] = {}
         self.num_photos = np.zeros(len(products), dtype=np.int64)
-        self.num_passed_over = 0
+        self.num_skipped_photos = 0
         self._read_all(reporter)
         self.readable = np.setdiff1d(np.arange(len(products)), list(self.problems))
 
@@ -82,10 +82,10 @@ class PhotoStore:
         picks: Sequence[Indices] | None = None,
         num_prefetched: int = 2,
     ) -> Iterator[Pixels]:
-        """The pixels of each batch of positions, made up to `num_prefetched` batches ahead.
+        """The pixels of each batch of positions, prepared up to `num_prefetched` batches ahead.
 
-        With `picks`, one for each of `order`, a product shows but the photo at that place, from 0, and
-        batches are (B, 3, S, S).
+        `picks`, for each of `order`, are indices of the photo to use of each product; batches are then
+        (B, 3, S, S).
 
         Raises:
             ImageError: a photo that was readable at the start no longer is.
@@ -94,43 +94,43 @@ class PhotoStore:
         if not self.in_memory:
             return self._decode_batches(order, picks, num_prefetched)
         return prefetch(
-            lambda each: self._kept(*each),
+            lambda each: self._from_memory(*each),
             zip(order, picks or repeat(None), strict=False),
             num_workers=1,
             num_prefetched=num_prefetched,
         )
 
     def _read_all(self, reporter: Reporter) -> None:
-        # Beyond the budget the pixels are made nonetheless: only so are the problems all found.
+        # Beyond the budget too, photos are decoded, since only that finds all problems.
         loading = load(self._products, [self.spec], num_workers=self.num_workers, reporter=reporter)
         with closing(loading) as loaded, reporter.bar("Reading photos", len(self._products)) as advance:
             for position, product in enumerate(loaded):
                 if product.problem:
                     self.problems[position] = product.problem
                 else:
-                    self._take_in(position, product)
+                    self._add(position, product)
                 advance(1)
 
-    def _take_in(self, position: int, product: Product) -> None:
-        """Keep the photos of a product, or at least which ones they are."""
+    def _add(self, position: int, product: Product) -> None:
+        """Store the photos of a product or, beyond the budget, which of them are usable."""
         photos = product.pixels[self.spec].reshape(-1, *self._shape)
         self.num_photos[position] = len(photos)
-        self.num_passed_over += len(product.skipped_photos)
+        self.num_skipped_photos += len(product.skipped_photos)
         if self.in_memory:
             first = self._first[position]
             self._pixels[first : first + len(photos)] = photos
         elif product.skipped_photos:
             self._products[position] = replace(self._products[position], photos=_usable(product))
 
-    def _kept(self, indices: Indices, picks: Indices | None) -> Pixels:
-        """A batch of what is in memory."""
+    def _from_memory(self, indices: Indices, picks: Indices | None) -> Pixels:
+        """A batch of the photos in memory."""
         rows = self._first[indices]
         if self.spec.max_photos == 1 or picks is not None:
-            kept: Pixels = self._pixels[rows if picks is None else rows + picks]
-            return kept
-        return self._joined([self._several(index) for index in indices.tolist()])
+            pixels: Pixels = self._pixels[rows if picks is None else rows + picks]
+            return pixels
+        return self._joined([self._photos_of(index) for index in indices.tolist()])
 
-    def _several(self, index: int) -> Pixels:
+    def _photos_of(self, index: int) -> Pixels:
         first = self._first[index]
         return self._pixels[first : first + self.num_photos[index]]
 
@@ -139,7 +139,7 @@ class PhotoStore:
     ) -> Iterator[Pixels]:
         spec = self.spec if picks is None else self.spec.model_copy(update={"max_photos": 1})
         wanted = (
-            self._products[index] if pick is None else _showing(self._products[index], pick)
+            self._products[index] if pick is None else _with_one_photo(self._products[index], pick)
             for indices, chosen in zip(order, picks or repeat(None), strict=False)
             for index, pick in zip(
                 indices.tolist(), repeat(None) if chosen is None else chosen.tolist(), strict=False
@@ -151,7 +151,7 @@ class PhotoStore:
         )
         with closing(decoding) as loaded:
             for indices in order:
-                # One stream over all batches, so that threads do not idle between two of them.
+                # One stream over all batches, so that threads do not idle between batches.
                 photos = [_pixels_of(product, spec) for product in islice(loaded, len(indices))]
                 yield self._joined(photos)
 
@@ -166,7 +166,7 @@ class PhotoStore:
 
 
 def pad_photos(photos: Sequence[Pixels]) -> Pixels:
-    """Several products' photos (P, 3, S, S) in one array (B, P, 3, S, S), filled up with 0.
+    """Several products' photos (P, 3, S, S) in one array (B, P, 3, S, S), padded with 0.
 
     >>> padded = pad_photos([np.ones((count, 3, 2, 2), np.uint8) for count in (1, 2)])
     >>> padded.sum(axis=(2, 3, 4))
@@ -174,8 +174,8 @@ def pad_photos(photos: Sequence[Pixels]) -> Pixels:
            [12, 12]], dtype=uint64)
     """
     padded = np.zeros((len(photos), max(map(len, photos)), *photos[0].shape[1:]), dtype=np.uint8)
-    for place, each in enumerate(photos):
-        padded[place, : len(each)] = each
+    for index, each in enumerate(photos):
+        padded[index, : len(each)] = each
     return padded
 
 
@@ -183,9 +183,9 @@ def _usable(product: Product) -> tuple[Path, ...]:
     return tuple(path for path in product.photos if path not in product.skipped_photos)
 
 
-def _showing(product: Product, place: int) -> Product:
-    """The product with but the photo at a place."""
-    return replace(product, photos=(product.photos[place],))
+def _with_one_photo(product: Product, index: int) -> Product:
+    """The product with only its photo `index`."""
+    return replace(product, photos=(product.photos[index],))
 
 
 def _pixels_of(product: Product, spec: Preprocess) -> Pixels:

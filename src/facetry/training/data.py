@@ -140,7 +140,7 @@ class PhotoInputs:
         """See `Inputs`."""
         pixels = self._augmented(batch, at.epoch)
         targets = batch.targets
-        kept = self.augmenter.kept(epoch=at.epoch, indices=batch.rows, categories=batch.categories)
+        kept = self.augmenter.label_mask(epoch=at.epoch, indices=batch.rows, categories=batch.categories)
         if kept is not None:
             targets = targets * kept.to(targets.device)[..., None]
         pixels, targets = self.mixer(

@@ -29,7 +29,7 @@ FEATURES, TEXTS = "features.safetensors", "texts.safetensors"
 class TrainingInputs:
     """Products, what is fitted to them, its inputs, and why a photo cannot be read ("": it can).
 
-    `features` (N, D) are there where they are the inputs. `num_passed_over` counts photos that could
+    `features` (N, D) are there where they are the inputs. `num_skipped_photos` counts photos that could
     not be read, of products that have others.
     """
 
@@ -38,7 +38,7 @@ class TrainingInputs:
     inputs: Inputs
     problems: Sequence[str]
     features: NDArray[np.float32] | None = None
-    num_passed_over: int = 0
+    num_skipped_photos: int = 0
 
     @property
     def sentences(self) -> list[str]:
@@ -49,8 +49,10 @@ class TrainingInputs:
                 f"{num_unreadable:,} of {len(self.products):,} products have no readable photo and are "
                 "left out."
             )
-        if self.num_passed_over:
-            told.append(f"{self.num_passed_over:,} photos cannot be read; their products have others.")
+        if self.num_skipped_photos:
+            told.append(
+                f"{self.num_skipped_photos:,} photos cannot be read; their products have others."
+            )
         return told
 
 
@@ -92,7 +94,7 @@ def read_inputs(
             draws_photos=recipe.photos.pool == "mean",
         ),
         problems=[store.problems.get(row, "") for row in range(len(products))],
-        num_passed_over=store.num_passed_over,
+        num_skipped_photos=store.num_skipped_photos,
     )
 
 
@@ -116,5 +118,5 @@ def _embedded(
         ),
         problems=embedding.problems,
         features=embedding.means,
-        num_passed_over=embedding.num_passed_over,
+        num_skipped_photos=embedding.num_skipped_photos,
     )

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from facetry.errors import RecipeError
 from facetry.images import Augmentation, Augmenter
-from facetry.images.augment.augmenter import DRAWS_PER_STEP
+from facetry.images.augment.augmenter import UNIFORMS_PER_STEP
 from facetry.images.augment.config import STEPS
 from facetry.images.augment.transforms import crop_at_random, flip_at_random, rotate_at_random
 from facetry.runtime.rng import counter_uniforms
@@ -94,8 +94,8 @@ def test_nothing_asked_changes_nothing():
 
 def test_the_default_is_flip_alone():
     photos, indices = batch_of(6), np.arange(6)
-    draws = counter_uniforms(indices, seed=5, epoch=1, purpose="flip", count=DRAWS_PER_STEP)
-    expected = flip_at_random(photos, draws, 0.5)
+    uniforms = counter_uniforms(indices, seed=5, epoch=1, purpose="flip", count=UNIFORMS_PER_STEP)
+    expected = flip_at_random(photos, uniforms, 0.5)
     assert Augmenter(Augmentation(), seed=5)(photos, epoch=1, indices=indices).equal(expected)
 
 
@@ -144,7 +144,7 @@ def test_labels_all_stay_where_no_step_changes_any(config):
     import torch
 
     augmenter = Augmenter(Augmentation(**config), seed=0, taxonomy=TAXONOMY)
-    assert augmenter.kept(epoch=0, indices=np.arange(4), categories=torch.zeros(4).long()) is None
+    assert augmenter.label_mask(epoch=0, indices=np.arange(4), categories=torch.zeros(4).long()) is None
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_a_changed_label_is_not_kept(name, share_kept):
     config = Augmentation(**{**OFF, name: ON[name]}, changes={name: ["color"]})
     augmenter = Augmenter(config, seed=0, taxonomy=TAXONOMY)
     indices, categories = np.arange(600), torch.arange(600) % 2
-    kept = augmenter.kept(epoch=0, indices=indices, categories=categories)
+    kept = augmenter.label_mask(epoch=0, indices=indices, categories=categories)
     color = kept[torch.arange(600), torch.where(categories == 0, 1, 0)]
     assert abs(color.float().mean() - share_kept) < 0.07
     others = kept.clone()
@@ -165,7 +165,7 @@ def test_a_changed_label_is_not_kept(name, share_kept):
     assert others.all()
     assert kept.shape == (600, 3)
     part = np.array([30, 7, 599])
-    again = augmenter.kept(epoch=0, indices=part, categories=categories[part])
+    again = augmenter.label_mask(epoch=0, indices=part, categories=categories[part])
     assert again.equal(kept[part])
 
 
@@ -176,7 +176,7 @@ def test_labels_go_with_what_was_done_to_the_photo():
     config = Augmentation(crop=0, flip=0.5, changes={"flip": ["border"]})
     augmenter = Augmenter(config, seed=1, taxonomy=TAXONOMY)
     made = augmenter(photos, epoch=3, indices=indices)
-    kept = augmenter.kept(epoch=3, indices=indices, categories=torch.zeros(40).long())
+    kept = augmenter.label_mask(epoch=3, indices=indices, categories=torch.zeros(40).long())
     assert kept[:, 0].tolist() == [a.equal(b) for a, b in zip(made, photos, strict=True)]
 
 
@@ -189,7 +189,7 @@ def test_several_steps_may_change_one_label():
     def kept(changes):
         config = Augmentation(crop=0, hue=0.1, changes=changes)
         augmenter = Augmenter(config, seed=0, taxonomy=TAXONOMY)
-        return augmenter.kept(epoch=0, indices=indices, categories=categories)
+        return augmenter.label_mask(epoch=0, indices=indices, categories=categories)
 
     apart = [kept({name: attributes}) for name, attributes in every.items()]
     assert kept(every).equal(apart[0] & apart[1])
@@ -199,10 +199,10 @@ def test_several_steps_may_change_one_label():
 @pytest.mark.parametrize("share", [0.02, 0.125, 0.5])
 def test_crop_is_a_window_of_the_mirrored_photo(share):
     photos, margin = batch_of(40), round(share * SIDE)
-    draws = np.random.default_rng(5).random((40, 8))
-    cropped = crop_at_random(photos, draws, share=share).numpy()
+    uniforms = np.random.default_rng(5).random((40, 8))
+    cropped = crop_at_random(photos, uniforms, share=share).numpy()
     widened = np.pad(photos.numpy(), [(0, 0), (0, 0), (margin, margin), (margin, margin)], "reflect")
-    for position, (row, column) in enumerate((draws[:, :2] * (2 * margin + 1)).astype(int)):
+    for position, (row, column) in enumerate((uniforms[:, :2] * (2 * margin + 1)).astype(int)):
         window = widened[position, :, row : row + SIDE, column : column + SIDE]
         np.testing.assert_array_equal(cropped[position], window)
 
@@ -210,8 +210,8 @@ def test_crop_is_a_window_of_the_mirrored_photo(share):
 @pytest.mark.parametrize(("probability", "share_flipped"), [(0, 0), (0.5, 0.5), (1, 1)])
 def test_flip(probability, share_flipped):
     photos = batch_of(400)
-    draws = counter_uniforms(np.arange(400), seed=0, epoch=0, purpose="flip", count=8)
-    flipped = flip_at_random(photos, draws, probability=probability)
+    uniforms = counter_uniforms(np.arange(400), seed=0, epoch=0, purpose="flip", count=8)
+    flipped = flip_at_random(photos, uniforms, probability=probability)
     mirrored = [a.equal(b.flip(2)) for a, b in zip(flipped, photos, strict=True)]
     kept = [a.equal(b) for a, b in zip(flipped, photos, strict=True)]
     assert sum(mirrored) + sum(kept) == 400
@@ -224,9 +224,9 @@ def test_rotation_is_torchvisions_with_mirrored_corners(reach_deg):
     from torchvision.transforms.v2 import InterpolationMode
     from torchvision.transforms.v2.functional import rotate
 
-    photos, draws = batch_of(20), np.random.default_rng(5).random((20, 8))
-    turned = rotate_at_random(photos, draws, reach_deg).int()
-    for photo, made, draw in zip(photos, turned, draws[:, 0], strict=True):
+    photos, uniforms = batch_of(20), np.random.default_rng(5).random((20, 8))
+    turned = rotate_at_random(photos, uniforms, reach_deg).int()
+    for photo, made, draw in zip(photos, turned, uniforms[:, 0], strict=True):
         angle = reach_deg * (2 * draw - 1)
         bilinear = InterpolationMode.BILINEAR
         expected = rotate(photo, angle, interpolation=bilinear).int()
@@ -244,26 +244,26 @@ def test_quarter_turns_move_pixels_only(reach_deg, draw):
 
 
 def test_draws_are_uniform_and_unrelated():
-    draws = counter_uniforms(np.arange(20_000), seed=0, epoch=0, purpose="crop", count=4)
+    uniforms = counter_uniforms(np.arange(20_000), seed=0, epoch=0, purpose="crop", count=4)
     others = [
         counter_uniforms(np.arange(20_000), seed=1, epoch=0, purpose="crop", count=4),
         counter_uniforms(np.arange(20_000), seed=0, epoch=1, purpose="crop", count=4),
         counter_uniforms(np.arange(20_000), seed=0, epoch=0, purpose="flip", count=4),
     ]
-    assert draws.min() >= 0
-    assert draws.max() < 1
-    shares = np.histogram(draws, bins=10, range=(0, 1))[0] / draws.size
+    assert uniforms.min() >= 0
+    assert uniforms.max() < 1
+    shares = np.histogram(uniforms, bins=10, range=(0, 1))[0] / uniforms.size
     np.testing.assert_allclose(shares, 0.1, atol=0.005)
-    columns = np.concatenate([draws, *others], axis=1)
+    columns = np.concatenate([uniforms, *others], axis=1)
     related = np.corrcoef(np.concatenate([columns[:-1], columns[1:]], axis=1).T)
     assert np.abs(related - np.eye(len(related))).max() < 0.04
 
 
 def test_draws_never_change():
-    """A resumed run of a newer version draws what the older one would have drawn."""
-    draws = counter_uniforms(np.array([0, 10**12]), seed=7, epoch=3, purpose="crop", count=2)
+    """A resumed run of a newer version uniforms what the older one would have drawn."""
+    uniforms = counter_uniforms(np.array([0, 10**12]), seed=7, epoch=3, purpose="crop", count=2)
     expected = [[0.8917941053387666, 0.36239005988678497], [0.8767568161433755, 0.9269575730581691]]
-    np.testing.assert_array_equal(draws, expected)
+    np.testing.assert_array_equal(uniforms, expected)
 
 
 @pytest.mark.parametrize("name", STEPS)
@@ -277,4 +277,4 @@ def test_all_is_computed_where_the_batch_lies(name):
     made = augmenter(photos, epoch=0, indices=indices)
     assert (made.device.type, made.dtype, made.shape) == ("meta", photos.dtype, photos.shape)
     categories = torch.zeros(6, dtype=torch.int64, device="meta")
-    assert augmenter.kept(epoch=0, indices=indices, categories=categories).device.type == "meta"
+    assert augmenter.label_mask(epoch=0, indices=indices, categories=categories).device.type == "meta"

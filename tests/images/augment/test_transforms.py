@@ -12,7 +12,7 @@ from facetry.images.augment.transforms import (
 )
 
 FACTORS = [0.0, 0.1, 0.37, 0.5, 0.73, 0.9, 0.999]
-"""Draws: 0.5 changes nothing."""
+"""Uniforms: 0.5 changes nothing."""
 
 
 def photos_of(kind: str):
@@ -43,8 +43,8 @@ def photos_of(kind: str):
     ],
 )
 def test_factors_are_torchvisions(jitter, reference, reach, kind):
-    photos, draws = photos_of(kind), np.array(FACTORS)[:, None]
-    made = jitter(photos, draws, reach)
+    photos, uniforms = photos_of(kind), np.array(FACTORS)[:, None]
+    made = jitter(photos, uniforms, reach)
     assert made.dtype == photos.dtype
     for photo, each, draw in zip(photos, made, FACTORS, strict=True):
         expected = reference(photo, 1 + reach * (2 * draw - 1))
@@ -54,8 +54,8 @@ def test_factors_are_torchvisions(jitter, reference, reach, kind):
 @pytest.mark.parametrize("kind", ["noise", "dull", "grey", "primary", "black", "white"])
 @pytest.mark.parametrize("reach", [0.1, 0.5])
 def test_hue_is_torchvisions(reach, kind):
-    photos, draws = photos_of(kind), np.array(FACTORS)[:, None]
-    made = jitter_hue(photos, draws, reach)
+    photos, uniforms = photos_of(kind), np.array(FACTORS)[:, None]
+    made = jitter_hue(photos, uniforms, reach)
     for photo, each, draw in zip(photos, made, FACTORS, strict=True):
         expected = functional.adjust_hue(photo, reach * (2 * draw - 1))
         assert (each.int() - expected.int()).abs().max() <= 1

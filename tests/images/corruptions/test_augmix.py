@@ -20,7 +20,7 @@ def photos(draw):
 
 
 @pytest.fixture
-def draws():
+def uniforms():
     return np.random.default_rng(0).random((16, 8))
 
 
@@ -28,30 +28,30 @@ def difference(first, second):
     return (first.float() - second.float()).abs().mean().item()
 
 
-def test_the_same_in_any_company_and_order(photos, draws):
-    together = augmix(photos, draws, strength=0.5)
+def test_the_same_in_any_company_and_order(photos, uniforms):
+    together = augmix(photos, uniforms, strength=0.5)
     for rows in ([9], [3, 1, 2], list(range(15, -1, -1))):
-        assert augmix(photos[rows], draws[rows], strength=0.5).equal(together[rows])
+        assert augmix(photos[rows], uniforms[rows], strength=0.5).equal(together[rows])
 
 
-def test_form_stays_and_so_do_the_photos_given(photos, draws):
+def test_form_stays_and_so_do_the_photos_given(photos, uniforms):
     before = photos.clone()
-    made = augmix(photos, draws, strength=1.0)
+    made = augmix(photos, uniforms, strength=1.0)
     assert (made.shape, made.dtype) == (photos.shape, torch.uint8)
     assert photos.equal(before)
 
 
-def test_only_the_first_draw_counts_and_each_has_its_own_mixture(photos, draws):
-    made = augmix(photos, draws, strength=0.5)
-    assert augmix(photos, draws[:, :1], strength=0.5).equal(made)
-    other = augmix(photos, 1 - draws, strength=0.5)
+def test_only_the_first_draw_counts_and_each_has_its_own_mixture(photos, uniforms):
+    made = augmix(photos, uniforms, strength=0.5)
+    assert augmix(photos, uniforms[:, :1], strength=0.5).equal(made)
+    other = augmix(photos, 1 - uniforms, strength=0.5)
     assert sum(a.equal(b) for a, b in zip(made, other, strict=True)) <= 1
 
 
 def test_stronger_changes_more(photos):
-    draws = np.random.default_rng(1).random((64, 1))
+    uniforms = np.random.default_rng(1).random((64, 1))
     many = photos.repeat(4, 1, 1, 1)
-    changes = [difference(many, augmix(many, draws, strength=each)) for each in (0.1, 0.4, 1.0)]
+    changes = [difference(many, augmix(many, uniforms, strength=each)) for each in (0.1, 0.4, 1.0)]
     assert 0 < changes[0] < changes[1] < changes[2]
 
 

@@ -113,7 +113,7 @@ def test_several_photos_have_features_of_their_own(
     assert embedding.features.shape == (3, 2, backbone.feature_size)
     assert embedding.num_photos is not None
     assert embedding.num_photos.tolist() == [1, 2, 0]
-    assert embedding.num_passed_over == 1
+    assert embedding.num_skipped_photos == 1
     assert list(embedding.problems) == ["", "", "file not found"]
     first, second, third = (single.features[usable[place]] for place in range(3))
     assert embedding.features[0, 0] == pytest.approx(first, abs=1e-4)
@@ -125,7 +125,7 @@ def test_several_photos_have_features_of_their_own(
     again = Embedding.load(tmp_path / "features.safetensors")
     assert np.array_equal(again.features, embedding.features)
     assert again.num_photos is not None
-    assert (again.num_photos.tolist(), again.num_passed_over) == ([1, 2, 0], 1)
+    assert (again.num_photos.tolist(), again.num_skipped_photos) == ([1, 2, 0], 1)
 
 
 def test_texts_are_embedded_and_kept(catalogue: Catalogue, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
-"""What training does to its photos so that no two epochs show the same pixels (paper, 4.2).
+"""Augmentation: random changes to training photos, so that no two epochs are equal (paper, 4.2).
 
-A different object from `preprocess`, which is the whole of evaluation and prediction.
+Evaluation and prediction do not use it: they only use `preprocess`.
 """
 
 from facetry.images.augment.augmenter import Augmenter

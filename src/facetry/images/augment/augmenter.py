@@ -1,6 +1,7 @@
-"""The steps of an `Augmentation` applied to batches, and which labels they leave true.
+"""Applies the steps of an `Augmentation` to batches, and says which labels they leave true.
 
-Shapes: B products, S the photos' side in pixels, A attribute slots, C categories, K numbers drawn.
+Shapes: B products, S the photos' side in pixels, A attribute slots, C categories, K random numbers
+for each.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from facetry.errors import RecipeError, nearest
 from facetry.images.augment.config import STEPS, Augmentation
 from facetry.images.augment.transforms import (
-    Draws,
+    Uniforms,
     crop_at_random,
     flip_at_random,
     jitter_brightness,
@@ -29,48 +30,48 @@ from facetry.taxonomy import Taxonomy
 if TYPE_CHECKING:
     import torch
 
-DRAWS_PER_STEP: Final = 8
-HARMLESS: Final = 0.5
-"""The share of a step's reach up to which it changes no label."""
+UNIFORMS_PER_STEP: Final = 8
+HARMLESS_SHARE: Final = 0.5
+"""A step changes no label if it uses at most this share of its reach."""
 
 
-def _augmix(batch: "torch.Tensor", draws: Draws, strength: float) -> "torch.Tensor":
+def _augmix(batch: "torch.Tensor", uniforms: Uniforms, strength: float) -> "torch.Tensor":
     from facetry.images.corruptions import augmix
 
-    return augmix(batch, draws, strength=strength)
+    return augmix(batch, uniforms, strength=strength)
 
 
-def _reached(draws: Draws, strength: float) -> NDArray[np.float64]:  # noqa: ARG001
-    """How much of its reach a step used that goes either way from the middle of the first draw."""
-    used: NDArray[np.float64] = np.abs(2 * draws[:, 0] - 1)
+def _reached(uniforms: Uniforms, strength: float) -> NDArray[np.float64]:  # noqa: ARG001
+    """The share of its reach used by a step in either direction: by the first random number."""
+    used: NDArray[np.float64] = np.abs(2 * uniforms[:, 0] - 1)
     return used
 
 
-def _moved(draws: Draws, strength: float) -> NDArray[np.float64]:  # noqa: ARG001
-    """The same for the further of two directions."""
-    used: NDArray[np.float64] = np.abs(2 * draws[:, :2] - 1).max(axis=1)
+def _moved(uniforms: Uniforms, strength: float) -> NDArray[np.float64]:  # noqa: ARG001
+    """The larger share of two such directions: by the first two random numbers."""
+    used: NDArray[np.float64] = np.abs(2 * uniforms[:, :2] - 1).max(axis=1)
     return used
 
 
-def _flipped(draws: Draws, strength: float) -> NDArray[np.float64]:
+def _flipped(uniforms: Uniforms, strength: float) -> NDArray[np.float64]:
     """1 where a photo was mirrored."""
-    return (draws[:, 0] < strength).astype(np.float64)
+    return (uniforms[:, 0] < strength).astype(np.float64)
 
 
-def _always(draws: Draws, strength: float) -> NDArray[np.float64]:  # noqa: ARG001
+def _always(uniforms: Uniforms, strength: float) -> NDArray[np.float64]:  # noqa: ARG001
     """1 for a step that is never harmless."""
-    return np.ones(len(draws))
+    return np.ones(len(uniforms))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Step:
-    """What a step does at a strength, given the numbers drawn (B, K), and how much of its reach that is.
+    """One step: `apply` changes photos, given random numbers (B, K) and a strength.
 
-    `used` is (B), from 0 to 1.
+    `used` is the share of its reach that it then used (B), 0 to 1.
     """
 
-    apply: Callable[["torch.Tensor", Draws, float], "torch.Tensor"]
-    used: Callable[[Draws, float], NDArray[np.float64]] = _reached
+    apply: Callable[["torch.Tensor", Uniforms, float], "torch.Tensor"]
+    used: Callable[[Uniforms, float], NDArray[np.float64]] = _reached
 
 
 _STEPS: Final[Mapping[str, _Step]] = MappingProxyType(
@@ -89,9 +90,9 @@ assert tuple(_STEPS) == STEPS
 
 
 class Augmenter:
-    """The steps of an `Augmentation`, applied to whole batches on whatever device they lie.
+    """Applies the steps of an `Augmentation` to whole batches, on the batch's device.
 
-    The same index in the same epoch is augmented in the same way in whatever batch it comes.
+    The same index in the same epoch is augmented in the same way in any batch.
     """
 
     def __init__(self, config: Augmentation, seed: int, taxonomy: Taxonomy | None = None) -> None:
@@ -102,7 +103,7 @@ class Augmenter:
         """
         self.config = config
         self.seed = seed
-        # A step draws numbers under its own name: another step added changes none of its own.
+        # Each step has random numbers of its own, by its name: a further step does not change them.
         self.strengths = {name: float(getattr(config, name)) for name in STEPS if getattr(config, name)}
         self._changed: dict[str, NDArray[np.bool_]] = {}  # (C, A) for each step that is on
         if config.changes:
@@ -116,17 +117,17 @@ class Augmenter:
         """Augment a `uint8` batch (B, 3, S, S); `indices` (B,) are its rows in the training set."""
         assert len(batch) == len(indices)
         for name, strength in self.strengths.items():
-            batch = _STEPS[name].apply(batch, self._draws(name, epoch, indices), strength)
+            batch = _STEPS[name].apply(batch, self._uniforms(name, epoch, indices), strength)
         return batch
 
-    def kept(
+    def label_mask(
         self, *, epoch: int, indices: NDArray[np.integer], categories: "torch.Tensor"
     ) -> "torch.Tensor | None":
         """Which labels (B, A), bool, are still true after this epoch's augmentation; None: all are.
 
-        A label goes where a step that changes its attribute used more than half of its reach: a photo
-        that was mirrored at all, moved by more than half of `crop` along one axis, or turned by more
-        than half of `hue`. `categories` (B,) are those of the rows; the result is on their device.
+        A label is dropped where a step that changes its attribute used more than half of its reach: a
+        photo that was mirrored at all, moved by more than half of `crop` along one axis, or turned by
+        more than half of `hue`. `categories` (B,) are those of the rows; the result is on their device.
         """
         import torch
 
@@ -134,14 +135,16 @@ class Augmenter:
             return None
         lost = torch.zeros((len(indices), 1), dtype=torch.bool, device=categories.device)
         for name, changed in self._changed.items():
-            used = _STEPS[name].used(self._draws(name, epoch, indices), self.strengths[name])
-            is_strong = torch.from_numpy(used > HARMLESS).to(categories.device)  # (B)
+            used = _STEPS[name].used(self._uniforms(name, epoch, indices), self.strengths[name])
+            is_strong = torch.from_numpy(used > HARMLESS_SHARE).to(categories.device)  # (B)
             slots = torch.from_numpy(changed).to(categories.device)[categories]  # (B, A)
             lost = lost | (slots & is_strong[:, None])
         return ~lost
 
-    def _draws(self, name: str, epoch: int, indices: NDArray[np.integer]) -> Draws:
-        return counter_uniforms(indices, seed=self.seed, epoch=epoch, purpose=name, count=DRAWS_PER_STEP)
+    def _uniforms(self, name: str, epoch: int, indices: NDArray[np.integer]) -> Uniforms:
+        return counter_uniforms(
+            indices, seed=self.seed, epoch=epoch, purpose=name, count=UNIFORMS_PER_STEP
+        )
 
 
 def _changed_slots(config: Augmentation, taxonomy: Taxonomy) -> dict[str, NDArray[np.bool_]]:

@@ -1,4 +1,4 @@
-"""What a recipe says of augmentation and mixing."""
+"""The recipe's section on augmentation and mixing."""
 
 from typing import Annotated, Final
 
@@ -25,8 +25,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class Augmentation(Config):
     """How strongly to augment; 0 switches a step off.
 
-    Within its reach, every strength is as likely as any other. What comes into sight at the edges
-    mirrors what lies there.
+    The strength of each change is uniform within its reach. What moves in at the edges is a mirror image
+    of the photo there.
     """
 
     crop: Annotated[float, Field(ge=0, le=0.5)] = 0.0

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class Mix:
     """How the products of a batch are mixed.
 
-    `partners` (B,) are positions in the batch, a product's own where it stays as it is. `shares` (B,)
-    is what is left of each product itself. `boxes` (B, 4) say where the partner shows in CutMix, as
+    `partners` (B,) are positions in the batch, a product's own if it is not mixed. `shares` (B,) are
+    the shares of the products themselves. `boxes` (B, 4) say where the partner shows in CutMix, as
     top, bottom, left, right in pixels; None is MixUp.
     """
 
@@ -31,7 +31,7 @@ class Mix:
     boxes: "torch.Tensor | None" = None
 
     def pixels(self, batch: "torch.Tensor") -> "torch.Tensor":
-        """The photos (B, 3, S, S), mixed; their type stays."""
+        """The photos (B, 3, S, S), mixed; of the same type."""
         import torch
 
         others = batch[self.partners.to(batch.device)]
@@ -45,7 +45,7 @@ class Mix:
         return torch.where(is_inside, others, batch)
 
     def targets(self, targets: "torch.Tensor") -> "torch.Tensor":
-        """The targets (B, A, V), mixed by the same shares: what only one product knows counts less."""
+        """The targets (B, A, V), mixed by the same shares: a label of one product alone weighs less."""
         shares = self.shares.to(targets.device, targets.dtype).view(-1, 1, 1)
         return shares * targets + (1 - shares) * targets[self.partners.to(targets.device)]
 
@@ -59,8 +59,8 @@ class Mixer:
     of the two ways, by chance.
 
     The alpha is adaptive (paper, section 4.2, which does not say how): at a share `progress` of the
-    training it is `alpha * (1 - progress)`. Early on, when it could learn single photos by heart, the
-    model sees strong mixtures; they fade, and at the end it learns from photos as it will meet them.
+    training it is `alpha * (1 - progress)`. Early in training, when the model could memorise single
+    photos, mixtures are strong; they fade, and at the end it learns from plain photos.
     """
 
     def __init__(self, config: Augmentation, seed: int) -> None:
@@ -77,7 +77,7 @@ class Mixer:
         indices: NDArray[np.integer],
         progress: float,
     ) -> tuple["torch.Tensor", "torch.Tensor"]:
-        """Photos (B, 3, S, S) and targets (B, A, V), mixed; as they are where nothing is to be mixed."""
+        """Photos (B, 3, S, S) and targets (B, A, V), mixed; unchanged if mixing is off."""
         mix = self.draw(
             categories, epoch=epoch, indices=indices, progress=progress, side_px=pixels.shape[-1]
         )
@@ -92,7 +92,7 @@ class Mixer:
         progress: float,
         side_px: int,
     ) -> Mix | None:
-        """How products of `categories` (B,) are mixed; None where nothing is to be mixed."""
+        """How products of `categories` (B,) are mixed; None if mixing is off."""
         alphas = self.alphas_at(progress)
         if not alphas:
             return None
@@ -106,7 +106,7 @@ class Mixer:
         return {name: alpha for name, alpha in faded.items() if alpha > 0}
 
     def _random(self, epoch: int, indices: NDArray[np.integer]) -> np.random.Generator:
-        """A generator that follows from the seed, the epoch and the rows of the batch."""
+        """A generator that depends on the seed, the epoch and the rows of the batch."""
         rows = zlib.crc32(np.ascontiguousarray(indices, dtype="<i8").tobytes())
         key = np.random.SeedSequence([self.seed & MASK, epoch, zlib.crc32(b"mix"), rows])
         return np.random.Generator(np.random.Philox(key))
@@ -119,7 +119,7 @@ def draw_mix(
     import torch
 
     order = torch.from_numpy(random.permutation(len(categories))).to(categories.device)
-    partners = _next_alike(categories, order)
+    partners = _next_of_category(categories, order)
     drawn = random.beta(alpha, alpha, len(categories))
     shares = torch.from_numpy(np.maximum(drawn, 1 - drawn)).to(categories.device)
     is_alone = partners == torch.arange(len(partners), device=partners.device)
@@ -131,7 +131,7 @@ def draw_mix(
 
 
 def _cut(partners: "torch.Tensor", shares: "torch.Tensor", centres: "torch.Tensor", side_px: int) -> Mix:
-    """Lay a square of `1 - share` of the area around each centre (B, 2); count what stays in sight."""
+    """Cut a square of `1 - share` of the area around each centre (B, 2); shares count what is left."""
     import torch
 
     half = (1 - shares).sqrt()[:, None] * side_px / 2  # (B, 1)
@@ -143,15 +143,15 @@ def _cut(partners: "torch.Tensor", shares: "torch.Tensor", centres: "torch.Tenso
     return Mix(partners=partners, shares=1 - covered, boxes=boxes)
 
 
-def _next_alike(categories: "torch.Tensor", order: "torch.Tensor") -> "torch.Tensor":
-    """For each product (B,) the next of its category in `order`, the first after the last."""
+def _next_of_category(categories: "torch.Tensor", order: "torch.Tensor") -> "torch.Tensor":
+    """For each product (B,) the next of its category in `order`; the first follows the last."""
     import torch
 
     order = order[categories[order].argsort(stable=True)]  # one category after the other
     ordered = categories[order]
-    places = torch.arange(len(order), device=order.device)
+    positions = torch.arange(len(order), device=order.device)
     is_first = ordered != ordered.roll(1)
     is_first[:1] = True
-    firsts = torch.where(is_first, places, 0).cummax(0).values
-    following = torch.where(is_first.roll(-1), firsts, places + 1)
+    firsts = torch.where(is_first, positions, 0).cummax(0).values
+    following = torch.where(is_first.roll(-1), firsts, positions + 1)
     return torch.empty_like(order).scatter_(0, order, order[following])

@@ -1,11 +1,9 @@
-"""Steps that change a photo's colours: torchvision's colour jitter with a factor for each product.
+"""The steps of the augmentation: crop, flip, rotation, and torchvision's colour jitter.
 
-Every step is a function of a batch, numbers drawn for each of its products, and a strength. No sum and
-no fused operation rounds here: their last bits would depend on the batch that a product comes in.
-Shapes: B products, S the photos' side in pixels.
+Every step is a function of a batch, random numbers for each of its products, and a strength. Sums and
+fused operations that round are avoided: their last bits would depend on the rest of the batch.
 
-Every step is a function of a batch, numbers drawn for each of its products, and a strength.
-Shapes: B products, S the photos' side in pixels, K numbers drawn for each product.
+Shapes: B products, S the photos' side in pixels, K random numbers for each product.
 """
 
 from typing import TYPE_CHECKING
@@ -16,50 +14,48 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import torch
 
-Draws = NDArray[np.float64]
-"""Numbers (B, K) in [0, 1)."""
+Uniforms = NDArray[np.float64]
+"""Random numbers (B, K) in [0, 1)."""
 
 
-def crop_at_random(batch: "torch.Tensor", draws: Draws, share: float) -> "torch.Tensor":
-    """Crop each photo, widened by its mirrored edges, at a place of its own; S stays."""
+def crop_at_random(batch: "torch.Tensor", uniforms: Uniforms, share: float) -> "torch.Tensor":
+    """Crop each photo, extended by its mirrored edges, at a random position; S is unchanged."""
     import torch
 
     side = batch.shape[-1]
     # Mirroring cannot show more than the photo has.
     margin = min(round(share * side), side - 1)
     widened = _widen(_widen(batch, margin, axis=2), margin, axis=3)
-    places = widened.unfold(2, side, 1).unfold(3, side, 1)  # (B, 3, 2 margin + 1, ..., S, S)
-    offsets = torch.from_numpy((draws[:, :2] * (2 * margin + 1)).astype(np.int64))
+    windows = widened.unfold(2, side, 1).unfold(3, side, 1)  # (B, 3, 2 margin + 1, ..., S, S)
+    offsets = torch.from_numpy((uniforms[:, :2] * (2 * margin + 1)).astype(np.int64))
     rows, columns = offsets.to(batch.device).unbind(1)
-    return places[torch.arange(len(batch), device=batch.device), :, rows, columns]
+    return windows[torch.arange(len(batch), device=batch.device), :, rows, columns]
 
 
-def flip_at_random(batch: "torch.Tensor", draws: Draws, probability: float) -> "torch.Tensor":
+def flip_at_random(batch: "torch.Tensor", uniforms: Uniforms, probability: float) -> "torch.Tensor":
     """Mirror each photo left to right with the given probability."""
     import torch
 
-    flipped = torch.from_numpy(draws[:, 0] < probability).to(batch.device)
+    flipped = torch.from_numpy(uniforms[:, 0] < probability).to(batch.device)
     return torch.where(flipped[:, None, None, None], batch.flip(3), batch)
 
 
-def rotate_at_random(batch: "torch.Tensor", draws: Draws, reach_deg: float) -> "torch.Tensor":
-    """Turn each photo about its centre by up to `reach_deg`, either way; the corners mirror the edge."""
+def rotate_at_random(batch: "torch.Tensor", uniforms: Uniforms, reach_deg: float) -> "torch.Tensor":
+    """Rotate each photo about its centre by up to `reach_deg` either way; corners mirror the edges."""
     import torch
     from torch.nn import functional
 
     side = batch.shape[-1]
-    angles = np.deg2rad(reach_deg * (2 * draws[:, 0] - 1))  # (B), counter-clockwise
+    angles = np.deg2rad(reach_deg * (2 * uniforms[:, 0] - 1))  # (B), counter-clockwise
     turns = torch.from_numpy(np.stack([np.cos(angles), np.sin(angles)])).to(batch.device, torch.float32)
     cosines, sines = turns[:, :, None, None]  # (B, 1, 1) each
     # From -1 to 1 at the outer edges. Not `affine_grid`: a matrix product's last bits depend on B.
     across = (torch.arange(side, device=batch.device) * 2 - (side - 1)) / side  # (S)
     down = across[:, None]
-    places = torch.stack(
+    grid = torch.stack(
         [cosines * across - sines * down, sines * across + cosines * down], dim=-1
     )  # (B, S, S, 2)
-    turned = functional.grid_sample(
-        batch.float(), places, padding_mode="reflection", align_corners=False
-    )
+    turned = functional.grid_sample(batch.float(), grid, padding_mode="reflection", align_corners=False)
     return turned.round_().to(batch.dtype)
 
 
@@ -74,40 +70,36 @@ def _widen(batch: "torch.Tensor", margin: int, *, axis: int) -> "torch.Tensor":
     return torch.cat([before, batch, after], dim=axis)
 
 
-if TYPE_CHECKING:
-    import torch
-
-
-def jitter_brightness(batch: "torch.Tensor", draws: Draws, reach: float) -> "torch.Tensor":
+def jitter_brightness(batch: "torch.Tensor", uniforms: Uniforms, reach: float) -> "torch.Tensor":
     """Multiply each photo's pixels by a factor from `1 - reach` to `1 + reach`."""
-    factors = _spread_over(batch, 1 + reach * (2 * draws[:, 0] - 1))
+    factors = _spread_over(batch, 1 + reach * (2 * uniforms[:, 0] - 1))
     return (batch * factors).clamp_(0, 255).to(batch.dtype)
 
 
-def jitter_contrast(batch: "torch.Tensor", draws: Draws, reach: float) -> "torch.Tensor":
+def jitter_contrast(batch: "torch.Tensor", uniforms: Uniforms, reach: float) -> "torch.Tensor":
     """Multiply each pixel's distance to its photo's mean grey by a factor."""
     import torch
 
     side = batch.shape[-1]
-    # Whole numbers: their sum is exact in whatever order it is taken.
+    # Integers: their sum is exact in any order.
     total = _grey(batch).to(torch.int32).sum(dim=(1, 2, 3), keepdim=True)  # (B, 1, 1, 1), int64
-    return _move_from(total / (side * side), batch, draws, reach)
+    return _move_from(total / (side * side), batch, uniforms, reach)
 
 
-def jitter_saturation(batch: "torch.Tensor", draws: Draws, reach: float) -> "torch.Tensor":
+def jitter_saturation(batch: "torch.Tensor", uniforms: Uniforms, reach: float) -> "torch.Tensor":
     """Multiply each pixel's distance to its own grey by a factor."""
-    return _move_from(_grey(batch), batch, draws, reach)
+    return _move_from(_grey(batch), batch, uniforms, reach)
 
 
-def jitter_hue(batch: "torch.Tensor", draws: Draws, reach: float) -> "torch.Tensor":
+def jitter_hue(batch: "torch.Tensor", uniforms: Uniforms, reach: float) -> "torch.Tensor":
     """Turn the hues of each photo by up to `reach` of the colour circle, either way.
 
-    A colour is its darkest channel and what the others have beyond it; the hue alone, a number from 0
-    to 6, says how much of this goes to which channel.
+    A colour is its darkest channel plus an excess over it; the hue, a number from 0 to 6, is how the
+    excess is distributed over the channels.
     """
     import torch
 
-    turns = _spread_over(batch, 6 * reach * (2 * draws[:, 0] - 1))[:, 0]  # (B, 1, 1)
+    turns = _spread_over(batch, 6 * reach * (2 * uniforms[:, 0] - 1))[:, 0]  # (B, 1, 1)
     red, green, blue = batch.float().unbind(1)  # (B, S, S) each
     darkest = torch.minimum(torch.minimum(red, green), blue)
     brightest = torch.maximum(torch.maximum(red, green), blue)
@@ -126,10 +118,10 @@ def jitter_hue(batch: "torch.Tensor", draws: Draws, reach: float) -> "torch.Tens
 
 
 def _move_from(
-    grey: "torch.Tensor", batch: "torch.Tensor", draws: Draws, reach: float
+    grey: "torch.Tensor", batch: "torch.Tensor", uniforms: Uniforms, reach: float
 ) -> "torch.Tensor":
     """Blend the photos with `grey`, or away from it."""
-    factors = _spread_over(batch, 1 + reach * (2 * draws[:, 0] - 1))
+    factors = _spread_over(batch, 1 + reach * (2 * uniforms[:, 0] - 1))
     return (batch * factors + grey * (1 - factors)).clamp_(0, 255).to(batch.dtype)
 
 

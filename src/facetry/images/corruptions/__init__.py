@@ -1,4 +1,4 @@
-"""Damage to photos: to score a predictor on it, and a milder kind to train with."""
+"""Damage to photos: kinds to score a predictor on, and AugMix to train with."""
 
 from facetry.images.corruptions.augmix import augmix
 from facetry.images.corruptions.kinds import (

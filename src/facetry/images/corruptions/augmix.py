@@ -1,10 +1,10 @@
 """AugMix: a photo mixed with several lightly changed copies of itself (Hendrycks et al. 2020).
 
-A classifier that trains on such photos holds up better on photos that were damaged in other ways. Of
-the original, this is the mixing; its loss that asks equal answers of all copies is not here.
+A classifier trained on such photos is more robust to other damage. This is the original's mixing,
+without its loss term for consistent predictions on all copies.
 
-Shapes: B products, S the photos' side in pixels, K numbers drawn for each product; W chains of changes
-for each photo, b of the W B copies that one operation changes.
+Shapes: B products, S the photos' side in pixels, K random numbers for each product; W chains of
+operations for each photo; b of the W B copies, those that one operation changes.
 """
 
 import math
@@ -21,37 +21,37 @@ from facetry.runtime.rng import counter_uniforms
 if TYPE_CHECKING:
     import torch
 
-Draws = NDArray[np.float64]
+Uniforms = NDArray[np.float64]
 Operation = Callable[["torch.Tensor", "torch.Tensor"], "torch.Tensor"]
 """Changes `uint8` photos (b, 3, S, S) by levels (b), each from -1 to 1; 0 is (nearly) no change."""
 
 WIDTH: Final = 3
 DEPTH: Final = 3
-"""Chains of changes for each photo, and changes in a chain at most; as in the original."""
+"""Chains for each photo, and operations in a chain at most; as in the original."""
 
 _MAX_TURN_RAD = math.radians(30)
 _MAX_SHEAR = 0.3
 _MAX_SHIFT = 2 / 3  # of half a side, which grids count in
 _MAX_NOISE = 0.15 * 255
-_SMALL_PX = 36  # the side of what a blurred photo still holds
+_SMALL_PX = 36  # the side of the small copy that a blur is made from
 
 
-def augmix(batch: "torch.Tensor", draws: Draws, *, strength: float) -> "torch.Tensor":
+def augmix(batch: "torch.Tensor", uniforms: Uniforms, *, strength: float) -> "torch.Tensor":
     """Mix each `uint8` photo (B, 3, S, S) with changed copies of itself.
 
-    `strength`, above 0 and up to 1, is the most that one change may do; the original's is 0.3. All
-    that is random follows from the first of a product's draws (B, K). Colours change: posterizing and
-    solarizing are among the operations. So are a little noise and blur, which the original leaves out
-    to be judged by them: a score on noisy or blurred photos is no test of damage never seen.
+    `strength`, above 0 and up to 1, limits each operation; the original's is 0.3. Everything random
+    depends on the first of a product's `uniforms` (B, K). Colours change: posterizing and solarizing are
+    among the operations. So are a little noise and blur, which the original excludes as it is evaluated
+    on them: scores on noisy or blurred photos do not test unseen damage.
     """
     import torch
 
-    plan = Plan.of(draws, strength)
+    plan = Plan.of(uniforms, strength)
     chains = batch.repeat(WIDTH, 1, 1, 1)  # W B 3 S S, the first two as one
     levels = torch.from_numpy(plan.levels).to(batch.device)
     for turn in range(DEPTH):
-        for place, operation in enumerate(OPERATIONS.values()):
-            rows = torch.from_numpy(np.flatnonzero(plan.chosen[turn] == place)).to(batch.device)
+        for index, operation in enumerate(OPERATIONS.values()):
+            rows = torch.from_numpy(np.flatnonzero(plan.chosen[turn] == index)).to(batch.device)
             if len(rows):
                 chains[rows] = operation(chains[rows], levels[turn][rows])
     shares = torch.from_numpy(plan.shares).to(batch.device)[:, :, None, None, None]  # W + 1 B 1 1 1
@@ -63,7 +63,7 @@ def augmix(batch: "torch.Tensor", draws: Draws, *, strength: float) -> "torch.Te
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Plan:
-    """What happens to each copy, and how much of it is in the mixture.
+    """The operations on each copy, and the copy's share of the mixture.
 
     Attributes:
         chosen: the operation of each turn and copy (DEPTH, W B); -1 where the chain has ended.
@@ -76,9 +76,9 @@ class Plan:
     shares: NDArray[np.float32]
 
     @classmethod
-    def of(cls, draws: Draws, strength: float) -> "Plan":
-        """The plan that follows from a batch's draws (B, K)."""
-        keys = (draws[:, 0] * 2.0**53).astype(np.uint64)  # a draw has 53 bits
+    def of(cls, uniforms: Uniforms, strength: float) -> "Plan":
+        """The plan that a batch's random numbers (B, K) determine."""
+        keys = (uniforms[:, 0] * 2.0**53).astype(np.uint64)  # a uniform number has 53 bits
         count = 3 * DEPTH * WIDTH + 2 * WIDTH + 1
         drawn = counter_uniforms(keys, seed=0, epoch=0, purpose="augmix", count=count).T
         per_turn, per_chain, blend = np.split(drawn, [3 * DEPTH * WIDTH, count - 1])
@@ -128,15 +128,15 @@ def _solarize(photos: "torch.Tensor", levels: "torch.Tensor") -> "torch.Tensor":
 
 
 def _noise(photos: "torch.Tensor", levels: "torch.Tensor") -> "torch.Tensor":
-    """Add a window of a fixed field of noise, which a level's own digits place and its sign turns."""
+    """Add a window of a fixed noise field, at an offset from the level's digits, with its sign."""
     import torch
 
     side = photos.shape[-1]
     field = _noise_field(side).to(photos.device)
     digits = (levels.abs().double() * 2**40).long()
-    places = torch.stack([digits % side, digits // side % side])  # 2 b
+    offsets = torch.stack([digits % side, digits // side % side])  # 2 b
     steps = torch.arange(side, device=photos.device)
-    rows, columns = (place[:, None] + steps for place in places)  # b S
+    rows, columns = (offset[:, None] + steps for offset in offsets)  # b S
     windows = field[:, rows[:, :, None], columns[:, None, :]].transpose(0, 1)  # b 3 S S
     noisy = photos + _MAX_NOISE * levels[:, None, None, None] * windows
     return noisy.round().clamp(0, 255).to(photos.dtype)
@@ -152,7 +152,7 @@ def _noise_field(side: int) -> "torch.Tensor":
 
 
 def _blur(photos: "torch.Tensor", levels: "torch.Tensor") -> "torch.Tensor":
-    """Go towards a small copy that is enlarged again."""
+    """Interpolate towards a copy that was scaled down and up again."""
     from torch.nn import functional
 
     side, plain = photos.shape[-1], photos.float()
@@ -171,7 +171,7 @@ def _turn(levels: "torch.Tensor") -> "torch.Tensor":
 
 
 def _moved(levels: "torch.Tensor", *, row: int, column: int, most: float) -> "torch.Tensor":
-    """The map (b, 2, 3) that leaves all as it is but for one entry."""
+    """The identity as affine maps (b, 2, 3), but for one entry."""
     import torch
 
     maps = torch.eye(2, 3, device=levels.device).repeat(len(levels), 1, 1)
@@ -185,7 +185,7 @@ def _warp(
     *,
     maps: Callable[["torch.Tensor"], "torch.Tensor"],
 ) -> "torch.Tensor":
-    """Move the photo's content; what comes into sight mirrors what lies at the edge."""
+    """Apply affine maps to photos; what moves in at the edges is mirrored."""
     from torch.nn import functional
 
     grid = functional.affine_grid(maps(levels), list(photos.shape), align_corners=False)
@@ -206,4 +206,4 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "shift across": partial(_warp, maps=partial(_moved, row=0, column=2, most=_MAX_SHIFT)),
     "shift down": partial(_warp, maps=partial(_moved, row=1, column=2, most=_MAX_SHIFT)),
 }
-"""What a chain is made of, each as likely as the others."""
+"""The operations of a chain, all equally likely."""

@@ -1,9 +1,7 @@
-"""Damage to one product's photo: which kind, how strong, and the chance that goes with it.
+"""The kinds of damage to a photo, each at five strengths.
 
-Noise, the lens's blur and JPEG go by the tables of Hendrycks and Dietterich 2019 (ImageNet-C), whose
-photos are 224 px wide: lengths grow with the photo's shorter side here. The others are ours.
-
-Shapes: h, w are the photo's height and width in pixels.
+The levels of noise, defocus and JPEG are those of Hendrycks and Dietterich 2019 (ImageNet-C), whose
+photos are 224 px wide: lengths here are scaled with the photo's shorter side. The others are our own.
 
 Shapes: h, w are the photo's height and width in pixels, m, n a kernel's.
 """
@@ -30,7 +28,7 @@ Floats = NDArray[np.float32]
 WHITE: Final = 255
 NUM_STRENGTHS: Final = 5
 USUAL_SIDE_PX: Final = 224
-"""The shorter side of photos for which lengths are given."""
+"""The shorter side of the photos that lengths are given for."""
 
 _PHOTONS = 400  # that make a pixel white in good light
 _TEXT = "SAMPLE · NOT FOR SALE"
@@ -39,10 +37,10 @@ _LETTERS_PX = 28
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Corruption:
-    """One kind of damage: `apply` does to a photo (h, w, 3) what one of `levels` says.
+    """One kind of damage: `apply` damages a photo (h, w, 3) at one of `levels`.
 
-    `unit` says in what the levels, mildest first, are given. `apply` draws the same numbers whatever
-    the level, so that a stronger damage is the same damage, only more of it.
+    `unit` is the unit of the levels, mildest first. `apply` draws the same random numbers at every
+    level, so that stronger damage is more of the same.
     """
 
     title: str
@@ -73,7 +71,7 @@ def _defocus(photo: Pixels, radius: float, _: Random) -> Pixels:
 
 
 def _motion(photo: Pixels, length: float, random: Random) -> Pixels:
-    """Each point becomes a line, which leans by at most 45 degrees."""
+    """Each point becomes a line, at most 45 degrees from the horizontal."""
     length_px = length * min(photo.shape[:2]) / USUAL_SIDE_PX
     angle = math.radians(random.uniform(-45, 45))
     reach = math.ceil(length_px / 2)
@@ -85,13 +83,13 @@ def _motion(photo: Pixels, length: float, random: Random) -> Pixels:
 
 
 def _occlusion(photo: Pixels, share: float, random: Random) -> Pixels:
-    """A patch of one colour before the product; it grows around one place near the middle."""
+    """A patch of one colour in front of the product, which grows from a point near the centre."""
     height, width = photo.shape[:2]
     x, y, stretch = random.uniform(0.25, 0.75), random.uniform(0.25, 0.75), random.uniform(-0.4, 0.4)
     colour = random.randint(0, WHITE + 1, 3)
     tall = min(1.0, math.sqrt(share) * math.exp(stretch))
     wide = min(1.0, share / tall)
-    # At the photo's edge it is pushed inside, so that its area stays.
+    # At the photo's edge it is moved inside, so that its area is unchanged.
     top, left = (min(max(at - size / 2, 0), 1 - size) for at, size in ((y, tall), (x, wide)))
     rows = slice(round(top * height), round((top + tall) * height))
     columns = slice(round(left * width), round((left + wide) * width))
@@ -101,7 +99,7 @@ def _occlusion(photo: Pixels, share: float, random: Random) -> Pixels:
 
 
 def _clutter(photo: Pixels, num_things: float, random: Random) -> Pixels:
-    """Boxes, balls and striped things around the product, out of the middle of the photo."""
+    """Boxes, balls and striped boxes around the product, away from the photo's centre."""
     image = Image.fromarray(photo)
     pen = ImageDraw.Draw(image)
     side = min(photo.shape[:2])
@@ -110,7 +108,7 @@ def _clutter(photo: Pixels, num_things: float, random: Random) -> Pixels:
         turn, distance = random.uniform(0, 2 * math.pi), random.uniform(0.75, 1.15)
         across, along = side * random.uniform(0.05, 0.13, 2)
         kind, colours = random.randint(3), random.randint(0, WHITE + 1, (2, 3)).tolist()
-        # On a square's border rather than a circle's: the corners of photos are emptiest.
+        # Along a square rather than a circle: the corners of photos are emptiest.
         scale = distance / max(abs(math.cos(turn)), abs(math.sin(turn)))
         x, y = half[0] * (1 + scale * math.cos(turn)), half[1] * (1 + scale * math.sin(turn))
         box = (x - across, y - along, x + across, y + along)
@@ -133,7 +131,7 @@ def _draw_thing(
 
 
 def _watermark(photo: Pixels, opacity: float, random: Random) -> Pixels:
-    """Rows of slanting text all over the photo, white with a dark rim."""
+    """Rows of slanted text over the whole photo, white with a dark outline."""
     import cv2
 
     height, width = photo.shape[:2]
@@ -144,15 +142,15 @@ def _watermark(photo: Pixels, opacity: float, random: Random) -> Pixels:
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float32) * np.float32(scale)
     x = start_x + columns * math.cos(turn) - rows * math.sin(turn)
     y = start_y + columns * math.sin(turn) + rows * math.cos(turn)
-    places = (x.astype(np.float32), y.astype(np.float32))
-    text = cv2.remap(tile, *places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)  # h w 2
+    coordinates = (x.astype(np.float32), y.astype(np.float32))
+    text = cv2.remap(tile, *coordinates, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)  # h w 2
     share = np.float32(opacity / WHITE) * text[:, :, 1:]
     return _as_photo((1 - share) * photo + share * text[:, :, :1])
 
 
 @cache
 def _text_tile() -> Pixels:
-    """Two rows of text that continue themselves on all sides: grey and coverage (m, n, 2)."""
+    """Two rows of text that repeat seamlessly as a tile: grey and coverage (m, n, 2)."""
     font = ImageFont.load_default(size=_LETTERS_PX)
     length, line = math.ceil(1.2 * font.getlength(_TEXT)), 2 * _LETTERS_PX
     tile = Image.new("LA", (length, 2 * line))
@@ -243,12 +241,11 @@ CORRUPTIONS: Final[Mapping[str, Corruption]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Damage:
-    """One kind of damage at one strength, from 1 to 5, for photos that a predictor is to see.
+    """One kind of damage at one strength, from 1 to 5, applied before a predictor's preprocessing.
 
-    The photo is first reduced to `side_px`, its shorter side, as what a predictor sees is what noise
-    and blur are measured by: on photos of several megapixels they would vanish in resizing. Predictors
-    that look at photos of less than 224 px get them from 224 px, as from a camera. A photo that is
-    smaller keeps its size.
+    The photo is first reduced to a shorter side of `side_px`, the predictor's input size: on photos of
+    several megapixels, noise and blur would vanish in resizing. For predictors of smaller inputs it is
+    reduced to 224 px. A smaller photo is not resized.
 
     The same seed, product and kind give the same damage, in the same place at every strength.
     """
@@ -272,7 +269,7 @@ class Damage:
 
 
 def choose_corruptions(names: Sequence[str] = ()) -> tuple[str, ...]:
-    """The kinds of damage that are asked for, each once and in the table's order; all if none is.
+    """The named kinds of damage, each once and in the table's order; all if none is named.
 
     Raises:
         SettingError: an unknown kind.

@@ -80,13 +80,13 @@ class Embedding:
 
     A product without a readable photo has the reason as its problem and features of 0. If several
     photos are read, features are (N, P, D), of which the first `num_photos` (N) are valid.
-    `num_passed_over` counts unreadable photos of products that have readable ones.
+    `num_skipped_photos` counts unreadable photos of products that have readable ones.
     """
 
     features: NDArray[Any]
     problems: Sequence[str]
     num_photos: NDArray[np.int64] | None = None
-    num_passed_over: int = 0
+    num_skipped_photos: int = 0
 
     @property
     def means(self) -> NDArray[Any]:
@@ -101,7 +101,7 @@ class Embedding:
         """Write everything to one file, atomically."""
         metadata = {
             "problems": json.dumps(list(self.problems)),
-            "num_passed_over": str(self.num_passed_over),
+            "num_passed_over": str(self.num_skipped_photos),
         }
         tensors = {"features": self.features}
         if self.num_photos is not None:
@@ -115,7 +115,7 @@ class Embedding:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata()
             return cls(
-                num_passed_over=int(metadata.get("num_passed_over", "0")),
+                num_skipped_photos=int(metadata.get("num_passed_over", "0")),
                 problems=json.loads(metadata["problems"]),
                 **{name: file.get_tensor(name) for name in file.keys()},  # noqa: SIM118 - no mapping
             )
@@ -151,7 +151,7 @@ def encode_products(
     features = np.zeros((len(products), *several, encoder.feature_size), dtype=encoder.dtype)
     num_photos = np.zeros(len(products), dtype=np.int64)
     problems: list[str] = []
-    num_passed_over = 0
+    num_skipped_photos = 0
     with reporter.bar("Embedding photos", len(products)) as advance:
         for batch in load_batches(products, [spec], reporter=reporter):
             readable, found = encode_batch(encoder, batch)
@@ -163,13 +163,13 @@ def encode_products(
             else:
                 features[rows] = found
             problems += [product.problem for product in batch]
-            num_passed_over += sum(len(product.skipped_photos) for product in batch)
+            num_skipped_photos += sum(len(product.skipped_photos) for product in batch)
             advance(len(batch))
     embedding = Embedding(
         features=features,
         problems=problems,
         num_photos=num_photos if several else None,
-        num_passed_over=num_passed_over,
+        num_skipped_photos=num_skipped_photos,
     )
     if file:
         embedding.save(file)

@@ -176,7 +176,7 @@ def _augmented(batch: _Batch, augmenter: Augmenter) -> Iterator[tuple[View, ...]
     indices = np.arange(len(batch.products))
     for epoch in range(NUM_EPOCHS):
         pixels = augmenter(batch.pixels, epoch=epoch, indices=indices)
-        kept = augmenter.kept(epoch=epoch, indices=indices, categories=batch.categories)
+        kept = augmenter.label_mask(epoch=epoch, indices=indices, categories=batch.categories)
         yield tuple(
             View(
                 title=f"Epoch {epoch + 1}",
@@ -198,7 +198,7 @@ def _mixed(batch: _Batch, augmenter: Augmenter) -> Iterator[tuple[View, ...]]:
     """The first epoch's views mixed, for each way of mixing that is on."""
     indices = np.arange(len(batch.products))
     pixels = augmenter(batch.pixels, epoch=0, indices=indices)
-    kept = augmenter.kept(epoch=0, indices=indices, categories=batch.categories)
+    kept = augmenter.label_mask(epoch=0, indices=indices, categories=batch.categories)
     targets = batch.targets if kept is None else batch.targets * kept[..., None]
     for kind, title in _MIXINGS.items():
         others_off = dict.fromkeys(_MIXINGS.keys() - {kind}, 0.0)
