@@ -122,7 +122,7 @@ class Index:
         except RuntimeError as error:
             raise ModelFolderError(
                 f"{path} is damaged, or not an index of {'bits' if is_binary else 'numbers'}.",
-                hint="Copy the model folder again, or build it anew.",
+                hint="Copy the model folder again, or build it again.",
             ) from error
 
     def _train(self, rows: Rows) -> None:

@@ -150,7 +150,7 @@ class Taxonomy:
         if not isinstance(content, dict) or content.get("format") != _FORMAT:
             raise TaxonomyError(
                 f"The taxonomy is not of format {_FORMAT}.",
-                hint="Update Facetry, or write the taxonomy anew.",
+                hint="Update Facetry, or write the taxonomy again.",
             )
         return cls.of(_checked(content.get("categories")))
 

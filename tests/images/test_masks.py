@@ -111,7 +111,7 @@ def test_a_folder_that_takes_no_masks_is_told_once(products: list[Product]) -> N
         removed = keeper.remove(read_photo(path), path)
         np.testing.assert_array_equal(removed, remove_background(read_photo(path), counting.remover))
     (line,) = told.lines
-    assert line.startswith(f"No masks can be kept in {folder} (")
+    assert line.startswith(f"Masks cannot be cached in {folder} (")
 
 
 def test_many_threads_want_the_same_mask(path: Path) -> None:

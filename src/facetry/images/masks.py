@@ -50,7 +50,7 @@ class MaskCache:
             if not self._has_warned:
                 self._has_warned = True
                 folder, reason = file.parents[2], error.strerror or type(error).__name__
-                self._reporter.say(f"No masks can be kept in {folder} ({reason}): found anew each time.")
+                self._reporter.say(f"Masks cannot be cached in {folder} ({reason}).")
 
 
 def _read(file: Path, shape: tuple[int, int]) -> Mask | None:

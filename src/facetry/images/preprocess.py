@@ -84,7 +84,7 @@ MAX_RATIO: Final = 16
 
 
 def preprocess(pixels: Pixels, spec: Preprocess, *, out: Pixels | None = None) -> Pixels:
-    """Resize a photo (h, w, 3) as `spec` asks, to (3, S, S) in the range 0 to 255.
+    """Resize a photo (h, w, 3) as `spec` says, to (3, S, S) in the range 0 to 255.
 
     Equal to open_clip's preprocessing with Pillow to within about one grey level. `out` (3, S, S), if
     given, is filled and returned.

@@ -22,7 +22,7 @@ FOLDER = "index"
 TABLE = "products.parquet"
 
 _ID = {True: pl.Int64(), False: pl.String()}
-_AGAIN = "Copy the model folder again, or build it anew."
+_AGAIN = "Copy the model folder again, or build it again."
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
