@@ -93,7 +93,7 @@ def _measure(catalogue: Catalogue, method: str, groups: np.ndarray) -> dict[str,
     parts = summarise(catalogue, made[0].codes, dict(zip(PARTS, config.shares, strict=True)))
     return {
         "seconds": round(seconds, 3),
-        "worst_share_off": round(max(abs(part.share - part.asked) for part in parts), 6),
+        "worst_share_off": round(max(abs(part.share - part.wanted) for part in parts), 6),
         "worst_value_off": round(max(part.deviation for part in parts), 6),
         "num_absent": sum(part.num_absent for part in parts),
     }

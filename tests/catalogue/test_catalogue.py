@@ -153,7 +153,7 @@ def test_a_label_in_a_column_the_category_does_not_have_is_passed_over(tmp_path:
     ("rows", "said"),
     [
         ("", "has no rows"),
-        ("1,Shirts,2,red,,\n1,Shirts,2,red,,\n", "id 1 stands more than once (row 2"),
+        ("1,Shirts,2,red,,\n1,Shirts,2,red,,\n", "id 1 occurs more than once (row 2"),
         ("1,Shirts,2,red,,\n,Shirts,2,red,,\n", "no id (row 3"),
     ],
 )

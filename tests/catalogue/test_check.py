@@ -49,7 +49,7 @@ def test_a_sound_table_has_no_problem(write: Write) -> None:
     summary = report.summary
     assert summary is not None
     assert (summary.num_products, summary.num_categories, summary.num_heads) == (4, 2, 5)
-    assert (summary.num_known, summary.num_cells, summary.missing_share) == (10, 10, 0)
+    assert (summary.num_labels, summary.num_possible, summary.missing_share) == (10, 10, 0)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_values_are_held_against_a_given_taxonomy(write: Write) -> None:
     assert "Did you mean" not in second.advice
     assert report.findings.row(0)[2:] == (6, "5", "Shirts", "color", "rde")
     assert report.summary is not None
-    assert report.summary.num_known == 13
+    assert report.summary.num_labels == 13
 
 
 def test_values_beyond_the_taxonomy_file_are_added_and_told(write: Write) -> None:
@@ -327,4 +327,4 @@ def test_the_challenge_is_sound(shared_data: Path) -> None:
         "look-alike attributes",
     ]
     assert report.summary is not None
-    assert report.summary.num_cells - report.summary.num_known == 167_718
+    assert report.summary.num_possible - report.summary.num_labels == 167_718

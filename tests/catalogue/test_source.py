@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from facetry.catalogue.source import find_source, read_inputs
+from facetry.catalogue.source import find_source, read_source
 from facetry.errors import CatalogueError
 
 
@@ -63,10 +63,10 @@ def test_a_described_catalogue_names_everything_relative_to_its_file(tmp_path: P
         ("images: photos", "table: Field required"),
         ("", "the top level"),
         ("table: [", "not YAML"),
-        ("table: a.csv\nphoto_pattern: photo.jpg", "does not say where the id stands"),
-        ("table: a.csv\nphoto_pattern: '{sku}.jpg'", "does not say where the id stands"),
-        ("table: a.csv\nphoto_pattern: '{id.name}.jpg'", "does not say where the id stands"),
-        ("table: a.csv\nphoto_pattern: '{id}*.jpg'", "part the star from the id"),
+        ("table: a.csv\nphoto_pattern: photo.jpg", "does not say where the id goes"),
+        ("table: a.csv\nphoto_pattern: '{sku}.jpg'", "does not say where the id goes"),
+        ("table: a.csv\nphoto_pattern: '{id.name}.jpg'", "does not say where the id goes"),
+        ("table: a.csv\nphoto_pattern: '{id}*.jpg'", "separate the star from the id"),
         ("table: a.csv\nphoto_pattern: '*/{id}.jpg'", "a star in a folder's name"),
     ],
 )
@@ -74,7 +74,7 @@ def test_a_faulty_description_is_refused(tmp_path: Path, text: str, said: str) -
     described = tmp_path / "catalogue.yaml"
     described.write_text(text)
     with pytest.raises(CatalogueError) as refusal:
-        read_inputs(described)
+        read_source(described)
     assert said in str(refusal.value)
 
 

@@ -89,7 +89,7 @@ def test_a_table_can_stand_alone(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("id,Category\n1,A\n", "names no attributes"),
-        ("id,Category,attr_1\n1,A,\n", "holds no label"),
+        ("id,Category,attr_1\n1,A,\n", "has no labels"),
     ],
 )
 def test_a_table_that_says_nothing_needs_a_taxonomy(tmp_path: Path, text: str, said: str) -> None:

@@ -1,1 +1,1 @@
-"""Products in: tables, photo files, taxonomies, splits, checks."""
+"""Reading products: tables, photo files, taxonomies, repairs of labels, splits and checks."""

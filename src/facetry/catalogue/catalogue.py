@@ -1,4 +1,4 @@
-"""The catalogue: products with what is known of them, as arrays to train on or as products.
+"""The catalogue: a table of products with its taxonomy, read as label arrays or as `Product`s.
 
 Shapes: N products of the table, A slots (attributes of the category that has most).
 """
@@ -24,7 +24,7 @@ from facetry.catalogue.table import (
     column_names,
     find_layout,
     is_parquet,
-    place_labels,
+    labels_to_slots,
     scan,
     tidy,
 )
@@ -33,8 +33,8 @@ from facetry.errors import CatalogueError
 from facetry.product import Product
 from facetry.taxonomy import OFF_LIST, Taxonomy
 
-_GUESS_FROM = 20  # products looked at to guess how photos are named
-_NUM_HASHED = 100_000  # ids that are in memory as Python texts at one time
+_NUM_GUESSED_FROM = 20  # products whose photos are looked for to guess how photos are named
+_NUM_HASHED = 100_000  # ids in memory as Python strings at one time
 
 
 def open_catalogue(
@@ -46,9 +46,9 @@ def open_catalogue(
 ) -> "Catalogue":
     """Open a challenge folder, a table or a `catalogue.yaml`; see `catalogue.source`.
 
-    With a `taxonomy` given, the table's values are held against it; else the table's own values
-    complete the declared ones. Either way the declared attribute list says what `attr_1`, ... are.
-    `repairs` is a file with corrections of labels, as `catalogue.yaml` may name one.
+    With a `taxonomy` given, only its values are valid labels; else the table's own values are added to
+    those that the catalogue's taxonomy file declares. Either way that file's attribute list says what
+    `attr_1`, ... mean. `repairs` is a file with corrections of labels, as `catalogue.yaml` may name one.
 
     Raises:
         CatalogueError: a table that cannot be read, or lacks a column; repairs likewise.
@@ -63,9 +63,9 @@ def open_catalogue(
 
 
 def assemble(source: Source, taxonomy: Taxonomy | None, *, is_closed: bool) -> "Catalogue":
-    """The catalogue of a source, with its own taxonomy if none is given, and its labels repaired.
+    """Make the catalogue of a source, with its own taxonomy if none is given, and its labels repaired.
 
-    Unless the taxonomy `is_closed`, the table's values complete it.
+    Unless the taxonomy `is_closed`, the table's values are added to it.
 
     Raises:
         CatalogueError: a table that cannot be read, or lacks a column; repairs likewise.
@@ -92,15 +92,15 @@ def assemble(source: Source, taxonomy: Taxonomy | None, *, is_closed: bool) -> "
         repairs=repairs,
         layout=layout,
         taxonomy=taxonomy,
-        scan=place_labels(clean, layout, taxonomy),
+        scan=labels_to_slots(clean, layout, taxonomy),
     )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Catalogue:
-    """A table of products with its taxonomy. `scan` is the table, lazily, in its tidy form.
+    """A table of products with its taxonomy. `scan` is the tidy table as a lazy query.
 
-    `given` and `is_closed` are what it was assembled with. `repairs` are in effect already.
+    `given` and `is_closed` are the arguments of `assemble`. `repairs` are already applied.
     """
 
     source: Source
@@ -116,7 +116,7 @@ class Catalogue:
 
     @cached_property
     def table(self) -> pl.DataFrame:
-        """The tidy table with labels as indices into the head's values, null for none (N rows)."""
+        """The tidy table (N rows) with labels as indices into the head's values, null for no label."""
         codes = [self._code(slot).alias(f"label_{slot}") for slot in range(self.taxonomy.num_slots)]
         return collect(self.scan.with_columns(*codes), self.source.table)
 
@@ -127,10 +127,13 @@ class Catalogue:
         return self.table.select(pl.col(columns).fill_null(-1)).to_numpy()
 
     def known_labels(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """What `Taxonomy.encode_labels` makes of some rows' products (n, A), with `OFF_LIST` in it."""
+        """Labels of some rows as `Taxonomy.encode_labels` codes them (n, A).
+
+        Unlike in `labels`, a value that the taxonomy does not list is `OFF_LIST`.
+        """
         labels = self.labels.astype(np.int64)
-        for place, cells in self._off_list.items():
-            labels[place, [cell is not None for cell in cells]] = OFF_LIST
+        for row, values in self._off_list.items():
+            labels[row, [value is not None for value in values]] = OFF_LIST
         return labels[rows]
 
     @cached_property
@@ -153,16 +156,16 @@ class Catalogue:
 
     @cached_property
     def photos(self) -> PhotoFinder:
-        """Where the photos are; the pattern is guessed from the first products if none is given."""
+        """Finds products' photos; the pattern is guessed from the first products if none is given."""
         pattern = self.source.photo_pattern
         if pattern is None:
-            first = collect(self.scan.select("id").head(_GUESS_FROM), self.source.table)
+            first = collect(self.scan.select("id").head(_NUM_GUESSED_FROM), self.source.table)
             pattern = guess_pattern(self.source.images, first["id"].drop_nulls().to_list())
         return PhotoFinder(self.source.images, pattern)
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of ids, categories, texts and labels: tells whether two catalogues teach the same."""
+        """A hash of taxonomy, ids, categories, texts and labels: all that a model learns but photos."""
         digest = hashlib.sha256(self.taxonomy.to_json().encode())
         for part in self.table.select(pl.col("id").cast(pl.String)).iter_slices(_NUM_HASHED):
             digest.update("".join(f"{each}\n" for each in part["id"]).encode())
@@ -184,22 +187,22 @@ class Catalogue:
         return assemble(source, self.given, is_closed=self.is_closed)
 
     def products(self, rows: Sequence[int] | NDArray[np.int64] | None = None) -> list[Product]:
-        """Some rows (or all) as products, photos not yet decoded."""
+        """Some rows (or all) as products; their photos are not decoded yet."""
         chosen = np.arange(len(self)) if rows is None else np.asarray(rows, dtype=np.int64)
         table = self.table[chosen]
-        others = [self._off_list.get(place, self._no_labels) for place in chosen.tolist()]
-        cells = (
-            [code if code is not None else other for code, other in zip(codes, texts, strict=True)]
-            for codes, texts in zip(self._cells(table), others, strict=True)
+        off_list = [self._off_list.get(row, self._no_labels) for row in chosen.tolist()]
+        labels = (
+            [code if code is not None else text for code, text in zip(codes, texts, strict=True)]
+            for codes, texts in zip(self._labels(table), off_list, strict=True)
         )
-        return self._products(table, cells)
+        return self._products(table, labels)
 
     def num_rows(self) -> int:
         """How many products the table has, counted without holding it in memory."""
         return int(collect(self.scan.select(pl.len()), self.source.table).item())
 
     def stream(self, num_rows: int) -> Iterator[list[Product]]:
-        """All products, at most `num_rows` at a time, read from the table as they are asked for.
+        """Yield all products, at most `num_rows` at a time, reading the table lazily.
 
         Raises:
             CatalogueError: the table turns out to be unreadable further down.
@@ -207,13 +210,13 @@ class Catalogue:
         is_row_by_row = is_parquet(self.source.table) and not self.repairs.columns
         collect_parts = collect_slices if is_row_by_row else collect_batches
         for part in collect_parts(self.scan, self.source.table, num_rows):
-            yield self._products(part, self._cells(part))
+            yield self._products(part, self._labels(part))
 
     def require_sound(self) -> None:
         """Refuse a table that cannot be worked with.
 
         Raises:
-            CatalogueError: no rows, rows without an id, or ids that stand twice.
+            CatalogueError: no rows, rows without an id, or repeated ids.
         """
         ids = self.scan.select("row", "id")
         if collect(ids.head(1), self.source.table).is_empty():
@@ -221,22 +224,22 @@ class Catalogue:
                 f"{self.source.table.name} has no rows.",
                 hint="It needs a header and at least one product.",
             )
-        if not self._may_be_doubled(ids):
+        if not self._may_be_repeated(ids):
             return
-        doubled = collect(
+        repeated = collect(
             ids.filter(pl.col("id").is_duplicated() | pl.col("id").is_null()).head(5),
             self.source.table,
         )
-        if doubled.height:
-            row, each = doubled.row(0)
-            what = f"The id {each!r} stands more than once" if each is not None else "There is no id"
+        if repeated.height:
+            row, each = repeated.row(0)
+            what = f"The id {each!r} occurs more than once" if each is not None else "There is no id"
             raise CatalogueError(
                 f"{what} (row {row} of {self.source.table.name}).",
                 hint="Ids must be unique. `facetry check` lists every such row.",
             )
 
-    def _may_be_doubled(self, ids: pl.LazyFrame) -> bool:
-        """Whether an id is missing or may stand twice, found in eight bytes of memory a row."""
+    def _may_be_repeated(self, ids: pl.LazyFrame) -> bool:
+        """Whether an id is missing or, by its hash, may occur twice; takes eight bytes a row."""
         num_missing, hashes = 0, [np.empty(0, dtype=np.uint64)]
         for part in collect_batches(ids.select("id"), self.source.table, _NUM_HASHED):
             num_missing += part["id"].null_count()
@@ -249,7 +252,7 @@ class Catalogue:
         """Refuse a catalogue without a photo folder.
 
         Raises:
-            CatalogueError: such a one.
+            CatalogueError: there is no photo folder.
         """
         if self.source.images is None:
             raise CatalogueError(
@@ -258,24 +261,24 @@ class Catalogue:
 
     @cached_property
     def _off_list(self) -> dict[int, tuple[str | None, ...]]:
-        """Row -> the values in its slots that the taxonomy does not list; only rows with such."""
+        """Row -> in each slot the value that the taxonomy does not list, or None; only rows with any."""
         texts = [
             pl.when(self._code(slot).is_null()).then(pl.col(f"label_{slot}")).alias(f"label_{slot}")
             for slot in range(self.taxonomy.num_slots)
         ]
         is_known = pl.col("category").is_in(self.taxonomy.categories)
-        has_some = pl.any_horizontal(pl.exclude("place").is_not_null())
+        has_some = pl.any_horizontal(pl.exclude("index").is_not_null())
         rows = (
-            self.scan.with_row_index("place").filter(is_known).select("place", *texts).filter(has_some)
+            self.scan.with_row_index("index").filter(is_known).select("index", *texts).filter(has_some)
         )
-        return {place: tuple(cells) for place, *cells in collect(rows, self.source.table).iter_rows()}
+        return {index: tuple(values) for index, *values in collect(rows, self.source.table).iter_rows()}
 
     @property
     def _no_labels(self) -> tuple[None, ...]:
         return (None,) * self.taxonomy.num_slots
 
-    def _cells(self, table: pl.DataFrame) -> Iterable[Sequence[int | str | None]]:
-        """The label cells of each row."""
+    def _labels(self, table: pl.DataFrame) -> Iterable[Sequence[int | str | None]]:
+        """The labels of each row, by slot."""
         columns = (f"label_{slot}" for slot in range(self.taxonomy.num_slots))
         return zip(*(table[column].to_list() for column in columns), strict=True)
 
@@ -288,7 +291,7 @@ class Catalogue:
             strict=True,
         )
         products = []
-        for id_, category, photo, text, cells in rows:
+        for id_, category, photo, text, slots in rows:
             paths, problem = self.photos.find(id_, photo)
             products.append(
                 Product(
@@ -296,14 +299,14 @@ class Catalogue:
                     category=category or "",
                     photos=paths,
                     text=text,
-                    labels=self.taxonomy.decode_labels(category, cells),
+                    labels=self.taxonomy.decode_labels(category, slots),
                     problem=problem,
                 )
             )
         return products
 
     def _code(self, slot: int) -> pl.Expr:
-        """A slot's value texts as indices into the values of the row's head."""
+        """A slot's labels as indices into the values of the row's head; null for any other text."""
         codes = {
             f"{category}\0{value}": code
             for (category, value), code in self.taxonomy.slot_codes(slot).items()

@@ -1,7 +1,7 @@
-"""What tells two catalogues apart.
+"""Identities of catalogues: stored with results, compared to tell whether a catalogue is the same.
 
-Work that was stopped goes on only with the catalogue that it began with, and a model is not scored on
-products that it has learned from: both ask here whether a catalogue is the same.
+Interrupted work is resumed only with the catalogue that it began with, and a model is not scored on
+products that it was trained on.
 """
 
 import hashlib
@@ -14,15 +14,15 @@ import polars as pl
 from facetry.catalogue.catalogue import Catalogue
 from facetry.runtime.files import sha256
 
-_NUM_HASHED = 100_000  # cells that are in memory as Python texts at one time
+_NUM_HASHED = 100_000  # cells in memory as Python strings at one time
 
 
 def catalogue_identity(catalogue: Catalogue) -> dict[str, str]:
-    """What a catalogue teaches and which photos it shows, to be stored as JSON.
+    """What identifies a catalogue and its photos, to be stored as JSON.
 
-    `catalogue` stands for its taxonomy, ids, categories, texts and labels; `photos` for the photo
-    folder and how photos are named in it. Where a column names the photos, `photo_names` stands for
-    its cells.
+    `catalogue` is its fingerprint: of taxonomy, ids, categories, texts and labels. `photos` names the
+    photo folder and how photos are named in it. Where a column names the photos, `photo_names` is a
+    hash of its cells.
     """
     source = catalogue.source
     folder = source.images.resolve() if source.images else None
@@ -36,10 +36,10 @@ def catalogue_identity(catalogue: Catalogue) -> dict[str, str]:
 
 
 def upgraded_identity(found: Mapping[str, Any], catalogue: Catalogue) -> dict[str, Any]:
-    """A stored identity as `catalogue_identity` writes it now, to be compared with that of `catalogue`.
+    """Bring an identity that an older version stored to today's form, for comparison with `catalogue`'s.
 
     Older versions stored no `photo_names`, in audits, comparisons, searches and evaluations the photo
-    folder alone, and in exports nothing of photos. What they left out is taken to be the same.
+    folder alone, and in exports nothing of photos. What they left out is assumed to be the same.
     """
     now = catalogue_identity(catalogue)
     images = catalogue.source.images
@@ -51,16 +51,16 @@ def upgraded_identity(found: Mapping[str, Any], catalogue: Catalogue) -> dict[st
 
 
 def is_same_catalogue(found: Mapping[str, Any], catalogue: Catalogue) -> bool:
-    """Whether a stored identity is of the same table or the same photos: equal ids, equal products."""
+    """Whether a stored identity has the same table or photos, so that equal ids are equal products."""
     now = catalogue_identity(catalogue)
     return any(found.get(key) == now[key] for key in ("catalogue", "photos"))
 
 
 def table_fingerprint(catalogue: Catalogue) -> str:
-    """What tells two tables apart that are only read through, not held in memory.
+    """A hash that identifies a table to predict, computed without loading it into memory.
 
-    Stands for the file's content, the columns that are read and where the photos are; labels, and
-    with them taxonomy and repairs, have no say in what is predicted.
+    Covers the file's content, the columns that are read and where the photos are. Labels, taxonomy
+    and repairs are left out: predictions do not depend on them.
     """
     source, layout = catalogue.source, catalogue.layout
     columns = [layout.id, layout.category, layout.photo, layout.text]

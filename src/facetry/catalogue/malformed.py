@@ -1,4 +1,4 @@
-"""Where a CSV file is broken, in words a person can act on; looked for once reading failed."""
+"""Find where a CSV file is malformed, for an error message; called once reading it has failed."""
 
 import codecs
 import csv
@@ -12,14 +12,14 @@ _TO_UTF8 = "Save it as 'CSV UTF-8', or convert it: iconv -f {} -t utf-8 IN > OUT
 
 
 def separator(table: Path) -> str:
-    """The delimiter that the header holds most often, outside quotation marks."""
+    """The delimiter that occurs most often in the header, outside quotation marks."""
     with table.open("rb") as file:
         header = re.sub(rb'"[^"]*"', b"", file.readline(1 << 20))
     return max(",;\t", key=lambda each: header.count(each.encode()))
 
 
 def first_fault(table: Path) -> tuple[str, str]:
-    """What is wrong with a CSV file, with line or row, and what to do; ("", "") if nothing is."""
+    """A message that says what is wrong in which line or row, and a hint; ("", "") if nothing is."""
     bad_byte = _first_bad_byte(table)
     if bad_byte:
         return f"{table.name} is not UTF-8 text: {bad_byte}.", _TO_UTF8.format("latin1")
@@ -29,7 +29,7 @@ def first_fault(table: Path) -> tuple[str, str]:
 
 
 def wrong_encoding(table: Path) -> tuple[str, str]:
-    """What to say of a file that is text, but in two-byte letters; ("", "") for any other."""
+    """A message and a hint for a file in UTF-16; ("", "") for any other."""
     with table.open("rb") as file:
         is_utf16 = file.read(2) in _UTF16_MARKS
     return (f"{table.name} is UTF-16 text.", _TO_UTF8.format("utf-16")) if is_utf16 else ("", "")

@@ -1,4 +1,4 @@
-"""Which files hold a product's photos. No path may leave the photo folder."""
+"""Find the files of a product's photos. Paths that would leave the photo folder are refused."""
 
 import bisect
 import glob
@@ -15,18 +15,18 @@ from facetry.product import ProductId
 
 _PATTERNS = (CHALLENGE_PATTERN, *(f"{{id}}.{end}" for end in ("jpg", "jpeg", "png", "webp")))
 
-# What stands for other letters in a name, unless it is in brackets of its own.
-_WILD = re.compile(r"(?<!\[)[*?]|\[(?![*?[]\])")
+# Wildcards of a glob pattern, but for those that `glob.escape` put into brackets.
+_WILDCARD = re.compile(r"(?<!\[)[*?]|\[(?![*?[]\])")
 
 NAME_PHOTO_FOLDER = "Name it with --images, or images: in catalogue.yaml."
-"""What to do where there is no photo folder."""
+"""The advice of messages that say that there is no photo folder."""
 
 
 @dataclass(frozen=True, slots=True)
 class PhotoFinder:
     """Finds photos below `folder`, by `pattern` from the id or by the names in the photo column.
 
-    A pattern with a star, as in `{id}_*.jpg` or `{id}/*.jpg`, names all files that fit it.
+    A pattern with a star, as in `{id}_*.jpg` or `{id}/*.jpg`, finds all files that match it.
     """
 
     folder: Path | None
@@ -34,9 +34,9 @@ class PhotoFinder:
     _listed: dict[str, Sequence[str]] = field(default_factory=dict, repr=False, compare=False)
 
     def find(self, product_id: ProductId | None, cell: str | None) -> tuple[tuple[Path, ...], str]:
-        """The paths of a product's photos, and a problem or "".
+        """Return the paths of a product's photos, and a problem or "".
 
-        Nothing on disk is looked at, but for a pattern with a star: then each folder is listed once.
+        The disk is not read, except for a pattern with a star: then each folder is listed once.
         """
         if self.folder is None:
             return (), PhotoProblem.NO_FOLDER
@@ -47,16 +47,16 @@ class PhotoFinder:
             name = self.name(product_id)
             if not _stays_below(name):
                 return (), PhotoProblem.OUTSIDE
-            names = self._fitting(name, self.folder) if "*" in self.pattern else [name]
+            names = self._matching(name, self.folder) if "*" in self.pattern else [name]
             if not names:
                 return (), PhotoProblem.MISSING
         return tuple(self.folder / name for name in names), "" if names else PhotoProblem.NONE_GIVEN
 
     def name(self, product_id: ProductId) -> str:
-        """The photo's name after the pattern; stars stay, and what stands for itself is in brackets.
+        """The photo's name by the pattern, itself a glob pattern if there is a star: ids are escaped.
 
         Raises:
-            CatalogueError: a pattern for numbers and an id that is none.
+            CatalogueError: a pattern for numbers and an id that is not a number.
         """
         is_plain = "*" not in self.pattern or isinstance(product_id, int)
         try:
@@ -67,11 +67,11 @@ class PhotoFinder:
                 hint="Use {id}, or {id:06d} for whole numbers padded to six digits.",
             ) from error
 
-    def _fitting(self, wanted: str, folder: Path) -> list[str]:
-        """The files whose names fit, `..._2.jpg` before `..._10.jpg`."""
-        inner, _, last = wanted.rpartition("/")
+    def _matching(self, glob_pattern: str, folder: Path) -> list[str]:
+        """The files whose names match, `..._2.jpg` before `..._10.jpg`."""
+        inner, _, last = glob_pattern.rpartition("/")
         names = self._names_in(folder, _literal(inner))
-        start = _literal(_WILD.split(last)[0])
+        start = _literal(_WILDCARD.split(last)[0])
         found = []
         for name in names[bisect.bisect_left(names, start) :]:
             if not name.startswith(start):
@@ -105,17 +105,17 @@ def guess_pattern(folder: Path | None, ids: list[ProductId]) -> str:
 
 
 def _literal(escaped: str) -> str:
-    """A name without the brackets that `glob.escape` puts around what stands for itself."""
+    """Undo `glob.escape`."""
     return re.sub(r"\[([*?[])\]", r"\1", escaped)
 
 
 def _by_number(name: str) -> list[tuple[int, str]]:
-    """A key that sorts the numbers in names by size."""
+    """A sort key that orders the numbers in names by value."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def _stays_below(name: str) -> bool:
-    """Whether a relative path, as either system writes it, has no way out of its folder."""
+    """Whether a relative path, read as a POSIX or a Windows path, stays in its folder."""
     return not any(
         path.anchor or ".." in path.parts or "\0" in name
         for path in (PurePosixPath(name), PureWindowsPath(name))

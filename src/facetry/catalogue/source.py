@@ -1,7 +1,8 @@
-"""Where a catalogue lies: its table, its photo folder, its taxonomy, and which column holds what.
+"""Where a catalogue's files are: table, photo folder and taxonomy, and which column holds what.
 
-Three ways to say it: a folder in the challenge's layout, a table file (what lies beside it is
-found), or a `catalogue.yaml` that names everything. The last holds the fields of `Source`:
+A catalogue is opened in one of three ways: as a folder in the challenge's layout, as a table file
+(photos and taxonomy are looked for next to it), or as a `catalogue.yaml` that names everything. The
+last has the fields of `Source`:
 
     table: products.parquet
     images: photos
@@ -32,8 +33,8 @@ class Columns(Config):
     """Which column holds what. `attributes` maps an attribute to its column.
 
     Without `attributes` the table either has the challenge's `attr_1`, `attr_2`, ... or columns
-    called like the taxonomy's attributes. Without `text` a column called `title` holds it, if there
-    is one and it holds nothing else.
+    named like the taxonomy's attributes. Without `text` the text is read from a column called `title`,
+    if there is one that is not used for anything else.
     """
 
     id: str = "id"
@@ -44,12 +45,12 @@ class Columns(Config):
 
 
 class Source(Config):
-    """A table with what belongs to it; relative paths in a file count from that file's folder.
+    """A table and the files that belong to it; relative paths in a file start at that file's folder.
 
     `photo_pattern` makes a photo's name from the product's id, as in `{id:06d}.jpg`; with a star, as in
-    `{id}_*.jpg` or `{id}/*.jpg`, all files that fit are the product's. Where a column names the photos
-    instead, several in one cell are parted by `|`. `repairs` are files with
-    corrections of labels, one or a list; see `catalogue.repairs`.
+    `{id}_*.jpg` or `{id}/*.jpg`, all files that match are the product's. Where a column names the photos
+    instead, several in one cell are separated by `|`. `repairs` names files with corrections of labels,
+    one or a list; see `catalogue.repairs`.
     """
 
     table: Path
@@ -68,19 +69,19 @@ class Source(Config):
     @classmethod
     def _names_the_id(cls, pattern: str | None) -> str | None:
         if pattern is not None and not (_differs(pattern, 1, 2) or _differs(pattern, "a", "b")):
-            raise ValueError(f"{pattern!r} does not say where the id stands, as in '{{id}}.jpg'")
+            raise ValueError(f"{pattern!r} does not say where the id goes, as in '{{id}}.jpg'")
         if pattern is not None and "*" in pattern.rpartition("/")[0]:
-            raise ValueError(f"{pattern!r} has a star in a folder's name; it may stand in the file's")
+            raise ValueError(f"{pattern!r} has a star in a folder's name; only the file's may have one")
         if pattern is not None and _star_mixes_ids(pattern):
             raise ValueError(
-                f"{pattern!r} finds photos of other products, too: part the star from the id, as in "
+                f"{pattern!r} finds photos of other products, too: separate the star from the id, as in "
                 "'{id}_*.jpg'"
             )
         return pattern
 
 
 def _differs(pattern: str, first: ProductId, second: ProductId) -> bool:
-    """Whether a pattern can be filled with such ids, and gives each its own name."""
+    """Whether a pattern can be formatted with these ids and gives them different names."""
     try:
         return pattern.format(id=first) != pattern.format(id=second)
     except (ValueError, LookupError, AttributeError, TypeError):
@@ -88,7 +89,7 @@ def _differs(pattern: str, first: ProductId, second: ProductId) -> bool:
 
 
 def _star_mixes_ids(pattern: str) -> bool:
-    """Whether a pattern with a star takes what is called after a longer id for its own."""
+    """Whether a pattern with a star also matches the photos of a longer id, as 12* matches 123."""
     try:
         return fnmatchcase(pattern.format(id=123).replace("*", "0"), pattern.format(id=12))
     except ValueError:  # a pattern for texts
@@ -96,9 +97,9 @@ def _star_mixes_ids(pattern: str) -> bool:
 
 
 def find_source(path: Path, *, images: Path | None = None, repairs: Path | None = None) -> Source:
-    """The source behind `path`: a challenge folder, a table file or a `catalogue.yaml`.
+    """Find the source at `path`: a challenge folder, a table file or a `catalogue.yaml`.
 
-    `images` and `repairs` take the place of what it names itself.
+    `images` and `repairs` override what it names itself.
 
     Raises:
         CatalogueError: nothing usable there.
@@ -110,7 +111,7 @@ def find_source(path: Path, *, images: Path | None = None, repairs: Path | None 
         hint = stopped_hint(path) or (nearest(path.name, siblings) if siblings else "")
         raise CatalogueError(f"There is no file or folder {str(path)!r}.", hint=hint)
     elif path.suffix in {".yaml", ".yml"}:
-        source = read_inputs(path)
+        source = read_source(path)
     else:
         source = _table_source(path)
     if images is not None:
@@ -125,7 +126,7 @@ def find_source(path: Path, *, images: Path | None = None, repairs: Path | None 
     return source
 
 
-def read_inputs(path: Path) -> Source:
+def read_source(path: Path) -> Source:
     """Read a `catalogue.yaml`.
 
     Raises:
@@ -151,7 +152,7 @@ def read_inputs(path: Path) -> Source:
 
 
 def _fault(fault: ErrorDetails) -> str:
-    """One fault of a `catalogue.yaml`, where it stands, and for an unknown key the nearest one."""
+    """A fault of a `catalogue.yaml` and the key it is in; for an unknown key the nearest known one."""
     *outer, key = fault["loc"] or ("the top level",)
     if fault["type"] == "extra_forbidden":
         known = Columns.model_fields if "columns" in outer else Source.model_fields
@@ -162,7 +163,7 @@ def _fault(fault: ErrorDetails) -> str:
 def _folder_source(folder: Path) -> Source:
     described = folder / "catalogue.yaml"
     if described.exists():
-        return read_inputs(described)
+        return read_source(described)
     table = folder / "train.csv"
     if not table.exists():
         raise CatalogueError(
@@ -173,7 +174,7 @@ def _folder_source(folder: Path) -> Source:
 
 
 def _table_source(table: Path) -> Source:
-    """What lies beside a table: its photos and the challenge's attribute list."""
+    """The source of a table file, with the photo folder and the attribute list found next to it."""
     if table.suffix.lower() not in _TABLES:
         raise CatalogueError(
             f"{table.name!r} is not a table that can be read.",

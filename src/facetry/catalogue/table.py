@@ -1,7 +1,9 @@
-"""Tables in: CSV or Parquet, read lazily and brought to one form, whatever the columns were called.
+"""Reading tables, CSV or Parquet, lazily, and renaming and cleaning their columns.
 
-The form: `row` (as a spreadsheet counts), `id`, `category`, `photo` (text or null), `text`, and one
-column per slot, `label_0` ... `label_{A-1}`, holding cleaned value texts with null for "no label".
+The result has the columns `row` (numbered as a spreadsheet does), `id`, `category`, `photo` (text or
+null), `text`, and one per slot, `label_0` ... `label_{A-1}`, with cleaned values, null for "no label".
+
+Shapes: A slots (attributes of the category that has most).
 """
 
 import re
@@ -22,7 +24,7 @@ _INTEGER = r"^(0|-?[1-9]\d{0,17})$"
 _WHOLE_FLOAT = r"^(0|-?[1-9]\d{0,14})\.0$"
 # All white space that Python's str.split knows, but for the single space, which may stay.
 _STRAY_SPACE = r"[\s\x1c-\x1f]{2,}|[^\S ]|[\x1c-\x1f]"
-_FILL = f"^(?i:{'|'.join(sorted(NO_LABEL))})$"
+_NO_LABEL = f"^(?i:{'|'.join(sorted(NO_LABEL))})$"
 _NOTHING = pl.lit(None, pl.String)
 _TITLE = "title"
 _SLICE_ROWS = 32_768
@@ -32,9 +34,9 @@ ROW_NUMBER = "(row)"
 
 
 def scan(table: Path) -> pl.LazyFrame:
-    """The table as it is, lazily, with a column `ROW_NUMBER`; CSV cells stay text.
+    """Scan a table as it is, lazily, with a column `ROW_NUMBER`; CSV cells stay text.
 
-    Blank lines of a CSV file are passed over, yet counted, so that row numbers stay right.
+    Blank lines of a CSV file are skipped but counted, so that row numbers stay right.
 
     Raises:
         CatalogueError: an empty file or one that is neither CSV nor Parquet.
@@ -65,12 +67,12 @@ def _without_blank_lines(frame: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def column_names(raw: pl.LazyFrame) -> list[str]:
-    """What the columns of a scanned table are called in its file."""
+    """The columns of a scanned table, without `ROW_NUMBER`."""
     return [name for name in raw.collect_schema() if name != ROW_NUMBER]
 
 
 def collect(frame: pl.LazyFrame, table: Path) -> pl.DataFrame:
-    """Run a query over `table`, in no more memory than its result takes, if it can be.
+    """Run a query over `table`; streamed, so that memory grows with the result, not with the table.
 
     Raises:
         CatalogueError: the file cannot be read; says where.
@@ -84,7 +86,7 @@ def collect(frame: pl.LazyFrame, table: Path) -> pl.DataFrame:
 def collect_batches(
     frame: pl.LazyFrame, table: Path, num_rows: int
 ) -> Generator[pl.DataFrame, None, None]:
-    """Run a query over `table`, at most `num_rows` rows at a time, in the table's order.
+    """Run a query over `table` and yield at most `num_rows` rows at a time, in the table's order.
 
     Raises:
         CatalogueError: the file turns out to be unreadable further down.
@@ -99,9 +101,9 @@ def collect_batches(
 def collect_slices(
     frame: pl.LazyFrame, table: Path, num_rows: int
 ) -> Generator[pl.DataFrame, None, None]:
-    """Do as `collect_batches` does, but holding few rows of a Parquet file rather than groups of them.
+    """Do as `collect_batches` does, but without loading whole row groups of a Parquet file.
 
-    For a frame that has a row for each of the table's: else all of it is computed for each slice.
+    Only for a query with one row for each of the table's: any other is computed anew for each slice.
 
     Raises:
         CatalogueError: the file turns out to be unreadable further down.
@@ -114,7 +116,7 @@ def collect_slices(
 
 
 def unreadable(table: Path, error: Exception) -> CatalogueError:
-    """What to say when reading `table` failed."""
+    """The error to raise when reading `table` failed."""
     if isinstance(error, pl.exceptions.NoDataError):
         return CatalogueError(f"{table.name} is empty.", hint="It needs a header and at least one row.")
     message, hint = ("", "") if is_parquet(table) else first_fault(table)
@@ -137,10 +139,11 @@ def _guarded(frame: pl.LazyFrame, table: Path) -> pl.LazyFrame:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """Which columns of one table hold what. `labels` are slot columns or, by name, attributes.
+    """Which columns of one table hold what. Labels are in `slots` or in `attributes`, never in both.
 
-    `named_by` says which attribute a category keeps in which slot; None leaves it to the taxonomy
-    that is asked for.
+    `slots` are the columns `attr_1`, `attr_2`, ...; `attributes` pairs attributes with columns.
+    `named_by` is the taxonomy that says which attribute of a category is in which slot; None for the
+    one that is passed to the methods.
     """
 
     id: str
@@ -153,12 +156,12 @@ class Layout:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """All columns with labels, each once."""
+        """All columns with labels, without repeats."""
         columns = [*self.slots, *(column for _, column in self.attributes)]
         return tuple(dict.fromkeys(column for column in columns if column))
 
     def columns_of(self, taxonomy: Taxonomy, category: str) -> dict[str, str]:
-        """Attribute -> column for the attributes of `category` that the table has a column for."""
+        """Map the attributes of `category` to columns; those without a column are left out."""
         attributes = taxonomy.attributes(category)
         by_attribute = dict(self.attributes) or self._slots_of(self.named_by or taxonomy, category)
         return {
@@ -180,7 +183,7 @@ def find_layout(
 ) -> Layout:
     """Match the wanted columns with the table's, in any letter case.
 
-    `named_by` is the table's own attribute list, where it has one: it names the slots.
+    `named_by` is the table's own attribute list, if it has one: it says what `attr_1`, ... mean.
 
     Raises:
         CatalogueError: columns that the table does not have, all at once, with the nearest names.
@@ -210,7 +213,7 @@ def find_layout(
 
 
 def _text_column(names: Sequence[str], columns: Columns, labels: Sequence[str]) -> str | None:
-    """The column with the text; where none is named, one called `title` that holds nothing else."""
+    """The column with the text; if none is named, one called `title` that has no other use."""
     if columns.text is not None:
         return actual_column(columns.text, names)
     found = actual_column(_TITLE, names)
@@ -237,7 +240,7 @@ def actual_column(wanted: str | None, names: Sequence[str]) -> str | None:
 
 
 def _slots(names: Sequence[str]) -> tuple[str, ...]:
-    """The columns `attr_1`, `attr_2`, ... by number, "" for a number that is left out."""
+    """The columns `attr_1`, `attr_2`, ... by number, "" for a missing number."""
     numbered = {int(match[1]): name for name in names if (match := _SLOT.fullmatch(name))}
     return tuple(numbered.get(number, "") for number in range(1, max(numbered, default=0) + 1))
 
@@ -245,31 +248,31 @@ def _slots(names: Sequence[str]) -> tuple[str, ...]:
 def _attribute_columns(
     names: Sequence[str], columns: Columns, taxonomy: Taxonomy | None
 ) -> tuple[tuple[str, str], ...]:
-    """Attribute and column, where columns stand for attributes rather than for slots."""
+    """Pairs of attribute and column; none if the table's label columns are slots."""
     slots = [name for name in _slots(names) if name]
     if columns.attributes:
         wanted = columns.attributes
-    elif taxonomy is None:  # nothing says what the slots mean: they are called as their columns
+    elif taxonomy is None:  # nothing says what the slots mean: the columns' names become attributes
         wanted = {name: name for name in slots}
     else:
         wanted = {head.attribute: head.attribute for head in taxonomy.heads}
         if slots and not wanted.keys() & set(slots):
-            return ()  # a column that happens to be called like an attribute changes nothing
+            return ()  # the slots have the labels, even if some column is named like an attribute
     found = {attribute: actual_column(column, names) for attribute, column in wanted.items()}
     return tuple((attribute, column) for attribute, column in found.items() if column)
 
 
-def tidy(raw: pl.LazyFrame, layout: Layout, table: Path, *, keep: Sequence[str] = ()) -> pl.LazyFrame:
-    """The table with `row`, `id`, `category`, `photo`, `text`, and the label columns cleaned.
+def tidy(raw: pl.LazyFrame, layout: Layout, table: Path, *, extra: Sequence[str] = ()) -> pl.LazyFrame:
+    """The table with `row`, `id`, `category`, `photo`, `text`, and the label columns, all cleaned.
 
-    Label columns are called `label_column` of what they were; `place_labels` brings them into
-    slots. The columns to `keep` besides stay as they are.
+    Label columns are renamed by `label_column`; `labels_to_slots` turns them into slots. The `extra`
+    columns are added unchanged.
 
     Raises:
         CatalogueError: a column whose cells are lists or records where single values belong.
     """
     schema = raw.collect_schema()
-    refuse_nested(schema, [layout.id, layout.category, *layout.labels, *keep])
+    refuse_nested(schema, [layout.id, layout.category, *layout.labels, *extra])
     photo = _photo(schema, layout.photo)
     return raw.select(
         pl.col(ROW_NUMBER).alias("row"),
@@ -278,17 +281,17 @@ def tidy(raw: pl.LazyFrame, layout: Layout, table: Path, *, keep: Sequence[str] 
         photo.alias("photo"),
         (clean_text(schema, layout.text) if layout.text else _NOTHING).alias("text"),
         *(clean_label(schema, column).alias(label_column(column)) for column in layout.labels),
-        *keep,
+        *extra,
     )
 
 
 def label_column(column: str) -> str:
-    """What the label column `column` is called in a tidy table."""
+    """The name of the label column `column` in a tidy table."""
     return f"label {column}"
 
 
-def place_labels(frame: pl.LazyFrame, layout: Layout, taxonomy: Taxonomy) -> pl.LazyFrame:
-    """Bring a tidy table's labels into slots: `label_k` belongs to the category's k-th attribute."""
+def labels_to_slots(frame: pl.LazyFrame, layout: Layout, taxonomy: Taxonomy) -> pl.LazyFrame:
+    """Turn a tidy table's label columns into slots: `label_0` is the category's first attribute."""
     slots = [
         _slot(number, layout, taxonomy).alias(f"label_{number}") for number in range(taxonomy.num_slots)
     ]
@@ -296,13 +299,13 @@ def place_labels(frame: pl.LazyFrame, layout: Layout, taxonomy: Taxonomy) -> pl.
 
 
 def _slot(number: int, layout: Layout, taxonomy: Taxonomy) -> pl.Expr:
-    """One slot's labels; categories that keep them in the same column are handled together."""
+    """One slot's labels; categories that have them in the same column are handled together."""
     categories_by_column: dict[str, list[str]] = {}
     for category in taxonomy.categories:
         columns = layout.columns_of(taxonomy, category)
         for attribute in taxonomy.attributes(category)[number : number + 1]:
             categories_by_column.setdefault(columns.get(attribute, ""), []).append(category)
-    if len(categories_by_column) == 1:  # the common case, and much the faster
+    if len(categories_by_column) == 1:  # the common case, and much faster
         (column,) = categories_by_column
         return pl.col(label_column(column)) if column else _NOTHING
     categories_by_column.pop("", None)
@@ -314,19 +317,19 @@ def _slot(number: int, layout: Layout, taxonomy: Taxonomy) -> pl.Expr:
 
 
 def clean_text(schema: pl.Schema, column: str) -> pl.Expr:
-    """A column as text without stray white space, null where nothing is left."""
+    """A column as text without superfluous white space, null where nothing is left."""
     text = _as_text(schema, column).str.replace_all(_STRAY_SPACE, " ").str.strip_chars(" ")
     return pl.when(text == "").then(None).otherwise(text)
 
 
 def clean_label(schema: pl.Schema, column: str) -> pl.Expr:
-    """A column as value texts, null for every way to say "no label"."""
+    """A column as values, null for every text that means "no label"; see `NO_LABEL`."""
     text = clean_text(schema, column)
-    return pl.when(text.str.contains(_FILL)).then(None).otherwise(text)
+    return pl.when(text.str.contains(_NO_LABEL)).then(None).otherwise(text)
 
 
 def _as_text(schema: pl.Schema, column: str) -> pl.Expr:
-    """A column as text; 3.0, which pandas makes of 3 beside a missing cell, as "3"."""
+    """A column as text; 3.0 as "3": pandas writes integers so if a cell of the column is missing."""
     cells = pl.col(column)
     if not schema[column].is_float():
         return cells.cast(pl.String)
@@ -345,23 +348,23 @@ def _photo(schema: pl.Schema, column: str | None) -> pl.Expr:
 
 
 def _id(raw: pl.LazyFrame, column: str, table: Path) -> pl.Expr:
-    """Ids as integers where every one is written as a plain integer, else as the text they are."""
+    """Ids as integers if every one is written as a plain integer, else as text."""
     schema = raw.collect_schema()
     if schema[column].is_integer() and schema[column] != pl.UInt64:
         return pl.col(column).cast(pl.Int64)
     text = clean_text(schema, column)
     plain, floats = (text.str.contains(each).all() for each in (_INTEGER, _WHOLE_FLOAT))
     is_plain, is_floats = collect(raw.select(plain.alias("plain"), floats.alias("floats")), table).row(0)
-    if is_floats and not is_plain:  # a CSV by pandas, from integers beside a missing one
+    if is_floats and not is_plain:  # pandas writes integers so if one is missing
         return text.str.strip_suffix(".0").cast(pl.Int64)
     return text.cast(pl.Int64) if is_plain else text
 
 
 def refuse_nested(schema: pl.Schema, columns: Sequence[str]) -> None:
-    """Refuse columns of which the cells are lists or records.
+    """Refuse columns whose cells are lists or records.
 
     Raises:
-        CatalogueError: such a column.
+        CatalogueError: there is such a column.
     """
     nested = [column for column in columns if schema[column].is_nested()]
     if nested:

@@ -1,4 +1,4 @@
-"""A catalogue's taxonomy: declared in a file, completed by the values that the table holds."""
+"""A catalogue's taxonomy: read from a file, and completed with the values that occur in the table."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,14 +11,14 @@ from facetry.runtime.resumable import stopped_hint
 from facetry.taxonomy import Taxonomy, refuse_repeated
 
 Seen = dict[str, dict[str, list[str]]]
-"""category -> label column -> the distinct values that it holds"""
+"""category -> label column -> its distinct values"""
 
 
 def read_taxonomy(path: Path) -> Taxonomy:
     """Read `category_attributes.parquet` (attributes without values), YAML or JSON.
 
     Raises:
-        TaxonomyError: not of a known form.
+        TaxonomyError: a malformed file.
         CatalogueError: a file that does not exist.
     """
     if not path.is_file():
@@ -48,10 +48,10 @@ def write_attribute_list(taxonomy: Taxonomy, path: Path) -> None:
 def seen_values(
     raw: pl.LazyFrame, layout: Layout, table: Path, *, repaired: Mapping[str, pl.LazyFrame]
 ) -> Seen:
-    """What a scanned table holds; `repaired` columns are looked up in those tidy tables instead.
+    """The distinct values in a scanned table; those of `repaired` columns are read from tidy tables.
 
     Distinct cells are found before they are cleaned: cleaning every cell takes several times as
-    long and as much memory.
+    much time and memory.
     """
     schema = raw.collect_schema()
     seen: Seen = {}
@@ -76,7 +76,7 @@ def complete(declared: Taxonomy | None, seen: Seen, layout: Layout) -> Taxonomy:
         CatalogueError: nothing declared and a table whose attributes have no names, or no labels.
     """
     if declared is None:
-        return _own(seen, layout)
+        return _from_table(seen, layout)
     return declared.with_values(
         {
             category: {
@@ -89,8 +89,8 @@ def complete(declared: Taxonomy | None, seen: Seen, layout: Layout) -> Taxonomy:
     )
 
 
-def _own(seen: Seen, layout: Layout) -> Taxonomy:
-    """Categories by name, each with the attributes for which the table holds a value."""
+def _from_table(seen: Seen, layout: Layout) -> Taxonomy:
+    """Categories by name, each with the attributes for which the table has a value."""
     if not layout.attributes:
         raise CatalogueError(
             "The table names no attributes and there is no taxonomy.",
@@ -98,7 +98,7 @@ def _own(seen: Seen, layout: Layout) -> Taxonomy:
         )
     if not seen:
         raise CatalogueError(
-            "The table holds no label and there is no taxonomy.",
+            "The table has no labels and there is no taxonomy.",
             hint="Name a taxonomy file that says which attributes and values there are.",
         )
     return Taxonomy.of(

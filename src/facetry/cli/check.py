@@ -87,6 +87,6 @@ def _summary(report: "CheckReport") -> str:
     summary = report.summary
     return (
         f"Products: {summary.num_products:,}, categories: {summary.num_categories}, "
-        f"heads: {summary.num_heads}, labels: {summary.num_known:,} of {summary.num_cells:,} "
+        f"heads: {summary.num_heads}, labels: {summary.num_labels:,} of {summary.num_possible:,} "
         f"({summary.missing_share:.1%} missing)\n{', '.join(counts).capitalize()}"
     )

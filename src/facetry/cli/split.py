@@ -114,7 +114,7 @@ def _table(parts: "Sequence[PartSummary]") -> "Table":
             part.name,
             f"{part.num_products:,}",
             f"{part.share:.2%}",
-            f"{part.asked:.2%}",
+            f"{part.wanted:.2%}",
             f"{part.num_labels:,}",
             f"{part.deviation:.2%}" if part.worst else "-",
             Text(part.worst or "-"),

@@ -185,7 +185,7 @@ def test_the_real_tables_split_evenly(shared_data: Path) -> None:
     split = make_split(real, SplitConfig(), seed=0)
     shares = dict(zip(PARTS, SplitConfig().shares, strict=True))
     for part in summarise(real, split.codes, shares):
-        assert part.share == pytest.approx(part.asked, abs=0.001)
+        assert part.share == pytest.approx(part.wanted, abs=0.001)
         assert part.num_absent == 0
         assert part.deviation < 0.025
     by_chance = make_split(real, SplitConfig(method="random"), seed=0)
@@ -232,7 +232,8 @@ def test_one_product_may_be_all_training(make_catalogue: Make) -> None:
 def test_too_few_groups(numbered: Catalogue) -> None:
     groups = np.arange(1000) % 2
     with pytest.raises(
-        CatalogueError, match=r"at least 3 groups of like photos; this one has 2 \(1,000 products\)"
+        CatalogueError,
+        match=r"at least 3 groups of products with like photos; this catalogue has 2 \(1,000 products\)",
     ):
         make_split(numbered, SplitConfig(), seed=0, groups=groups)
     with pytest.raises(CatalogueError, match="at least 5 groups"):
@@ -252,7 +253,7 @@ def test_products_without_a_part_are_in_none(numbered: Catalogue, tmp_path: Path
     [
         ("id,part\n0,tset\n", "unknown part 'tset'"),
         ("id,side\n0,train\n", "not a split"),
-        ("id,part\n0,train\n0,test\n", "'0' stands there twice"),
+        ("id,part\n0,train\n0,test\n", "'0' occurs twice"),
         ("id,part\nabc,train\n", "none of the catalogue's products"),
     ],
 )
@@ -267,14 +268,14 @@ def test_what_is_no_split(numbered: Catalogue, tmp_path: Path, text: str, messag
     [
         ("id,fold\n0,0\n1,1\n2,2\n", 3, "3 folds, and 3 is none of them"),
         ("id,fold\n0,0\n1,1\n2,2\n", -1, "3 folds, and -1 is none of them"),
-        ("id,fold\n0,0\n1,1\n2,2\n", None, "holds 3 folds.\nName the one to test on"),
-        ("id,part\n0,train\n", 0, "holds one split, no folds"),
+        ("id,fold\n0,0\n1,1\n2,2\n", None, "has 3 folds.\nName the one to test on"),
+        ("id,part\n0,train\n", 0, "has one split, no folds"),
         ("id,fold\n0,train\n", 0, "unknown fold 'train'"),
         ("id,fold\n0,-1\n1,1\n2,2\n", 0, "unknown fold '-1'"),
-        ("id,fold\n0,0\n1,1\n", 0, "holds the folds 0, 1"),
-        ("id,fold\n0,0\n1,1\n2,3\n", 0, "holds the folds 0, 1, 3"),
-        ("id,fold\n0,\n", 0, "holds the folds none"),
-        ("id,fold\n0,0\n0,1\n2,2\n", 0, "'0' stands there twice"),
+        ("id,fold\n0,0\n1,1\n", 0, "has the folds 0, 1"),
+        ("id,fold\n0,0\n1,1\n2,3\n", 0, "has the folds 0, 1, 3"),
+        ("id,fold\n0,\n", 0, "has the folds none"),
+        ("id,fold\n0,0\n0,1\n2,2\n", 0, "'0' occurs twice"),
         ("id,fold\na,0\nb,1\nc,2\n", 0, "none of the catalogue's products"),
     ],
 )

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from facetry.catalogue.split.stratify import MIN_EXAMPLES, deal
+from facetry.catalogue.split.stratify import MIN_EXAMPLES, stratify
 
 Labels = NDArray[np.int64]
 USUAL = (0.8, 0.1, 0.1)
@@ -43,7 +43,7 @@ def num_groups(labels: Labels, groups: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def check(labels: Labels, groups: NDArray[np.int64], shares: Sequence[float], seed: int) -> None:
-    sides = deal(labels, groups, shares, seed=seed)
+    sides = stratify(labels, groups, shares, seed=seed)
     pairs = np.unique(np.column_stack([groups, sides]), axis=0)
     assert len(pairs) == len(np.unique(groups))
     off = np.bincount(sides, minlength=len(shares)) / len(sides) - shares
@@ -84,25 +84,25 @@ def test_values_are_far_more_even_than_by_chance(shares: tuple[float, ...]) -> N
         return float(np.abs(have / have.sum(axis=1, keepdims=True) - shares).mean())
 
     chance = np.random.RandomState(0).choice(len(shares), 2000, p=shares).astype(np.int8)
-    assert unevenness(deal(labels, np.arange(2000), shares, seed=0)) < unevenness(chance) / 5
+    assert unevenness(stratify(labels, np.arange(2000), shares, seed=0)) < unevenness(chance) / 5
 
 
 def test_a_value_with_ten_examples_is_on_every_side_of_a_small_share() -> None:
     labels = np.zeros((1000, 1), dtype=np.int64)
     labels[::100] = 1  # ten of a thousand: a side of 1% would get none of them
-    have = counts(labels, deal(labels, np.arange(1000), (0.98, 0.01, 0.01), seed=0), 3)
+    have = counts(labels, stratify(labels, np.arange(1000), (0.98, 0.01, 0.01), seed=0), 3)
     assert have[1].tolist() == [8, 1, 1]
 
 
 def test_large_groups_are_spread_too() -> None:
     groups = np.concatenate([np.repeat(np.arange(40), 5), np.arange(40, 240)])
-    sides = deal(np.zeros((400, 1), dtype=np.int64), groups, (0.5, 0.5), seed=0)
+    sides = stratify(np.zeros((400, 1), dtype=np.int64), groups, (0.5, 0.5), seed=0)
     assert np.bincount(sides[:200]).tolist() == [100, 100]
 
 
 def test_a_group_larger_than_a_share_goes_where_there_is_room() -> None:
     groups = np.where(np.arange(100) < 60, 0, np.arange(100))
-    sides = deal(sparse_labels(100, 3, 4, seed=1), groups, USUAL, seed=0)
+    sides = stratify(sparse_labels(100, 3, 4, seed=1), groups, USUAL, seed=0)
     assert np.bincount(sides).tolist() == [80, 10, 10]
     assert not sides[:60].any()
 
@@ -120,21 +120,21 @@ def test_a_group_larger_than_a_share_goes_where_there_is_room() -> None:
     ],
 )
 def test_odd_tables(labels: Labels, shares: tuple[float, ...], expected: list[int]) -> None:
-    sides = deal(labels, np.arange(len(labels)), shares, seed=0)
+    sides = stratify(labels, np.arange(len(labels)), shares, seed=0)
     assert np.bincount(sides, minlength=len(shares)).tolist() == expected
 
 
 def test_the_seed_decides_and_the_names_of_groups_do_not() -> None:
     labels, groups = sparse_labels(400, 4, 5, seed=2), np.random.RandomState(2).randint(300, size=400)
-    first, again, other = (deal(labels, groups, USUAL, seed=seed) for seed in (0, 0, 1))
+    first, again, other = (stratify(labels, groups, USUAL, seed=seed) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
-    np.testing.assert_array_equal(first, deal(labels, -7 * groups, USUAL, seed=0))
+    np.testing.assert_array_equal(first, stratify(labels, -7 * groups, USUAL, seed=0))
 
 
 def test_nothing_that_goes_in_is_changed() -> None:
     labels, groups = sparse_labels(100, 4, 5, seed=3), np.arange(100)
     before = labels.copy()
-    deal(labels, groups, USUAL, seed=0)
+    stratify(labels, groups, USUAL, seed=0)
     np.testing.assert_array_equal(labels, before)
     np.testing.assert_array_equal(groups, np.arange(100))

@@ -1,4 +1,4 @@
-"""Everything that is wrong with a catalogue, found in one go."""
+"""The check of a catalogue: finds everything that is wrong with it in one run, and raises nothing."""
 
 from facetry.catalogue.check.kinds import Severity
 from facetry.catalogue.check.photos import PhotoCheck

@@ -1,6 +1,7 @@
-"""What can be wrong with a catalogue: an explicit table, with how bad it is and what to do.
+"""The kinds of problems that a check can find, each with its severity and what to do about it.
 
-Errors stop training and prediction; warnings lose rows or labels; notes are worth knowing.
+Errors prevent training and prediction; warnings mean that rows or labels are lost; notes are for
+information.
 """
 
 from dataclasses import dataclass
@@ -16,10 +17,10 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """One thing that can be wrong.
+    """One kind of problem.
 
-    `what` and `advice` are filled with the columns `by`: findings that agree in them are one
-    problem.
+    `what` is a format string with the columns `by` as its fields; findings that are equal in these
+    columns are reported as one problem.
     """
 
     name: str
@@ -38,8 +39,8 @@ MISSING_ID = Kind(
 REPEATED_ID = Kind(
     name="repeated id",
     severity="error",
-    what="The id stands in another row too.",
-    advice="Ids must be unique: delete or rename the doubles.",
+    what="The id occurs in another row too.",
+    advice="Ids must be unique: delete or rename the repeated ones.",
 )
 MISSING_CATEGORY = Kind(
     name="missing category",
@@ -64,21 +65,21 @@ UNKNOWN_VALUE = Kind(
 FURTHER_VALUE = Kind(
     name="further value",
     severity="warning",
-    what="{value!r} is not listed for {category} / {attribute}; it is taken as one value more.",
+    what="{value!r} is not listed for {category} / {attribute}; it is added to the taxonomy.",
     advice="Correct it, or list it in the taxonomy file.",
     by=("category", "attribute", "value"),
 )
 MISPLACED_LABEL = Kind(
     name="misplaced label",
     severity="warning",
-    what="{category} has no attribute in column {attribute!r}, yet there are labels; passed over.",
+    what="{category} has no attribute in column {attribute!r}; the labels there are ignored.",
     advice="Move the labels to their own columns, or empty the cells.",
     by=("category", "attribute"),
 )
 WRONG_LENGTH = Kind(
     name="wrong length",
     severity="warning",
-    what="The column 'len' says {value!r} for {category}; the taxonomy is followed.",
+    what="The column 'len' says {value!r} for {category}; it is ignored, the taxonomy counts.",
     advice="Check that labels and taxonomy belong together.",
     by=("category", "value"),
 )
@@ -88,18 +89,18 @@ _PHOTO_ADVICE = {
     PhotoProblem.NONE_GIVEN: "Name the photo, or give the product an id.",
     PhotoProblem.MISSING: "Check the photo folder and how its files are named.",
     PhotoProblem.OUTSIDE: "Name photos relative to the photo folder, without '..'.",
-    PhotoProblem.EMPTY: "Copy or download the photo anew.",
+    PhotoProblem.EMPTY: "Copy or download the photo again.",
     PhotoProblem.NOT_AN_IMAGE: "Replace it with a photo.",
     PhotoProblem.FORMAT: "Save it as JPEG, PNG or WEBP.",
     PhotoProblem.TOO_LARGE: "Scale it down.",
     PhotoProblem.TOO_HEAVY: "Save it smaller.",
-    PhotoProblem.TRUNCATED: "Copy or download the photo anew.",
-    PhotoProblem.UNREADABLE: "Open it in an image program and save it anew.",
+    PhotoProblem.TRUNCATED: "Copy or download the photo again.",
+    PhotoProblem.UNREADABLE: "Open it in an image program and save it again.",
 }
 
 
 def photo_kind(problem: str) -> Kind:
-    """The kind for a photo that cannot be used; some readers add the reason in brackets."""
+    """The kind for a photo's problem, which may be followed by a reason in brackets."""
     known = PhotoProblem(problem.partition(" (")[0])
     return _PHOTO_KINDS[known]
 
@@ -126,7 +127,7 @@ REPAIR_KINDS = {
         (RepairProblem.INCOMPLETE, "id, category or attribute is missing.", "Fill them in.", ()),
         (
             RepairProblem.BAD_TIME,
-            "{value!r} in the column 'when' is not a moment.",
+            "{value!r} in the column 'when' is not a time.",
             "Write it as 2024-05-01T10:30, or leave it empty.",
             ("value",),
         ),
@@ -138,8 +139,8 @@ REPAIR_KINDS = {
         ),
         (
             RepairProblem.OTHER_CATEGORY,
-            "a product is said to be of {category!r}; the table has {value!r}.",
-            "Check the id, and what the category is now.",
+            "it names the category {category!r}; the product has {value!r} in the table.",
+            "Check the id and the category.",
             ("category", "value"),
         ),
         (
@@ -156,19 +157,19 @@ REPAIR_KINDS = {
         ),
         (
             RepairProblem.OUTDATED,
-            "the label is not the one that the repair calls old.",
+            "the label differs from the repair's column 'old'.",
             "Look at the product again: the table or an earlier repair has changed it.",
             (),
         ),
         (
             RepairProblem.DONE,
-            "the label is already what the repair would make it.",
+            "the label already has the repair's new value.",
             "Nothing to do.",
             (),
         ),
     )
 }
-"""By the value of their `RepairProblem`."""
+"""`RepairProblem` value -> kind"""
 
 ROW_KINDS: tuple[Kind, ...] = (
     MISSING_ID,
@@ -182,4 +183,4 @@ ROW_KINDS: tuple[Kind, ...] = (
     *_PHOTO_KINDS.values(),
     *REPAIR_KINDS.values(),
 )
-"""Every kind that is found in rows, in the order in which reports show them."""
+"""Every kind of which rows are found, in the order of reports."""

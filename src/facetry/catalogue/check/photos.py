@@ -1,4 +1,4 @@
-"""Which photos cannot be used: by their names, by what lies on disk, or by opening every one."""
+"""Find photos that cannot be used: by their names, by the files on disk, or by opening every one."""
 
 import os
 import stat
@@ -19,14 +19,14 @@ from facetry.product import Product
 from facetry.runtime.progress import SILENT, Reporter
 
 PhotoCheck = Literal["none", "exist", "open"]
-"""How closely photos are looked at: not at all, whether they are there, whether they open."""
+"""How photos are checked: not at all, whether the files exist, whether they can be opened."""
 
-_NUM_ROWS = 4096  # products whose photos are looked at before findings are put away
+_NUM_ROWS = 4096  # products whose photos are checked at one time
 
 
 @dataclass(slots=True, kw_only=True)
 class PhotoFindings:
-    """What looking at every photo found."""
+    """What the check of all photos found."""
 
     findings: list[pl.DataFrame] = field(default_factory=list)
     num_usable: Counter[str] = field(default_factory=Counter)
@@ -36,7 +36,7 @@ class PhotoFindings:
 def check_photos(
     catalogue: Catalogue, how: PhotoCheck, *, num_rows: int, reporter: Reporter = SILENT
 ) -> PhotoFindings:
-    """Look at every photo of every product, a few thousand products at a time.
+    """Check every photo of every product, a few thousand products at a time.
 
     Raises:
         CatalogueError: a photo pattern that does not fit the ids.
@@ -45,13 +45,13 @@ def check_photos(
     wanted = catalogue.scan.select("row", "id", "category", "photo")
     with reporter.bar("Checking photos", num_rows) as advance:
         for part in collect_batches(wanted, catalogue.source.table, _NUM_ROWS):
-            _look(part, catalogue, how, found)
+            _check_part(part, catalogue, how, found)
             advance(part.height)
     return found
 
 
-def _look(part: pl.DataFrame, catalogue: Catalogue, how: PhotoCheck, found: PhotoFindings) -> None:
-    """Check the photos of a few products, one by one also where a product has several."""
+def _check_part(part: pl.DataFrame, catalogue: Catalogue, how: PhotoCheck, found: PhotoFindings) -> None:
+    """Check the photos of some products, and add what is found to `found`."""
     single = []
     rows = []
     for row, id_, category, photo in part.iter_rows():
@@ -62,29 +62,29 @@ def _look(part: pl.DataFrame, catalogue: Catalogue, how: PhotoCheck, found: Phot
         rows += [row] * len(each)
     usable: dict[int, str] = {}
     bad: dict[str, list[tuple[int, str, str, str]]] = {}
-    for row, product in zip(rows, _opened(single, how), strict=True):
+    for row, product in zip(rows, _with_problems(single, how), strict=True):
         if product.problem:
             name = _name(product, catalogue.source.images)
             bad.setdefault(product.problem, []).append((row, str(product.id), product.category, name))
         else:
             usable[row] = product.category
     found.num_usable.update(usable.values())
-    for problem, cells in bad.items():
-        frame = pl.DataFrame(cells, ["row", "id", "category", "value"], orient="row")
+    for problem, values in bad.items():
+        frame = pl.DataFrame(values, ["row", "id", "category", "value"], orient="row")
         found.findings.append(as_findings(photo_kind(problem), frame))
 
 
-def _opened(products: Iterable[Product], how: PhotoCheck) -> Iterator[Product]:
-    """The products, with the problem of their photo if it has one."""
+def _with_problems(products: Iterable[Product], how: PhotoCheck) -> Iterator[Product]:
+    """The products, of one photo each, with the photo's problem if it has one."""
     if how == "exist":
-        return map(_found, products)
+        return map(_with_file_problem, products)
     from facetry.images import load
 
     return load(products, (), num_workers=os.cpu_count() or 1)
 
 
-def _found(product: Product) -> Product:
-    """A product with its photo's problem, as far as the file system knows."""
+def _with_file_problem(product: Product) -> Product:
+    """A product with the problem of its photo's file, which is not opened."""
     if product.problem:
         return product
     try:

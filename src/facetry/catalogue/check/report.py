@@ -1,4 +1,4 @@
-"""What a check hands back: problems for people to read, and every single finding as a table."""
+"""The report of a check: problems for people to read, and every single finding as a table."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ FINDINGS = pl.Schema(
         "value": pl.String(),
     }
 )
-"""One row for each finding; `row` counts as a spreadsheet does, `value` is the cell or the photo."""
+"""One row for each finding; `row` is a spreadsheet's number, `value` the cell or the photo's name."""
 
 _NUM_ROWS_SHOWN = 5
 _NUM_PROBLEMS_SHOWN = 10  # of one kind
@@ -37,7 +37,7 @@ _NUM_PROBLEMS_SHOWN = 10  # of one kind
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """Something that is wrong, once or in many rows. `rows` are the first few of `count`."""
+    """Something that is wrong, in `count` rows, of which `rows` are the first few."""
 
     severity: Severity
     kind: str
@@ -49,30 +49,30 @@ class Problem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """How large a catalogue is. A cell is one attribute of one product."""
+    """How large a catalogue is: `num_labels` known of `num_possible`, one per attribute and product."""
 
     num_products: int
     num_categories: int
     num_heads: int
-    num_known: int
-    num_cells: int
+    num_labels: int
+    num_possible: int
 
     @property
     def missing_share(self) -> float:
-        """The share of the cells that have no label, 0 to 1; 0 if there are no cells."""
-        return 1 - self.num_known / self.num_cells if self.num_cells else 0.0
+        """The share of the possible labels that are missing, 0 to 1; 0 if none is possible."""
+        return 1 - self.num_labels / self.num_possible if self.num_possible else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CheckReport:
-    """Everything found, worst first. There is no `summary` of a table that cannot be read."""
+    """Everything found, worst first. `summary` is None if the table cannot be read."""
 
     problems: tuple[Problem, ...]
     findings: pl.DataFrame
     summary: Summary | None = None
 
     def count(self, severity: Severity) -> int:
-        """How many problems are that bad."""
+        """How many problems have this severity."""
         return sum(problem.severity == severity for problem in self.problems)
 
 
@@ -83,7 +83,7 @@ def make_report(
     taxonomy: Taxonomy | None = None,
     summary: Summary | None = None,
 ) -> CheckReport:
-    """Put together what the single checks found; `taxonomy` is for suggestions."""
+    """Make a report of what the checks found; suggestions are taken from `taxonomy`."""
     table = pl.concat([FINDINGS.to_frame(), *findings]).sort("severity", "problem", "row")
     found = [*problems]
     for kind in ROW_KINDS:
@@ -93,19 +93,19 @@ def make_report(
 
 
 def _problems_of(kind: Kind, findings: pl.DataFrame, taxonomy: Taxonomy | None) -> Iterator[Problem]:
-    """One problem for each group of findings, the largest first; a long tail becomes one."""
+    """Yield one problem for each group of findings, the largest first, and one for all small groups."""
     groups = findings.group_by(kind.by or ["problem"]).agg(
         pl.len().alias("count"), pl.col("row").head(_NUM_ROWS_SHOWN).alias("rows")
     )
     groups = groups.sort("count", *kind.by, descending=[True, *(False for _ in kind.by)])
-    for cells in groups.head(_NUM_PROBLEMS_SHOWN).iter_rows(named=True):
+    for group in groups.head(_NUM_PROBLEMS_SHOWN).iter_rows(named=True):
         yield Problem(
             severity=kind.severity,
             kind=kind.name,
-            what=kind.what.format(**cells),
-            count=cells["count"],
-            rows=tuple(cells["rows"]),
-            advice=f"{_suggestion(kind, cells, taxonomy)} {kind.advice}".strip(),
+            what=kind.what.format(**group),
+            count=group["count"],
+            rows=tuple(group["rows"]),
+            advice=f"{_suggestion(kind, group, taxonomy)} {kind.advice}".strip(),
         )
     rest = groups.slice(_NUM_PROBLEMS_SHOWN)
     if rest.height:
@@ -119,17 +119,17 @@ def _problems_of(kind: Kind, findings: pl.DataFrame, taxonomy: Taxonomy | None) 
         )
 
 
-def _suggestion(kind: Kind, cells: Mapping[str, str], taxonomy: Taxonomy | None) -> str:
-    """What the taxonomy has instead: the nearest name, if any is near; "" where it says nothing."""
+def _suggestion(kind: Kind, group: Mapping[str, str], taxonomy: Taxonomy | None) -> str:
+    """What the taxonomy has instead, such as a similar name; "" if there is nothing to suggest."""
     if taxonomy is None:
         return ""
     if kind is WRONG_LENGTH:
-        return f"The taxonomy has {len(taxonomy.heads_of(cells['category']))} attributes."
+        return f"The taxonomy has {len(taxonomy.heads_of(group['category']))} attributes."
     if kind is UNKNOWN_CATEGORY:
-        hint = nearest(cells["category"], taxonomy.categories)
+        hint = nearest(group["category"], taxonomy.categories)
     elif kind in {UNKNOWN_VALUE, FURTHER_VALUE}:
-        known = taxonomy.head(cells["category"], cells["attribute"]).values
-        hint = nearest(cells["value"], {*known} - {cells["value"]})
+        known = taxonomy.head(group["category"], group["attribute"]).values
+        hint = nearest(group["value"], {*known} - {group["value"]})
     else:
         return ""
     return hint if hint.startswith("Did you mean") else ""

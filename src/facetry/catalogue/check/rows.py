@@ -1,4 +1,4 @@
-"""What is wrong with single rows: their category, their labels, the column `len`."""
+"""Check single rows: their category, their labels, the column `len`."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -13,14 +13,15 @@ from facetry.catalogue.table import Layout, label_column
 from facetry.taxonomy import Taxonomy
 
 Listed = Mapping[tuple[str, str], tuple[str, ...]]
-"""(category, attribute) -> the values to hold labels against; heads that list none are absent"""
+"""(category, attribute) -> the values that labels may have; heads that list none are absent"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What rows are held against.
+    """What rows are checked for.
 
-    `off_list` is the kind of a value that is not `listed`; `length_column` is the challenge's `len`.
+    `off_list` is the kind to report a value as that is not `listed`; `length_column` is the name of
+    the challenge's column `len`, if the table has it.
     """
 
     layout: Layout
@@ -30,7 +31,7 @@ class Rules:
     length_column: str | None
 
     def attributes_in(self, column: str) -> dict[str, str]:
-        """Category -> the attribute whose labels `column` holds there."""
+        """Map categories to the attribute whose labels are in `column`."""
         return {
             category: attribute
             for category in self.taxonomy.categories
@@ -41,7 +42,7 @@ class Rules:
 
 @dataclass(slots=True, kw_only=True)
 class RowCheck:
-    """Looks at a tidy table part by part, and counts products and labels on the way."""
+    """Checks a tidy table part by part, and counts products and labels."""
 
     rules: Rules
     findings: list[pl.DataFrame] = field(default_factory=list)
@@ -49,34 +50,34 @@ class RowCheck:
     num_products: Counter[str] = field(default_factory=Counter)
     """By category."""
     num_labels: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """By category and attribute; without what counts as no label."""
+    """By category and attribute; values that are scored as wrong are not counted."""
 
-    def look(self, part: pl.DataFrame) -> None:
+    def check(self, part: pl.DataFrame) -> None:
         """Check the rows of `part`."""
         category = pl.col("category")
         self.num_rows += part.height
-        self._note(kinds.MISSING_ID, part.filter(pl.col("id").is_null()))
-        self._note(kinds.MISSING_CATEGORY, part.filter(category.is_null()))
+        self._add(kinds.MISSING_ID, part.filter(pl.col("id").is_null()))
+        self._add(kinds.MISSING_CATEGORY, part.filter(category.is_null()))
         is_known = category.is_in(self.rules.taxonomy.categories)
-        self._note(kinds.UNKNOWN_CATEGORY, part.filter(~is_known))
+        self._add(kinds.UNKNOWN_CATEGORY, part.filter(~is_known))
         known = part.filter(is_known)
         self.num_products.update(dict(known["category"].value_counts().iter_rows()))
         for column in self.rules.layout.labels:
-            self._look_at_labels(known, column)
+            self._check_labels(known, column)
         if self.rules.length_column:
-            self._look_at_length(known, self.rules.length_column)
+            self._check_length(known, self.rules.length_column)
 
-    def _look_at_labels(self, part: pl.DataFrame, column: str) -> None:
+    def _check_labels(self, part: pl.DataFrame, column: str) -> None:
         attributes = self.rules.attributes_in(column)
         attribute = pl.col("category").replace_strict(attributes, default=None, return_dtype=pl.String)
         labels = part.select(
             "row", "id", "category", attribute.alias("attribute"), value=label_column(column)
         ).drop_nulls("value")
         misplaced = labels.filter(pl.col("attribute").is_null())
-        self._note(kinds.MISPLACED_LABEL, misplaced.with_columns(attribute=pl.lit(column)))
+        self._add(kinds.MISPLACED_LABEL, misplaced.with_columns(attribute=pl.lit(column)))
         labels = labels.drop_nulls("attribute")
         is_off_list = self._is_off_list(attributes)
-        self._note(self.rules.off_list, labels.filter(is_off_list))
+        self._add(self.rules.off_list, labels.filter(is_off_list))
         if self.rules.off_list is kinds.UNKNOWN_VALUE:
             labels = labels.filter(~is_off_list)
         counted = labels.group_by("category", "attribute").len()
@@ -93,21 +94,21 @@ class RowCheck:
         key = pl.concat_str("category", "value", separator="\0")
         return pl.col("category").is_in(list(listed)) & ~key.is_in(keys)
 
-    def _look_at_length(self, part: pl.DataFrame, column: str) -> None:
+    def _check_length(self, part: pl.DataFrame, column: str) -> None:
         taxonomy = self.rules.taxonomy
         sizes = {category: len(taxonomy.heads_of(category)) for category in taxonomy.categories}
         size = pl.col("category").replace_strict(sizes, default=None, return_dtype=pl.Float64)
-        said = pl.col(column).cast(pl.String)
-        wrong = part.filter(said.cast(pl.Float64, strict=False).ne_missing(size) & said.is_not_null())
-        self._note(kinds.WRONG_LENGTH, wrong.with_columns(value=said))
+        length = pl.col(column).cast(pl.String)
+        is_wrong = length.is_not_null() & length.cast(pl.Float64, strict=False).ne_missing(size)
+        self._add(kinds.WRONG_LENGTH, part.filter(is_wrong).with_columns(value=length))
 
-    def _note(self, kind: Kind, rows: pl.DataFrame) -> None:
+    def _add(self, kind: Kind, rows: pl.DataFrame) -> None:
         if rows.height:
             self.findings.append(as_findings(kind, rows))
 
 
 def as_findings(kind: Kind, rows: pl.DataFrame) -> pl.DataFrame:
-    """Rows with the columns of findings that they have, the rest empty."""
+    """Rows as findings of one kind; columns of findings that they lack become null."""
     known = {"severity": pl.lit(kind.severity), "problem": pl.lit(kind.name)}
     known |= {name: pl.col(name) for name in FINDINGS if name in rows.columns}
     return rows.select(
@@ -122,6 +123,6 @@ def repair_findings(problems: pl.DataFrame) -> list[pl.DataFrame]:
 
 
 def find_repeated(rows: pl.DataFrame) -> pl.DataFrame:
-    """Findings for every row of (row, id, category) whose id stands in another row too."""
+    """Findings for every row of a table (row, id, category) whose id occurs in another row too."""
     is_repeated = pl.col("id").is_duplicated() & pl.col("id").is_not_null()
     return as_findings(kinds.REPEATED_ID, rows.filter(is_repeated))

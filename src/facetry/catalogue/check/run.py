@@ -1,4 +1,4 @@
-"""The check of a whole catalogue: structure first, then rows, then photos, then what is lacking."""
+"""The check of a whole catalogue: first the structure, then rows, then photos, then what is missing."""
 
 from functools import partial
 from pathlib import Path
@@ -10,7 +10,7 @@ from facetry.catalogue.check import kinds, structure
 from facetry.catalogue.check.photos import PhotoCheck, PhotoFindings, check_photos
 from facetry.catalogue.check.report import CheckReport, Problem, Summary, make_report
 from facetry.catalogue.check.rows import Listed, RowCheck, Rules, find_repeated, repair_findings
-from facetry.catalogue.check.structure import Structure, look_at_structure
+from facetry.catalogue.check.structure import Structure, check_structure
 from facetry.catalogue.photos import NAME_PHOTO_FOLDER
 from facetry.catalogue.source import find_source
 from facetry.catalogue.table import collect, collect_batches, scan, tidy
@@ -32,7 +32,7 @@ def check_catalogue(
     """Find everything that is wrong with the catalogue at `path`; see `open_catalogue`.
 
     Nothing is raised: what `open_catalogue` would refuse is an error in the report. With a
-    `taxonomy` given, values are held against it, unless it lists none at all. Memory grows with
+    `taxonomy` given, only its values are valid, unless it lists none at all. Memory grows with
     the ids and the findings, not with the rest of the table.
     """
     find = partial(
@@ -41,7 +41,7 @@ def check_catalogue(
         images=Path(images) if images else None,
         repairs=Path(repairs) if repairs else None,
     )
-    structure = look_at_structure(find, taxonomy)
+    structure = check_structure(find, taxonomy)
     if not structure.is_sound or structure.source is None:
         return make_report(structure.problems)
     is_closed = taxonomy is not None and any(head.values for head in taxonomy.heads)
@@ -51,11 +51,11 @@ def check_catalogue(
         return make_report(structure.problems)
     rows = RowCheck(rules=_rules(catalogue, structure, is_closed=is_closed))
     rows.findings += repair_findings(catalogue.repairs.problems)
-    structure.attempt(lambda: _look_at_rows(catalogue, rows, reporter))
+    structure.attempt(lambda: _check_rows(catalogue, rows, reporter))
     if not structure.is_sound:
         return make_report(structure.problems, rows.findings, taxonomy=catalogue.taxonomy)
-    found = structure.attempt(lambda: _look_at_photos(catalogue, photos, rows, reporter))
-    problems = [*structure.problems, *_lacking(catalogue, rows, found, photos)]
+    found = structure.attempt(lambda: _check_photos(catalogue, photos, rows, reporter))
+    problems = [*structure.problems, *_missing_parts(catalogue, rows, found, photos)]
     findings = rows.findings + (found.findings if found else [])
     summary = _summarise(catalogue.taxonomy, rows)
     return make_report(problems, findings, taxonomy=catalogue.taxonomy, summary=summary)
@@ -77,31 +77,31 @@ def _rules(catalogue: Catalogue, structure: Structure, *, is_closed: bool) -> Ru
     )
 
 
-def _look_at_rows(catalogue: Catalogue, rows: RowCheck, reporter: Reporter) -> None:
+def _check_rows(catalogue: Catalogue, rows: RowCheck, reporter: Reporter) -> None:
     table, length_column = catalogue.source.table, rows.rules.length_column
-    keep = [length_column] if length_column else []
-    frame = catalogue.repairs.apply(tidy(scan(table), catalogue.layout, table, keep=keep))
+    extra = [length_column] if length_column else []
+    frame = catalogue.repairs.apply(tidy(scan(table), catalogue.layout, table, extra=extra))
     ids = collect(frame.select("row", "id", pl.col("category").cast(pl.Categorical)), table)
     with reporter.bar("Checking rows", ids.height) as advance:
         rows.findings.append(find_repeated(ids))
         for part in collect_batches(frame, table, _NUM_ROWS):
-            rows.look(part)
+            rows.check(part)
             advance(part.height)
 
 
-def _look_at_photos(
+def _check_photos(
     catalogue: Catalogue, how: PhotoCheck, rows: RowCheck, reporter: Reporter
 ) -> PhotoFindings | None:
-    """None where there is nothing to look at."""
+    """Check the photos; None if there is no photo folder or they are not to be checked."""
     if how == "none" or catalogue.source.images is None:
         return None
     return check_photos(catalogue, how, num_rows=rows.num_rows, reporter=reporter)
 
 
-def _lacking(
+def _missing_parts(
     catalogue: Catalogue, rows: RowCheck, found: PhotoFindings | None, how: PhotoCheck
 ) -> list[Problem]:
-    """What the catalogue lacks as a whole."""
+    """Problems of the catalogue as a whole, such as categories without products."""
     taxonomy = catalogue.taxonomy
     problems = [
         *structure.category_problems(taxonomy, rows),
@@ -127,8 +127,8 @@ def _summarise(taxonomy: Taxonomy, rows: RowCheck) -> Summary:
         num_products=rows.num_rows,
         num_categories=len(taxonomy.categories),
         num_heads=taxonomy.num_heads,
-        num_known=rows.num_labels.total(),
-        num_cells=sum(
+        num_labels=rows.num_labels.total(),
+        num_possible=sum(
             len(taxonomy.heads_of(category)) * count for category, count in rows.num_products.items()
         ),
     )

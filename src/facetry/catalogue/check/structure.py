@@ -1,4 +1,7 @@
-"""Faults that keep a catalogue from being opened at all, gathered rather than raised one by one."""
+"""Check a catalogue as a whole: whether it can be opened, then its categories, heads and photos.
+
+Errors of opening it are collected, so that one check reports all of them.
+"""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -20,100 +23,17 @@ from facetry.taxonomy import Taxonomy
 _NUM_NAMES_SHOWN = 8
 
 
-def category_problems(taxonomy: Taxonomy, rows: RowCheck) -> Iterator[Problem]:
-    """Categories without any product."""
-    empty = [category for category in taxonomy.categories if not rows.num_products[category]]
-    if empty:
-        yield Problem(
-            severity="note",
-            kind="empty category",
-            what=f"Categories without a product in this table: {_listed(empty)}.",
-            count=len(empty),
-            advice="Nothing to do, unless there should be some.",
-        )
-
-
-def photo_problems(taxonomy: Taxonomy, rows: RowCheck, photos: PhotoFindings) -> Iterator[Problem]:
-    """No usable photo at all, or none in a category."""
-    bare = [
-        category
-        for category in taxonomy.categories
-        if rows.num_products[category] and not photos.num_usable[category]
-    ]
-    if not photos.num_usable.total():
-        yield Problem(
-            severity="error",
-            kind="no usable photo",
-            what="Not one photo can be used.",
-            count=rows.num_rows,
-            advice="Check the photo folder and how its files are named (photo_pattern).",
-        )
-    elif bare:
-        yield Problem(
-            severity="warning",
-            kind="category without photos",
-            what=f"Categories without a photo that can be used: {_listed(bare)}.",
-            count=len(bare),
-            advice="Add photos: nothing can be learned or predicted without.",
-        )
-
-
-def head_problems(taxonomy: Taxonomy, rows: RowCheck) -> Iterator[Problem]:
-    """Heads with nothing to learn: without a label here, or with one value only."""
-    if not rows.num_labels:
-        yield Problem(
-            severity="note",
-            kind="no labels",
-            what="The table has no labels.",
-            advice="It can be predicted, but not trained on or evaluated.",
-        )
-        return
-    present = [head for head in taxonomy.heads if rows.num_products[head.category]]
-    bare = [head.name for head in present if not rows.num_labels[head.category, head.attribute]]
-    if bare:
-        yield Problem(
-            severity="warning",
-            kind="head without labels",
-            what=f"Attributes without a label in this table: {_listed(bare)}.",
-            count=len(bare),
-            advice="Label some products, or take the attribute out of the taxonomy.",
-        )
-    single = [head.name for head in taxonomy.heads if len(head.values) == 1]
-    if single:
-        yield Problem(
-            severity="note",
-            kind="head with one value",
-            what=f"Attributes with one value, so nothing to learn: {_listed(single)}.",
-            count=len(single),
-            advice="Add further values, or take the attribute out of the taxonomy.",
-        )
-
-
-def spelling_problems(taxonomy: Taxonomy) -> Iterator[Problem]:
-    """Attribute names that may be one."""
-    for sentence in taxonomy.look_alikes():
-        yield Problem(
-            severity="note",
-            kind="look-alike attributes",
-            what=sentence,
-            advice="Rename one in table and taxonomy if they are the same.",
-        )
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_NUM_NAMES_SHOWN])
-    more = len(names) - _NUM_NAMES_SHOWN
-    return f"{shown} and {more:,} more" if more > 0 else shown
-
-
 Result = TypeVar("Result")
 
-_DOUBLED = re.compile(r"(.*)_duplicated_\d+")  # what polars calls a column whose name stood before
+_REPEATED = re.compile(r"(.*)_duplicated_\d+")  # polars' name for a column with a repeated name
 
 
 @dataclass(slots=True)
 class Structure:
-    """Where the catalogue lies and what its parts hold, as far as each can be read."""
+    """The parts of a catalogue that can be read without its rows; `names` are its table's columns.
+
+    Parts that cannot be read are None or empty, and `problems` says why.
+    """
 
     problems: list[Problem] = field(default_factory=list)
     source: Source | None = None
@@ -122,25 +42,22 @@ class Structure:
 
     @property
     def is_sound(self) -> bool:
-        """Whether nothing stands against opening the catalogue."""
+        """Whether the catalogue can be opened, as far as is known."""
         return not any(problem.severity == "error" for problem in self.problems)
 
     def attempt(self, step: Callable[[], Result]) -> Result | None:
-        """The step's result, or None with its error noted."""
+        """Return the step's result, or None after adding its error to `problems`."""
         try:
             return step()
         except FacetryError as error:
-            self.problems.append(fault(error))
+            self.problems.append(
+                Problem(severity="error", kind="unusable", what=error.message, advice=error.hint)
+            )
             return None
 
 
-def fault(error: FacetryError) -> Problem:
-    """An error as a problem."""
-    return Problem(severity="error", kind="unusable", what=error.message, advice=error.hint)
-
-
-def look_at_structure(find: Callable[[], Source], taxonomy: Taxonomy | None) -> Structure:
-    """Read everything but the rows of the source that `find` finds."""
+def check_structure(find: Callable[[], Source], taxonomy: Taxonomy | None) -> Structure:
+    """Read everything but the rows of the source that `find` returns."""
     found = Structure(taxonomy=taxonomy)
     found.source = source = found.attempt(find)
     if source is None:
@@ -174,14 +91,100 @@ def _column_problems(names: list[str], source: Source) -> list[Problem]:
         )
         for name, hint in missing_columns(names, source.columns).items()
     ]
-    doubled = [
+    repeated = [
         Problem(
             severity="warning",
             kind="doubled column",
-            what=f"Column {match[1]!r} stands in the header again; only the first is read.",
+            what=f"Column {match[1]!r} occurs twice in the header; only the first is read.",
             advice="Rename or delete one.",
         )
         for name in names
-        if (match := _DOUBLED.fullmatch(name)) and match[1] in names
+        if (match := _REPEATED.fullmatch(name)) and match[1] in names
     ]
-    return missing + doubled
+    return missing + repeated
+
+
+def category_problems(taxonomy: Taxonomy, rows: RowCheck) -> Iterator[Problem]:
+    """Yield a problem if there are categories without products."""
+    empty = [category for category in taxonomy.categories if not rows.num_products[category]]
+    if empty:
+        yield Problem(
+            severity="note",
+            kind="empty category",
+            what=f"Categories without a product in this table: {_listed(empty)}.",
+            count=len(empty),
+            advice="Nothing to do, unless there should be some.",
+        )
+
+
+def photo_problems(taxonomy: Taxonomy, rows: RowCheck, photos: PhotoFindings) -> Iterator[Problem]:
+    """Yield a problem if no photo at all can be used, or none of a category."""
+    without = [
+        category
+        for category in taxonomy.categories
+        if rows.num_products[category] and not photos.num_usable[category]
+    ]
+    if not photos.num_usable.total():
+        yield Problem(
+            severity="error",
+            kind="no usable photo",
+            what="Not one photo can be used.",
+            count=rows.num_rows,
+            advice="Check the photo folder and how its files are named (photo_pattern).",
+        )
+    elif without:
+        yield Problem(
+            severity="warning",
+            kind="category without photos",
+            what=f"Categories without a photo that can be used: {_listed(without)}.",
+            count=len(without),
+            advice="Add photos: nothing can be learned or predicted without.",
+        )
+
+
+def head_problems(taxonomy: Taxonomy, rows: RowCheck) -> Iterator[Problem]:
+    """Yield a problem if there are heads without labels in the table, or with one value only."""
+    if not rows.num_labels:
+        yield Problem(
+            severity="note",
+            kind="no labels",
+            what="The table has no labels.",
+            advice="It can be predicted, but not trained on or evaluated.",
+        )
+        return
+    present = [head for head in taxonomy.heads if rows.num_products[head.category]]
+    without = [head.name for head in present if not rows.num_labels[head.category, head.attribute]]
+    if without:
+        yield Problem(
+            severity="warning",
+            kind="head without labels",
+            what=f"Attributes without a label in this table: {_listed(without)}.",
+            count=len(without),
+            advice="Label some products, or take the attribute out of the taxonomy.",
+        )
+    single = [head.name for head in taxonomy.heads if len(head.values) == 1]
+    if single:
+        yield Problem(
+            severity="note",
+            kind="head with one value",
+            what=f"Attributes with one value, so nothing to learn: {_listed(single)}.",
+            count=len(single),
+            advice="Add further values, or take the attribute out of the taxonomy.",
+        )
+
+
+def spelling_problems(taxonomy: Taxonomy) -> Iterator[Problem]:
+    """Yield a problem for attribute names that may mean the same attribute."""
+    for sentence in taxonomy.look_alikes():
+        yield Problem(
+            severity="note",
+            kind="look-alike attributes",
+            what=sentence,
+            advice="Rename one in table and taxonomy if they are the same.",
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_NUM_NAMES_SHOWN])
+    more = len(names) - _NUM_NAMES_SHOWN
+    return f"{shown} and {more:,} more" if more > 0 else shown

@@ -1,1 +1,1 @@
-"""Which products show the same photo: one scan over the photos, fingerprints, registration."""
+"""Find products that show the same photo: scan the photos, fingerprint them, compare likely pairs."""

@@ -1,9 +1,9 @@
-"""Which products show the same photo: byte for byte, nearly, or alike to a backbone.
+"""Find products whose photos are exact duplicates, near duplicates or alike by a backbone's features.
 
-Near duplicates are looked for in two steps. Coarse colour layouts, as vectors in a faiss index, give
-each photo its nearest others; those whose perceptual hashes agree are laid over each other and
-compared (see `fingerprints`). Hashes alone are not enough: garments photographed in one pose hash
-alike, and a search by hash returns a twentieth of all pairs.
+Near duplicates are found in two steps. Coarse colour layouts, as vectors in a faiss index, give
+each photo its nearest neighbours; those whose perceptual hashes agree are registered and compared (see
+`fingerprints`). Hashes alone are not enough: garments photographed in one pose have similar hashes,
+and a search by hash returns a twentieth of all pairs.
 
 Shapes: N products of the scan, M different photos, P pairs, D features, L numbers of a layout.
 """
@@ -29,34 +29,34 @@ MAX_DIFFERENCE: Final = 1.2
 stay below 1.14, others above 1.45."""
 
 MAX_DIFFERENCE_LARGE: Final = 1.0
-"""The same where both photos are at least `LARGE_PX` wide and high, and compression leaves less:
-another shirt on the same model in the same pose begins here."""
+"""The same if both photos are at least `LARGE_PX` wide and high, where compression changes less:
+another shirt on the same model in the same pose may differ by little more than this."""
 
 LARGE_PX: Final = 192
 
 MIN_LIKENESS: Final = 0.97
-"""Cosine of two photos' features from which on they are alike."""
+"""The least cosine of the features of two photos that are alike."""
 
-CROWD: Final = 8
-MAX_CROWD_RATIO: Final = 0.15
-"""A pair is alike only if it is that much nearer than each one's eighth neighbour is: features of a
-backbone that was trained for attributes put whole crowds of different garments into one place."""
+SPACING_NEIGHBOUR: Final = 8
+MAX_SPACING_RATIO: Final = 0.15
+"""A pair is alike only if its distance is at most this share of the distance of each one's eighth
+neighbour: features of a backbone trained for attributes put many different garments close together."""
 
 NUM_NEIGHBOURS: Final = 32
-"""Others looked at for each photo: what bounds memory and time, whatever the catalogue."""
+"""Neighbours compared with each photo: bounds memory and time for any catalogue."""
 
 MIN_LAYOUT_LIKENESS: Final = 0.92
 MAX_HASH_DISTANCE: Final = 20
 """Bits of 64; crops of 4 % at each side moved up to 16 in drawn photos, 20 in a shop's."""
 
 FLAT_CONTRAST: Final = 10.0
-"""Grey levels of standard deviation below which a photo has nothing to be recognised by: what dark
-photos show is no more than the noise. Drawn photos that are not dark have 30 and more, 99 % of a
-shop's 22 and more."""
+"""Standard deviation, in grey levels, below which a photo has nothing to be recognised by: dark photos
+show little more than noise. Drawn photos that are not dark have 30 and more, 99 % of a shop's 22 and
+more."""
 
 _ROUNDING: Final = 1e-6  # of cosines
 _LAYOUT_SIDE: Final = 8
-_BLOCK: Final = 4096  # photos, or pairs, worked on at once
+_BLOCK: Final = 4096  # photos in memory at one time
 _PAIR_BLOCK: Final = 256
 _SCHEMA: Final = {
     "left": pl.Int64,
@@ -68,12 +68,12 @@ _SCHEMA: Final = {
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Duplicates:
-    """Products that show the same.
+    """Products that show the same photo.
 
     Attributes:
         pairs: left and right (rows, left < right), relation ("exact", "near", "alike"), similarity
-            (0 to 1; near ones: 1 less half the difference). Of many exact copies each is paired with the
-            first, which also stands for all of them in the other pairs.
+            (0 to 1; near ones: 1 less half the difference). Each exact copy is paired with the first
+            one, and only the first one is in near and alike pairs.
         exact_groups: equal numbers for equal files (N).
         groups: equal numbers for products that pairs connect, directly or through others (N).
     """
@@ -84,7 +84,7 @@ class Duplicates:
 
 
 def duplicate_groups(catalogue: Catalogue, *, reporter: Reporter = SILENT) -> Rows:
-    """Equal numbers for products with the same photo or nearly so (N)."""
+    """Equal numbers for products with the same photo or near duplicates (N)."""
     scan = scan_photos(catalogue.products(), reporter=reporter)
     return find_duplicates(scan, reporter=reporter).groups
 
@@ -92,10 +92,10 @@ def duplicate_groups(catalogue: Catalogue, *, reporter: Reporter = SILENT) -> Ro
 def find_duplicates(
     scan: Scan, *, features: Floats | None = None, reporter: Reporter = SILENT
 ) -> Duplicates:
-    """Pairs and groups of products that show the same.
+    """Find the pairs and groups of products that show the same photo.
 
-    `features` (N, D), rows of zeros or NaN where there are none, add the pairs that are alike. A
-    product without a readable photo is alone.
+    With `features` (N, D), zeros or NaN for a product without any, alike pairs are found too. A
+    product without a readable photo is a group of its own.
     """
     readable = scan.readable
     _, first, member_of = np.unique(scan.content[readable], return_index=True, return_inverse=True)
@@ -114,7 +114,7 @@ def find_duplicates(
 
 
 def connect(num_products: int, pairs: Rows) -> Rows:
-    """The lowest row that pairs (P, 2) connect each product to (N).
+    """The lowest row to which each product (N) is connected by pairs (P, 2).
 
     >>> connect(5, np.array([[1, 4], [3, 4]])).tolist()
     [0, 1, 2, 1, 1]
@@ -143,28 +143,28 @@ def _frame(rows: Rows, relation: str, similarity: NDArray[np.floating]) -> pl.Da
 
 
 def _near(scan: Scan, rows: Rows, reporter: Reporter) -> pl.DataFrame:
-    """The pairs among these rows that are nearly the same photo."""
+    """The pairs among these rows that are near duplicates."""
     layouts, is_flat = _layouts(scan, rows)
-    shaped = np.flatnonzero(~is_flat)
-    places, _, _ = _neighbours(layouts[shaped], MIN_LAYOUT_LIKENESS)
-    pairs = rows[shaped[places]]  # (P, 2)
-    apart = np.bitwise_count(scan.perceptual[pairs[:, 0]] ^ scan.perceptual[pairs[:, 1]])
-    pairs = pairs[apart <= MAX_HASH_DISTANCE]
-    found = _compare(scan, pairs, reporter)
+    contrasted = np.flatnonzero(~is_flat)
+    neighbours, _, _ = _neighbours(layouts[contrasted], MIN_LAYOUT_LIKENESS)
+    pairs = rows[contrasted[neighbours]]  # (P, 2)
+    num_bits = np.bitwise_count(scan.perceptual[pairs[:, 0]] ^ scan.perceptual[pairs[:, 1]])
+    pairs = pairs[num_bits <= MAX_HASH_DISTANCE]
+    differences = _compare(scan, pairs, reporter)
     sides = np.minimum(scan.width, scan.height)
     is_large = sides[pairs].min(axis=1) >= LARGE_PX
-    is_near = found < np.where(is_large, MAX_DIFFERENCE_LARGE, MAX_DIFFERENCE)
+    is_near = differences < np.where(is_large, MAX_DIFFERENCE_LARGE, MAX_DIFFERENCE)
     flat = _equal_pairs(scan, rows[is_flat])
     return pl.concat(
         [
-            _frame(pairs[is_near], "near", np.maximum(0, 1 - found[is_near] / 2)),
+            _frame(pairs[is_near], "near", np.maximum(0, 1 - differences[is_near] / 2)),
             _frame(flat, "near", np.ones(len(flat))),
         ]
     )
 
 
 def _layouts(scan: Scan, rows: Rows) -> tuple[Floats, NDArray[np.bool_]]:
-    """Where a photo is bright and in which colours, as vectors (M, L); which have no contrast."""
+    """Photos' coarse colours, less their mean, as vectors (M, L), and which photos have no contrast."""
     side, step = _LAYOUT_SIDE, SIGNATURE_PX // _LAYOUT_SIDE
     layouts = np.empty((len(rows), side * side * 3), dtype=np.float32)
     is_flat = np.empty(len(rows), dtype=np.bool_)
@@ -179,26 +179,27 @@ def _layouts(scan: Scan, rows: Rows) -> tuple[Floats, NDArray[np.bool_]]:
 
 
 def _neighbours(vectors: Floats, min_likeness: float) -> tuple[Rows, Floats, Floats]:
-    """Pairs of places (P, 2) with a cosine of at least `min_likeness`, the cosines (P), and crowds.
+    """Pairs of indices (P, 2) with a cosine of at least `min_likeness`, their cosines (P), and spacings.
 
-    A crowd (M) is how far a vector's `CROWD`-th nearest other is, or the farthest of fewer.
+    The spacing (M) around a vector is the distance to its `SPACING_NEIGHBOUR`-th neighbour, or to the
+    farthest of fewer.
     """
-    crowd = np.zeros(len(vectors), dtype=np.float32)
+    spacing = np.zeros(len(vectors), dtype=np.float32)
     pairs, cosines = [np.empty((0, 2), dtype=np.int64)], [np.empty(0, dtype=np.float32)]
     if len(vectors) > 1:
         index = Index.build(vectors, "flat" if len(vectors) <= MAX_FLAT_ROWS else "ivf")
         for start in range(0, len(vectors), _BLOCK):
             block = vectors[start : start + _BLOCK]
-            distances, places = index.search(block, NUM_NEIGHBOURS + 1)
+            distances, others = index.search(block, NUM_NEIGHBOURS + 1)
             likeness = 1 - distances
-            own = np.arange(start, start + len(block))[:, None].repeat(places.shape[1], axis=1)
-            chosen = (likeness >= min_likeness) & (places >= 0) & (places != own)
-            pairs.append(np.sort(np.stack([own[chosen], places[chosen]], axis=1), axis=1))
+            own = np.arange(start, start + len(block))[:, None].repeat(others.shape[1], axis=1)
+            chosen = (likeness >= min_likeness) & (others >= 0) & (others != own)
+            pairs.append(np.sort(np.stack([own[chosen], others[chosen]], axis=1), axis=1))
             cosines.append(likeness[chosen])
-            nearest = np.where(places >= 0, distances, 0)[:, : CROWD + 1]
-            crowd[start : start + len(block)] = nearest.max(axis=1)
+            nearest = np.where(others >= 0, distances, 0)[:, : SPACING_NEIGHBOUR + 1]
+            spacing[start : start + len(block)] = nearest.max(axis=1)
     found, first = np.unique(np.concatenate(pairs), axis=0, return_index=True)
-    return found, np.concatenate(cosines)[first], crowd
+    return found, np.concatenate(cosines)[first], spacing
 
 
 def _compare(scan: Scan, pairs: Rows, reporter: Reporter) -> Floats:
@@ -213,20 +214,20 @@ def _compare(scan: Scan, pairs: Rows, reporter: Reporter) -> Floats:
 
 
 def _equal_pairs(scan: Scan, rows: Rows) -> Rows:
-    """Photos without contrast (rows) that have the same signature, each paired with the first."""
-    small = scan.signatures[rows].reshape(len(rows), SIGNATURE_PX**2 * 3)
-    _, first, member_of = np.unique(small, axis=0, return_index=True, return_inverse=True)
+    """Pairs of photos without contrast that have the same signature, each with the first such photo."""
+    flattened = scan.signatures[rows].reshape(len(rows), SIGNATURE_PX**2 * 3)
+    _, first, member_of = np.unique(flattened, axis=0, return_index=True, return_inverse=True)
     leaders = rows[first[member_of]]
     others = leaders != rows
     return np.stack([leaders[others], rows[others]], axis=1)
 
 
 def _alike(features: Floats, rows: Rows) -> pl.DataFrame:
-    """The pairs among these rows whose features point the same way, and to few others."""
+    """The pairs among these rows whose features are close, and much closer than their neighbours'."""
     given = features[rows]
     usable = rows[np.isfinite(given).all(axis=1) & given.any(axis=1)]
     vectors = np.ascontiguousarray(features[usable], dtype=np.float32)
-    places, cosines, crowd = _neighbours(vectors, MIN_LIKENESS)
-    nearer = crowd[places].min(axis=1, initial=np.inf)  # P
-    is_apart = 1 - cosines <= MAX_CROWD_RATIO * nearer + _ROUNDING
-    return _frame(usable[places[is_apart]], "alike", np.minimum(cosines[is_apart], 1))
+    pairs, cosines, spacing = _neighbours(vectors, MIN_LIKENESS)
+    nearer = spacing[pairs].min(axis=1, initial=np.inf)  # P
+    is_alike = 1 - cosines <= MAX_SPACING_RATIO * nearer + _ROUNDING
+    return _frame(usable[pairs[is_alike]], "alike", np.minimum(cosines[is_alike], 1))

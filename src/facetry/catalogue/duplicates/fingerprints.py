@@ -1,15 +1,15 @@
-"""How far two photos differ once one is laid over the other: crop, brightness and offset undone.
+"""Fingerprints of photos (content hash, perceptual hash, signature), and how far two signatures differ.
 
-One photo may be the other, cropped a little, brighter or darker, and compressed anew. Scale and
-shift of both axes, gain and offset are found by Gauss-Newton steps (Lucas and Kanade 1981) on grey
-signatures, many pairs at once. What then is left is averaged over blocks: noise and fine patterns
-that lie half a pixel off go, another wall, lamp, skin or print stays.
+Signatures are compared after image registration, as one photo may be the other, cropped a little,
+brighter or darker, and compressed again. Scale and shift of both axes, gain and offset are found by
+Gauss-Newton steps (Lucas and Kanade 1981) on grey signatures, many pairs at once. The residuals are
+averaged over blocks: noise and fine patterns half a pixel off cancel out, another wall, lamp, skin or
+print does not.
 
-Shapes: P pairs, S side of a signature in pixels, R side of a level in pixels, G blocks along a side.
-An axis runs from -1 to 1 over a photo; a placement (P, 4) holds scale_x, shift_x, scale_y, shift_y:
+Shapes: h, w height and width of a photo in pixels, P pairs, S side of a signature in pixels
+(`SIGNATURE_PX`), R side of a picture in pixels (S, or S / 2 for the coarse step), G blocks along a side.
+An axis runs from -1 to 1 over a photo; a transform (P, 4) holds scale_x, shift_x, scale_y, shift_y:
 the point u of the left photo is the point (1 + scale) u + shift of the right one.
-
-Shapes: h, w are a photo's height and width in pixels; S is `SIGNATURE_PX`.
 """
 
 import hashlib
@@ -21,11 +21,33 @@ from PIL import Image
 
 from facetry.product import Pixels
 
+Floats = NDArray[np.float32]
+
 SIGNATURE_PX: Final = 32
-"""Side of a signature. On drawn garments, 48 px told copies from others no better."""
+"""Side of a signature. On drawn garments 48 px did not separate copies from other photos better."""
 
 SMALL_PX: Final = 128
 """A small copy's shorter side is at least this, and less than twice it."""
+
+GREY: Final = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
+BLOCK_PX: Final = 4
+NUM_STEPS: Final = 5
+MAX_SCALE: Final = 0.12
+"""Two crops of up to 4 % at each side differ by up to 9 % in scale."""
+
+FRAME_SLACK: Final = 0.04
+"""How far a crop may extend beyond the other photo, in half sides."""
+
+WHITE: Final = 250
+"""The grey level from which on a brighter copy may be clipped."""
+
+FLAT_NOISE: Final = 2.0
+EDGE_NOISE: Final = 0.1
+"""The expected difference of two copies' block means, in grey levels: by compression in an even area,
+and by a misalignment of half a pixel for each level that neighbouring pixels differ by."""
+
+COARSE_LIMIT: Final = 1.6
+"""Pairs that differ more at half size are not compared at full size; copies stayed below 1.25."""
 
 
 def content_hash(data: bytes) -> str:
@@ -34,7 +56,7 @@ def content_hash(data: bytes) -> str:
 
 
 def shrink(pixels: Pixels) -> Image.Image:
-    """A small copy (see `SMALL_PX`) of a photo (h, w, 3), by averaging; a small photo as it is."""
+    """A small copy (see `SMALL_PX`) of a photo (h, w, 3), by averaging; a small photo is not resized."""
     image = Image.fromarray(pixels)
     factor = max(1, min(image.size) // SMALL_PX)
     return image.reduce(factor) if factor > 1 else image
@@ -48,40 +70,17 @@ def perceptual_hash(image: Image.Image) -> int:
 
 
 def signature(image: Image.Image) -> NDArray[np.uint8]:
-    """The photo squeezed into a square (S, S, 3)."""
-    # A triangle as wide as the step: fine stripes average out, where sharper filters alias.
+    """The photo resized to a square (S, S, 3), whatever its aspect ratio."""
+    # Bilinear: fine stripes average out, where sharper filters alias.
     size = (SIGNATURE_PX, SIGNATURE_PX)
     return np.asarray(image.resize(size, Image.Resampling.BILINEAR), dtype=np.uint8)
-
-
-Floats = NDArray[np.float32]
-
-GREY: Final = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
-BLOCK_PX: Final = 4
-NUM_STEPS: Final = 5
-MAX_SCALE: Final = 0.12
-"""Two crops of up to 4 % at each side differ by up to 9 % in scale."""
-
-FRAME_SLACK: Final = 0.04
-"""How far one frame may stick out of the other, in half sides."""
-
-WHITE: Final = 250
-"""From here on a brighter copy may have been cut off."""
-
-FLAT_NOISE: Final = 2.0
-EDGE_NOISE: Final = 0.1
-"""What compression leaves of a block's mean in an even area, in grey levels, and what half a
-pixel's slip adds for each level that neighbouring pixels differ by."""
-
-COARSE_LIMIT: Final = 1.6
-"""Above this difference at half size no finer look is taken; copies stayed below 1.25."""
 
 
 def difference(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> Floats:
     """How far the photos of each pair differ (P,), from signatures (P, S, S, 3) twice.
 
-    The root mean square over blocks of what is left, 1 for what compression and half a pixel's slip
-    leave; infinite where neither photo can be a crop of the other.
+    The root mean square of the residuals over blocks, in units of what compression and a misalignment
+    of half a pixel explain; infinite if neither photo can be a crop of the other.
 
     >>> photo = np.full((1, 32, 32, 3), 90, np.uint8)
     >>> photo[0, 8:20, 6:18] = (200, 40, 40)
@@ -91,66 +90,69 @@ def difference(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> Floats:
     True
     """
     first, second = left.astype(np.float32), right.astype(np.float32)
-    coarse, placed = _lay(_halve(first), _halve(second), _unplaced(len(left)))
+    coarse, transform = _register(_halve(first), _halve(second), _identity(len(left)))
     best = np.full(len(left), np.inf, dtype=np.float32)
     near = np.flatnonzero(coarse < COARSE_LIMIT)
-    best[near] = _look_closely(first[near], second[near], placed[near])
+    best[near] = _least_difference(first[near], second[near], transform[near])
     return best
 
 
-def _look_closely(left: Floats, right: Floats, placed: Floats) -> Floats:
-    """The least difference over both directions and, against false minima, two starts each."""
-    back = np.concatenate([_inverse(placed[:, :2]), _inverse(placed[:, 2:])], axis=1)
+def _least_difference(left: Floats, right: Floats, transform: Floats) -> Floats:
+    """The least difference (P,) over both directions and, against local minima, two starts each."""
+    back = np.concatenate([_inverse(transform[:, :2]), _inverse(transform[:, 2:])], axis=1)
     best = np.full(len(left), np.inf, dtype=np.float32)
-    for one, other, start in ((left, right, placed), (right, left, back)):
-        for begin in (start, _unplaced(len(left))):
-            found, where = _lay(one, other, begin)
-            best = np.minimum(best, np.where(_is_crop(where), found, np.inf))
+    for one, other, coarse in ((left, right, transform), (right, left, back)):
+        for start in (coarse, _identity(len(left))):
+            found, registered = _register(one, other, start)
+            best = np.minimum(best, np.where(_is_crop(registered), found, np.inf))
     return best
 
 
 def _inverse(axis: Floats) -> Floats:
-    """The placement (P, 2) of one axis, seen from the other photo."""
+    """The inverse of one axis' scale and shift (P, 2)."""
     zoom = 1 / (1 + axis[:, :1])
     return np.concatenate([zoom - 1, -axis[:, 1:] * zoom], axis=1)
 
 
-def _unplaced(num_pairs: int) -> Floats:
+def _identity(num_pairs: int) -> Floats:
     return np.zeros((num_pairs, 4), dtype=np.float32)
 
 
-def _is_crop(placed: Floats) -> NDArray[np.bool_]:
-    """Whether one frame lies in the other, nearly, along each axis (P,)."""
-    scales, shifts = np.abs(placed[:, ::2]), np.abs(placed[:, 1::2])
+def _is_crop(transform: Floats) -> NDArray[np.bool_]:
+    """Whether, along each axis, one photo is nearly inside the other (P,)."""
+    scales, shifts = np.abs(transform[:, ::2]), np.abs(transform[:, 1::2])
     fits = (scales <= MAX_SCALE) & (shifts <= scales + FRAME_SLACK)  # (P, 2)
     return fits[:, 0] & fits[:, 1]
 
 
-def _lay(left: Floats, right: Floats, placed: Floats) -> tuple[Floats, Floats]:
-    """Difference (P,) and placement (P, 4) of colour pictures (P, R, R, 3), from a first placement."""
+def _register(left: Floats, right: Floats, transform: Floats) -> tuple[Floats, Floats]:
+    """Register colour pictures (P, R, R, 3); returns their difference (P,) and transform (P, 4).
+
+    The search starts at `transform`.
+    """
     grey, other = left @ GREY, right @ GREY
     for _ in range(NUM_STEPS):
-        placed = _step(grey, other, placed)
-    return _remainder(left, right, placed), placed
+        transform = _step(grey, other, transform)
+    return _residual(left, right, transform), transform
 
 
-def _step(left: Floats, right: Floats, placed: Floats) -> Floats:
-    """One Gauss-Newton step over placement, gain and offset; grey pictures (P, R, R)."""
+def _step(left: Floats, right: Floats, transform: Floats) -> Floats:
+    """One Gauss-Newton step over transform, gain and offset; grey pictures (P, R, R)."""
     num_pairs, side = left.shape[:2]
     across = _centres(side)
-    columns, rows, inside = _sampling(placed, side)
+    columns, rows, inside = _sampling(transform, side)
     warped = rows @ right @ columns.transpose(0, 2, 1)  # (P, R, R)
     down, along = np.gradient(warped, 2 / side, axis=(1, 2))
     slopes = [along * across, along, down * across[:, None], down, warped, np.ones_like(warped)]
     design = np.stack(slopes, axis=-1).reshape(num_pairs, side**2, 6)
     weighted = (design * inside.reshape(num_pairs, side**2, 1)).transpose(0, 2, 1)
     normal = (weighted @ design).astype(np.float64)  # (P, 6, 6)
-    # A little of the identity: a photo without edges along an axis does not say where it lies.
+    # A ridge: a photo without edges along an axis does not determine its shift there.
     ridge = 1 + 1e-5 * np.trace(normal, axis1=1, axis2=2)
     normal += np.eye(6) * ridge[:, None, None]
     solved = np.linalg.solve(normal, weighted @ left.reshape(num_pairs, side**2, 1))[:, :, 0]
     gain = np.maximum(solved[:, 4:5], 0.3)
-    return np.clip(placed + solved[:, :4] / gain, -0.15, 0.15).astype(np.float32)
+    return np.clip(transform + solved[:, :4] / gain, -0.15, 0.15).astype(np.float32)
 
 
 def _centres(side: int) -> Floats:
@@ -158,60 +160,63 @@ def _centres(side: int) -> Floats:
     return ((np.arange(side) + 0.5) * 2 / side - 1).astype(np.float32)
 
 
-def _sampling(placed: Floats, side: int) -> tuple[Floats, Floats, Floats]:
-    """Linear interpolation along columns and rows (P, R, R) each; 1 where inside, else 0 (P, R, R)."""
+def _sampling(transform: Floats, side: int) -> tuple[Floats, Floats, Floats]:
+    """Matrices of linear interpolation along columns and rows (P, R, R each), and a mask (P, R, R).
+
+    The mask is 1 where the other picture has a pixel, else 0.
+    """
     axes, within = [], []
-    for scale, shift in ((placed[:, 0], placed[:, 1]), (placed[:, 2], placed[:, 3])):
+    for scale, shift in ((transform[:, 0], transform[:, 1]), (transform[:, 2], transform[:, 3])):
         points = _centres(side) * (1 + scale[:, None]) + shift[:, None]
-        places = (points + 1) * side / 2 - 0.5  # (P, R)
-        within.append((places > -0.5) & (places < side - 0.5))
-        far = np.abs(np.clip(places, 0, side - 1)[:, :, None] - np.arange(side, dtype=np.float32))
+        positions = (points + 1) * side / 2 - 0.5  # (P, R), in pixels
+        within.append((positions > -0.5) & (positions < side - 0.5))
+        far = np.abs(np.clip(positions, 0, side - 1)[:, :, None] - np.arange(side, dtype=np.float32))
         axes.append(np.maximum(0, 1 - far))
     inside = (within[1][:, :, None] & within[0][:, None, :]).astype(np.float32)
     return axes[0], axes[1], inside
 
 
-def _remainder(left: Floats, right: Floats, placed: Floats) -> Floats:
-    """What is left of colour pictures (P, R, R, 3) laid over each other, to what noise leaves (P,)."""
+def _residual(left: Floats, right: Floats, transform: Floats) -> Floats:
+    """How far registered colour pictures (P, R, R, 3) differ, in units of the expected noise (P,)."""
     num_pairs, side = left.shape[:2]
-    columns, rows, inside = _sampling(placed, side)
+    columns, rows, inside = _sampling(transform, side)
     warped = (rows @ right.reshape(num_pairs, side, side * 3)).reshape(right.shape)
     warped = columns[:, None] @ warped
     weight = np.repeat(inside[..., None], 3, axis=-1)
-    likened = _like(left, warped, weight)
-    left_over = left - likened
-    # Where the right photo is cut off at white, the left one may well be brighter still.
-    left_over = np.where(warped >= WHITE, np.minimum(left_over, 0), left_over) * weight
-    num_seen = np.maximum(_block_sums(weight), BLOCK_PX**2 / 3)
-    edges = _block_sums(_edges(left, likened) * weight) / num_seen
+    matched = _match_brightness(left, warped, weight)
+    residual = left - matched
+    # Where the right photo is clipped at white, the left one may be brighter.
+    residual = np.where(warped >= WHITE, np.minimum(residual, 0), residual) * weight
+    num_pixels = np.maximum(_block_sums(weight), BLOCK_PX**2 / 3)
+    edges = _block_sums(_edges(left, matched) * weight) / num_pixels
     expected = FLAT_NOISE + EDGE_NOISE * edges.mean(axis=3, keepdims=True)
-    root: Floats = np.sqrt(((_block_sums(left_over) / num_seen / expected) ** 2).mean(axis=(1, 2, 3)))
+    root: Floats = np.sqrt(((_block_sums(residual) / num_pixels / expected) ** 2).mean(axis=(1, 2, 3)))
     return root
 
 
 def _edges(left: Floats, right: Floats) -> Floats:
-    """How steep two pictures (P, R, R, 3) are, in grey levels a pixel."""
+    """The mean gradient of two pictures (P, R, R, 3), in grey levels per pixel."""
     slopes = [*np.gradient(left, axis=(1, 2)), *np.gradient(right, axis=(1, 2))]
     steepness: Floats = np.sqrt(sum(each**2 for each in slopes) / 2)
     return steepness
 
 
-def _like(left: Floats, right: Floats, weight: Floats) -> Floats:
-    """The right pictures with the gain and offset that bring them nearest to the left ones."""
+def _match_brightness(left: Floats, right: Floats, weight: Floats) -> Floats:
+    """The right pictures with the gain and offset that fit the left ones best."""
     unclipped = (left < WHITE) & (right < WHITE)
     weight = weight * unclipped
     total = weight.sum(axis=(1, 2, 3)) + 1e-6
     means = [(weight * each).sum(axis=(1, 2, 3)) / total for each in (left, right)]
-    first, second = left - _spread(means[0]), right - _spread(means[1])
-    prior = 2.0 * np.prod(left.shape[1:])  # a nearly even photo does not say what the gain is: 1, then
+    first, second = left - _to_pixels(means[0]), right - _to_pixels(means[1])
+    prior = 2.0 * np.prod(left.shape[1:])  # keeps the gain near 1 where an even photo determines none
     product = (weight * first * second).sum(axis=(1, 2, 3)) + prior
     gain = np.clip(product / ((weight * second**2).sum(axis=(1, 2, 3)) + prior), 0.7, 1.4)
     offset = np.clip(means[0] - gain * means[1], -25, 25)
-    likened: Floats = np.clip(_spread(gain) * right + _spread(offset), 0, 255)
-    return likened
+    matched: Floats = np.clip(_to_pixels(gain) * right + _to_pixels(offset), 0, 255)
+    return matched
 
 
-def _spread(values: Floats) -> Floats:
+def _to_pixels(values: Floats) -> Floats:
     return values[:, None, None, None]
 
 

@@ -1,6 +1,9 @@
-"""One pass over the photos: what tells duplicates, unreadable and poor ones, from one decoding each.
+"""Scan a catalogue's photos: decode each once for fingerprints, problems and measures of quality.
 
-Shapes: N products, C in a chunk, S side of a signature in pixels.
+Duplicates, unreadable and poor photos are all found from the result. Finished chunks are stored, so
+that an interrupted scan is resumed.
+
+Shapes: N products, C products in a chunk, S side of a signature in pixels.
 """
 
 import hashlib
@@ -35,16 +38,17 @@ if TYPE_CHECKING:
     from cleanvision.issue_managers.image_property_issue_manager import ImagePropertyIssueManager
 
 Qualities = Mapping[str, float | str]
+"""cleanvision's name of a property -> its value"""
 
 MAX_COLOUR: Final = 8
-"""Levels by which channels of a grey photo may differ: compression leaves a few."""
+"""Levels by which the channels of a grey photo may differ: compression changes them a little."""
 
 BRIGHTNESS_PX: Final = 64
-"""Shorter side, at least, of the copy whose brightness and colour are measured."""
+"""The least shorter side of the copy whose brightness and colour are measured."""
 
 
 def measure_quality(small: Image.Image, width: int, height: int) -> Qualities:
-    """Cleanvision's raw properties of a photo, from its small copy and its own size in pixels.
+    """Compute cleanvision's raw properties of a photo, from its small copy and its size in pixels.
 
     Raises:
         MissingExtra: cleanvision is not installed.
@@ -62,7 +66,7 @@ def measure_quality(small: Image.Image, width: int, height: int) -> Qualities:
 
 
 def is_grey(image: Image.Image) -> bool:
-    """Whether a photo shows no colour, whatever its file's mode is.
+    """Whether a photo shows no colour, even if its file has colour channels.
 
     >>> is_grey(Image.new("RGB", (9, 9), (90, 92, 91)))
     True
@@ -74,7 +78,7 @@ def is_grey(image: Image.Image) -> bool:
 
 @cache
 def make_manager() -> "ImagePropertyIssueManager":
-    """Cleanvision's properties and thresholds.
+    """The object with cleanvision's properties and thresholds.
 
     Raises:
         MissingExtra: cleanvision is not installed.
@@ -87,9 +91,9 @@ def make_manager() -> "ImagePropertyIssueManager":
 
 
 CHUNK: Final = 2000
-"""Products whose results are put away at once; what a kill loses at most."""
+"""Products whose results are stored together; a killed scan loses one such chunk at most."""
 
-_VERSION: Final = 1  # goes up when the same photo gives other results
+_VERSION: Final = 1  # to be raised when the same photo gives other results
 _SIGNATURES: Final = "signatures.npy"
 _SHAPE: Final = (SIGNATURE_PX, SIGNATURE_PX, 3)
 
@@ -111,12 +115,12 @@ _QUALITY_SCHEMA: Final = {
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scan:
-    """What was seen of each product's first usable photo. Without one: "", 0 and black.
+    """The measurements of each product's first usable photo; "", 0 and black without one.
 
     Attributes:
         content: SHA-256 of the file's bytes, in hexadecimal (N).
         perceptual: imagehash's pHash (N).
-        signatures: the photos squeezed into small squares (N, S, S, 3).
+        signatures: the photos resized to small squares (N, S, S, 3).
         problems: why there is no readable photo; "" where there is one.
         width: in pixels (N).
         height: in pixels (N).
@@ -151,9 +155,9 @@ def scan_photos(
 ) -> Scan:
     """Read every product's first usable photo once.
 
-    With a `folder`, finished chunks are kept there and signatures stay on disk, so that memory does
+    With a `folder`, finished chunks are stored there and signatures stay on disk, so that memory does
     not grow with the photos; a second call reads only chunks in which a product, or a photo's size
-    or time of change, differs.
+    or modification time, differs.
 
     Raises:
         WriteFailed: the folder cannot be written to.
@@ -164,8 +168,8 @@ def scan_photos(
     with reporter.bar("Scanning photos", len(products)) as advance:
         for start in range(0, len(products), CHUNK):
             chunk = products[start : start + CHUNK]
-            place = signatures[start : start + len(chunk)]
-            frames.append(_scan_chunk(chunk, place, _chunk_file(folder, start), quality, advance))
+            part = signatures[start : start + len(chunk)]
+            frames.append(_scan_chunk(chunk, part, _chunk_file(folder, start), quality, advance))
     return _assemble(pl.concat(frames), signatures, quality)
 
 
@@ -193,27 +197,29 @@ def _scan_chunk(
     quality: bool,
     advance: Advance,
 ) -> pl.DataFrame:
-    """The results (C rows) of some products, read or as they were kept; fills their signatures."""
+    """Scan some products, or read their stored results (C rows); fills `signatures`."""
     key = _key(chunk, quality) if file else ""
     if file and file.is_file() and pl.read_parquet_metadata(file).get("key") == key:
         advance(len(chunk))
         return pl.read_parquet(file)
     rows: list[dict[str, Any]] = []
-    seen = prefetch(partial(_look, quality=quality), chunk, num_workers=NUM_DECODERS, num_prefetched=64)
-    for place, (row, small) in enumerate(seen):
-        signatures[place] = small
+    scanned = prefetch(
+        partial(_scan_product, quality=quality), chunk, num_workers=NUM_DECODERS, num_prefetched=64
+    )
+    for index, (row, small) in enumerate(scanned):
+        signatures[index] = small
         rows.append(row)
         advance(1)
     frame = pl.DataFrame(rows, schema=_schema(quality))
     if file:
-        with _explaining(file.parent), writing(file) as draft:
+        with _explaining_refusal(file.parent), writing(file) as draft:
             if isinstance(signatures, np.memmap):
-                signatures.flush()  # before the chunk counts as done
+                signatures.flush()  # before the chunk's file says that it is done
             frame.write_parquet(draft, metadata={"key": key})
     return frame
 
 
-def _look(product: Product, *, quality: bool) -> tuple[dict[str, Any], NDArray[np.uint8]]:
+def _scan_product(product: Product, *, quality: bool) -> tuple[dict[str, Any], NDArray[np.uint8]]:
     """One row of results and the signature, from the first usable photo."""
     problems = [product.problem] if product.problem else []
     for path in () if product.problem else product.photos:
@@ -228,7 +234,7 @@ def _look(product: Product, *, quality: bool) -> tuple[dict[str, Any], NDArray[n
 
 
 def _open(path: Path) -> tuple[bytes, Pixels] | str:
-    """A photo's bytes and pixels, or the problem as `images.load` tells it."""
+    """A photo's bytes and pixels, or its problem, worded as by `images.load`."""
     try:
         data = read_file(path)
         return data, decode(data)
@@ -254,7 +260,7 @@ def _measure(data: bytes, pixels: Pixels, quality: bool) -> tuple[dict[str, Any]
 
 
 def _key(chunk: Sequence[Product], quality: bool) -> str:
-    """What a chunk's results follow from: which products, and which files as they are now."""
+    """A hash of what a chunk's results depend on: the products, and their files' sizes and times."""
     digest = hashlib.sha256(f"{_VERSION} {quality}".encode())
     for product in chunk:
         states = [(str(path), *_state(path)) for path in product.photos]
@@ -263,7 +269,7 @@ def _key(chunk: Sequence[Product], quality: bool) -> str:
 
 
 def _state(path: Path) -> tuple[int, int]:
-    """A file's size in bytes and time of change; zeros where there is none."""
+    """A file's size in bytes and modification time; zeros if there is no file."""
     try:
         status = path.stat()
     except (OSError, ValueError):
@@ -276,17 +282,20 @@ def _chunk_file(folder: Path | None, start: int) -> Path | None:
 
 
 def _open_signatures(folder: Path | None, num_products: int) -> NDArray[np.uint8]:
-    """The array to fill (N, S, S, 3): the folder's own if it fits, else a new one without chunks."""
+    """The array to fill (N, S, S, 3): the folder's if it has this size, else a new one.
+
+    A new one deletes the folder's chunks, whose signatures it does not have.
+    """
     shape = (num_products, *_SHAPE)
     if folder is None or not num_products:
         return np.zeros(shape, np.uint8)
     file = folder / _SIGNATURES
-    with _explaining(folder):
+    with _explaining_refusal(folder):
         folder.mkdir(parents=True, exist_ok=True)
         if file.is_file():
-            kept: NDArray[np.uint8] = np.load(file, mmap_mode="r+")
-            if kept.shape == shape:
-                return kept
+            stored: NDArray[np.uint8] = np.load(file, mmap_mode="r+")
+            if stored.shape == shape:
+                return stored
         for stale in folder.glob("*.parquet"):
             stale.unlink()
         with writing(file) as draft:
@@ -296,8 +305,8 @@ def _open_signatures(folder: Path | None, num_products: int) -> NDArray[np.uint8
 
 
 @contextmanager
-def _explaining(folder: Path) -> Iterator[None]:
-    """Turn the system's refusal to write into an error that a person can act on."""
+def _explaining_refusal(folder: Path) -> Iterator[None]:
+    """Turn an `OSError` of writing into an error that says what to do."""
     try:
         yield
     except OSError as error:

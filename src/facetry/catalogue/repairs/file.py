@@ -1,4 +1,4 @@
-"""The file of repairs: read as clean texts, appended to as a whole."""
+"""Read and write the file of repairs."""
 
 import fcntl
 import os
@@ -32,7 +32,7 @@ _PARQUET: Final = {".parquet", ".pq"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repair:
-    """One correction; "" for no label. `when` is a moment in ISO 8601."""
+    """One correction; "" for no label. `when` is a time in ISO 8601."""
 
     id: ProductId
     category: str
@@ -44,15 +44,15 @@ class Repair:
 
 
 def write_repairs(path: Path, repairs: Sequence[Repair]) -> None:
-    """Append to a repair file, or begin one; several processes may do so at once.
+    """Append to a repair file, or create it; several processes may do so at once.
 
     Raises:
-        CatalogueError: there is a file already, and it is no repair file.
+        CatalogueError: the file exists and is not a repair file.
     """
     rows = [{name: str(cell) for name, cell in asdict(repair).items()} for repair in repairs]
     frame = pl.DataFrame(rows, schema=dict.fromkeys(_COLUMNS, pl.String))
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _alone_in(path.parent):
+    with _locked(path.parent):
         if path.exists():
             raw = scan(path)
             known = {column: name for name, column in _find_columns(path, column_names(raw)).items()}
@@ -66,8 +66,8 @@ def write_repairs(path: Path, repairs: Sequence[Repair]) -> None:
 
 
 @contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Wait until no other process, and no other thread, is in here with the same folder."""
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a lock on the folder, against other processes and threads; waits for it."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -77,7 +77,7 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 
 def read_repairs(file: Path) -> pl.DataFrame:
-    """A repair file in order: `row` and, as clean texts, its columns; null where there is nothing.
+    """Read a repair file: `row` and its columns as cleaned text, null for an empty cell or no column.
 
     Raises:
         CatalogueError: a file that cannot be read, or lacks a column.
@@ -97,10 +97,10 @@ def read_repairs(file: Path) -> pl.DataFrame:
 
 
 def _find_columns(file: Path, names: Sequence[str]) -> dict[str, str]:
-    """Which column of a repair file holds what.
+    """Map the names of `_COLUMNS` to the file's columns, in any letter case.
 
     Raises:
-        CatalogueError: a column is missing that must be there.
+        CatalogueError: a column that is needed is missing.
     """
     found = {name: column for name in _COLUMNS if (column := actual_column(name, names))}
     missing = [name for name in _NEEDED if name not in found]

@@ -1,4 +1,4 @@
-"""What repairs come to on one table: which of them fit, and what the labels become."""
+"""Decide which repairs can be applied to a table, and what the labels become."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,8 +14,8 @@ from facetry.catalogue.repairs.file import read_repairs
 from facetry.catalogue.table import Layout, collect, label_column
 from facetry.taxonomy import Taxonomy
 
-_NO_LABEL: Final = ""  # in the table of fixes, where null is "not repaired"
-_FIRST: Final = datetime.min.replace(tzinfo=UTC)
+_NO_LABEL: Final = ""  # in the table of fixes, where null means "not repaired"
+_EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
 
 
 class RepairProblem(StrEnum):
@@ -41,14 +41,14 @@ PROBLEMS = pl.Schema(
         "value": pl.String(),
     }
 )
-"""One row for each repair that was not applied; `row` is the repair file's, `value` what is wrong."""
+"""One row for each repair that was not applied; `row` is the repair file's, `value` the wrong value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What repairs are held against: a tidy table, `frame`, as it is without them.
+    """The table to repair: `frame` is its tidy form without repairs.
 
-    Only values of a taxonomy that `is_closed` may be put in.
+    If the taxonomy `is_closed`, only its values are allowed as new labels.
     """
 
     frame: pl.LazyFrame
@@ -58,7 +58,7 @@ class Target:
     is_closed: bool
 
     def column(self, category: str, attribute: str) -> str | None:
-        """The table's column with the labels of an attribute; None if there is none."""
+        """The table's column with the labels of an attribute, None if there is none."""
         if self.taxonomy is None:
             return dict(self.layout.attributes).get(attribute)
         if category not in self.taxonomy.categories:
@@ -66,7 +66,7 @@ class Target:
         return self.layout.columns_of(self.taxonomy, category).get(attribute)
 
     def allows(self, category: str, attribute: str, value: str | None) -> bool:
-        """Whether a label may become `value`; None is no label."""
+        """Whether `value` is allowed as a new label; None is no label."""
         if value is None or self.taxonomy is None or not self.is_closed:
             return True
         return value in self.taxonomy.head(category, attribute).values
@@ -74,11 +74,11 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Repairs:
-    """What repairs come to on one table.
+    """The repairs of one table.
 
-    `fixes` has a row for each repaired product: `id` and, by column of the table, what the label
-    becomes: "" for no label, null where it stays. `problems` lists the repairs that were not
-    applied; see `PROBLEMS`.
+    `fixes` has a row for each repaired product: `id` and, for each repaired column of the table, the
+    new label, "" for no label and null for an unchanged one. `problems` lists the repairs that were
+    not applied; see `PROBLEMS`.
     """
 
     fixes: pl.DataFrame
@@ -87,11 +87,11 @@ class Repairs:
 
     @property
     def columns(self) -> list[str]:
-        """The table's columns in which something is repaired."""
+        """The table's columns in which labels are repaired."""
         return [name for name in self.fixes.columns if name != "id"]
 
     def apply(self, frame: pl.LazyFrame) -> pl.LazyFrame:
-        """The tidy table, lazily and in its order, with its labels repaired."""
+        """The tidy table with its labels repaired, lazily and in the same order."""
         if not self.columns:
             return frame
         names = {column: f"repaired {column}" for column in self.columns}
@@ -101,7 +101,7 @@ class Repairs:
         return joined.with_columns(*labels).drop(names.values())
 
     def describe(self) -> str:
-        """How many were applied and how many not; "" if there are none."""
+        """Say how many were applied and how many were not; "" if there are none."""
         if not self.num_applied and self.problems.is_empty():
             return ""
         more = "; `facetry check` says why" if self.problems.height else ""
@@ -114,25 +114,25 @@ def _repaired(label: str, fix: str) -> pl.Expr:
 
 
 def plan_repairs(files: Sequence[Path], target: Target) -> Repairs:
-    """Find out which of the repairs in `files` fit the table, and what they come to.
+    """Decide which of the repairs in `files` can be applied to the table, and with what result.
 
-    The products that they name are all that is read into memory.
+    Only the products that they name are read into memory.
 
     Raises:
         CatalogueError: a repair file that cannot be read or lacks a column.
     """
     rows = (cells for file in files for cells in read_repairs(file).iter_rows(named=True))
-    wanted = [_Wanted.of(cells) for cells in rows]
-    plan = _Plan(target=target, labels=_labels_now(wanted, target) if wanted else {})
-    for each in sorted(wanted, key=lambda each: each.moment or _FIRST):
-        plan.take(each)
-    return plan.outcome()
+    wanted = [_RepairRow.of(cells) for cells in rows]
+    plan = _Plan(target=target, labels=_current_labels(wanted, target) if wanted else {})
+    for each in sorted(wanted, key=lambda each: each.time or _EARLIEST):
+        plan.add(each)
+    return plan.result()
 
 
-class _Wanted(NamedTuple):
+class _RepairRow(NamedTuple):
     """A row of a repair file; "" for an empty cell, None for no label.
 
-    `moment` is None for a `when` that says none, and the first of all for an empty one.
+    `time` is None for a malformed `when`, and the earliest possible for an empty one.
     """
 
     row: int
@@ -142,34 +142,35 @@ class _Wanted(NamedTuple):
     old: str | None
     new: str | None
     when: str
-    moment: datetime | None
+    time: datetime | None
 
     @classmethod
-    def of(cls, cells: dict[str, Any]) -> "_Wanted":
+    def of(cls, cells: dict[str, Any]) -> "_RepairRow":
+        """The row with these cells, by column."""
         named = {name: cells[name] or "" for name in ("id", "category", "attribute", "when")}
         labels = {name: cells[name] for name in ("old", "new")}
-        return cls(row=cells["row"], **named, **labels, moment=_moment(named["when"]))
+        return cls(row=cells["row"], **named, **labels, time=_parse_time(named["when"]))
 
 
-def _moment(text: str) -> datetime | None:
+def _parse_time(text: str) -> datetime | None:
     if not text:
-        return _FIRST
+        return _EARLIEST
     try:
-        moment = datetime.fromisoformat(text.removesuffix(" UTC"))
+        time = datetime.fromisoformat(text.removesuffix(" UTC"))
     except ValueError:
         return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 _Labels = dict[str, dict[str, str | None]]
-"""Id, as text -> what the product has by name of the tidy table's column."""
+"""Id, as text -> column of the tidy table -> cell"""
 
 
-def _labels_now(wanted: Sequence[_Wanted], target: Target) -> _Labels:
-    """Categories and labels, before any repair, of the products that are to be repaired."""
+def _current_labels(wanted: Sequence[_RepairRow], target: Target) -> _Labels:
+    """Categories and labels, before any repair, of the products to repair."""
     dtype = target.frame.collect_schema()["id"]
     ids = pl.Series("id", list({each.id for each in wanted}), dtype=pl.String)
-    known = ids.cast(dtype, strict=False).drop_nulls()  # where ids are numbers, no text is one
+    known = ids.cast(dtype, strict=False).drop_nulls()  # if ids are numbers, other texts are unknown
     found = target.frame.filter(pl.col("id").is_in(known.implode()))
     labels = map(label_column, target.layout.labels)
     table = collect(found.select(pl.col("id").cast(pl.String), "category", *labels), target.table)
@@ -178,7 +179,7 @@ def _labels_now(wanted: Sequence[_Wanted], target: Target) -> _Labels:
 
 @dataclass(kw_only=True)
 class _Plan:
-    """Takes repairs in their order, and remembers what each label is after them."""
+    """Applies repairs one after the other; `labels` are the labels after those applied so far."""
 
     target: Target
     labels: _Labels
@@ -188,25 +189,25 @@ class _Plan:
 
     @cached_property
     def _columns(self) -> Callable[[str, str], str | None]:
-        """The target's columns; many repairs ask for the same few."""
+        """The target's method `column`, cached: many repairs name the same few attributes."""
         return cache(self.target.column)
 
-    def take(self, repair: _Wanted) -> None:
-        """Apply a repair, or note why not."""
-        problem, value = self._aim(repair)
+    def add(self, repair: _RepairRow) -> None:
+        """Apply a repair, or record why it cannot be applied."""
+        problem, value = self._find_label(repair)
         if problem is None:
             problem, value = self._compare(repair)
         if problem is not None:
-            place = (repair.row, repair.id, repair.category, repair.attribute)
-            self.problems.append((problem.value, *place, value))
+            where = (repair.row, repair.id, repair.category, repair.attribute)
+            self.problems.append((problem.value, *where, value))
             return
         column = self._column(repair)
         self.labels[repair.id][label_column(column)] = repair.new
         self.fixes.setdefault(repair.id, {})[column] = repair.new or _NO_LABEL
         self.num_applied += 1
 
-    def outcome(self) -> Repairs:
-        """What the repairs taken come to."""
+    def result(self) -> Repairs:
+        """The repairs added, as one table of fixes."""
         columns = sorted({column for fix in self.fixes.values() for column in fix})
         schema = {"id": pl.String, **dict.fromkeys(columns, pl.String)}
         rows = [{"id": id_, **fix} for id_, fix in self.fixes.items()]
@@ -218,11 +219,11 @@ class _Plan:
             num_applied=self.num_applied,
         )
 
-    def _aim(self, repair: _Wanted) -> tuple[RepairProblem | None, str | None]:
-        """Whether a repair names a label that there can be; a problem with what is wrong."""
+    def _find_label(self, repair: _RepairRow) -> tuple[RepairProblem | None, str | None]:
+        """The problem of a repair whose label is not in the table, with the wrong value; else None."""
         if not (repair.id and repair.category and repair.attribute):
             return RepairProblem.INCOMPLETE, None
-        if repair.moment is None:
+        if repair.time is None:
             return RepairProblem.BAD_TIME, repair.when
         if repair.id not in self.labels:
             return RepairProblem.UNKNOWN_ID, None
@@ -232,8 +233,8 @@ class _Plan:
             return RepairProblem.UNKNOWN_ATTRIBUTE, None
         return None, None
 
-    def _compare(self, repair: _Wanted) -> tuple[RepairProblem | None, str | None]:
-        """Whether a repair fits what the label is, and what it may be."""
+    def _compare(self, repair: _RepairRow) -> tuple[RepairProblem | None, str | None]:
+        """The problem of a repair whose `old` or `new` does not fit, with the wrong value; else None."""
         label = self.labels[repair.id][label_column(self._column(repair))]
         if not self.target.allows(repair.category, repair.attribute, repair.new):
             return RepairProblem.UNKNOWN_VALUE, repair.new
@@ -241,7 +242,7 @@ class _Plan:
             return RepairProblem.DONE, label
         return (None, None) if label == repair.old else (RepairProblem.OUTDATED, label)
 
-    def _column(self, repair: _Wanted) -> str:
+    def _column(self, repair: _RepairRow) -> str:
         column = self._columns(repair.category, repair.attribute)
         assert column is not None
         return column

@@ -1,4 +1,4 @@
-"""Which products train, which validate, which test; kept in a file so that it can be used again."""
+"""Splits into training, validation and test parts, and into folds: made, saved, read, summarised."""
 
 from facetry.catalogue.split.file import (
     PARTS,

@@ -1,7 +1,7 @@
-"""Splits and folds as files: Parquet or CSV, one row for each product.
+"""The settings of a split, splits and folds, and their files: Parquet or CSV, one row for each product.
 
-The columns are id, then part (train, validation, test) or fold (0, 1, ...), and group where it is
-known which products have like photos.
+The columns are id, then part (train, validation, test) or fold (0, 1, ...), and group if it is known
+which products have the same or similar photos.
 
 Shapes: N products of the catalogue.
 """
@@ -27,7 +27,7 @@ PARTS: tuple[Part, ...] = ("train", "validation", "test")
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-"""What every generator in use takes."""
+"""A seed that Python's, numpy's and torch's generators accept."""
 
 
 class SplitConfig(Config):
@@ -68,9 +68,9 @@ class SplitConfig(Config):
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """The part of each product (N): an index into `PARTS`, -1 for a product that has none.
+    """The part of each product (N): an index into `PARTS`, -1 for a product that is in none.
 
-    `groups` (N), where known: products with the same code have like photos.
+    `groups` (N), if known: products with the same code have the same or similar photos.
     """
 
     codes: NDArray[np.int8]
@@ -82,18 +82,18 @@ class Split:
 
     @property
     def fingerprint(self) -> str:
-        """What tells two splits of one catalogue apart."""
+        """A hash that identifies the split among those of one catalogue."""
         return hashlib.sha256(self.codes.tobytes()).hexdigest()
 
     def save(self, path: Path, catalogue: Catalogue) -> None:
-        """Write id, part and, where known, group of each product."""
+        """Write id, part and, if known, group of each product."""
         names = [PARTS[code] if code >= 0 else None for code in self.codes]
         _write(path, catalogue, pl.Series("part", names, pl.String), self.groups)
 
 
 @dataclass(frozen=True, eq=False)
 class Folds:
-    """The fold of each product (N), 0 to `num_folds` - 1, -1 for a product that has none.
+    """The fold of each product (N), 0 to `num_folds` - 1, -1 for a product that is in none.
 
     >>> folds = Folds(np.arange(6, dtype=np.int8) % 3, 3)
     >>> folds.split(2).rows("test"), folds.split(2).rows("validation")
@@ -115,26 +115,26 @@ class Folds:
         return Split(codes.astype(np.int8), self.groups)
 
     def save(self, path: Path, catalogue: Catalogue) -> None:
-        """Write id, fold and, where known, group of each product."""
+        """Write id, fold and, if known, group of each product."""
         fold = pl.Series("fold", self.codes).replace(-1, None)
         _write(path, catalogue, fold, self.groups)
 
 
 def require_split_name(path: Path) -> None:
-    """Refuse a name that says neither Parquet nor CSV.
+    """Refuse a file name that ends neither in .parquet nor in .csv.
 
     Raises:
-        CatalogueError: such a name.
+        CatalogueError: there is another ending.
     """
     if path.suffix not in {".parquet", ".csv"}:
         raise CatalogueError(
-            f"A split is kept as Parquet or CSV, and {path.name!r} is neither.",
+            f"A split is saved as Parquet or CSV, and {path.name!r} is neither.",
             hint=f"Name it {path.stem}.parquet or {path.stem}.csv.",
         )
 
 
 def read_split(path: str | Path, catalogue: Catalogue, *, fold: int | None = None) -> Split:
-    """Read a saved split for these products, or the split that `fold` makes of saved folds.
+    """Read a saved split for a catalogue's products; of saved folds, the split that tests on `fold`.
 
     Raises:
         CatalogueError: not such a file, an unknown part or fold, or none of the products in it.
@@ -143,18 +143,18 @@ def read_split(path: str | Path, catalogue: Catalogue, *, fold: int | None = Non
     frame = _read(path)
     if "part" in frame.columns:
         if fold is not None:
-            raise CatalogueError(f"{path} holds one split, no folds.", hint="Leave out --fold.")
-        codes, groups = _line_up(path, _part_codes(path, frame), catalogue)
+            raise CatalogueError(f"{path} has one split, no folds.", hint="Leave out --fold.")
+        codes, groups = _align(path, _part_codes(path, frame), catalogue)
         return Split(codes, groups)
     numbers = frame.select("id", "group", code=pl.col("fold").cast(pl.Int8, strict=False))
     num_folds = _num_folds(path, frame, numbers["code"])
     if fold is None or not 0 <= fold < num_folds:
         got = "" if fold is None else f", and {fold} is none of them"
         raise CatalogueError(
-            f"{path} holds {num_folds} folds{got}.",
+            f"{path} has {num_folds} folds{got}.",
             hint=f"Name the one to test on with --fold, 0 to {num_folds - 1}.",
         )
-    codes, groups = _line_up(path, numbers, catalogue)
+    codes, groups = _align(path, numbers, catalogue)
     return Folds(codes, num_folds, groups).split(fold)
 
 
@@ -170,7 +170,7 @@ def _write(
 
 
 def _read(path: Path) -> pl.DataFrame:
-    """The columns id, part or fold, and group (null where there is none), all as text."""
+    """The columns id, part or fold, and group (null if there is none), all as text."""
     try:
         frame = (
             pl.read_csv(path, infer_schema=False, glob=False)
@@ -188,7 +188,7 @@ def _read(path: Path) -> pl.DataFrame:
 
 
 def _part_codes(path: Path, frame: pl.DataFrame) -> pl.DataFrame:
-    """Ids and groups with the index of their part.
+    """Ids and groups with the index of their part in `PARTS`.
 
     Raises:
         CatalogueError: an unknown part.
@@ -207,7 +207,7 @@ def _num_folds(path: Path, frame: pl.DataFrame, numbers: pl.Series) -> int:
     """How many folds there are.
 
     Raises:
-        CatalogueError: a fold that is no number, or too few to train, validate and test.
+        CatalogueError: a fold that is not a number, or too few to train, validate and test.
     """
     wrong = frame.filter(frame["fold"].is_not_null() & ~(numbers >= 0).fill_null(False))
     if wrong.height:
@@ -217,22 +217,22 @@ def _num_folds(path: Path, frame: pl.DataFrame, numbers: pl.Series) -> int:
     found = numbers.drop_nulls().unique()
     if len(found) < 3 or len(found) != found.max() + 1:  # type: ignore[operator]
         raise CatalogueError(
-            f"{path} holds the folds {', '.join(map(str, found.sort())) or 'none'}.",
+            f"{path} has the folds {', '.join(map(str, found.sort())) or 'none'}.",
             hint="It needs at least 0, 1 and 2, and none left out.",
         )
     return len(found)
 
 
-def _line_up(
+def _align(
     path: Path, frame: pl.DataFrame, catalogue: Catalogue
 ) -> tuple[NDArray[np.int8], NDArray[np.int64] | None]:
-    """Codes (N) and groups (N) of the catalogue's products.
+    """Codes (N) and groups (N) of a file in the order of the catalogue's products.
 
     Raises:
-        CatalogueError: an id in two places, or none of the products in the file.
+        CatalogueError: an id with two parts, or none of the products in the file.
     """
-    if (doubled := frame.filter(pl.col("id").is_duplicated())).height:
-        raise CatalogueError(f"{path}: the id {doubled['id'].min()!r} stands there twice.")
+    if (repeated := frame.filter(pl.col("id").is_duplicated())).height:
+        raise CatalogueError(f"{path}: the id {repeated['id'].min()!r} occurs twice.")
     ids = catalogue.table.select(pl.col("id").cast(pl.String))
     joined = ids.join(frame, on="id", how="left", maintain_order="left")
     codes = joined["code"].fill_null(-1).to_numpy()

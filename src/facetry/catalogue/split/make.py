@@ -1,8 +1,7 @@
-"""How even a split came out.
+"""Make splits and folds of a catalogue, and summarise how evenly the parts came out.
 
-Shapes: N products of the catalogue, L values that are looked at, S parts.
-
-Shapes: N products of the catalogue, A slots.
+Shapes: N products of the catalogue, A slots (attributes of the category that has most), L values that
+occur, S parts.
 """
 
 import math
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split.file import PARTS, Split, SplitConfig
-from facetry.catalogue.split.stratify import MIN_EXAMPLES, deal
+from facetry.catalogue.split.stratify import MIN_EXAMPLES, stratify
 from facetry.errors import CatalogueError
 from facetry.runtime.progress import SILENT, Reporter
 
@@ -31,17 +30,17 @@ def make_split(
 ) -> Split:
     """Split a catalogue.
 
-    `groups` (N): products with the same code have like photos. Only `stratified` heeds them, and looks
-    for them itself if they are not given.
+    `groups` (N): products with the same code have the same or similar photos. Only the method
+    `stratified` uses them, and finds them itself if they are not given.
 
     Raises:
-        CatalogueError: too few products, groups or blocks for the parts asked for, or blocks of ids
-            asked for where ids are not whole numbers.
+        CatalogueError: too few products, groups or blocks for the parts, or the method is `id_blocks`
+            and ids are not whole numbers.
     """
     seed = seed if config.seed is None else config.seed
     if config.method == "stratified":
         groups = find_groups(catalogue, reporter) if groups is None else groups
-        codes = _deal(catalogue, groups, config.shares, seed)
+        codes = _stratified_codes(catalogue, groups, config.shares, seed)
     elif config.method == "random":
         codes = _random_codes(len(catalogue), config, seed)
     else:
@@ -67,24 +66,25 @@ def make_folds(
     groups: Groups | None = None,
     reporter: Reporter = SILENT,
 ) -> NDArray[np.int8]:
-    """The fold of each product (N), 0 to `num_folds` - 1, all of one size; stratified and grouped.
+    """The fold of each product (N), 0 to `num_folds` - 1, of equal size; stratified and grouped.
 
-    `groups` (N): products with the same code go to the same fold; None looks for like photos.
+    `groups` (N): products with the same code go to the same fold; None groups those with similar photos.
 
     Raises:
         CatalogueError: fewer groups than folds.
     """
-    groups = find_groups(catalogue, reporter) if groups is None else groups
-    return _deal(catalogue, groups, [1 / num_folds] * num_folds, seed)
+    if groups is None:
+        groups = find_groups(catalogue, reporter)
+    return _stratified_codes(catalogue, groups, [1 / num_folds] * num_folds, seed)
 
 
 def find_groups(catalogue: Catalogue, reporter: Reporter = SILENT) -> Groups:
-    """Which products have like photos (N): those with the same code.
+    """Equal codes (N) for products with the same or similar photos.
 
-    Without a photo folder each product is its own group, and the reporter says so.
+    Without a photo folder each product is a group of its own, and the reporter says so.
     """
     if catalogue.source.images is None:
-        reporter.say("No photo folder: every product is taken to be unlike the others.")
+        reporter.say("No photo folder: products are not grouped by similar photos.")
         return np.arange(len(catalogue))
     from facetry.catalogue.duplicates.find import duplicate_groups
 
@@ -98,23 +98,26 @@ def value_codes(catalogue: Catalogue) -> NDArray[np.int32]:
     return np.where(is_known, heads * catalogue.taxonomy.num_values + labels, -1)
 
 
-def _deal(
+def _stratified_codes(
     catalogue: Catalogue, groups: Groups, shares: tuple[float, ...] | list[float], seed: int
 ) -> NDArray[np.int8]:
-    """Deal values and categories. The order of rows does not matter, as they are dealt by their ids."""
-    num_groups, num_sides = len(np.unique(groups)), np.count_nonzero(shares)
-    if num_groups < num_sides:
+    """The part of each product (N), stratified by values and categories.
+
+    Products are sorted by id first, so that the order of rows does not matter.
+    """
+    num_groups, num_parts = len(np.unique(groups)), np.count_nonzero(shares)
+    if num_groups < num_parts:
         raise CatalogueError(
-            f"For {num_sides} parts a catalogue needs at least {num_sides} groups of like photos; this "
-            f"one has {num_groups} ({_counted(len(catalogue), 'product')}).",
+            f"{num_parts} parts need at least {num_parts} groups of products with like photos; this "
+            f"catalogue has {num_groups} ({_counted(len(catalogue), 'product')}).",
             hint="Ask for fewer parts (a share may be 0), or use the method random.",
         )
     taxonomy, categories = catalogue.taxonomy, catalogue.category_codes[:, None]
     others = np.where(categories >= 0, taxonomy.num_heads * taxonomy.num_values + categories, -1)
     labels = np.hstack([value_codes(catalogue), others.astype(np.int32)])
-    order = catalogue.table.select("id").with_row_index("place").sort("id", "place")["place"].to_numpy()
+    order = catalogue.table.select("id").with_row_index("index").sort("id", "index")["index"].to_numpy()
     codes = np.empty(len(catalogue), dtype=np.int8)
-    codes[order] = deal(labels[order], groups[order], shares, seed=seed)
+    codes[order] = stratify(labels[order], groups[order], shares, seed=seed)
     return codes
 
 
@@ -158,15 +161,15 @@ def _counted(count: int, what: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class PartSummary:
-    """One part: what was asked for and what it got, shares from 0 to 1.
+    """One part's size and evenness; `wanted` and `share` are shares of all products, from 0 to 1.
 
-    `deviation` is how far, at worst, a value's share in this part is from the share asked for, `worst`
-    that value; `num_absent` counts the values that are not in this part. Looked at are values with at
-    least `MIN_EXAMPLES` examples.
+    `deviation` is the largest difference between a value's share in this part and `wanted`, `worst`
+    that value; `num_absent` counts the values that are not in this part. Only values with at least
+    `MIN_EXAMPLES` examples are considered.
     """
 
     name: str
-    asked: float
+    wanted: float
     share: float
     num_products: int
     num_labels: int
@@ -177,7 +180,7 @@ class PartSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class GroupCounts:
-    """Groups of products with like photos: all, those of several products, those that were cut."""
+    """Groups of products with similar photos: all, those of several products, those in several parts."""
 
     num_groups: int
     num_shared: int
@@ -187,11 +190,11 @@ class GroupCounts:
 def summarise(
     catalogue: Catalogue, codes: NDArray[np.int8], shares: Mapping[str, float]
 ) -> list[PartSummary]:
-    """What each part got; `codes` (N) are indices into `shares`, the share asked for of each part."""
+    """Summarise each part; `codes` (N) are indices into `shares`, the parts' names and wanted shares."""
     values, have = _count(value_codes(catalogue), codes, len(shares))
-    asked, totals = np.array(list(shares.values())), have.sum(axis=1, keepdims=True)
+    wanted, totals = np.array(list(shares.values())), have.sum(axis=1, keepdims=True)
     is_frequent = totals[:, 0] >= MIN_EXAMPLES
-    deviations = np.abs(have / totals - asked) * is_frequent[:, None]  # L S
+    deviations = np.abs(have / totals - wanted) * is_frequent[:, None]  # (L, S)
     parts = []
     for index, name in enumerate(shares):
         worst = deviations[:, index].argmax() if is_frequent.any() else None
@@ -199,13 +202,13 @@ def summarise(
         parts.append(
             PartSummary(
                 name=name,
-                asked=float(asked[index]),
+                wanted=float(wanted[index]),
                 share=num_products / max(1, int((codes >= 0).sum())),
                 num_products=num_products,
                 num_labels=int(have[:, index].sum()),
                 deviation=0.0 if worst is None else float(deviations[worst, index]),
                 worst="" if worst is None else _describe(catalogue, int(values[worst])),
-                num_absent=int((is_frequent & (have[:, index] == 0)).sum()) if asked[index] else 0,
+                num_absent=int((is_frequent & (have[:, index] == 0)).sum()) if wanted[index] else 0,
             )
         )
     return parts
@@ -230,13 +233,13 @@ def _count(
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """The value codes that occur (L), and the labels of each in each part (L, S)."""
     rows, slots = np.nonzero((values >= 0) & (codes >= 0)[:, None])
-    known, places = np.unique(values[rows, slots], return_inverse=True)
-    cells = places * num_parts + codes[rows]
-    counts = np.bincount(cells, minlength=len(known) * num_parts)
+    known, indices = np.unique(values[rows, slots], return_inverse=True)
+    bins = indices * num_parts + codes[rows]
+    counts = np.bincount(bins, minlength=len(known) * num_parts)
     return known, counts.reshape(len(known), num_parts)
 
 
 def _describe(catalogue: Catalogue, code: int) -> str:
     head, value = divmod(code, catalogue.taxonomy.num_values)
-    found = catalogue.taxonomy.heads[head]
-    return f"{found.name}: {found.values[value]}"
+    described = catalogue.taxonomy.heads[head]
+    return f"{described.name}: {described.values[value]}"

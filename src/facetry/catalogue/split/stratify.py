@@ -1,13 +1,14 @@
-"""Deals products to sides so that every value is on each side in the side's share.
+"""Assign products to parts so that each part has its share of the examples of every value.
 
 Iterative stratification (Sechidis, Tsoumakas and Vlahavas 2011, "On the stratification of multi-label
-data"): the value with the fewest examples left is dealt first, while there is most choice. What is
-dealt are groups of products that must stay together. Three things differ from the paper. A group goes
-to the side that has least of its target, not to the one that lacks most products: so large groups are
-spread as well. The number of products is one label more, of every product. And what the dealing left
-uneven is then mended by moving single groups, which also brings values to sides that have none.
+data"): the value with the fewest unassigned examples is assigned first, while there is most choice.
+Groups of products that must stay together are assigned as a whole. Three things differ from the paper.
+A group goes to the part that has the smallest share of its target, not to the one that lacks most
+products, so that large groups are spread as well. The number of products is balanced as one more label,
+of every product. And local search then moves single groups to reduce the remaining unevenness, which
+also brings values to parts that have none.
 
-Shapes: N products, A slots, U units (groups), L labels (the last one is every product's), S sides,
+Shapes: N products, A slots, U units (groups), L labels (the last one is every product's), S parts,
 E entries: how many products of a unit have a label.
 """
 
@@ -19,55 +20,60 @@ import numpy as np
 from numpy.typing import NDArray
 
 MIN_EXAMPLES = 10
-"""A value with so many examples, in at least as many groups as sides, is to be on every side."""
+"""A value with so many examples or more, in as many groups as parts or more, must be in every part."""
 
 Indices = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-_TOLERANCE = 0.005  # how far a side's share may be off before evenness of values has to yield
-_SIZE_WEIGHT = 1e3  # what a product outside of the tolerance costs, against 1/target for a value's
+_TOLERANCE = 0.005  # how far a part's share may be off at no cost
+_SIZE_WEIGHT = (
+    1e3  # the weight of a product beyond the tolerance; that of a value's example is 1 / target
+)
 _ABSENCE_COST = 1e6
-_NUM_TRIES = 20  # at most, as long as a value is missing from a side or a side's share is off
-_MOST_TRIED = 200_000  # units, in all tries: with many, what can be had is had at once
+_NUM_TRIES = 20  # restarts at most, while a value is missing from a part or a part's share is off
+_MAX_TRIED = 200_000  # units, in all restarts: with many units the first result is hardly improved
 _NUM_PASSES = 15
 _LEAST_GAIN = 1e-9
-_NUM_LOOKED_AT = 20_000  # units in a pass
+_NUM_CONSIDERED = 20_000  # units in a pass
 _NUM_MOVED = 2_000  # units in a pass
 
 
-def deal(
+def stratify(
     labels: NDArray[np.integer], groups: NDArray[np.int64], shares: Sequence[float], *, seed: int
 ) -> NDArray[np.int8]:
-    """The side of each product (N): an index into `shares`.
+    """The part of each product (N): an index into `shares`.
 
     `labels` (N, A) are codes, each of one value of one head, -1 for none. Products with the same code
-    in `groups` (N) go to the same side. A side whose share is 0 gets nothing. The same rows in the
-    same order with the same seed give the same sides; the group codes themselves do not matter.
+    in `groups` (N) go to the same part. A part whose share is 0 gets nothing. The same rows in the
+    same order with the same seed give the same parts; the group codes themselves do not matter.
 
-    >>> deal(np.zeros((10, 1), dtype=int), np.arange(10), [0.5, 0.5, 0], seed=0).tolist().count(0)
+    >>> stratify(np.zeros((10, 1), dtype=int), np.arange(10), [0.5, 0.5, 0], seed=0).tolist().count(0)
     5
     """
-    sides = np.flatnonzero(np.asarray(shares) > 0)
-    wanted = np.asarray(shares, dtype=np.float64)[sides]
+    parts = np.flatnonzero(np.asarray(shares) > 0)
+    wanted = np.asarray(shares, dtype=np.float64)[parts]
     units = _in_order(groups)
     table = _tabulate(labels, units)
     aim = _Aim.of(table, wanted / wanted.sum())
     random = np.random.RandomState(seed)
-    chosen = _deal_rarest_first(table, aim.targets, random)
-    have = _even_out(table, aim, chosen, random)
-    for _ in range(min(_NUM_TRIES, _MOST_TRIED // table.num_units)):
+    chosen = _assign_rarest_first(table, aim.targets, random)
+    have = _improve(table, aim, chosen, random)
+    for _ in range(min(_NUM_TRIES, _MAX_TRIED // table.num_units)):
         if aim.is_met(have):
             break
-        other = _thinned_out(chosen, have, aim, random)
-        others = _even_out(table, aim, other, random)
-        if aim.total(others) < aim.total(have):
-            chosen, have = other, others
-    return sides[chosen][units].astype(np.int8)
+        restart = _perturb(chosen, have, aim, random)
+        have_then = _improve(table, aim, restart, random)
+        if aim.total(have_then) < aim.total(have):
+            chosen, have = restart, have_then
+    return parts[chosen][units].astype(np.int8)
 
 
 @dataclass(frozen=True, eq=False)
 class _Table:
-    """Which unit has which label on how many products, by unit: entries (E), first of each (U + 1)."""
+    """How many products of each unit have which label: entries (E), sorted by unit.
+
+    `starts` (U + 1) are the indices of each unit's first entry.
+    """
 
     labels: Indices
     counts: Indices
@@ -91,7 +97,7 @@ class _Table:
 
     @property
     def sizes(self) -> Indices:
-        """The products of each unit (U): its last entry is that of the label of all."""
+        """The products of each unit (U): the count of its last entry, of the label of all products."""
         sizes: Indices = self.counts[self.starts[1:] - 1]
         return sizes
 
@@ -99,21 +105,21 @@ class _Table:
         """The entries of some units, unit by unit."""
         firsts, lengths = self.starts[units], self.starts[units + 1] - self.starts[units]
         ends = np.cumsum(lengths)
-        places: Indices = np.arange(ends[-1]) + np.repeat(firsts - (ends - lengths), lengths)
-        return places
+        indices: Indices = np.arange(ends[-1]) + np.repeat(firsts - (ends - lengths), lengths)
+        return indices
 
-    def count(self, entries: Indices | slice, sides: Indices, num_sides: int) -> Floats:
-        """The products with each label on each side (L, S), of entries whose units are on `sides`."""
-        cells = self.labels[entries] * num_sides + sides
-        counts = np.bincount(cells, self.counts[entries], self.num_labels * num_sides)
-        return counts.reshape(self.num_labels, num_sides).astype(np.float64)
+    def count(self, entries: Indices | slice, parts: Indices, num_parts: int) -> Floats:
+        """The products with each label in each part (L, S), of entries whose units are in `parts`."""
+        bins = self.labels[entries] * num_parts + parts
+        counts = np.bincount(bins, self.counts[entries], self.num_labels * num_parts)
+        return counts.reshape(self.num_labels, num_parts).astype(np.float64)
 
 
 @dataclass(frozen=True, eq=False)
 class _Aim:
-    """What each side should have of each label (L, S), and what it costs to have something else.
+    """The target number of each label in each part (L, S), and the cost of missing it.
 
-    `slack` (L, 1) is free of cost; `required` (L, S) says where a label must not be absent.
+    Deviations up to `slack` (L, 1) cost nothing; `required` (L, S) says where a label must be present.
     """
 
     targets: Floats
@@ -123,11 +129,11 @@ class _Aim:
 
     @classmethod
     def of(cls, table: _Table, shares: Floats) -> "_Aim":
-        """The aim for sides of these shares, which sum to 1."""
+        """The aim for parts of these shares, which sum to 1."""
         totals = np.bincount(table.labels, table.counts, minlength=table.num_labels)
         num_units = np.bincount(table.labels, minlength=table.num_labels)
         must = (totals >= MIN_EXAMPLES) & (num_units >= len(shares))
-        must[-1] = True  # no side is to be empty
+        must[-1] = True  # no part may be empty
         targets = totals[:, None] * shares
         raised = np.where(must[:, None], np.maximum(targets, 1), targets)
         largest = np.argmax(shares)
@@ -139,22 +145,22 @@ class _Aim:
         return cls(targets, weights, slack, np.repeat(must[:, None], len(shares), axis=1))
 
     def cost(self, labels: Indices | slice, have: Floats) -> Floats:
-        """What it costs to have so many products of some labels on each side."""
+        """The cost (n, S) if parts `have` so many products (n, S) with each of these `labels` (n)."""
         off = np.maximum(np.abs(have - self.targets[labels]) - self.slack[labels], 0)
         is_absent = self.required[labels] & (have < 1)
         cost: Floats = self.weights[labels] * off**2 + _ABSENCE_COST * is_absent
         return cost
 
     def total(self, have: Floats) -> float:
-        """The cost of all labels."""
+        """The cost of all labels together."""
         return float(self.cost(slice(None), have).sum())
 
     def absent(self, have: Floats) -> Indices:
-        """The labels that lack on a side where they are required."""
+        """The labels that are absent from a part where they are required."""
         return np.flatnonzero((self.required & (have < 1)).any(axis=1))
 
     def is_met(self, have: Floats) -> bool:
-        """Whether no label lacks on a side and the sides' sizes are as they should be."""
+        """Whether no required label is absent and the sizes of the parts are within the tolerance."""
         is_off = np.abs(have[-1] - self.targets[-1]) > self.slack[-1]
         return not (self.absent(have).size or is_off.any())
 
@@ -170,87 +176,90 @@ def _tabulate(labels: NDArray[np.integer], units: Indices) -> _Table:
     known, codes = np.unique(labels[rows, slots], return_inverse=True)
     num_labels = len(known) + 1
     keys = np.concatenate([units[rows] * num_labels + codes, units * num_labels + len(known)])
-    cells, counts = np.unique(keys, return_counts=True)
-    starts = np.searchsorted(cells, np.arange(units.max() + 2) * num_labels)
-    return _Table(cells % num_labels, counts, starts, num_labels)
+    pairs, counts = np.unique(keys, return_counts=True)
+    starts = np.searchsorted(pairs, np.arange(units.max() + 2) * num_labels)
+    return _Table(pairs % num_labels, counts, starts, num_labels)
 
 
-def _deal_rarest_first(table: _Table, targets: Floats, random: np.random.RandomState) -> Indices:
-    """A side for each unit (U); units with most products of the label at hand come first."""
-    num_sides = targets.shape[1]
-    sides = np.full(table.num_units, -1)
+def _assign_rarest_first(table: _Table, targets: Floats, random: np.random.RandomState) -> Indices:
+    """A part for each unit (U), label by label; units with most products of a label come first."""
+    num_parts = targets.shape[1]
+    parts = np.full(table.num_units, -1)
     have = np.zeros_like(targets)
     left = np.bincount(table.labels, table.counts, minlength=table.num_labels)
-    place, sizes = random.permutation(table.num_units), table.sizes
+    tie_breaker, sizes = random.permutation(table.num_units), table.sizes
     while left.any():
         label = np.argmin(np.where(left > 0, left, np.inf))
         entries = table.by_label[label]
-        entries = entries[sides[table.owners[entries]] < 0]
-        entries = entries[np.lexsort((place[table.owners[entries]], -table.counts[entries]))]
+        entries = entries[parts[table.owners[entries]] < 0]
+        entries = entries[np.lexsort((tie_breaker[table.owners[entries]], -table.counts[entries]))]
         units = table.owners[entries]
         amounts = zip(table.counts[entries].tolist(), sizes[units].tolist(), strict=True)
-        sides[units] = _fill(amounts, (have[label], targets[label]), (have[-1], targets[-1]))
-        dealt = table.entries(units)
-        have += table.count(dealt, sides[table.owners[dealt]], num_sides)
-        left -= np.bincount(table.labels[dealt], table.counts[dealt], minlength=table.num_labels)
-    return sides
+        parts[units] = _fill(amounts, (have[label], targets[label]), (have[-1], targets[-1]))
+        assigned = table.entries(units)
+        have += table.count(assigned, parts[table.owners[assigned]], num_parts)
+        left -= np.bincount(table.labels[assigned], table.counts[assigned], minlength=table.num_labels)
+    return parts
 
 
 def _fill(
     amounts: Iterable[tuple[int, int]], label: tuple[Floats, Floats], products: tuple[Floats, Floats]
 ) -> list[int]:
-    """The side of each unit in turn: the one that has least of its target once it gets half of it.
+    """Assign units in turn, each to the part that would have the smallest share of its target.
 
     `amounts` are a unit's products with the label and all its products; `label` and `products` what
-    the sides have of both and should have. Halves, as in Sainte-Lague's rule, round to the nearest.
+    the parts have of both and their targets. Half of the unit is counted, as in the Sainte-Lague method,
+    so that parts come out at the nearest whole unit.
     """
     (have, target), (have_all, target_all) = (
         (each.tolist(), aim.tolist()) for each, aim in (label, products)
     )
     chosen = []
     for amount, size in amounts:
-        side = min(
+        part = min(
             range(len(have)),
             key=lambda each: (
                 (have[each] + amount / 2) / target[each],
                 (have_all[each] + size / 2) / target_all[each],
             ),
         )
-        have[side] += amount
-        have_all[side] += size
-        chosen.append(side)
+        have[part] += amount
+        have_all[part] += size
+        chosen.append(part)
     return chosen
 
 
-def _even_out(table: _Table, aim: _Aim, sides: Indices, random: np.random.RandomState) -> Floats:
-    """Move units, in place, as long as that makes things better; returns what the sides have (L, S).
+def _improve(table: _Table, aim: _Aim, parts: Indices, random: np.random.RandomState) -> Floats:
+    """Move units, in `parts` itself, while that lowers the cost; returns the parts' products (L, S).
 
-    A pass looks at the units of labels that lack somewhere and at some drawn ones, and moves those
-    that gain most.
+    Each pass considers the units of labels that are absent from a part and some random ones, and moves
+    those that gain most.
     """
-    have = table.count(slice(None), sides[table.owners], aim.targets.shape[1])
+    have = table.count(slice(None), parts[table.owners], aim.targets.shape[1])
     for _ in range(_NUM_PASSES):
-        lacking = [table.owners[table.by_label[label]] for label in aim.absent(have)]
-        drawn = random.permutation(table.num_units)[:_NUM_LOOKED_AT]
-        units = np.unique(np.concatenate([drawn, *lacking]))
-        gains = -_changes(table, aim, have, units, sides[units]).min(axis=1)
+        of_absent = [table.owners[table.by_label[label]] for label in aim.absent(have)]
+        sampled = random.permutation(table.num_units)[:_NUM_CONSIDERED]
+        units = np.unique(np.concatenate([sampled, *of_absent]))
+        gains = -_changes(table, aim, have, units, parts[units]).min(axis=1)
         order = np.argsort(-gains, kind="stable")[:_NUM_MOVED]
-        hopes = zip(units[order, None], gains[order].tolist(), strict=True)
-        num_moved = sum(_move(table, aim, have, sides, each) for each in hopes if each[1] > _LEAST_GAIN)
+        candidates = zip(units[order, None], gains[order].tolist(), strict=True)
+        num_moved = sum(
+            _move(table, aim, have, parts, each) for each in candidates if each[1] > _LEAST_GAIN
+        )
         if not num_moved:
             break
     return have
 
 
-def _thinned_out(sides: Indices, have: Floats, aim: _Aim, random: np.random.RandomState) -> Indices:
-    """Sides with some units (U) of the fullest side given to the emptiest, to start anew from."""
+def _perturb(parts: Indices, have: Floats, aim: _Aim, random: np.random.RandomState) -> Indices:
+    """The parts of all units (U), with random units of the fullest part moved to the emptiest."""
     fill = have[-1] / aim.targets[-1]
-    is_given = (sides == fill.argmax()) & (random.random_sample(len(sides)) < random.random_sample())
-    return np.where(is_given, fill.argmin(), sides)
+    is_moved = (parts == fill.argmax()) & (random.random_sample(len(parts)) < random.random_sample())
+    return np.where(is_moved, fill.argmin(), parts)
 
 
-def _changes(table: _Table, aim: _Aim, have: Floats, units: Indices, sides: Indices) -> Floats:
-    """What it would change in cost to move each unit to each side (U, S)."""
+def _changes(table: _Table, aim: _Aim, have: Floats, units: Indices, parts: Indices) -> Floats:
+    """The change in cost of moving each unit to each part (U, S)."""
     entries = table.entries(units)
     labels, counts = table.labels[entries], table.counts[entries, None]
     now = aim.cost(labels, have[labels])
@@ -258,23 +267,25 @@ def _changes(table: _Table, aim: _Aim, have: Floats, units: Indices, sides: Indi
     firsts = np.concatenate([[0], firsts])
     arriving = np.add.reduceat(aim.cost(labels, have[labels] + counts) - now, firsts)
     leaving = np.add.reduceat(aim.cost(labels, have[labels] - counts) - now, firsts)
-    change: Floats = arriving + np.take_along_axis(leaving, sides[:, None], axis=1)
-    np.put_along_axis(change, sides[:, None], 0, axis=1)
+    change: Floats = arriving + np.take_along_axis(leaving, parts[:, None], axis=1)
+    np.put_along_axis(change, parts[:, None], 0, axis=1)
     return change
 
 
-def _move(table: _Table, aim: _Aim, have: Floats, sides: Indices, hope: tuple[Indices, float]) -> bool:
-    """Move a unit (1) to its best side if it gains about as much as was hoped; whether it did.
+def _move(
+    table: _Table, aim: _Aim, have: Floats, parts: Indices, candidate: tuple[Indices, float]
+) -> bool:
+    """Move a unit (1) to its best part if that gains about as much as estimated; returns whether it did.
 
-    One that gains less, as others moved before it, is to wait for those that gain more now.
+    The gain shrinks when others have moved before: then the unit is left for the next pass.
     """
-    unit, gain = hope
-    (change,) = _changes(table, aim, have, unit, sides[unit])
+    unit, gain = candidate
+    (change,) = _changes(table, aim, have, unit, parts[unit])
     if -change.min() < max(gain / 2, _LEAST_GAIN):
         return False
     entries = table.entries(unit)
     labels, counts = table.labels[entries], table.counts[entries]
-    have[labels, sides[unit]] -= counts
-    sides[unit] = change.argmin()
-    have[labels, sides[unit]] += counts
+    have[labels, parts[unit]] -= counts
+    parts[unit] = change.argmin()
+    have[labels, parts[unit]] += counts
     return True
