@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from facetry.audit.conflicts import Groups, conflict_findings, duplicate_findings, find_conflicts
-from facetry.audit.findings import gather
+from facetry.audit.findings import concat_findings
 from facetry.catalogue.catalogue import Catalogue
 from facetry.demo.garments import SampleConfig, draw_catalogue
 from tests.audit.conftest import MakeCatalogue
@@ -69,7 +69,7 @@ def test_categories_that_differ(make_catalogue: MakeCatalogue) -> None:
     groups = make_groups([0, 0, 0], [(0, 1, "exact", 1.0), (0, 2, "exact", 1.0)])
     conflicts = find_conflicts(catalogue, groups.members())
     assert said(conflicts) == [(1, "1", None, "Shirts", None), (1, "2", None, "Sarees", None)]
-    findings = gather(conflict_findings(conflicts))
+    findings = concat_findings(conflict_findings(conflicts))
     assert findings["kind"].unique().to_list() == ["category conflict"]
 
 
@@ -78,7 +78,7 @@ def test_only_equal_photos_make_a_conflict_an_error(make_catalogue: MakeCatalogu
     catalogue = make_catalogue([(id_, "Shirts", value, "", "") for id_, value in enumerate(labels)])
     pairs: list[Pair] = [(0, 1, "exact", 1.0), (2, 3, "near", 0.6)]
     conflicts = find_conflicts(catalogue, make_groups([0, 0, 2, 2], pairs).members())
-    findings = gather(conflict_findings(conflicts))
+    findings = concat_findings(conflict_findings(conflicts))
     assert findings.select("id", "severity").rows() == [
         ("0", "error"),
         ("1", "error"),
@@ -94,8 +94,8 @@ def test_no_conflict(make_catalogue: MakeCatalogue, codes: list[int]) -> None:
     groups = make_groups(codes, pairs)
     conflicts = find_conflicts(catalogue, groups.members())
     assert conflicts.is_empty()
-    assert gather(conflict_findings(conflicts)).is_empty()
-    assert gather(duplicate_findings(catalogue, groups.members())).height == (2 if pairs else 0)
+    assert concat_findings(conflict_findings(conflicts)).is_empty()
+    assert concat_findings(duplicate_findings(catalogue, groups.members())).height == (2 if pairs else 0)
 
 
 def test_planted_conflicts_are_found(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -103,7 +103,7 @@ def test_planted_conflicts_are_found(tmp_path_factory: pytest.TempPathFactory) -
     draw_catalogue(folder, SampleConfig(num_products=400, seed=5, size_px=32))
     catalogue, codes, planted = with_true_groups(folder)
     conflicts = find_conflicts(catalogue, make_groups(codes, true_pairs(codes)).members())
-    found = {codes[place] for place in conflicts["place"]}
+    found = {codes[place] for place in conflicts["index"]}
     assert len(planted) > 3
     assert found == planted
 

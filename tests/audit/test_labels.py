@@ -5,7 +5,7 @@ from math import isnan
 import polars as pl
 import pytest
 
-from facetry.audit.findings import FINDINGS, gather
+from facetry.audit.findings import FINDINGS, concat_findings
 from facetry.audit.labels import CategoryLabels, count_labels, label_findings
 from facetry.catalogue.catalogue import Catalogue
 from tests.audit.conftest import MakeCatalogue
@@ -25,7 +25,7 @@ def small(make_catalogue: MakeCatalogue) -> Catalogue:
 
 
 def find(catalogue: Catalogue, min_examples: int = 2) -> pl.DataFrame:
-    return gather([*label_findings(catalogue, count_labels(catalogue), min_examples)])
+    return concat_findings([*label_findings(catalogue, count_labels(catalogue), min_examples)])
 
 
 def category(catalogue: Catalogue, name: str) -> CategoryLabels:

@@ -17,7 +17,7 @@ from tests.audit.conftest import MakeCatalogue
 from tests.audit.test_conflicts import Pair, find_conflicts, make_groups
 from tests.reports.page import Page
 
-ISSUES = {"place": pl.Int64, "issue": pl.String, "score": pl.Float64}
+ISSUES = {"index": pl.Int64, "issue": pl.String, "score": pl.Float64}
 NOISE = {
     "row": pl.Int64,
     "id": pl.String,

@@ -264,7 +264,7 @@ def test_features_need_photos(make_catalogue: MakeCatalogue, tiny_model: Path, t
 
 
 def test_a_table_that_cannot_be_worked_with(make_catalogue: MakeCatalogue, tmp_path: Path) -> None:
-    with pytest.raises(CatalogueError, match="stands more than once"):
+    with pytest.raises(CatalogueError, match="occurs more than once"):
         audit_catalogue(make_catalogue([ROWS[0], ROWS[0]]), tmp_path / "out")
 
 

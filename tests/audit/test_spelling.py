@@ -87,7 +87,7 @@ def test_the_more_frequent_one_is_suggested(make_catalogue: MakeCatalogue) -> No
         ]
     )
     found = find_look_alikes(count_labels(catalogue))
-    assert [(each.other, each.kept, each.num_other, each.num_kept) for each in found] == [
+    assert [(each.rare, each.frequent, each.num_rare, each.num_frequent) for each in found] == [
         ("Red", "red", 1, 2),
         ("Nett", "net", 1, 2),
         ("zari", "zarri", 0, 1),

@@ -1,1 +1,1 @@
-"""The audit: what is likely wrong with labels and photos, found before any model is trained on them."""
+"""The audit: finds likely mistakes in labels and photos before a model is trained on them."""

@@ -1,4 +1,4 @@
-"""Which backbone embeds a catalogue's photos: a trained model's, or that of a recipe."""
+"""The settings of an audit, and the backbone that embeds the photos: a trained model's or a recipe's."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +12,7 @@ from facetry.runtime.config import Config
 
 
 class AuditConfig(Config):
-    """What to look at and how closely.
+    """The settings of an audit.
 
     `features` is a model folder or a recipe whose backbone embeds the photos; `changes` are the
     recipe's keys to change, as KEY=VALUE. A value with fewer than `min_examples` products is rare.
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from facetry.models.towers.image import Backbone
 
 Encoder = ModelFolder | ClassifierRecipe
-"""What names a backbone."""
+"""What the backbone is read from."""
 
 
 def open_encoder(config: AuditConfig) -> Encoder | None:
-    """What the photos are embedded with; None where no features are asked for.
+    """Open what `features` names; None if the audit is without features.
 
     Raises:
         SettingError: neither a model folder nor a recipe of one classifier.
@@ -46,7 +46,7 @@ def open_encoder(config: AuditConfig) -> Encoder | None:
 
 
 def features_identity(encoder: Encoder | None) -> Any:
-    """What the features follow from, as plain containers; None where none are asked for."""
+    """What the features depend on, as plain containers; None if the audit is without features."""
     if encoder is None:
         return None
     if isinstance(encoder, ModelFolder):
@@ -55,10 +55,10 @@ def features_identity(encoder: Encoder | None) -> Any:
 
 
 def make_backbone(encoder: Encoder) -> "Backbone":
-    """The backbone that embeds the photos, on the device it computes on.
+    """Load the backbone that embeds the photos, onto the device it computes on.
 
     Raises:
-        BackboneError: weights that cannot be had or do not fit.
+        BackboneError: weights that cannot be downloaded or do not fit.
         ModelFolderError: weights that are damaged.
     """
     from facetry.models.classifier.serialization import load_classifier

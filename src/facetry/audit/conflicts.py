@@ -1,6 +1,6 @@
-"""Products that show the same and say different things.
+"""Conflicts: products with the same photo and different labels.
 
-Shapes: N products, A slots (attributes of the category that has most), G groups.
+Shapes: N products of the catalogue.
 """
 
 from dataclasses import dataclass
@@ -17,100 +17,101 @@ from facetry.audit.findings import (
     LIKELY_LABEL_CONFLICT,
     as_findings,
 )
-from facetry.audit.labels import label_cells, product_rows
+from facetry.audit.labels import label_rows, product_rows
 from facetry.catalogue.catalogue import Catalogue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Groups:
-    """Products that show the same. `codes` (N) are equal within a group; `pairs` links them.
+    """Groups of products that show the same photo: `codes` (N) are equal within a group.
 
-    `pairs` has the columns left and right (places in the catalogue), relation and similarity.
+    `pairs` are the duplicates that make up the groups, with the columns left and right (indices of
+    products), relation and similarity.
     """
 
     codes: NDArray[np.int64]
     pairs: pl.DataFrame
 
     def members(self) -> pl.DataFrame:
-        """Products of groups of two and more: place, group (from 1, by first product), relation.
+        """The products of groups of two or more: index, group, relation and similarity.
 
-        A product's relation is the closest that it has to any other of its group; groups are in
-        the order of their first products, products in the catalogue's order.
+        Groups are numbered from 1 in the order of their first products. A product's relation is the
+        closest that it has to any other of its group.
         """
-        products = pl.DataFrame({"place": np.arange(len(self.codes)), "code": self.codes})
+        products = pl.DataFrame({"index": np.arange(len(self.codes)), "code": self.codes})
         shared = products.filter(pl.col("code").is_duplicated())
         group = pl.col("code").rank("dense").cast(pl.Int64)
-        first = pl.col("place").min().over("code")
+        first = pl.col("index").min().over("code")
         closest = self._closest()
         return (
             shared.with_columns(code=first)
             .with_columns(group=group)
-            .join(closest, on="place", how="left", maintain_order="left")
-            .sort("group", "place")
-            .select("place", "group", "relation", "similarity")
+            .join(closest, on="index", how="left", maintain_order="left")
+            .sort("group", "index")
+            .select("index", "group", "relation", "similarity")
         )
 
     def _closest(self) -> pl.DataFrame:
-        """Each linked product's closest relation and the similarity of it."""
-        rank = {relation: place for place, relation in enumerate(DUPLICATES)}
+        """The closest relation of each product that has one, and its similarity."""
+        rank = {relation: rank for rank, relation in enumerate(DUPLICATES)}
         pairs = self.pairs.with_columns(
             pl.col("relation").cast(pl.String), pl.col("similarity").cast(pl.Float64)
         )
         ends = pl.concat(
             [
-                pairs.select(pl.col(side).cast(pl.Int64).alias("place"), "relation", "similarity")
+                pairs.select(pl.col(side).cast(pl.Int64).alias("index"), "relation", "similarity")
                 for side in ("left", "right")
             ]
         )
         order = pl.col("relation").replace_strict(rank, return_dtype=pl.Int64)
         ends = ends.with_columns(order.alias("order")).sort(
-            ["place", "order", "similarity"], descending=[False, False, True]
+            ["index", "order", "similarity"], descending=[False, False, True]
         )
-        return ends.unique("place", keep="first", maintain_order=True).drop("order")
+        return ends.unique("index", keep="first", maintain_order=True).drop("order")
 
 
 def find_conflicts(catalogue: Catalogue, members: pl.DataFrame) -> pl.DataFrame:
-    """Labels and categories in which the products of one group differ.
+    """Find the labels and categories in which the products of one group differ.
 
-    A row for each product and what it says: group, place, row, id, category, attribute (null where
-    the category itself is in conflict), value, suggested (what most of the group say; null for a
-    draw), relation and similarity; by group.
+    One row for each product and differing label, by group: group, index, row, id, category, attribute
+    (null if the category itself differs), value, suggested (the value of most of the group if the
+    product has another, null if there is a tie), relation and similarity.
     """
     grouped = np.zeros((len(catalogue), 1), dtype=bool)
-    grouped[members["place"].to_numpy()] = True
-    cells = label_cells(catalogue, np.broadcast_to(grouped, catalogue.labels.shape))
-    cells = cells.select("place", "row", "id", "category", "attribute", "value")
-    whole = product_rows(catalogue, members["place"].to_numpy()).with_columns(
-        members["place"],
+    grouped[members["index"].to_numpy()] = True
+    labels = label_rows(catalogue, np.broadcast_to(grouped, catalogue.labels.shape))
+    labels = labels.select("index", "row", "id", "category", "attribute", "value")
+    categories = product_rows(catalogue, members["index"].to_numpy()).with_columns(
+        members["index"],
         attribute=pl.lit(None, pl.String),
         value=pl.col("category"),
     )
-    said = pl.concat([whole.select(cells.columns), cells]).drop_nulls("value")
-    said = said.join(members, on="place", how="inner")
-    differing = said.filter(pl.col("value").n_unique().over("group", "attribute") > 1)
-    return _with_majority(differing).sort("group", "attribute", "place", nulls_last=False)
+    values = pl.concat([categories.select(labels.columns), labels]).drop_nulls("value")
+    values = values.join(members, on="index", how="inner")
+    differing = values.filter(pl.col("value").n_unique().over("group", "attribute") > 1)
+    return _with_suggestions(differing).sort("group", "attribute", "index", nulls_last=False)
 
 
-def _with_majority(said: pl.DataFrame) -> pl.DataFrame:
-    """What most products of a group say, as a suggestion to the others."""
+def _with_suggestions(values: pl.DataFrame) -> pl.DataFrame:
+    """Suggest the value of most products of a group to the others."""
     topic = ["group", "attribute"]
-    counts = said.group_by(*topic, "value").len().sort("len", "value", descending=[True, False])
+    counts = values.group_by(*topic, "value").len().sort("len", "value", descending=[True, False])
     leading = counts.group_by(topic).agg(
-        pl.col("value").first().alias("leader"),
+        pl.col("value").first().alias("majority"),
         (pl.col("len").first() > pl.col("len").slice(1).max()).alias("is_clear"),
     )
-    joined = said.join(leading, on=topic, how="left", nulls_equal=True, maintain_order="left")
-    is_other = pl.col("is_clear") & (pl.col("leader") != pl.col("value"))
-    return joined.with_columns(suggested=pl.when(is_other).then(pl.col("leader"))).drop(
-        "leader", "is_clear"
+    joined = values.join(leading, on=topic, how="left", nulls_equal=True, maintain_order="left")
+    is_other = pl.col("is_clear") & (pl.col("majority") != pl.col("value"))
+    return joined.with_columns(suggested=pl.when(is_other).then(pl.col("majority"))).drop(
+        "majority", "is_clear"
     )
 
 
 def conflict_findings(conflicts: pl.DataFrame) -> list[pl.DataFrame]:
     """Conflicts as findings, of categories and of labels.
 
-    Those of one and the same file are sure. Photos that are nearly the same may after all show two
-    products.
+    Conflicts of exact duplicates are certain. Those of near or alike photos are only likely: the photos
+    may show two products.
     """
     score = 1 - pl.col("similarity").fill_null(0).clip(0, 1)
     rows = conflicts.with_columns(score=score, detail=pl.col("relation") + " duplicate")
@@ -125,7 +126,7 @@ def conflict_findings(conflicts: pl.DataFrame) -> list[pl.DataFrame]:
 
 def duplicate_findings(catalogue: Catalogue, members: pl.DataFrame) -> list[pl.DataFrame]:
     """Every product of a group, under its closest relation."""
-    rows = product_rows(catalogue, members["place"].to_numpy()).hstack(members)
+    rows = product_rows(catalogue, members["index"].to_numpy()).hstack(members)
     rows = rows.with_columns(score=1 - pl.col("similarity").clip(0, 1))
     return [
         as_findings(kind, rows.filter(pl.col("relation") == relation))

@@ -1,4 +1,4 @@
-"""What an audit can find: an explicit table of kinds, and the table that every finding goes into."""
+"""The kinds of findings of an audit, and the schema of the table of all findings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from facetry.errors import PhotoProblem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """One thing that an audit can find, how bad it is, and what to do about it."""
+    """One kind of finding, its severity, and what to do about it."""
 
     name: str
     severity: Severity
@@ -31,12 +31,12 @@ LABEL_CONFLICT = Kind(
 LIKELY_CATEGORY_CONFLICT = Kind(
     name="likely category conflict",
     severity="warning",
-    advice="Nearly one photo, two categories: if it is one product, correct the wrong one.",
+    advice="Nearly the same photo, two categories: if it is one product, correct the wrong one.",
 )
 LIKELY_LABEL_CONFLICT = Kind(
     name="likely label conflict",
     severity="warning",
-    advice="Nearly one photo, two labels: if it is one product, correct the wrong one.",
+    advice="Nearly the same photo, two labels: if it is one product, correct the wrong one.",
 )
 WRONG_LABEL = Kind(
     name="likely wrong label",
@@ -56,12 +56,12 @@ NO_LABELS = Kind(
 CONSTANT = Kind(
     name="constant attribute",
     severity="warning",
-    advice="There is nothing to learn: take the attribute out, or label what differs.",
+    advice="There is nothing to learn: take the attribute out, or label products that differ.",
 )
 RARE_VALUE = Kind(
     name="rare value",
     severity="note",
-    advice="Label more products with it, or join it with another value.",
+    advice="Label more products with it, or merge it with another value.",
 )
 UNUSED_VALUE = Kind(
     name="unused value",
@@ -77,7 +77,7 @@ DUPLICATES = {
     relation: Kind(
         name=f"{relation} duplicate",
         severity="note",
-        advice="Delete all but one of the group, unless they are for sale side by side.",
+        advice="Delete all but one of the group, unless they are offered separately on purpose.",
     )
     for relation in ("exact", "near", "alike")
 }
@@ -85,7 +85,7 @@ PHOTO_PROBLEMS = {
     problem: Kind(
         name=f"photo: {problem.value}",
         severity="error",
-        advice="Upload the photo anew.",
+        advice="Upload the photo again.",
     )
     for problem in PhotoProblem
 }
@@ -114,7 +114,7 @@ QUALITY = {
         ("grayscale", "greyscale"),
     )
 }
-"""cleanvision's name of an issue -> kind."""
+"""cleanvision's name of an issue -> kind"""
 
 KINDS: tuple[Kind, ...] = (
     CATEGORY_CONFLICT,
@@ -149,13 +149,13 @@ FINDINGS = pl.Schema(
         "detail": pl.String(),
     }
 )
-"""One row for each finding. `row` counts as a spreadsheet does, and is null where a finding is on a
-head as a whole; `group` numbers the products that show the same thing; `score` runs from 0 to 1, the
-lower the surer the finding."""
+"""One row for each finding. `row` is numbered as a spreadsheet does, and is null if the finding is about
+a head as a whole; `group` is the number of a group of duplicates; `score` is between 0 and 1, the lower
+the more certain the finding."""
 
 
 def as_findings(kind: Kind, rows: pl.DataFrame) -> pl.DataFrame:
-    """Rows with the columns of findings that they have, the rest empty, in the order they came."""
+    """Rows as findings of one kind, in the same order; columns that they lack become null."""
     known: dict[str, pl.Expr] = {name: pl.col(name) for name in FINDINGS if name in rows.columns}
     known |= {"kind": pl.lit(kind.name), "severity": pl.lit(kind.severity)}
     return rows.select(
@@ -163,6 +163,6 @@ def as_findings(kind: Kind, rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def gather(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    """All findings in one table: by kind, worst first, else in the order of the parts."""
+def concat_findings(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """All findings in one table: by kind, worst first, and in the order of the parts within a kind."""
     return pl.concat([FINDINGS.to_frame(), *parts]).sort("kind", maintain_order=True)

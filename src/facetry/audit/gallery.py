@@ -1,4 +1,4 @@
-"""The photos that an audit's report shows: the worst of each kind, a few of many.
+"""The photos in an audit's report: a few of each kind, the worst first.
 
 Shapes: K products shown.
 """
@@ -16,17 +16,17 @@ from facetry.product import ProductId
 from facetry.reports.pages import data_url, first_photo, thumbnail
 
 _SMALL_PX = (120, 160)
-_NUM_GROUPS = 24
-_NUM_SAME = 6  # groups without a conflict
+_NUM_CONFLICTS = 24  # groups with a conflict
+_NUM_AGREEING = 6  # groups without one
 _NUM_IN_GROUP = 6
-_NUM_IN_STRIP = 12
+_NUM_IN_ISSUE = 12
 _NUM_LABELS = 36
 _NUM_PAIRS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
-    """What one product says where its group differs; `is_odd` if most of the others say otherwise."""
+class ConflictingLabel:
+    """A product's label in which its group differs; `is_odd` if most of the group have another one."""
 
     attribute: str
     value: str
@@ -34,30 +34,30 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shot:
-    """One product's photo, None where it cannot be shown, and what there is to say of it."""
+class ProductPhoto:
+    """One product's photo, None if it cannot be read, with a note and its conflicting labels."""
 
     id: ProductId
     photo: str | None
     note: str = ""
-    said: tuple[Said, ...] = ()
+    labels: tuple[ConflictingLabel, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
-    """Some of many: a heading, those shown, and how many there are."""
+class PhotoGroup:
+    """A heading, a few products' photos, and how many products there are in `total`."""
 
     title: str
     total: int
-    shots: tuple[Shot, ...] = ()
+    photos: tuple[ProductPhoto, ...] = ()
     note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Doubt:
+class WrongLabel:
     """One label that is likely wrong, with its product's photo."""
 
-    shot: Shot
+    photo: ProductPhoto
     category: str
     attribute: str
     label: str
@@ -66,7 +66,7 @@ class Doubt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pair:
+class BackgroundPair:
     """One photo before and after its background was removed."""
 
     id: ProductId
@@ -76,13 +76,13 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Gallery:
-    """Makes what the report shows of a catalogue; a product's photo is read once."""
+    """Reads a catalogue's photos for the report; each product's is read once."""
 
     catalogue: Catalogue
-    _made: dict[int, Shot] = field(default_factory=dict)
+    _cache: dict[int, ProductPhoto] = field(default_factory=dict)
 
-    def conflicts(self, photos: Photos) -> list[Shown]:
-        """The surest groups whose labels differ, those with differing categories first."""
+    def conflicts(self, photos: Photos) -> list[PhotoGroup]:
+        """The most certain groups whose labels differ, those with differing categories first."""
         conflicts = photos.conflicts
         ordered = conflicts.group_by("group").agg(
             pl.col("attribute").is_null().any().alias("is_category"),
@@ -93,59 +93,63 @@ class Gallery:
         ordered = ordered.sort(by, descending=[True, False, False, False])
         return [
             self._conflict(group, conflicts.filter(pl.col("group") == group))
-            for group in ordered["group"].head(_NUM_GROUPS)
+            for group in ordered["group"].head(_NUM_CONFLICTS)
         ]
 
-    def _conflict(self, group: int, rows: pl.DataFrame) -> Shown:
-        by_place: dict[int, list[Said]] = {}
+    def _conflict(self, group: int, rows: pl.DataFrame) -> PhotoGroup:
+        by_index: dict[int, list[ConflictingLabel]] = {}
         is_clear = rows.group_by("attribute").agg(pl.col("suggested").is_not_null().any())
         clear = dict(is_clear.iter_rows())
         for row in rows.iter_rows(named=True):
             is_odd = row["suggested"] is not None or not clear[row["attribute"]]
-            said = Said(attribute=row["attribute"] or "category", value=row["value"], is_odd=is_odd)
-            by_place.setdefault(row["place"], []).append(said)
-        # The odd ones out have to be among those shown.
-        places = sorted(by_place, key=lambda place: (not any(s.is_odd for s in by_place[place]), place))
-        shots = [self._shot(place, said=tuple(by_place[place])) for place in places[:_NUM_IN_GROUP]]
+            label = ConflictingLabel(
+                attribute=row["attribute"] or "category", value=row["value"], is_odd=is_odd
+            )
+            by_index.setdefault(row["index"], []).append(label)
+        # The odd ones first, so that they are among those shown.
+        indices = sorted(
+            by_index, key=lambda index: (not any(each.is_odd for each in by_index[index]), index)
+        )
+        shown = [self._photo(index, labels=tuple(by_index[index])) for index in indices[:_NUM_IN_GROUP]]
         relations = " and ".join(sorted(rows["relation"].drop_nulls().unique()))
         categories = ", ".join(sorted(rows["category"].drop_nulls().unique()))
-        return Shown(
+        return PhotoGroup(
             title=f"Group {group}",
             note=f"{categories} · {relations}",
-            total=len(by_place),
-            shots=tuple(shots),
+            total=len(by_index),
+            photos=tuple(shown),
         )
 
-    def duplicates(self, photos: Photos) -> list[Shown]:
+    def agreeing_groups(self, photos: Photos) -> list[PhotoGroup]:
         """The largest groups whose labels do not differ."""
         agreeing = photos.members.join(photos.conflicts, on="group", how="anti")
         sizes = agreeing.group_by("group").len().sort(["len", "group"], descending=[True, False])
-        shown = []
-        for group, total in sizes.head(_NUM_SAME).iter_rows():
+        groups = []
+        for group, total in sizes.head(_NUM_AGREEING).iter_rows():
             rows = agreeing.filter(pl.col("group") == group).head(_NUM_IN_GROUP)
-            shots = [
-                self._shot(row["place"], note=row["relation"]) for row in rows.iter_rows(named=True)
+            shown = [
+                self._photo(row["index"], note=row["relation"]) for row in rows.iter_rows(named=True)
             ]
-            shown.append(Shown(title=f"Group {group}", total=total, shots=tuple(shots)))
-        return shown
+            groups.append(PhotoGroup(title=f"Group {group}", total=total, photos=tuple(shown)))
+        return groups
 
-    def issues(self, photos: Photos) -> list[Shown]:
-        """For each issue the worst photos."""
-        shown = []
+    def issues(self, photos: Photos) -> list[PhotoGroup]:
+        """The worst photos of each issue."""
+        groups = []
         for issue, kind in QUALITY.items():
-            rows = photos.issues.filter(pl.col("issue") == issue).sort("score", "place")
+            rows = photos.issues.filter(pl.col("issue") == issue).sort("score", "index")
             if rows.height:
-                worst = rows.head(_NUM_IN_STRIP).select("place", "score").iter_rows()
-                shots = [self._shot(place, note=f"{score:.2f}") for place, score in worst]
-                name = kind.name.removeprefix("photo: ").capitalize()
-                shown.append(Shown(title=name, total=rows.height, shots=tuple(shots), note=kind.advice))
-        return shown
+                worst = rows.head(_NUM_IN_ISSUE).select("index", "score").iter_rows()
+                shown = tuple(self._photo(index, note=f"{score:.2f}") for index, score in worst)
+                title = kind.name.removeprefix("photo: ").capitalize()
+                groups.append(PhotoGroup(title=title, total=rows.height, photos=shown, note=kind.advice))
+        return groups
 
-    def doubts(self, noise: pl.DataFrame) -> list[Doubt]:
+    def wrong_labels(self, noise: pl.DataFrame) -> list[WrongLabel]:
         """The labels that are the most likely wrong."""
         return [
-            Doubt(
-                shot=self._shot(row["row"]),
+            WrongLabel(
+                photo=self._photo(row["row"]),
                 category=row["category"],
                 attribute=row["attribute"],
                 label=row["label"],
@@ -155,35 +159,37 @@ class Gallery:
             for row in noise.filter("is_issue").head(_NUM_LABELS).iter_rows(named=True)
         ]
 
-    def backgrounds(self, problems: Sequence[str]) -> list[Pair]:
-        """Photos spread over the catalogue, each as it is and without its background."""
+    def backgrounds(self, problems: Sequence[str]) -> list[BackgroundPair]:
+        """Photos from all over the catalogue, each with and without its background."""
         from facetry.images.background import find_remover, remove_background
 
-        readable = [place for place, problem in enumerate(problems) if not problem]
+        readable = [index for index, problem in enumerate(problems) if not problem]
         chosen = np.linspace(0, len(readable) - 1, min(_NUM_PAIRS, len(readable))).round().astype(int)
         remover = find_remover("grabcut")
         pairs = []
         for product in self.catalogue.products([readable[index] for index in chosen]):
             photo = first_photo(product)
-            if photo is None:  # gone since it was read
+            if photo is None:  # deleted since it was scanned
                 continue
             without = remove_background(photo, remover)
-            addresses = [data_url(pixels, _SMALL_PX) for pixels in (photo, without)]
-            pairs.append(Pair(id=product.id, before=addresses[0], after=addresses[1]))
+            urls = [data_url(pixels, _SMALL_PX) for pixels in (photo, without)]
+            pairs.append(BackgroundPair(id=product.id, before=urls[0], after=urls[1]))
         return pairs
 
     def unreadable(self, problems: Sequence[str], limit: int) -> list[tuple[ProductId, str, str]]:
         """The id, category and problem of the first products whose photo cannot be read."""
-        places = [place for place, problem in enumerate(problems) if problem][:limit]
-        rows = self.catalogue.table[places].select("id", "category").iter_rows()
+        indices = [index for index, problem in enumerate(problems) if problem][:limit]
+        rows = self.catalogue.table[indices].select("id", "category").iter_rows()
         return [
-            (id_, category or "", problems[place])
-            for place, (id_, category) in zip(places, rows, strict=True)
+            (id_, category or "", problems[index])
+            for index, (id_, category) in zip(indices, rows, strict=True)
         ]
 
-    def _shot(self, place: int, *, note: str = "", said: tuple[Said, ...] = ()) -> Shot:
-        if place not in self._made:
-            (product,) = self.catalogue.products([place])
-            self._made[place] = Shot(id=product.id, photo=thumbnail(product, _SMALL_PX))
-        made = self._made[place]
-        return Shot(id=made.id, photo=made.photo, note=note, said=said)
+    def _photo(
+        self, index: int, *, note: str = "", labels: tuple[ConflictingLabel, ...] = ()
+    ) -> ProductPhoto:
+        if index not in self._cache:
+            (product,) = self.catalogue.products([index])
+            self._cache[index] = ProductPhoto(id=product.id, photo=thumbnail(product, _SMALL_PX))
+        cached = self._cache[index]
+        return ProductPhoto(id=cached.id, photo=cached.photo, note=note, labels=labels)

@@ -1,9 +1,7 @@
-"""Labels that a model trained on the other products doubts, as findings.
+"""Counts of labels by category, head and value, and findings about labels.
 
-Shapes: N products, A slots (attributes of the category that has most), H heads, V values of the
-head that has most.
-
-Shapes: N products of the catalogue, A slots (attributes of the category that has most), K cells.
+Shapes: N products of the catalogue, A slots (attributes of the category that has most), K chosen labels
+or products, H heads, V values of the head that has most.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,18 +25,21 @@ from facetry.audit.findings import (
 from facetry.catalogue.catalogue import Catalogue
 from facetry.taxonomy import Head
 
+_MUCH_MISSING = 0.5
+_NUM_PATTERNS = 8  # of each category
 
-def label_cells(catalogue: Catalogue, chosen: NDArray[np.bool_]) -> pl.DataFrame:
-    """The chosen known labels, of `chosen` (N, A), product by product.
 
-    Columns: place (of the product in the catalogue), row, id, category, head, attribute, code and
-    value (K rows).
+def label_rows(catalogue: Catalogue, chosen: NDArray[np.bool_]) -> pl.DataFrame:
+    """The known labels that are `chosen` (N, A), one a row (K), product by product.
+
+    The columns: index (of the product in the catalogue), row, id, category, head, attribute, code and
+    value.
     """
-    places, slots = np.nonzero(chosen & (catalogue.labels >= 0))  # K
-    heads = catalogue.heads[places, slots]
-    codes = catalogue.labels[places, slots]
+    indices, slots = np.nonzero(chosen & (catalogue.labels >= 0))  # K
+    heads = catalogue.heads[indices, slots]
+    codes = catalogue.labels[indices, slots]
     taxonomy = catalogue.taxonomy
-    # Texts come from a joined table, once for each value, not once for each cell.
+    # Values are joined rather than looked up one by one: there are far fewer of them than labels.
     values = pl.DataFrame(
         [
             (head, code, each.attribute, value)
@@ -48,27 +49,23 @@ def label_cells(catalogue: Catalogue, chosen: NDArray[np.bool_]) -> pl.DataFrame
         schema={"head": pl.Int64, "code": pl.Int64, "attribute": pl.String, "value": pl.String},
         orient="row",
     )
-    cells = pl.DataFrame({"place": places, "head": heads, "code": codes.astype(np.int64)})
+    labels = pl.DataFrame({"index": indices, "head": heads, "code": codes.astype(np.int64)})
     return (
-        product_rows(catalogue, places)
-        .hstack(cells)
+        product_rows(catalogue, indices)
+        .hstack(labels)
         .join(values, on=["head", "code"], how="left", maintain_order="left")
     )
 
 
-def product_rows(catalogue: Catalogue, places: NDArray[np.int64]) -> pl.DataFrame:
-    """The row, id (as text) and category of the products at these places (K), in this order."""
-    rows = catalogue.table[places].select("row", "id", "category")
+def product_rows(catalogue: Catalogue, indices: NDArray[np.int64]) -> pl.DataFrame:
+    """The row, id (as text) and category of the products with these indices (K), in this order."""
+    rows = catalogue.table[indices].select("row", "id", "category")
     return rows.with_columns(pl.col("row").cast(pl.Int64), pl.col("id").cast(pl.String))
-
-
-_MUCH_MISSING = 0.5
-_NUM_PATTERNS = 8  # of each category
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadLabels:
-    """How often each value of a head is a label; `counts` are aligned with the head's values."""
+    """How many labels a head has of each value; `counts` are in the order of the head's values."""
 
     head: Head
     num_products: int
@@ -86,7 +83,7 @@ class HeadLabels:
 
     @property
     def imbalance(self) -> float:
-        """How many times as often the most frequent value occurs as the rarest that occurs at all.
+        """The count of the most frequent value divided by that of the rarest one that occurs.
 
         >>> HeadLabels(head=Head("Saree", "border", ("a", "b", "c")), num_products=9,
         ...            counts=(6, 0, 2)).imbalance
@@ -101,22 +98,22 @@ class HeadLabels:
         return sum(count > 0 for count in self.counts) == 1
 
     def ranked(self) -> list[tuple[str, int]]:
-        """Values that occur, with their counts, the most frequent first."""
+        """The values that occur and their counts, the most frequent first."""
         pairs = zip(self.head.values, self.counts, strict=True)
         return sorted(((value, count) for value, count in pairs if count), key=lambda pair: -pair[1])
 
     def unused(self) -> list[str]:
-        """Values that no product has."""
+        """The values that no product has."""
         return [value for value, count in zip(self.head.values, self.counts, strict=True) if not count]
 
     def num_rare(self, min_examples: int) -> int:
-        """How many values occur, but less than `min_examples` times."""
+        """How many values occur, but fewer than `min_examples` times."""
         return sum(0 < count < min_examples for count in self.counts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pattern:
-    """Which attributes of a category are missing together, and in how many products."""
+    """A pattern of missing labels, by attribute of a category, and how many products have it."""
 
     missing: tuple[bool, ...]
     count: int
@@ -138,14 +135,14 @@ class CategoryLabels:
         return sum(head.num_labels for head in self.heads)
 
     @property
-    def num_cells(self) -> int:
-        """How many labels there could be."""
+    def num_possible(self) -> int:
+        """How many labels there could be, one per product and attribute."""
         return self.num_products * len(self.heads)
 
     @property
     def missing_share(self) -> float:
-        """The share of cells without a label; 0 if there are no cells."""
-        return 1 - self.num_labels / self.num_cells if self.num_cells else 0.0
+        """The share of the possible labels that are missing; 0 if none is possible."""
+        return 1 - self.num_labels / self.num_possible if self.num_possible else 0.0
 
 
 def count_labels(catalogue: Catalogue) -> list[CategoryLabels]:
@@ -179,7 +176,7 @@ def count_labels(catalogue: Catalogue) -> list[CategoryLabels]:
 
 
 def value_counts(catalogue: Catalogue) -> NDArray[np.int64]:
-    """How often each value of each head is a label (H, V); 0 for values that a head does not have."""
+    """How many labels there are of each value (H, V); 0 for values that a head does not have."""
     shape = (catalogue.taxonomy.num_heads, max(1, catalogue.taxonomy.num_values))
     is_known = (catalogue.labels >= 0) & (catalogue.heads >= 0)  # N A
     flat = catalogue.heads[is_known] * shape[1] + catalogue.labels[is_known]
@@ -187,29 +184,29 @@ def value_counts(catalogue: Catalogue) -> NDArray[np.int64]:
 
 
 def _missing_patterns(catalogue: Catalogue, category: int, num_heads: int) -> list[Pattern]:
-    """The patterns of one category, the most frequent first, equals by what they lack."""
+    """The patterns of one category, the most frequent first."""
     missing = catalogue.labels[catalogue.category_codes == category, :num_heads] < 0  # (n, heads)
     patterns, counts = np.unique(missing, axis=0, return_counts=True)
     order = np.argsort(-counts, kind="stable")
     return [
-        Pattern(missing=tuple(map(bool, patterns[place])), count=int(counts[place])) for place in order
+        Pattern(missing=tuple(map(bool, patterns[index])), count=int(counts[index])) for index in order
     ]
 
 
 def label_findings(
     catalogue: Catalogue, categories: Sequence[CategoryLabels], min_examples: int
 ) -> Iterator[pl.DataFrame]:
-    """What is wrong with heads as a whole, and every product that has a rare value."""
+    """Yield findings about heads as a whole, and about every product that has a rare value."""
     heads = [head for category in categories for head in category.heads if head.num_products]
-    yield _of_heads(NO_LABELS, [(head, nan, "") for head in heads if not head.num_labels])
+    yield _head_findings(NO_LABELS, [(head, nan, "") for head in heads if not head.num_labels])
     constant = [head for head in heads if head.is_constant]
-    yield _of_heads(
+    yield _head_findings(
         CONSTANT,
         [(head, nan, f"{head.num_labels:,} labels, all {head.ranked()[0][0]!r}") for head in constant],
     )
     sparse = [head for head in heads if head.num_labels and head.missing_share >= _MUCH_MISSING]
     sparse.sort(key=lambda head: -head.missing_share)
-    yield _of_heads(
+    yield _head_findings(
         MISSING_LABELS,
         [(head, 1 - head.missing_share, f"{head.missing_share:.0%} missing") for head in sparse],
     )
@@ -217,8 +214,8 @@ def label_findings(
     yield _rare(catalogue, min_examples)
 
 
-def _of_heads(kind: Kind, found: list[tuple[HeadLabels, float, str]]) -> pl.DataFrame:
-    """Findings on heads as a whole: head, score (NaN for none) and detail."""
+def _head_findings(kind: Kind, found: list[tuple[HeadLabels, float, str]]) -> pl.DataFrame:
+    """Findings about heads as a whole, given as head, score (NaN for none) and detail."""
     frame = pl.DataFrame(
         [(each.head.category, each.head.attribute, score, detail) for each, score, detail in found],
         schema={
@@ -244,22 +241,21 @@ def _rare(catalogue: Catalogue, min_examples: int) -> pl.DataFrame:
     """Every product with a value that fewer than `min_examples` products have, the rarest first."""
     counts = value_counts(catalogue)[catalogue.heads, catalogue.labels]  # N A
     is_rare = (catalogue.labels >= 0) & (counts < min_examples)
-    cells = label_cells(catalogue, is_rare)
+    labels = label_rows(catalogue, is_rare)
     count = pl.Series("count", counts[is_rare])
     noun = (
         pl.when(pl.col("count") == 1)
         .then(pl.lit(" product has it"))
         .otherwise(pl.lit(" products have it"))
     )
-    cells = cells.with_columns(count).with_columns(
+    labels = labels.with_columns(count).with_columns(
         detail=pl.col("count").cast(pl.String) + noun, score=pl.col("count") / min_examples
     )
-    cells = cells.sort("count", "head", "code", "place")
-    return as_findings(RARE_VALUE, cells)
+    return as_findings(RARE_VALUE, labels.sort("count", "head", "code", "index"))
 
 
 def wrong_label_findings(catalogue: Catalogue, ranked: pl.DataFrame) -> pl.DataFrame:
-    """The labels of `facetry.audit.noise` that are an issue, most suspicious first."""
+    """The labels that `facetry.audit.noise` ranked and flagged as issues, most suspicious first."""
     issues = ranked.filter("is_issue")
     rows = product_rows(catalogue, issues["row"].to_numpy()).hstack(
         issues.select("attribute", "suggested", "score", value="label")
@@ -268,7 +264,7 @@ def wrong_label_findings(catalogue: Catalogue, ranked: pl.DataFrame) -> pl.DataF
 
 
 def count_wrong(ranked: pl.DataFrame) -> pl.DataFrame:
-    """By head: category, attribute, num_labels, num_wrong, share; the largest share first."""
+    """Count issues by head: category, attribute, num_labels, num_wrong, share; largest share first."""
     return (
         ranked.group_by("category", "attribute")
         .agg(pl.len().alias("num_labels"), pl.col("is_issue").sum().alias("num_wrong"))

@@ -1,9 +1,9 @@
-"""Labels that are likely wrong, by what a model says that has not seen them.
+"""Find labels that are likely wrong, by the out-of-fold predictions of a model.
 
-A model on frozen features is trained on all folds of the catalogue but one, and says what it takes
-the labels of that one to be. cleanlab then compares this with the labels, head by head. The score is the
-label's own probability, by which all heads are ranked together: on a drawn catalogue's planted mistakes
-ranks, margins and ratios within heads found about as many.
+A model on frozen features is trained on all folds of the catalogue but one and predicts the labels of
+that one. cleanlab then compares predictions and labels, head by head. The score is the label's own
+probability, by which the labels of all heads are ranked together: ranks, margins and ratios within heads
+found about as many of the mistakes planted in a drawn catalogue.
 
 Shapes: N products, D features, A slots, V values, K known labels of one head.
 """
@@ -23,15 +23,15 @@ from facetry.taxonomy import Head
 NUM_FOLDS = 5
 
 MAX_PRODUCT = 0.003
-"""A label is an issue where the model answers otherwise, and the label's score times the share of its
-head's labels that the model answers otherwise is below this. Where the model hardly ever contradicts,
-a label that it doubts is likely wrong; where it often does, the mistake is likely the model's."""
+"""A label is an issue if the model predicts another value, and the label's score times the share of its
+head's labels for which the model does so is below this. If the model rarely disagrees with a head's
+labels, a label that it disagrees with is likely wrong; else the mistake is likely the model's."""
 
 MIN_LABELS = 5
-"""Values with fewer labels are ranked but not taken to be wrong: they are rare, which is no mistake."""
+"""Values with fewer labels are ranked but never an issue: being rare is no sign of a mistake."""
 
 
-_JUDGED = {
+_RANKING = {
     "row": pl.Int64,
     "category": pl.String,
     "attribute": pl.String,
@@ -53,10 +53,10 @@ def find_label_noise(
 ) -> pl.DataFrame:
     """Rank the known labels by how likely they are wrong, most suspicious first.
 
-    `features` (N, D) are 0 or NaN for a product without any; its labels are not judged, nor are
-    those of a head in which fewer than two values occur. Products of one of the `groups` (N) stay in
-    one fold, so that no copy tells the model what a label is. With a `folder` finished folds are
-    kept there, and a second call with the same arguments goes on.
+    `features` (N, D) are 0 or NaN for a product without any; its labels are left out, as are
+    those of a head in which fewer than two values occur. Products of one of the `groups` (N) are in
+    one fold, so that the model is not trained on a copy of what it predicts. With a `folder` finished
+    folds are stored there, and a second call with the same arguments resumes the work.
 
     The columns: row (of the catalogue's table, from 0), id, category, attribute, label, suggested
     (the value with the largest probability, which may be the label), score (the label's probability,
@@ -66,7 +66,7 @@ def find_label_noise(
         MissingExtra: cleanlab is not installed.
     """
     try:
-        import cleanlab  # noqa: F401 - better now than after the training
+        import cleanlab  # noqa: F401 - fail before the training rather than after it
     except ImportError as error:
         raise MissingExtra("Looking for wrong labels", "audit") from error
     from facetry.training.stored_features import out_of_fold
@@ -75,12 +75,12 @@ def find_label_noise(
     predicted = out_of_fold(catalogue, features, folds, seed=seed, folder=folder, reporter=reporter)
     rows, slots = np.nonzero((catalogue.labels >= 0) & predicted.any(axis=2))
     heads, labels = catalogue.heads[rows, slots], catalogue.labels[rows, slots]
-    parts = [pl.DataFrame(schema=_JUDGED)]
+    parts = [pl.DataFrame(schema=_RANKING)]
     for head in np.unique(heads).tolist():
-        places = np.flatnonzero(heads == head)
-        if len(np.unique(labels[places])) > 1:
-            chances = predicted[rows[places], slots[places]]
-            parts.append(_judge(catalogue.taxonomy.heads[head], rows[places], labels[places], chances))
+        own = np.flatnonzero(heads == head)  # K
+        if len(np.unique(labels[own])) > 1:
+            probabilities = predicted[rows[own], slots[own]]
+            parts.append(_rank(catalogue.taxonomy.heads[head], rows[own], labels[own], probabilities))
     ids = catalogue.table.select(pl.int_range(pl.len()).alias("row"), "id")
     named = pl.concat(parts).join(ids, on="row", how="left", maintain_order="left")
     return named.select("row", "id", pl.exclude("row", "id")).sort(["score", "row", "attribute"])
@@ -89,7 +89,7 @@ def find_label_noise(
 def _folds(
     catalogue: Catalogue, features: NDArray[np.float32], groups: NDArray[np.int64], seed: int
 ) -> NDArray[np.int8]:
-    """The fold of each product (N), -1 for one that cannot be learned from."""
+    """The fold of each product (N), -1 for one without features or labels."""
     is_known = (catalogue.category_codes >= 0) & (catalogue.labels >= 0).any(axis=1)
     is_used = is_known & features.any(axis=1) & np.isfinite(features).all(axis=1)
     num_folds = min(NUM_FOLDS, len(np.unique(groups[is_used])))
@@ -99,22 +99,22 @@ def _folds(
     return np.where(is_used, folds, -1).astype(np.int8)
 
 
-def _judge(
+def _rank(
     head: Head, rows: NDArray[np.int64], labels: NDArray[np.integer], predicted: NDArray[np.float32]
 ) -> pl.DataFrame:
-    """The table's part on the labels (K) of one head, whose probabilities are (K, V)."""
+    """The rows for the labels (K) of one head, with its predicted probabilities (K, V)."""
     from cleanlab.filter import find_label_issues
     from cleanlab.rank import get_label_quality_scores
 
-    # Only values that occur as a label: one that nobody uses cannot be mistaken for another.
+    # Only values that occur as labels: a value that is never used cannot be confused with another.
     values, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    chances = predicted[:, values].astype(np.float64) + 1e-12
-    chances /= chances.sum(axis=1, keepdims=True)
-    scores = get_label_quality_scores(codes, chances, method="self_confidence")
-    suggested = chances.argmax(axis=1)
-    # The stricter filters passed over half of ten like mistakes: the plainest one is taken and
-    # narrowed down by what follows.
-    differs = find_label_issues(codes, chances, filter_by="predicted_neq_given", n_jobs=1)
+    probabilities = predicted[:, values].astype(np.float64) + 1e-12
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    scores = get_label_quality_scores(codes, probabilities, method="self_confidence")
+    suggested = probabilities.argmax(axis=1)
+    # The stricter filters missed half of ten similar mistakes: the simplest one is used, and narrowed
+    # down in the next line.
+    differs = find_label_issues(codes, probabilities, filter_by="predicted_neq_given", n_jobs=1)
     is_issue = differs & (scores * differs.mean() < MAX_PRODUCT) & (counts[codes] >= MIN_LABELS)
     names = np.array(head.values, dtype=object)
     columns = {
@@ -126,4 +126,4 @@ def _judge(
         "score": scores,
         "is_issue": is_issue,
     }
-    return pl.DataFrame(columns, schema=_JUDGED)
+    return pl.DataFrame(columns, schema=_RANKING)

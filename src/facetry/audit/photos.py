@@ -1,6 +1,6 @@
-"""Photos that cannot be read, and photos that can but are poor.
+"""Findings about photos that cannot be read and photos of poor quality.
 
-Shapes: N products.
+Shapes: N products of the catalogue.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,13 +18,13 @@ from facetry.errors import PhotoProblem
 ISSUES: Final = (
     "blurry", "dark", "grayscale", "light", "low_information", "odd_aspect_ratio", "odd_size",
 )  # fmt: skip
-"""Cleanvision's names."""
+"""cleanvision's names of the issues that are looked for."""
 
 
 def quality_issues(scan: Scan) -> pl.DataFrame:
-    """The photos with an issue: row (Int64), issue, score (0 to 1, low is bad), by issue and score.
+    """The photos with an issue: row of the scan, issue, score (0 to 1, low is bad), by issue and score.
 
-    Odd sizes are those far from the others' in this scan.
+    A size is odd if it is far from that of the scan's other photos.
 
     Raises:
         MissingExtra: cleanvision is not installed.
@@ -33,9 +33,9 @@ def quality_issues(scan: Scan) -> pl.DataFrame:
     measured = scan.quality.with_row_index("row").drop_nulls()
     found = [pl.DataFrame(schema={"row": pl.Int64, "issue": pl.String, "score": pl.Float64})]
     if measured.height:
-        judged = _judge(measured)
+        scored = _score(measured)
         found += [
-            judged.filter(f"is_{issue}_issue").select(
+            scored.filter(f"is_{issue}_issue").select(
                 pl.col("row").cast(pl.Int64),
                 pl.lit(issue).alias("issue"),
                 pl.col(f"{issue}_score").cast(pl.Float64).alias("score"),
@@ -45,37 +45,40 @@ def quality_issues(scan: Scan) -> pl.DataFrame:
     return pl.concat(found).sort("issue", "score", "row")
 
 
-def _judge(measured: pl.DataFrame) -> pl.DataFrame:
-    """Scores and flags of every issue beside the rows."""
+def _score(measured: pl.DataFrame) -> pl.DataFrame:
+    """The row, and for every issue its score and whether the photo has it."""
     import pandas as pd
 
     frame = pd.DataFrame(measured.to_dict(as_series=False))
     manager = make_manager()
     manager.issues = pd.DataFrame(index=frame.index)
     manager.update_issues(frame, list(ISSUES))
-    judged = {name: manager.issues[name].to_numpy() for name in manager.issues}
-    return pl.DataFrame({"row": measured["row"], **judged})
+    scores = {name: manager.issues[name].to_numpy() for name in manager.issues}
+    return pl.DataFrame({"row": measured["row"], **scores})
 
 
 def photo_findings(
     catalogue: Catalogue, problems: Sequence[str], issues: pl.DataFrame
 ) -> Iterator[pl.DataFrame]:
-    """Every product whose photo has a problem (N) or is poor (columns place, issue, score)."""
-    places_of: dict[PhotoProblem, list[int]] = {}
-    for place, problem in enumerate(problems):
+    """Yield a table for each kind: of products whose photo has a problem (N), "" for none, or an issue.
+
+    `issues` has the columns index, issue and score.
+    """
+    by_kind: dict[PhotoProblem, list[int]] = {}
+    for index, problem in enumerate(problems):
         if problem:
-            places_of.setdefault(_kind(problem), []).append(place)
-    for each, places in places_of.items():
-        rows = product_rows(catalogue, np.array(places)).with_columns(
-            detail=pl.Series([problems[place] for place in places], dtype=pl.String)
+            by_kind.setdefault(_kind(problem), []).append(index)
+    for each, indices in by_kind.items():
+        rows = product_rows(catalogue, np.array(indices)).with_columns(
+            detail=pl.Series([problems[index] for index in indices], dtype=pl.String)
         )
         yield as_findings(PHOTO_PROBLEMS[each], rows)
     for issue, kind in QUALITY.items():
         found = issues.filter(pl.col("issue") == issue)
-        rows = product_rows(catalogue, found["place"].to_numpy())
+        rows = product_rows(catalogue, found["index"].to_numpy())
         yield as_findings(kind, rows.with_columns(found["score"].cast(pl.Float64)))
 
 
 def _kind(problem: str) -> PhotoProblem:
-    """The problem without the reason that some readers add in brackets."""
+    """The problem without the reason in brackets that may follow it."""
     return PhotoProblem(problem.partition(" (")[0])

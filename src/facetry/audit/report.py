@@ -1,4 +1,4 @@
-"""The audit's report: one HTML file to look at, which needs nothing beside it."""
+"""The audit's report: one HTML file, which needs no other files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,11 +19,15 @@ from facetry.runtime.files import write_text
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_MOST_POINTS = 400
+_MAX_POINTS = 400  # of the chart
+_NUM_LOOK_ALIKES = 60
+_NUM_UNREADABLE = 20
+_NUM_RANKED_HEADS = 20
+_NUM_TOPICS = 12
 
 
 def long_tail(categories: Sequence[CategoryLabels], min_examples: int) -> Chart | None:
-    """All values that occur, by how often; None where there is no label at all."""
+    """A chart of how often each value occurs, the most frequent first; None if there are no labels."""
     counts = sorted(
         (count for category in categories for head in category.heads for count in head.counts if count),
         reverse=True,
@@ -35,7 +39,7 @@ def long_tail(categories: Sequence[CategoryLabels], min_examples: int) -> Chart 
     def draw(figure: "Figure") -> None:
         axes = figure.add_axes((0.09, 0.16, 0.9, 0.8))
         style_axes(axes)
-        chosen = np.unique(np.linspace(0, len(counts) - 1, _MOST_POINTS).round().astype(int))
+        chosen = np.unique(np.linspace(0, len(counts) - 1, _MAX_POINTS).round().astype(int))
         shown = np.array(counts)[chosen]
         axes.set_yscale("log")
         axes.fill_between(chosen + 1, shown, 0.8, step="mid", color=ACCENT, alpha=0.25, linewidth=0)
@@ -50,22 +54,16 @@ def long_tail(categories: Sequence[CategoryLabels], min_examples: int) -> Chart 
         axes.minorticks_off()
         axes.set_xlabel("values of all attributes, the most frequent first", color=INK, fontsize=9)
 
-    described = (
+    description = (
         f"{len(counts):,} values occur; the most frequent {counts[0]:,} times, the rarest "
         f"{counts[-1]:,} times; {num_rare:,} fewer than {min_examples:,} times"
     )
-    return draw_chart("Examples of each value", described, 2.6, draw)
-
-
-_NUM_LOOK_ALIKES = 60
-_NUM_UNREADABLE = 20
-_NUM_RANKED_HEADS = 20
-_NUM_TOPICS = 12
+    return draw_chart("Examples of each value", description, 2.6, draw)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tile:
-    """One figure of the overview, and the section that tells more."""
+    """One figure of the overview, with a link to the section that has the details."""
 
     name: str
     figure: str
@@ -76,7 +74,7 @@ class Tile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heatmap:
-    """Missing shares: a row for each attribute, None where a category does not have it."""
+    """Shares of missing labels: a row for each attribute, None for a category that does not have it."""
 
     categories: tuple[str, ...]
     rows: tuple[tuple[str, tuple[float | None, ...]], ...]
@@ -85,11 +83,11 @@ class Heatmap:
 def write_report(path: Path, audit: Audit) -> None:
     """Write the report; the same audit of the same photos gives the same bytes."""
     template = make_environment("facetry.audit").get_template("audit.html.jinja")
-    write_text(path, template.render(_shown(audit)))
+    write_text(path, template.render(_context(audit)))
 
 
-def _shown(audit: Audit) -> dict[str, Any]:
-    """The names the template knows."""
+def _context(audit: Audit) -> dict[str, Any]:
+    """The template's variables."""
     categories = [category for category in audit.categories if category.num_products]
     counts, table = count_findings(audit), audit.catalogue.source.table
     return {
@@ -104,13 +102,13 @@ def _shown(audit: Audit) -> dict[str, Any]:
         "heatmap": missing_heatmap(categories),
         "look_alikes": audit.look_alikes[:_NUM_LOOK_ALIKES],
         "num_look_alikes": len(audit.look_alikes),
-        "photos": _photos_shown(audit),
-        "doubts": _doubts_shown(audit),
+        "photos": _photos_context(audit),
+        "wrong": _wrong_labels_context(audit),
         "total_labels": audit.num_labels,
     }
 
 
-def _photos_shown(audit: Audit) -> dict[str, Any] | None:
+def _photos_context(audit: Audit) -> dict[str, Any] | None:
     if audit.photos is None:
         return None
     gallery, photos = Gallery(catalogue=audit.catalogue), audit.photos
@@ -124,12 +122,12 @@ def _photos_shown(audit: Audit) -> dict[str, Any] | None:
         "conflicts": conflicts,
         "topics": conflicts["by_attribute"][:_NUM_TOPICS],
         "conflicting": gallery.conflicts(photos),
-        "same": gallery.duplicates(photos),
+        "agreeing": gallery.agreeing_groups(photos),
         "backgrounds": gallery.backgrounds(photos.problems),
     }
 
 
-def _doubts_shown(audit: Audit) -> dict[str, Any] | None:
+def _wrong_labels_context(audit: Audit) -> dict[str, Any] | None:
     if audit.noise is None:
         return None
     heads = count_wrong(audit.noise).filter(pl.col("num_wrong") > 0)
@@ -138,23 +136,25 @@ def _doubts_shown(audit: Audit) -> dict[str, Any] | None:
         "num_heads": heads.height,
         "num": int(heads["num_wrong"].sum()),
         "num_labels": audit.noise.height,
-        "shown": Gallery(catalogue=audit.catalogue).doubts(audit.noise),
+        "shown": Gallery(catalogue=audit.catalogue).wrong_labels(audit.noise),
     }
 
 
 def overview(audit: Audit) -> list[Tile]:
-    """The figures to know first; a dash where nobody looked."""
+    """The most important figures; a dash for what was not audited."""
     photos, noise = audit.photos, audit.noise
-    num_same = f"{photos.members.height:,}" if photos else DASH
+    num_duplicates = f"{photos.members.height:,}" if photos else DASH
     num_conflicts = photos.conflicts["group"].n_unique() if photos else 0
     num_broken = photos.num_unreadable if photos else 0
-    num_poor = photos.issues["place"].n_unique() if photos else 0
+    num_poor = photos.issues["index"].n_unique() if photos else 0
     num_wrong = int(noise["is_issue"].sum()) if noise is not None else 0
     return [
         Tile(name="Products", figure=f"{len(audit.catalogue):,}", anchor="values"),
         Tile(name="Labels", figure=f"{audit.num_labels:,}", anchor="values"),
         Tile(name="Missing", figure=share(audit.missing_share), anchor="missing", note="of all labels"),
-        Tile(name="Duplicates", figure=num_same, anchor="conflicts", note="products share a photo"),
+        Tile(
+            name="Duplicates", figure=num_duplicates, anchor="conflicts", note="products share a photo"
+        ),
         Tile(
             name="Conflicts",
             figure=f"{num_conflicts:,}" if photos else DASH,
@@ -180,7 +180,7 @@ def overview(audit: Audit) -> list[Tile]:
 
 
 def missing_heatmap(categories: Sequence[CategoryLabels]) -> Heatmap:
-    """Missing shares of all heads, by attribute and category; the emptiest attributes first."""
+    """The missing shares of all heads by attribute and category, the largest mean share first."""
     shares = {
         (head.head.attribute, category.category): head.missing_share
         for category in categories

@@ -1,4 +1,4 @@
-"""Every figure of an audit as plain containers, for `audit.json`.
+"""What an audit found: its results and findings, and every figure as plain containers for `audit.json`.
 
 Shapes: N products of the catalogue.
 """
@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from facetry.audit.conflicts import conflict_findings, duplicate_findings
-from facetry.audit.findings import KINDS, gather
+from facetry.audit.findings import KINDS, concat_findings
 from facetry.audit.labels import (
     CategoryLabels,
     HeadLabels,
@@ -28,10 +28,10 @@ from facetry.catalogue.catalogue import Catalogue
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Photos:
-    """What looking at the photos found.
+    """What the audit of the photos found.
 
-    `problems` (N) has "" for a readable photo; `issues` the columns place, issue (cleanvision's
-    name) and score, worst first; `members` and `conflicts` are as `conflicts` says.
+    `problems` (N) has "" for a readable photo; `issues` has the columns index, issue (cleanvision's
+    name) and score, worst first; for `members` and `conflicts` see `facetry.audit.conflicts`.
     """
 
     problems: Sequence[str]
@@ -41,7 +41,7 @@ class Photos:
 
     @property
     def reasons(self) -> list[tuple[str, int]]:
-        """Why photos could not be used, the most frequent reason first."""
+        """Why photos could not be used and how often, the most frequent reason first."""
         return Counter(problem for problem in self.problems if problem).most_common()
 
     @property
@@ -54,8 +54,8 @@ class Photos:
 class Audit:
     """All that an audit found.
 
-    Without a photo folder there are no `photos`; without features there is no `noise`, the ranked
-    labels of `facetry.audit.noise`.
+    `photos` is None without a photo folder. `noise`, the ranked labels of `facetry.audit.noise`, is None
+    without features.
     """
 
     catalogue: Catalogue
@@ -77,7 +77,7 @@ class Audit:
             parts += photo_findings(catalogue, self.photos.problems, self.photos.issues)
         if self.noise is not None:
             parts.append(wrong_label_findings(catalogue, self.noise))
-        return gather(parts)
+        return concat_findings(parts)
 
     @property
     def num_labels(self) -> int:
@@ -86,16 +86,16 @@ class Audit:
 
     @property
     def missing_share(self) -> float:
-        """The share of cells without a label; 0 if there are no cells."""
-        num_cells = sum(category.num_cells for category in self.categories)
-        return 1 - self.num_labels / num_cells if num_cells else 0.0
+        """The share of the possible labels that are missing; 0 if none is possible."""
+        num_possible = sum(category.num_possible for category in self.categories)
+        return 1 - self.num_labels / num_possible if num_possible else 0.0
 
 
 Figures = dict[str, Any]
 
 
 def audit_figures(audit: Audit) -> Figures:
-    """All that the report shows, and what it leaves out for want of room."""
+    """All figures of the report, without the limits that its tables have."""
     counts = count_findings(audit)
     return {
         "num_products": len(audit.catalogue),
@@ -108,10 +108,10 @@ def audit_figures(audit: Audit) -> Figures:
             {
                 "category": each.head.category,
                 "attribute": each.head.attribute,
-                "kept": each.kept,
-                "other": each.other,
-                "num_kept": each.num_kept,
-                "num_other": each.num_other,
+                "kept": each.frequent,
+                "other": each.rare,
+                "num_kept": each.num_frequent,
+                "num_other": each.num_rare,
                 "reason": each.reason,
             }
             for each in audit.look_alikes
@@ -122,7 +122,7 @@ def audit_figures(audit: Audit) -> Figures:
 
 
 def count_findings(audit: Audit) -> Mapping[str, Figures]:
-    """Each kind that was found: how many findings, and how many products they are on."""
+    """The number of findings and of products concerned, by kind that was found."""
     counted = audit.findings.group_by("kind").agg(
         pl.len().alias("num_findings"),
         pl.struct("id", "row").filter(pl.col("row").is_not_null()).n_unique().alias("num_products"),
@@ -134,7 +134,7 @@ def count_findings(audit: Audit) -> Mapping[str, Figures]:
 
 
 def count_groups(members: pl.DataFrame) -> Figures:
-    """Duplicates: groups, products in them, products by relation, groups by size."""
+    """Count duplicates: groups, products in them, products by relation, groups by size."""
     sizes = members.group_by("group").len()["len"].value_counts().sort("len")
     return {
         "num_groups": members["group"].n_unique(),
@@ -145,12 +145,12 @@ def count_groups(members: pl.DataFrame) -> Figures:
 
 
 def count_conflicts(conflicts: pl.DataFrame) -> Figures:
-    """Conflicts: groups, products, and groups by attribute (null: the category itself)."""
+    """Count conflicts: groups, products, and groups by attribute (null for the category itself)."""
     topics = conflicts.unique(["group", "category", "attribute"]).group_by("category", "attribute")
     counted = topics.agg(pl.len().alias("num_groups"))
     return {
         "num_groups": conflicts["group"].n_unique(),
-        "num_products": conflicts["place"].n_unique(),
+        "num_products": conflicts["index"].n_unique(),
         "by_attribute": counted.sort(
             ["num_groups", "category", "attribute"], descending=[True, False, False]
         ).to_dicts(),
@@ -158,7 +158,7 @@ def count_conflicts(conflicts: pl.DataFrame) -> Figures:
 
 
 def count_issues(issues: pl.DataFrame) -> dict[str, int]:
-    """How many photos have each issue."""
+    """Count the photos with each issue."""
     return dict(issues["issue"].cast(pl.String).value_counts().sort("issue").iter_rows())
 
 

@@ -1,4 +1,4 @@
-"""The whole audit: claim the folder, do the steps, write what was found."""
+"""The whole audit: open or resume its folder, do the steps, write what was found."""
 
 import json
 import shutil
@@ -36,12 +36,12 @@ def audit_catalogue(
     *,
     reporter: Reporter = SILENT,
 ) -> Path:
-    """Look for everything that is likely wrong with a catalogue; returns the folder, `out`.
+    """Find likely mistakes in a catalogue and write them to the folder `out`, which is returned.
 
-    It holds `report.html`, `audit.json` (every figure), `findings.parquet` and `findings.csv` (every
-    finding) and, where wrong labels were looked for, `ranked_labels.parquet` (all labels, the most
-    doubtful first). Interrupted, the same call goes on where it stopped; finished, it does nothing.
-    Without a photo folder only the labels are looked at.
+    The folder has `report.html`, `audit.json` (every figure), `findings.parquet` and `findings.csv`
+    (every finding) and, with features, `ranked_labels.parquet` (all labels, the most suspicious first).
+    After an interruption the same call resumes the audit; a finished audit is not repeated. Without a
+    photo folder only the labels are audited.
 
     Raises:
         CatalogueError: a catalogue that cannot be worked with.
@@ -64,12 +64,12 @@ def audit_catalogue(
             found = _examine(catalogue, config, encoder, work.folder / _STEPS, reporter)
             _write(work.folder, found)
             work.finish()
-        shutil.rmtree(out / _STEPS, ignore_errors=True)  # only now: until here a kill loses nothing
+        shutil.rmtree(out / _STEPS, ignore_errors=True)  # now that a resumed audit does not need it
     return out
 
 
 def _require_extras(catalogue: Catalogue, config: AuditConfig) -> None:
-    """Refuse at once what would fail after the photos have been read."""
+    """Raise at once what else would be raised after the photos have been read."""
     if config.features is not None:
         catalogue.require_photos()
     if catalogue.source.images and find_spec("cleanvision") is None:
@@ -79,7 +79,7 @@ def _require_extras(catalogue: Catalogue, config: AuditConfig) -> None:
 
 
 def _identity(catalogue: Catalogue, config: AuditConfig, encoder: Encoder | None) -> dict[str, Any]:
-    """What must be the same for the work to go on where it stopped."""
+    """What must be the same for an interrupted audit to be resumed."""
     return {
         **catalogue_identity(catalogue),
         "features": features_identity(encoder),
@@ -95,7 +95,7 @@ def _examine(
     folder: Path,
     reporter: Reporter,
 ) -> Audit:
-    """Do all the steps, the long ones once."""
+    """Do all steps; finished long ones are read from their files."""
     from facetry.audit.steps import Steps
 
     categories = count_labels(catalogue)
@@ -114,7 +114,7 @@ def _write(folder: Path, audit: Audit) -> None:
     with writing(folder / f"{FINDINGS}.parquet") as draft:
         audit.findings.write_parquet(draft)
     with writing(folder / f"{FINDINGS}.csv") as draft:
-        audit.findings.write_csv(draft, include_bom=True)  # else spreadsheets take it for Latin-1
+        audit.findings.write_csv(draft, include_bom=True)  # else spreadsheets read it as Latin-1
     if audit.noise is not None:
         with writing(folder / RANKING) as draft:
             audit.noise.with_columns(pl.col("id").cast(pl.String)).drop("row").write_parquet(draft)

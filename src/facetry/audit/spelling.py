@@ -1,7 +1,7 @@
-"""Values of one head that look like two spellings of one value.
+"""Find values of one head that look like two spellings of one value.
 
-Only the taxonomy is read, not the table's cells: the work grows with the number of different values,
-and candidates are found through shared keys rather than by comparing all pairs.
+Only different values are compared, and only those that share a key, so that the time grows neither with
+the number of products nor with the number of pairs of values.
 """
 
 import re
@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from rapidfuzz.distance import Postfix, Prefix
 
 from facetry.audit.findings import FINDINGS, LOOK_ALIKE, as_findings
-from facetry.audit.labels import CategoryLabels, label_cells
+from facetry.audit.labels import CategoryLabels, label_rows
 from facetry.catalogue.catalogue import Catalogue
 from facetry.taxonomy import Head
 
-# How many letters a word must have for a slip in it to be likelier than another word.
+# How many letters a word must have for a difference to be a typing error rather than another word.
 _DOUBLED = 4
 _ADDED = 6
 _SWAPPED = 6
@@ -29,21 +29,21 @@ _REPLACED = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LookAlike:
-    """Two values of one head that may be one; `kept` is the more frequent one."""
+    """Two values of one head that may be the same; `frequent` has at least as many labels as `rare`."""
 
     head: Head
-    kept: str
-    other: str
-    num_kept: int
-    num_other: int
+    frequent: str
+    rare: str
+    num_frequent: int
+    num_rare: int
     reason: str
     score: float
-    """How likely both are meant to differ, 0 to 1."""
+    """How likely they are different values, 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """Values that have the same key look alike, for this reason."""
+    """A rule by which values with the same key look alike."""
 
     reason: str
     score: float
@@ -51,15 +51,15 @@ class _Rule:
 
 
 def plain(value: str) -> str:
-    """A value without letter case, accents, punctuation and stray space.
+    """A value in lower case, without accents, punctuation and superfluous spaces.
 
     >>> plain("Net "), plain("Crêpe-de_Chine"), plain("3/4")
     ('net', 'crepe de chine', '3/4')
     """
-    spread = unicodedata.normalize("NFKD", value.casefold())
-    bare = "".join(each for each in spread if not unicodedata.combining(each))
-    # What stands between digits has a meaning: 3/4 sleeves are not 34 sleeves.
-    return re.sub(r"(?<!\d)[\W_]+|[\W_]+(?!\d)", " ", bare).strip()
+    decomposed = unicodedata.normalize("NFKD", value.casefold())
+    unaccented = "".join(each for each in decomposed if not unicodedata.combining(each))
+    # Signs between digits have a meaning: 3/4 sleeves are not 34 sleeves.
+    return re.sub(r"(?<!\d)[\W_]+|[\W_]+(?!\d)", " ", unaccented).strip()
 
 
 def _joined(value: str) -> str:
@@ -93,25 +93,25 @@ _TYPO_SCORE = 0.4
 
 
 def find_look_alikes(categories: Iterable[CategoryLabels]) -> list[LookAlike]:
-    """All pairs in all heads, the most alike first, equals by how many products are concerned."""
+    """All pairs in all heads, the most alike first, then by how many products have the rarer value."""
     found = []
     for category in categories:
         for labels in category.heads:
             counts = dict(zip(labels.head.values, labels.counts, strict=True))
             for (first, second), (reason, score) in similar_pairs(labels.head.values).items():
-                other, kept = sorted((first, second), key=lambda value: (counts[value], value))
+                rare, frequent = sorted((first, second), key=lambda value: (counts[value], value))
                 found.append(
                     LookAlike(
                         head=labels.head,
-                        kept=kept,
-                        other=other,
-                        num_kept=counts[kept],
-                        num_other=counts[other],
+                        frequent=frequent,
+                        rare=rare,
+                        num_frequent=counts[frequent],
+                        num_rare=counts[rare],
                         reason=reason,
                         score=score,
                     )
                 )
-    return sorted(found, key=lambda each: (each.score, -each.num_other, each.head.name, each.other))
+    return sorted(found, key=lambda each: (each.score, -each.num_rare, each.head.name, each.rare))
 
 
 def similar_pairs(values: Sequence[str]) -> dict[tuple[str, str], tuple[str, float]]:
@@ -137,7 +137,7 @@ def similar_pairs(values: Sequence[str]) -> dict[tuple[str, str], tuple[str, flo
 
 
 def _groups(keyed: Iterable[tuple[str, str]]) -> Iterator[set[str]]:
-    """Values that share a key, where there are several."""
+    """The sets of two or more values that share a key."""
     groups: dict[str, set[str]] = {}
     for key, value in keyed:
         if key:
@@ -146,15 +146,15 @@ def _groups(keyed: Iterable[tuple[str, str]]) -> Iterator[set[str]]:
 
 
 def _deletions(text: str) -> set[str]:
-    """`text`, and all that is left of it when one letter goes: texts one edit apart share one."""
-    return {text, *(text[:place] + text[place + 1 :] for place in range(len(text)))}
+    """`text`, and `text` without each one of its letters: texts one edit apart share one of these."""
+    return {text, *(text[:index] + text[index + 1 :] for index in range(len(text)))}
 
 
 def is_typo(first: str, second: str) -> bool:
-    """Whether two texts differ by what a slip of the fingers does, in a place where it is likely.
+    """Whether two texts differ by what is likely a typing error.
 
-    A letter more or less, two swapped, or another one, each in a word that is long enough; never
-    the first letter, never a digit.
+    That is one letter added, left out or replaced, or two swapped, in a word that is long enough for
+    it; never the first letter, never a digit.
 
     >>> is_typo("net", "nett"), is_typo("pin", "pink"), is_typo("size 1", "size 2")
     (True, False, False)
@@ -166,7 +166,7 @@ def is_typo(first: str, second: str) -> bool:
     left, right = first[start : len(first) - end], second[start : len(second) - end]
     if start == 0 or not (left + right).isalpha():
         return False
-    longest = max(_word_at(first, start), _word_at(second, start))
+    longest = max(_word_length(first, start), _word_length(second, start))
     if not left or not right:
         is_doubled = left + right == first[start - 1]
         return len(left + right) == 1 and longest >= (_DOUBLED if is_doubled else _ADDED)
@@ -175,23 +175,23 @@ def is_typo(first: str, second: str) -> bool:
     return len(left) == len(right) == 1 and longest >= _REPLACED
 
 
-def _word_at(text: str, place: int) -> int:
-    """How long the word is in which a place lies."""
-    start = text.rfind(" ", 0, place) + 1
+def _word_length(text: str, index: int) -> int:
+    """The length of the word that contains the letter at `index`."""
+    start = text.rfind(" ", 0, index) + 1
     end = text.find(" ", start)
     return (len(text) if end < 0 else end) - start
 
 
 def look_alike_findings(catalogue: Catalogue, found: Sequence[LookAlike]) -> pl.DataFrame:
-    """Every product that has the rarer spelling; a spelling no product has is one finding."""
+    """A finding for every product with the rarer spelling; one if no product has it."""
     names = ("category", "attribute", "value", "suggested", "score", "detail")
     pairs = pl.DataFrame(
         [
             (
                 each.head.category,
                 each.head.attribute,
-                each.other,
-                each.kept,
+                each.rare,
+                each.frequent,
                 each.score,
                 f"differs in {each.reason}",
             )
@@ -200,17 +200,17 @@ def look_alike_findings(catalogue: Catalogue, found: Sequence[LookAlike]) -> pl.
         schema={name: FINDINGS[name] for name in names},
         orient="row",
     ).with_columns(pl.int_range(pl.len()).alias("rank"))
-    cells = label_cells(catalogue, _has_value(catalogue, {(each.head, each.other) for each in found}))
-    cells = cells.select("place", "row", "id", "category", "attribute", "value")
-    joined = pairs.join(cells, on=["category", "attribute", "value"], how="left")
-    return as_findings(LOOK_ALIKE, joined.sort("rank", "place"))
+    labels = label_rows(catalogue, _has_value(catalogue, {(each.head, each.rare) for each in found}))
+    labels = labels.select("index", "row", "id", "category", "attribute", "value")
+    joined = pairs.join(labels, on=["category", "attribute", "value"], how="left")
+    return as_findings(LOOK_ALIKE, joined.sort("rank", "index"))
 
 
 def _has_value(catalogue: Catalogue, wanted: set[tuple[Head, str]]) -> NDArray[np.bool_]:
-    """Which labels (N, A) are one of the wanted values of their heads."""
+    """Which labels (N, A) are one of the `wanted` values of their heads."""
     taxonomy = catalogue.taxonomy
     is_wanted = np.zeros((taxonomy.num_heads + 1, max(1, taxonomy.num_values) + 1), dtype=bool)
     for index, head in enumerate(taxonomy.heads):
         for code, value in enumerate(head.values):
             is_wanted[index, code] = (head, value) in wanted
-    return is_wanted[catalogue.heads, catalogue.labels]  # -1 finds the last row or column: False
+    return is_wanted[catalogue.heads, catalogue.labels]  # -1 indexes the last row or column: False

@@ -1,4 +1,4 @@
-"""An audit's long steps, each of which is done once: its result lies in a file.
+"""The long steps of an audit. Each one's result is stored in a file and read from it when resumed.
 
 Shapes: N products of the catalogue, D features.
 """
@@ -26,7 +26,7 @@ from facetry.runtime.progress import Reporter
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Steps:
-    """What has to be done with the photos of a catalogue. Results are kept in `folder`."""
+    """The steps that read a catalogue's photos. Results are stored in `folder`."""
 
     catalogue: Catalogue
     config: AuditConfig
@@ -35,10 +35,10 @@ class Steps:
     reporter: Reporter
 
     def photos(self) -> Photos:
-        """Read every photo; compare them, and judge them."""
-        self.features  # noqa: B018  # first of all: weights that cannot be had are known at once
+        """Read all photos, and find unreadable, poor and duplicate ones."""
+        self.features  # noqa: B018  # first, so that missing weights are reported at once
         table = self._once("photos", lambda: pl.DataFrame({"problem": list(self._scan.problems)}))
-        issues = self._once("issues", self._find_issues)
+        issues = self._once("photo_issues", self._find_issues)
         members = Groups(codes=self.groups, pairs=self._pairs).members()
         return Photos(
             problems=table["problem"].to_list(),
@@ -48,7 +48,7 @@ class Steps:
         )
 
     def noise(self) -> pl.DataFrame:
-        """The labels by how likely they are wrong; see `facetry.audit.noise`."""
+        """Rank the labels by how likely they are wrong; see `facetry.audit.noise`."""
         from facetry.audit.noise import find_label_noise
 
         def find() -> pl.DataFrame:
@@ -66,12 +66,12 @@ class Steps:
 
     @cached_property
     def groups(self) -> NDArray[np.int64]:
-        """Equal numbers for products that show the same (N)."""
+        """Equal numbers for products that show the same photo (N)."""
         return self._grouped["group"].to_numpy()
 
     @cached_property
     def features(self) -> NDArray[np.float32] | None:
-        """The photos embedded (N, D), 0 where there is none; None where nobody asked for it."""
+        """The photos' features (N, D), 0 without a photo; None if the audit is without features."""
         if self.encoder is None:
             return None
         from facetry.models.towers.embed import Embedding, embed_products
@@ -94,7 +94,7 @@ class Steps:
 
     @property
     def _pairs(self) -> pl.DataFrame:
-        self._grouped  # noqa: B018  # both come from one search
+        self._grouped  # noqa: B018  # stores the pairs as well
         return pl.read_parquet(self.folder / "pairs.parquet")
 
     @cached_property
@@ -108,10 +108,10 @@ class Steps:
 
     def _find_issues(self) -> pl.DataFrame:
         issues = quality_issues(self._scan)
-        return issues.rename({"row": "place"}).sort("issue", "score", "place")
+        return issues.rename({"row": "index"}).sort("issue", "score", "index")
 
     def _once(self, name: str, make: Callable[[], pl.DataFrame]) -> pl.DataFrame:
-        """What `make` gives, or gave the first time."""
+        """Return the stored table, after making and storing it if it is not there yet."""
         file = self.folder / f"{name}.parquet"
         if not file.is_file():
             frame = make()
