@@ -1,1 +1,1 @@
-"""The main job from start to end, on a catalogue that it draws."""
+"""The demo: the whole work from a catalogue to predictions, on a drawn catalogue."""

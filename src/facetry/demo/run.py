@@ -1,4 +1,4 @@
-"""The main job from start to end, on a drawn catalogue: draw, train, ensemble, score, fill in."""
+"""The demo: draw a catalogue, train an ensemble on it, score it, and predict the test products."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,23 +21,23 @@ from facetry.runtime.progress import Reporter
 if TYPE_CHECKING:
     from rich.console import Console
 
-RECIPE = Path(__file__).parent / "recipes" / "demo.yaml"
+RECIPE = Path(__file__).parents[1] / "recipes" / "demo.yaml"
 PHOTO_SIZE_PX = 128
 
 
 @dataclass(frozen=True, kw_only=True)
 class DemoConfig:
-    """How many products to draw (three in ten are the test table), and the seed of everything."""
+    """How many products to draw (three in ten for the test table), and the seed of everything."""
 
     num_products: int = 4000
     seed: int = 0
 
 
 def run_demo(out: Path, config: DemoConfig, console: "Console", reporter: Reporter) -> None:
-    """Do it all in the folder `out`; stopped in between, the same call goes on.
+    """Run the demo in the folder `out`; after an interruption the same call resumes it.
 
     Raises:
-        FolderMismatch: `out` holds another drawn catalogue, or a model that was trained otherwise.
+        FolderMismatch: `out` holds another drawn catalogue, or a model trained with other settings.
     """
     drawn = out / "catalogue"
     sample = SampleConfig(num_products=config.num_products, seed=config.seed, size_px=PHOTO_SIZE_PX)
@@ -50,9 +50,9 @@ def run_demo(out: Path, config: DemoConfig, console: "Console", reporter: Report
     model = open_folder(train(recipe, open_catalogue(drawn), out / "model", reporter=reporter))
     predictor = load(model)
     _score(predictor, model, out, console, reporter)
-    blanks = open_catalogue(drawn / "test.csv", taxonomy=predictor.taxonomy)
+    unlabelled = open_catalogue(drawn / "test.csv", taxonomy=predictor.taxonomy)
     batch = BatchConfig(model=model.fingerprint)
-    summary = predict_table(predictor, blanks, out, batch, reporter=reporter)
+    summary = predict_table(predictor, unlabelled, out, batch, reporter=reporter)
     console.print(
         f"\n{summary.num_predicted:,} products filled in; {summary.problems.total():,} have no "
         f"readable photo and are listed in {out / 'problems.csv'}."
@@ -63,7 +63,7 @@ def run_demo(out: Path, config: DemoConfig, console: "Console", reporter: Report
 def _score(
     predictor: Predictor, model: ModelFolder, out: Path, console: "Console", reporter: Reporter
 ) -> None:
-    """Score ensemble and members on the held-out products, print it and write the report."""
+    """Score ensemble and members on the held-out products, print the scores and write the report."""
     catalogue = open_catalogue(out / "catalogue", taxonomy=predictor.taxonomy)
     rows = read_split(model.path / SPLIT, catalogue).rows("test")
     evaluations = evaluate_members(predictor, catalogue.products(rows), reporter=reporter)

@@ -1,11 +1,11 @@
-"""The person who wears the garments: bare shoulders, arms held away from the body, hips and legs.
+"""The canvas that photos are drawn on, shapes for it, and the person who wears the garments.
 
-The x axis points right from the figure's middle, y down from its shoulders. Everything is drawn at
-twice the photo's size and halved at the end, which smooths the edges.
+Coordinates are in units of the figure: the x axis points right from its middle, y down from its
+shoulders. Everything is drawn at twice the photo's size and halved at the end, which smooths the edges.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Final, Self, final
@@ -36,7 +36,7 @@ class Pose:
         return math.sqrt(abs(self.a * self.e - self.b * self.d))
 
     def shifted(self, right: float, down: float) -> "Pose":
-        """The same pose on a picture whose corner lies elsewhere."""
+        """The same pose on a picture with another origin."""
         return Pose(self.a, self.b, self.c + right, self.d, self.e, self.f + down)
 
 
@@ -83,16 +83,16 @@ class Canvas:
         self.ellipse(centre, (radius, radius), fill)
 
     def fill_mask(self, mask: Image.Image, fill: Colour) -> None:
-        """Colour wherever the mask, as large as the picture, is set."""
+        """Fill where the mask, as large as the picture, is set."""
         self.image.paste(fill, (0, 0), mask)
 
     def darken(self, shade: Image.Image) -> None:
-        """Multiply by a picture of the same size; white leaves as it is."""
+        """Multiply by a picture of the same size; white changes nothing."""
         self.image = ImageChops.multiply(self.image, shade)
         self.pen = ImageDraw.Draw(self.image)
 
     def cloth(self, shapes: Sequence[Shape], fill: Colour) -> Self:
-        """A canvas of one colour that spans the shapes, to be painted and then worn."""
+        """A canvas of one colour that covers the shapes, to be drawn on and then passed to `wear`."""
         corners = [point for shape in shapes for point in self.pixels(shape)]
         left = max(0, math.floor(min(x for x, _ in corners)))
         top = max(0, math.floor(min(y for _, y in corners)))
@@ -104,7 +104,7 @@ class Canvas:
         return layer
 
     def wear(self, cloth: "Canvas", shapes: Sequence[Shape], opacity: float = 1.0) -> None:
-        """Show the cloth inside the shapes."""
+        """Paste the cloth inside the shapes."""
         mask = Image.new("L", cloth.image.size, 0)
         pen = ImageDraw.Draw(mask)
         for shape in shapes:
@@ -123,7 +123,7 @@ def both_sides(half: Shape) -> list[Point]:
 
 
 def smooth(shape: Shape, *, closed: bool = True, rounds: int = 2) -> list[Point]:
-    """Corners cut, again and again (Chaikin's curve)."""
+    """The shape with its corners cut `rounds` times (Chaikin's curve)."""
     points = list(shape)
     for _ in range(rounds):
         following = [*points[1:], points[0]] if closed else points[1:]
@@ -140,13 +140,10 @@ def smooth(shape: Shape, *, closed: bool = True, rounds: int = 2) -> list[Point]
 
 
 def ring(centre: Point, radii: Point, num: int, start: float = 0.0) -> list[Point]:
-    """`num` points around an ellipse; `start` in turns."""
+    """`num` points around an ellipse; `start` is the first one's angle in turns."""
     (x, y), (across, along) = centre, radii
-    turns = [2 * math.pi * (start + place / num) for place in range(num)]
+    turns = [2 * math.pi * (start + index / num) for index in range(num)]
     return [(x + across * math.cos(turn), y + along * math.sin(turn)) for turn in turns]
-
-
-Painter = Callable[[Canvas], None]
 
 
 HAIR: Final[tuple[Colour, ...]] = ((34, 24, 22), (60, 38, 28), (24, 22, 30))
@@ -155,7 +152,7 @@ BOTTOMS: Final[tuple[Colour, ...]] = ((70, 94, 140), (88, 84, 96), (52, 56, 70),
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Body:
-    """Sizes in units: half widths from the middle, heights from the shoulders."""
+    """Sizes of a body in units: half widths from the middle, heights from the shoulders."""
 
     shoulder: float
     chest: float
@@ -176,7 +173,7 @@ SHORT_WOMAN: Final = Body(shoulder=19.0, chest=15.0, waist=11.5, hip=17.0, long_
 
 
 def draw_person(canvas: Canvas, body: Body, rng: Random, *, trousers: bool = True) -> Colour:
-    """The person without the garment; returns the colour of the skin."""
+    """Draw the person without the garment; returns the colour of the skin."""
     skin, hair, bottoms = rng.choice(SKIN), rng.choice(HAIR), rng.choice(BOTTOMS)
     _draw_hair(canvas, body, hair)
     _draw_legs(canvas, body, bottoms if trousers else tint(skin, -0.08))

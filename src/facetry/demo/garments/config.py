@@ -1,4 +1,4 @@
-"""What a drawn catalogue is asked for, and what was drawn."""
+"""The settings of a drawn catalogue, and a summary of what was drawn."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class FaultRates(Config):
-    """What is planted: shares of all products, but where said otherwise (section 3 of the paper).
+    """How many faults are planted, as shares of all products (section 3 of the paper).
 
-    `wrong_labels` is a share of the known training labels, `conflicting` a share of the duplicates.
+    But `wrong_labels` is a share of the known training labels, `conflicting` a share of the duplicates.
     """
 
     wrong_labels: Share = 0.02
@@ -37,9 +37,9 @@ class FaultRates(Config):
         return {FAULT_NAMES[field]: share for field, share in shares.items()}
 
     @model_validator(mode="after")
-    def _leave_originals(self) -> Self:
+    def _leave_faultless(self) -> Self:
         if sum(self.files.values()) > 0.9:
-            raise ValueError("faults of photo files must leave a tenth of the products as they are")
+            raise ValueError("faults of photo files must leave a tenth of the products without one")
         return self
 
 
@@ -56,10 +56,10 @@ FAULT_NAMES: Mapping[str, str] = {
 
 
 class SampleConfig(Config):
-    """A drawn catalogue: how many products over both splits, from which seed, how wide the photos.
+    """The settings of a drawn catalogue: `num_products` in both splits, photos `size_px` wide.
 
-    `photos` are the photos of each product, the same garment every time. `workers` is the number of
-    processes; None takes one per core.
+    `photos` is the number of photos of each product, which all show the same garment. `workers` is the
+    number of processes; None takes one per core.
     """
 
     num_products: Annotated[int, Field(ge=1)]

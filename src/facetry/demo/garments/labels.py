@@ -1,6 +1,6 @@
-"""What is true of each product and what its table says: long tails, gaps, mistakes.
+"""Draw true values and the table's labels: the challenge's frequencies, missing and wrong labels.
 
-N products, H heads of a category, V values of a head.
+Shapes: N products, H heads of a category, V values of a head.
 """
 
 import functools
@@ -13,12 +13,16 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+Indices = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
 SPLITS = ("train", "test")
+MISSING: Final = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadFacts:
-    """One (category, attribute) pair: its values in sorted order and how many rows carry each."""
+    """One (category, attribute) pair of the challenge: its sorted values and the rows that have each."""
 
     attribute: str
     values: tuple[str, ...]
@@ -40,7 +44,7 @@ class HeadFacts:
 
 @dataclass(frozen=True, slots=True)
 class SplitFacts:
-    """How many rows of a category a split has, and the closed range their ids come from."""
+    """How many rows of a category a split has, and the range of their ids, both ends included."""
 
     rows: int
     first_id: int
@@ -67,7 +71,7 @@ class CategoryFacts:
 
 @functools.cache
 def load_facts() -> Mapping[str, CategoryFacts]:
-    """The facts by category, in the order of the training ids.
+    """Load the facts about the challenge's data by category, in the order of the training ids.
 
     >>> sum(len(category.heads) for category in load_facts().values())
     42
@@ -93,15 +97,9 @@ def _head(attribute: str, raw: dict[str, Any]) -> HeadFacts:
     )
 
 
-Indices = NDArray[np.int64]
-Flags = NDArray[np.bool_]
-
-MISSING: Final = -1
-
-
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Two (attribute, value) pairs of a category that mostly come together."""
+    """Two (attribute, value) pairs of a category that mostly occur together."""
 
     first: tuple[str, str]
     second: tuple[str, str]
@@ -122,7 +120,7 @@ AGREEMENT_STRENGTH: Final = 0.95
 
 
 def draw_truth(facts: CategoryFacts, num: int, rng: np.random.Generator) -> Indices:  # (N, H)
-    """Values by their frequencies; agreements tie pairs of heads without moving any frequency."""
+    """Draw values by their frequencies; agreements correlate heads without changing any frequency."""
     quantiles = rng.random((num, len(facts.heads)))  # (N, H)
     leading: dict[int, str] = {}
     for agreement in AGREEMENTS[facts.name]:
@@ -146,21 +144,21 @@ def _share(head: HeadFacts, value: str) -> float:
 
 
 def _tie(pair: NDArray[np.float64], limit: float) -> NDArray[np.float64]:
-    """The second quantile follows the first below `limit` and is free above it: still uniform."""
+    """The second quantile, equal to the first below `limit`, independent above it; still uniform."""
     first, second = pair.T
     tied: NDArray[np.float64] = np.where(first < limit, first, limit + (1.0 - limit) * second)
     return tied
 
 
 def _pick_values(head: HeadFacts, quantiles: NDArray[np.float64], leading: str | None) -> Indices:
-    """The values at these quantiles, `leading` having the lowest ones."""
-    order = sorted(range(len(head.values)), key=lambda place: head.values[place] != leading)
+    """The values at these quantiles, if values are ordered with `leading` first."""
+    order = sorted(range(len(head.values)), key=lambda index: head.values[index] != leading)
     edges = np.cumsum(head.shares[order])[:-1]
     return np.asarray(order, dtype=np.int64)[np.searchsorted(edges, quantiles, side="right")]
 
 
 def draw_known(facts: CategoryFacts, num: int, rng: np.random.Generator) -> Flags:  # (N, H)
-    """Which labels the table has; every product keeps at least one."""
+    """Draw which labels the table has; every product has at least one."""
     missing = np.array([head.missing_share for head in facts.heads])
     quantiles = rng.random((num, len(missing)))
     known = quantiles >= missing
@@ -170,14 +168,14 @@ def draw_known(facts: CategoryFacts, num: int, rng: np.random.Generator) -> Flag
 
 
 def draw_wrong(facts: CategoryFacts, labels: Indices, rng: np.random.Generator) -> Indices:
-    """For each label another value of its head, by frequency."""
+    """Draw another value of its head for each label, by frequency."""
     return np.stack(
         [_other(head, labels[:, column], rng) for column, head in enumerate(facts.heads)], axis=1
     )
 
 
 def _other(head: HeadFacts, values: Indices, rng: np.random.Generator) -> Indices:
-    """Gumbel-max over the frequencies of the values that are not given."""
+    """Draw other values than the given ones by their frequencies, with the Gumbel-max trick."""
     scores = np.log(head.shares) + rng.gumbel(size=(len(values), len(head.values)))  # (N, V)
     scores[np.arange(len(values)), values] = -np.inf
     others: Indices = scores.argmax(axis=1)
@@ -187,7 +185,7 @@ def _other(head: HeadFacts, values: Indices, rng: np.random.Generator) -> Indice
 def contradict(
     facts: CategoryFacts, labels: Indices, pair: tuple[int, int], rng: np.random.Generator
 ) -> None:
-    """Give the second product of the pair a label that the first one's contradicts, in place."""
+    """Change one label of the pair's second product so that it contradicts the first one's, in place."""
     first, second = pair
     shared = np.flatnonzero((labels[first] != MISSING) & (labels[second] != MISSING))
     known = shared if len(shared) else np.flatnonzero(labels[first] != MISSING)

@@ -1,4 +1,4 @@
-"""Single pictures printed on cloth: flowers, peacocks, elephants, words, smileys.
+"""Pictures printed on cloth: flowers, peacocks, elephants, words, smileys.
 
 Each motif fills a circle of `radius` units around a point.
 """
@@ -121,16 +121,16 @@ def draw_patch(canvas: Canvas, centre: Point, radius: float) -> None:
     canvas.outline(square, SNOW, radius * 0.16)
     star = [
         (
-            x + math.sin(math.pi * place / 5) * reach * size,
-            y - math.cos(math.pi * place / 5) * reach * size,
+            x + math.sin(math.pi * corner / 5) * reach * size,
+            y - math.cos(math.pi * corner / 5) * reach * size,
         )
-        for place, size in enumerate((0.85, 0.36) * 5)
+        for corner, size in enumerate((0.85, 0.36) * 5)
     ]
     canvas.polygon(star, (70, 40, 150))
 
 
 def draw_rings(canvas: Canvas, centre: Point, radius: float) -> None:
-    """Rings in each other: a print that no other name covers."""
+    """Concentric rings: a print for the value `default`."""
     for share, colour in ((1.0, (120, 70, 200)), (0.7, SNOW), (0.42, (120, 70, 200))):
         canvas.disc(centre, radius * share, colour)
 
@@ -208,7 +208,7 @@ def draw_splashes(canvas: Canvas, centre: Point, radius: float) -> None:
 
 
 def draw_words(canvas: Canvas, centre: Point, radius: float, rng: Random) -> None:
-    """Three words below each other in big letters; the ink stands out from the cloth."""
+    """Three words below each other in big letters, in an ink that contrasts with the cloth."""
     a, b = canvas.pixels([centre])[0], canvas.image.size
     at = (min(b[0] - 1, max(0, int(a[0]))), min(b[1] - 1, max(0, int(a[1]))))
     ground = canvas.image.getpixel(at)
@@ -216,9 +216,9 @@ def draw_words(canvas: Canvas, centre: Point, radius: float, rng: Random) -> Non
     ink = ink_on((int(ground[0]), int(ground[1]), int(ground[2])))
     font = _load_font(round(radius * 0.78 * canvas.pose.scale))
     for row, word in enumerate(rng.sample(WORDS, 3)):
-        place = canvas.pixels([(centre[0], centre[1] + (row - 1) * radius * 0.72)])[0]
+        position = canvas.pixels([(centre[0], centre[1] + (row - 1) * radius * 0.72)])[0]
         canvas.pen.text(
-            place,
+            position,
             word,
             fill=ink,
             font=font,
@@ -239,7 +239,7 @@ CHEST_PRINTS: Final[Mapping[str, Motif]] = {
     "funky print": draw_splashes,
     "floral": draw_bouquet,
 }
-"""What a top shows on its chest, by print type; `typography`, `default` and `solid` are not here."""
+"""print type -> motif on a top's chest; `typography`, `default` and `solid` have none"""
 
 SAREE_MOTIFS: Final[Mapping[str, Motif]] = {
     "default": draw_rings,
@@ -250,7 +250,7 @@ SAREE_MOTIFS: Final[Mapping[str, Motif]] = {
     "applique": draw_patch,
     "botanical": draw_branch,
 }
-"""What is strewn over a saree, by print type; `checked` and `solid` are not here."""
+"""print type -> motif on a saree's skirt; `checked` and `solid` have none"""
 
 
 def draw_bow(canvas: Canvas, centre: Point, radius: float, colour: Colour) -> None:

@@ -1,4 +1,4 @@
-"""Colours: the named ones of the tables, the ones no name covers, and ink that shows on them."""
+"""Colours: those that values name, others for the value `default`, and inks that are visible on them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from random import Random
@@ -53,7 +53,7 @@ SNOW: Final[Colour] = (252, 252, 250)
 
 
 def pick_colour(value: str, rng: Random) -> Colour:
-    """The fabric's ground colour for a value of a colour attribute, each time a little different."""
+    """Pick the fabric's ground colour for a value of a colour attribute, with a random deviation."""
     base = rng.choice(UNNAMED)
     bands = rng.choice(RAINBOW)
     if value == "multicolor":
@@ -65,13 +65,13 @@ def pick_colour(value: str, rng: Random) -> Colour:
 
 
 def pick_bands(value: str, rng: Random) -> tuple[Colour, ...]:
-    """The bands of a multicoloured fabric, in any order; none for the other values."""
+    """Pick the bands of a multicoloured fabric; none for the other values."""
     bands = rng.sample(RAINBOW, 5)
     return tuple(bands) if value == "multicolor" else ()
 
 
 def tint(colour: Colour, amount: float) -> Colour:
-    """Towards white for a positive amount, towards black for a negative one; -1 to 1.
+    """Mix with white for a positive amount, with black for a negative one; -1 to 1.
 
     >>> tint((100, 100, 100), -0.5)
     (50, 50, 50)
@@ -86,13 +86,13 @@ def mix(first: Colour, second: Colour, share: float) -> Colour:
 
 
 def is_dark(colour: Colour) -> bool:
-    """Whether light ink shows better on it."""
+    """Whether light ink is more visible on it."""
     red, green, blue = colour
     return 0.3 * red + 0.59 * green + 0.11 * blue < 120
 
 
 def shade_of(colour: Colour, strength: float = 0.35) -> Colour:
-    """A neighbouring tone of the same hue that still shows on `colour`."""
+    """A lighter or darker tone that is visible on `colour`."""
     return tint(colour, strength if is_dark(colour) else -strength)
 
 

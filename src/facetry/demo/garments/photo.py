@@ -1,4 +1,4 @@
-"""One product's photo from what is true of it: the same brief, the same picture, anywhere."""
+"""Draw one product's photo from its true values; the same brief gives the same photo on any machine."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ Values = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhotoBrief:
-    """What to draw. `number` is the product's; with `seed` it decides everything left open.
+    """What to draw. All that is random is derived from `seed` and the product's `number`.
 
     Another `take` shows the same garment in another scene.
     """
@@ -28,15 +28,18 @@ class PhotoBrief:
     boxed: bool
     take: int = 0
 
-    def chance(self, part: str) -> Random:
-        """A part's own source of chance, so that one part's draws never move another's."""
+    def random(self, part: str) -> Random:
+        """A part's own generator, so that changes to one part never change another."""
         scene = f"/{self.take}" if self.take and part != "garment" else ""
         return Random(f"{self.seed}/{self.number}/{part}{scene}")
 
 
 @dataclass(frozen=True, slots=True)
 class Staging:
-    """How a category is photographed: what must be in the frame, and what draws the garment."""
+    """How a category is photographed: what must be in the frame, and what draws the garment.
+
+    `occasion` is the attribute that the backdrop shows; "" for none.
+    """
 
     frame: Box
     draw: Callable[[Canvas, Values, Random], None]
@@ -59,19 +62,19 @@ STAGINGS: Final[Mapping[str, Staging]] = {
 
 
 def draw_photo(brief: PhotoBrief) -> Image.Image:
-    """The photo, RGB, `size_px` wide."""
+    """Draw the photo, RGB, `size_px` wide."""
     staging = STAGINGS[brief.category]
-    rng = brief.chance("frame")
+    rng = brief.random("frame")
     size = (brief.size_px, scene.pick_height(brief.size_px, rng))
     large = (size[0] * 2, size[1] * 2)
     mood = brief.values.get(staging.occasion, "daily")
-    backdrop = scene.draw_backdrop(large, mood, brief.chance("backdrop"))
+    backdrop = scene.draw_backdrop(large, mood, brief.random("backdrop"))
     canvas = Canvas(backdrop, scene.pick_pose(large, staging.frame, rng), large[0])
-    staging.draw(canvas, brief.values, brief.chance("garment"))
+    staging.draw(canvas, brief.values, brief.random("garment"))
     if mood == "party":
-        scene.sprinkle_sparkles(canvas, staging.frame, brief.chance("sparkles"))
-    scene.add_clutter(canvas, brief.chance("clutter"))
-    photo = scene.light(canvas.image.reduce(2), brief.chance("light"))
+        scene.sprinkle_sparkles(canvas, staging.frame, brief.random("sparkles"))
+    scene.add_clutter(canvas, brief.random("clutter"))
+    photo = scene.light(canvas.image.reduce(2), brief.random("light"))
     if brief.boxed:
-        scene.black_out_corner(photo, brief.chance("corner"))
+        scene.black_out_corner(photo, brief.random("corner"))
     return photo

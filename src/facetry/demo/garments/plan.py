@@ -1,6 +1,6 @@
-"""Which products there are, what is true of each, what its table says, and what is wrong with it.
+"""Plan a drawn catalogue before any photo: ids, true values, labels and faults of every product.
 
-Nothing is drawn here. N is a block's products, H its category's heads.
+Shapes: N products of a block, H heads of its category.
 """
 
 from collections.abc import Iterator
@@ -26,10 +26,10 @@ from facetry.demo.garments.labels import (
 
 
 def draw_ids(split: str, total: int, seed: int) -> list[tuple[CategoryFacts, Indices]]:
-    """The categories of a split in the order of their ids, each with its sorted ids.
+    """Draw the ids of a split: its categories in the order of their ids, each with its sorted ids.
 
     Ids are a random subset of the category's range. When a range is too short for its products,
-    all ranges of the split are stretched alike, so that they stay apart.
+    all ranges of the split are stretched by the same factor, so that they do not overlap.
     """
     order = sorted(load_facts().values(), key=lambda each: each.splits[split].first_id)
     counts = apportion(total, [each.splits[split].rows for each in order])
@@ -44,15 +44,15 @@ def draw_ids(split: str, total: int, seed: int) -> list[tuple[CategoryFacts, Ind
 
 
 def apportion(total: int, weights: list[int]) -> list[int]:
-    """Whole numbers in the weights' proportion that sum to `total` (largest remainders).
+    """Whole numbers in proportion to the weights that sum to `total` (largest remainder method).
 
     >>> apportion(10, [1, 1, 2])
     [3, 2, 5]
     """
     exact = total * np.asarray(weights, dtype=np.float64) / sum(weights)
     counts = np.floor(exact).astype(int)
-    for place in np.argsort(counts - exact, kind="stable")[: total - counts.sum()]:
-        counts[place] += 1
+    for index in np.argsort(counts - exact, kind="stable")[: total - counts.sum()]:
+        counts[index] += 1
     return [int(count) for count in counts]
 
 
@@ -66,19 +66,19 @@ Faults = NDArray[np.object_]
 class Block:
     """The products of one category in one split, in the order of their ids.
 
-    A product's number is `first_number` plus its place here; train comes before test.
+    A product's number in the catalogue is `first_number` plus its index here; train comes before test.
     """
 
     split: str
     facts: CategoryFacts
     first_number: int
     ids: Indices  # (N,)
-    truth: Indices  # (N, H) places in each head's values
-    labels: Indices  # (N, H) the same; MISSING where the table is blank
-    faults: Faults  # (N,) NO_FAULT or one of FILE_FAULTS
-    originals: Indices  # (N,) a duplicate's original as a place in the block, else its own place
+    truth: Indices  # (N, H) indices into each head's values
+    labels: Indices  # (N, H) the same; MISSING for no label in the table
+    faults: Faults  # (N,) NO_FAULT or a value of FAULT_NAMES
+    originals: Indices  # (N,) the index of a duplicate's original in the block, else its own index
     conflicting: Flags  # (N,) duplicates whose labels contradict the original's
-    boxed: Flags  # (N,) whether the photo has the black box
+    boxed: Flags  # (N,) whether the photo has the black box in its corner
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -89,9 +89,9 @@ class Block:
         wrong: Flags = (self.labels != MISSING) & (self.labels != self.truth)
         return wrong
 
-    def values(self, place: int) -> dict[str, str]:
-        """What is true of one product: attribute to value."""
-        pairs = zip(self.facts.heads, self.truth[place], strict=True)
+    def values(self, index: int) -> dict[str, str]:
+        """The true values of one product, by attribute."""
+        pairs = zip(self.facts.heads, self.truth[index], strict=True)
         return {head.attribute: head.values[value] for head, value in pairs}
 
 
@@ -111,7 +111,7 @@ class Plan:
 
 
 def plan_products(config: SampleConfig) -> Plan:
-    """The whole plan, a function of the configuration without `size_px` and `workers`."""
+    """Make the plan; it does not depend on the settings `size_px` and `workers`."""
     num_test = round(config.num_products * config.test_share)
     nums = {"train": config.num_products - num_test, "test": num_test}
     faults = _draw_faults(config)
@@ -125,19 +125,19 @@ def plan_products(config: SampleConfig) -> Plan:
 
 
 def _draw_faults(config: SampleConfig) -> Faults:
-    """Each fault at its rate over all products, rounded, at random places."""
+    """Give random products faults, of each kind its share of all products, rounded."""
     faults = np.full(config.num_products, NO_FAULT, dtype=object)
-    places = np.random.default_rng([config.seed, 2]).permutation(config.num_products)
+    products = np.random.default_rng([config.seed, 2]).permutation(config.num_products)
     for fault, share in config.rates.files.items():
-        chosen, places = np.split(places, [round(share * config.num_products)])
+        chosen, products = np.split(products, [round(share * config.num_products)])
         faults[chosen] = fault
     return faults
 
 
 def _plan_block(
-    config: SampleConfig, where: tuple[str, CategoryFacts, int, Indices], faults: Faults
+    config: SampleConfig, products: tuple[str, CategoryFacts, int, Indices], faults: Faults
 ) -> Block:
-    split, facts, first_number, ids = where
+    split, facts, first_number, ids = products
     rng = np.random.default_rng([config.seed, 3, first_number])
     originals, faults = _pick_originals(faults, rng)
     duplicated = originals != np.arange(len(ids))
@@ -148,8 +148,8 @@ def _plan_block(
     labels = np.where(mistaken, draw_wrong(facts, truth, rng), truth)
     labels = np.where(duplicated[:, None], labels[originals], labels)
     labels[~known] = MISSING
-    for place in np.flatnonzero(conflicting):
-        contradict(facts, labels, (int(originals[place]), int(place)), rng)
+    for index in np.flatnonzero(conflicting):
+        contradict(facts, labels, (int(originals[index]), int(index)), rng)
     return Block(
         split=split,
         facts=facts,
@@ -165,11 +165,11 @@ def _plan_block(
 
 
 def _pick_originals(faults: Faults, rng: np.random.Generator) -> tuple[Indices, Faults]:
-    """A faultless original for every duplicate; where a block has none, its duplicates go."""
+    """Pick a faultless original for every duplicate; in a block without any there are no duplicates."""
     originals = np.arange(len(faults))
-    sound = np.flatnonzero(faults == NO_FAULT)
+    faultless = np.flatnonzero(faults == NO_FAULT)
     duplicates = np.flatnonzero(np.isin(faults, DUPLICATES))
-    if len(sound) == 0:
+    if len(faultless) == 0:
         return originals, np.where(np.isin(faults, DUPLICATES), NO_FAULT, faults)
-    originals[duplicates] = rng.choice(sound, size=len(duplicates))
+    originals[duplicates] = rng.choice(faultless, size=len(duplicates))
     return originals, faults

@@ -1,7 +1,8 @@
-"""Sarees on a person: every attribute has its own place in the picture.
+"""Draw a saree on a person, each attribute in its own part of the picture.
 
-The skirt carries the pattern and, over it, the print type; its foot the border's width; border,
-pallu and blouse their own cloth; the middle pleats the ornamentation; the occasion is behind.
+The skirt shows the pattern and, over it, the print type, its lower edge the border's width; border,
+pallu and blouse have their own cloth; the middle pleats show the ornamentation, the backdrop the
+occasion.
 """
 
 from collections.abc import Callable, Mapping
@@ -60,12 +61,12 @@ SPOTS: Final[tuple[Point, ...]] = (
     (-6, 107),
     (-27, 113),
 )
-"""Where motifs are strewn on the skirt."""
+"""Where the motifs are on the skirt."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cloths:
-    """The colours of a saree: its ground, its bands when it has many, and the skin below."""
+    """The colours of a saree: its ground, its bands if it is multicoloured, and the skin below."""
 
     ground: Colour
     bands: tuple[Colour, ...]
@@ -73,7 +74,7 @@ class Cloths:
 
     @property
     def edge(self) -> Colour:
-        """Seams and outlines."""
+        """The colour of seams and outlines."""
         return tint(self.ground, 0.3) if is_dark(self.ground) else tint(self.ground, -0.35)
 
 
@@ -84,9 +85,9 @@ def draw_saree(canvas: Canvas, values: Values, rng: Random) -> None:
     cloths = Cloths(pick_colour(colour, rng), pick_bands(colour, rng), skin)
     _draw_blouse(canvas, cloths, values, rng)
     opacity = 0.6 if values["transparency"] == "yes" else 1.0
-    _draw_skirt(canvas, cloths, values, (opacity, rng))
+    _draw_skirt(canvas, cloths, values, opacity, rng)
     _draw_ornament(canvas, cloths, values["ornamentation"])
-    _draw_pallu(canvas, cloths, values, (opacity, rng))
+    _draw_pallu(canvas, cloths, values, opacity, rng)
     if values["ornamentation"] == "tassels and latkans":
         _hang_tassels(canvas)
 
@@ -96,15 +97,14 @@ def _skirt(top: float, bottom: float) -> list[Point]:
     return both_sides([(interpolate(SKIRT_WIDTHS, height), height) for height in steps])
 
 
-def _draw_skirt(canvas: Canvas, cloths: Cloths, values: Values, how: tuple[float, Random]) -> None:
-    opacity, rng = how
+def _draw_skirt(canvas: Canvas, cloths: Cloths, values: Values, opacity: float, rng: Random) -> None:
     shape = _skirt(42.0, HEM)
     cloth = canvas.cloth([shape], cloths.ground)
     _weave(cloth, cloths, values["pattern"], rng)
-    _strew(cloth, cloths, values["print_or_pattern_type"])
+    _print_motifs(cloth, cloths, values["print_or_pattern_type"])
     height = BORDER_HEIGHTS[values["border_width"]]
     if height:
-        _lay_border(cloth, cloths, values["border"], height)
+        _draw_border(cloth, cloths, values["border"], height)
     for x in (-10, -5, 5, 10):
         cloth.line([(x * 0.5, 46), (x, 122)], cloths.edge, 0.5)
     fold(cloth, rng)
@@ -113,9 +113,9 @@ def _draw_skirt(canvas: Canvas, cloths: Cloths, values: Values, how: tuple[float
 
 
 def _weave(cloth: Canvas, cloths: Cloths, pattern: str, rng: Random) -> None:
-    """The ground all over: bands of colour, then the pattern."""
-    for place, colour in enumerate(cloths.bands * 2):
-        left = -50 + 11 * place
+    """Draw the ground all over: bands of colour, then the pattern."""
+    for band, colour in enumerate(cloths.bands * 2):
+        left = -50 + 11 * band
         cloth.polygon([(left, 0), (left + 11, 0), (left + 11, 140), (left, 140)], colour)
     if WEAVES[pattern]:
         ink = _zari_on(cloths.ground) if pattern == "zari woven" else shade_of(cloths.ground, 0.4)
@@ -123,11 +123,11 @@ def _weave(cloth: Canvas, cloths: Cloths, pattern: str, rng: Random) -> None:
 
 
 def _zari_on(ground: Colour) -> Colour:
-    """Gold that shows: deeper on light cloth."""
+    """A gold that is visible: darker on light cloth."""
     return PALE_GOLD if is_dark(ground) else (206, 146, 30)
 
 
-def _strew(cloth: Canvas, cloths: Cloths, print_type: str) -> None:
+def _print_motifs(cloth: Canvas, cloths: Cloths, print_type: str) -> None:
     if print_type == "checked":
         for step in range(-4, 5):
             cloth.line([(step * 10, 40), (step * 10, 130)], ink_on(cloths.ground), 1.8)
@@ -137,8 +137,8 @@ def _strew(cloth: Canvas, cloths: Cloths, print_type: str) -> None:
             SAREE_MOTIFS[print_type](cloth, spot, 8.0)
 
 
-def _lay_border(cloth: Canvas, cloths: Cloths, border: str, height: float) -> None:
-    """The border along the foot of the skirt; without one, a darker tone shows its width."""
+def _draw_border(cloth: Canvas, cloths: Cloths, border: str, height: float) -> None:
+    """Draw the border along the lower edge of the skirt; for none, its width in a darker tone."""
     cloth.polygon([(-60, HEM - height), (60, HEM - height), (60, HEM + 2), (-60, HEM + 2)], NIGHT)
     BORDERS[border](cloth, cloths, ((-36, HEM - height / 2), (36, HEM - height / 2)), height)
 
@@ -147,9 +147,9 @@ Border = Callable[[Canvas, Cloths, tuple[Point, Point], float], None]
 
 
 def _along(line: tuple[Point, Point], num: int) -> list[Point]:
-    """Points at even distances on a line, both ends left out by half a step."""
+    """`num` points at equal distances on a line, the outer ones half a distance from its ends."""
     (x, y), (u, v) = line
-    shares = [(place + 0.5) / num for place in range(num)]
+    shares = [(index + 0.5) / num for index in range(num)]
     return [(x + (u - x) * share, y + (v - y) * share) for share in shares]
 
 
@@ -169,8 +169,8 @@ def _border_woven(canvas: Canvas, cloths: Cloths, line: tuple[Point, Point], hei
     canvas.line(line, (196, 24, 60), height)
     size = min(height * 0.27, 3.0)
     for row in (0,) if height < 10 else (-1, 1):
-        for place, (x, y) in enumerate(_along(line, 12)):
-            colour = SNOW if (place + row) % 2 else (30, 80, 190)
+        for column, (x, y) in enumerate(_along(line, 12)):
+            colour = SNOW if (column + row) % 2 else (30, 80, 190)
             canvas.disc((x, y + row * height * 0.22), size, colour)
 
 
@@ -186,7 +186,7 @@ def _border_temple(canvas: Canvas, cloths: Cloths, line: tuple[Point, Point], he
 
 
 def _border_lace(canvas: Canvas, cloths: Cloths, line: tuple[Point, Point], height: float) -> None:
-    """Silver scallops: a border that no other name covers."""
+    """Silver scallops: a border for the value `default`."""
     canvas.line(line, SILVER, height)
     for x, y in _along(line, 12):
         canvas.disc((x, y - height * 0.4), 3.2, SILVER)
@@ -234,9 +234,8 @@ def _draw_blouse(canvas: Canvas, cloths: Cloths, values: Values, rng: Random) ->
     canvas.polygon(both_sides([(8.5, 0), (8, 9), (4, 11)]), cloths.skin)
 
 
-def _draw_pallu(canvas: Canvas, cloths: Cloths, values: Values, how: tuple[float, Random]) -> None:
-    """The sash across the chest and the end that hangs from the shoulder."""
-    opacity, rng = how
+def _draw_pallu(canvas: Canvas, cloths: Cloths, values: Values, opacity: float, rng: Random) -> None:
+    """Draw the sash across the chest and the end that hangs from the shoulder."""
     shapes = (PALLU, SASH)
     cloth = canvas.cloth(shapes, cloths.ground)
     _weave(cloth, cloths, "solid", rng)
@@ -252,7 +251,7 @@ def _draw_pallu(canvas: Canvas, cloths: Cloths, values: Values, how: tuple[float
 
 
 def _weave_end(cloth: Canvas, cloths: Cloths, values: Values, rng: Random) -> None:
-    """The pallu's own details on its hanging end."""
+    """Draw the pallu's details on its hanging end."""
     details = values["pallu_details"]
     if details == "same as saree":
         _weave(cloth, cloths, values["pattern"], rng)
@@ -272,7 +271,7 @@ PALLU_CLOTHS: Final[Mapping[str, tuple[Colour, str, Colour]]] = {
 
 
 def _draw_ornament(canvas: Canvas, cloths: Cloths, ornament: str) -> None:
-    """Jacquard or mirror work on the middle pleats."""
+    """Draw jacquard or mirror work on the middle pleats."""
     if ornament == "jacquard":
         panel = canvas.cloth([PLEATS], shade_of(cloths.ground, 0.22))
         print_texture(panel, "lattice", shade_of(cloths.ground, 0.65), Random(0))
@@ -285,7 +284,7 @@ def _draw_ornament(canvas: Canvas, cloths: Cloths, ornament: str) -> None:
 
 
 def _hang_tassels(canvas: Canvas) -> None:
-    """Large tassels from the waist and below the pallu."""
+    """Draw large tassels at the waist and below the pallu."""
     for x, y in ((-13, 48), (-6, 52), (24, 115), (31, 114), (38, 113), (43, 111)):
         canvas.line([(x, y), (x, y + 5)], GOLD, 0.9)
         canvas.disc((x, y + 5), 2.3, (230, 40, 60))

@@ -30,14 +30,14 @@ MARIGOLD: Final[tuple[Colour, ...]] = ((255, 160, 20), (255, 204, 40))
 
 
 def pick_height(size_px: int, rng: Random) -> int:
-    """A photo's height: mostly 1 to 1.35 of its width, now and then from 0.6 to 1.6."""
+    """Pick a photo's height: mostly 1 to 1.35 of its width, sometimes 0.6 to 1.6."""
     wide = rng.random() < 0.1
     ratio = rng.uniform(0.6, 1.6) if wide else rng.uniform(1.0, 1.35)
     return round(size_px * ratio)
 
 
 def pick_pose(size: tuple[int, int], frame: Box, rng: Random) -> Pose:
-    """Fit the frame (left, top, right, bottom in units) into the picture, a little off."""
+    """Fit the frame (left, top, right, bottom in units) into the picture, with random deviations."""
     left, top, right, bottom = frame
     scale = min(size[0] / (right - left), size[1] / (bottom - top)) * rng.uniform(0.93, 1.03)
     turn = math.radians(rng.uniform(-4, 4))
@@ -51,10 +51,10 @@ def pick_pose(size: tuple[int, int], frame: Box, rng: Random) -> Pose:
 
 
 def draw_backdrop(size: tuple[int, int], mood: str, rng: Random) -> Image.Image:
-    """The picture behind the figure, in the mood of the occasion."""
+    """Draw the picture behind the figure; `mood` is an occasion."""
     flat = Pose(size[0] / 100, 0, 0, 0, size[0] / 100, 0)
     top, bottom = MOOD_COLOURS[mood] if mood in MOOD_COLOURS else _wall(rng)
-    image = _grade(size, top, bottom)
+    image = _gradient(size, top, bottom)
     MOODS[mood](Canvas(image, flat, size[0]), rng)
     return image
 
@@ -64,14 +64,14 @@ def _wall(rng: Random) -> tuple[Colour, Colour]:
     return tint(colour, 0.25), tint(colour, -0.1)
 
 
-def _grade(size: tuple[int, int], top: Colour, bottom: Colour) -> Image.Image:
-    """A smooth run from one colour to the other, from the top down."""
+def _gradient(size: tuple[int, int], top: Colour, bottom: Colour) -> Image.Image:
+    """A gradient from one colour to the other, from the top down."""
     steps = np.linspace(np.asarray(top), np.asarray(bottom), 48).round().astype(np.uint8)
     return Image.fromarray(steps[:, None, :]).resize(size, Image.Resampling.NEAREST)
 
 
 def _height(canvas: Canvas) -> float:
-    """The picture's height where its width is 100."""
+    """The picture's height in units in which its width is 100."""
     return 100 * canvas.image.height / canvas.image.width
 
 
@@ -122,15 +122,15 @@ def _draw_picture(canvas: Canvas, left: float, rng: Random) -> None:
 def _draw_party(canvas: Canvas, rng: Random) -> None:
     height = _height(canvas)
     for _ in range(13):
-        place = (rng.uniform(0, 100), rng.uniform(0, height * 0.95))
+        centre = (rng.uniform(0, 100), rng.uniform(0, height * 0.95))
         canvas.disc(
-            place, rng.uniform(2.5, 7), mix(rng.choice(BULBS), (60, 30, 96), rng.uniform(0.15, 0.6))
+            centre, rng.uniform(2.5, 7), mix(rng.choice(BULBS), (60, 30, 96), rng.uniform(0.15, 0.6))
         )
     sag = rng.uniform(8, 14)
     string = [(x, 4 + sag * math.sin(math.pi * x / 50) ** 2) for x in range(0, 101, 10)]
     canvas.line(string, (20, 10, 30), 0.6)
-    for spot, bulb in enumerate(string):
-        canvas.disc((bulb[0], bulb[1] + 1.5), 1.9, BULBS[spot % 4])
+    for index, bulb in enumerate(string):
+        canvas.disc((bulb[0], bulb[1] + 1.5), 1.9, BULBS[index % 4])
 
 
 def _draw_temple(canvas: Canvas, rng: Random) -> None:
@@ -154,10 +154,10 @@ def _draw_wedding(canvas: Canvas, rng: Random) -> None:
     for x in range(-2, 104, 12):
         canvas.polygon([(x, 0), (x + 5, 0), (x + 6, height), (x - 1, height)], (156, 16, 40))
     shift = rng.uniform(-2, 2)
-    for place, x in enumerate((3, 13, 87, 97)):
-        length = height * (0.5 if place in {1, 2} else 0.75)
+    for column, x in enumerate((3, 13, 87, 97)):
+        length = height * (0.5 if column in {1, 2} else 0.75)
         for row in range(int(length / 5.5)):
-            canvas.disc((x + shift, row * 5.5 + 2), 3.4, MARIGOLD[(row + place) % 2])
+            canvas.disc((x + shift, row * 5.5 + 2), 3.4, MARIGOLD[(row + column) % 2])
     for step in range(9):
         sag = 3 + 6 * math.sin(math.pi * (step + 0.5) / 9)
         canvas.disc((22 + 7 * step + shift, sag), 3.6, MARIGOLD[step % 2])
@@ -175,11 +175,11 @@ MOODS: Final[Mapping[str, Callable[[Canvas, Random], None]]] = {
     "traditional": _draw_temple,
     "wedding": _draw_wedding,
 }
-"""A backdrop for every occasion; a category without occasions is shown in a room."""
+"""occasion -> backdrop"""
 
 
 def sprinkle_sparkles(canvas: Canvas, frame: Box, rng: Random) -> None:
-    """Four-pointed sparks over the figure, for a party."""
+    """Draw four-pointed sparkles over the figure, for a party."""
     left, top, right, bottom = frame
     for _ in range(9):
         x, y = rng.uniform(left, right), rng.uniform(top, bottom)
@@ -195,7 +195,7 @@ def sprinkle_sparkles(canvas: Canvas, frame: Box, rng: Random) -> None:
 
 
 def add_clutter(canvas: Canvas, rng: Random) -> None:
-    """A seller's sticker in an upper corner of some photos."""
+    """Draw a seller's sticker in an upper corner, or a frame, on some photos."""
     kind, right, hue = rng.randrange(6), rng.random() < 0.5, rng.choice(BULBS)
     flat = Canvas(
         canvas.image, Pose(canvas.work_px / 100, 0, 0, 0, canvas.work_px / 100, 0), canvas.work_px
@@ -222,14 +222,14 @@ def add_clutter(canvas: Canvas, rng: Random) -> None:
 
 
 def black_out_corner(image: Image.Image, rng: Random) -> None:
-    """The small black box in the lower left corner that the challenge's photos have, in place."""
+    """Paint the small black box that the challenge's photos have in the lower left corner, in place."""
     width, height = rng.uniform(0.1, 0.17), rng.uniform(0.04, 0.065)
     across, along = round(image.width * width), round(image.width * height)
     image.paste((0, 0, 0), (0, image.height - along, across, image.height))
 
 
 def light(image: Image.Image, rng: Random) -> Image.Image:
-    """Brightness, warmth, a fall-off to one side and grain."""
+    """Vary brightness and warmth, and add a falloff to one side and grain."""
     gain, warmth, side = rng.uniform(0.88, 1.06), rng.uniform(-0.035, 0.035), rng.randrange(4)
     grain, left, top = rng.randrange(2), rng.randrange(32), rng.randrange(32)
     gains = (gain * (1 + warmth), gain, gain * (1 - warmth))

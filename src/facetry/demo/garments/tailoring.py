@@ -1,6 +1,6 @@
-"""How tops and kurtis are cut: outlines of body and sleeves, and the shapes of necks.
+"""The cut of tops and kurtis: outlines of body and sleeves, and the shapes of necks.
 
-All sizes in a figure's units, for the right half; the left one is its mirror image.
+All sizes are in a figure's units and for the right half; the left one is its mirror image.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ FITS: Final[Mapping[str, Widths]] = {
     "a-line": ((22, 16.5), (42, 14), (62, 23), (92, 37), (130, 47)),
 }
 SLANTED_FIT: Final = "default"
-"""The fit that no other name covers: its hem falls off to one side."""
+"""The fit whose hem is lower on one side."""
 
 SLEEVE_ENDS: Final[Mapping[str, float]] = {
     "sleeveless": 0.0,
@@ -78,7 +78,7 @@ class Cut:
 
 
 def interpolate(widths: Widths, height: float) -> float:
-    """The half width at a height, smoothly between the given ones."""
+    """The half width at a height, interpolated smoothly between the given ones."""
     above, below = widths[0], widths[0]
     for each in widths:
         above, below = below, each
@@ -130,14 +130,14 @@ def cut_cuffs(cut: Cut) -> list[list[Point]]:
 
 
 def _sleeve_span(cut: Cut) -> tuple[float, float]:
-    """Where sleeves begin and end on the arm; a style shows even where there is no length."""
+    """Where sleeves begin and end on the arm; even the shortest ones are long enough to show a style."""
     if cut.style == "bare":
         return (0.22, max(cut.sleeve_end, 0.0))
     return (-0.06, cut.sleeve_end or 0.1)
 
 
 def on_arm(body: Body, share: float, aside: float = 0.0) -> Point:
-    """A point on the right arm: how far down it, and how far out from its middle."""
+    """A point on the right arm: `share` of the way down it, `aside` from its middle line."""
     (x, y), (u, v) = body.arm
     length = ((u - x) ** 2 + (v - y) ** 2) ** 0.5
     return (
@@ -156,7 +156,7 @@ def _along_arm(body: Body, span: tuple[float, float], halves: tuple[float, float
 
 
 def cut_band(cut: Cut, top: float, bottom: float, spare: float = 0.0) -> list[Point]:
-    """A band around the body between two heights below the right and left hem's mean."""
+    """A band around the body between two heights, slanted as the hem is."""
     half = [(cut.half_width(top) + spare, top), (cut.half_width(bottom) + spare, bottom)]
     if cut.slanted:
         slope = (cut.hem_at(1) - cut.hem) / cut.half_width(cut.hem)
@@ -165,7 +165,7 @@ def cut_band(cut: Cut, top: float, bottom: float, spare: float = 0.0) -> list[Po
 
 
 def cut_neck(neck: str) -> Shape:
-    """The opening in which the skin shows."""
+    """The opening through which the skin is visible."""
     match neck:
         case "square neck":
             return both_sides([(13, 0), (13, 15)])

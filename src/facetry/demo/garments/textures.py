@@ -1,7 +1,7 @@
-"""Fabric surfaces that repeat: tiles drawn once per process, laid out, and cut to size.
+"""Repeating textures of fabrics: tiles that are drawn once per process, tiled, and cropped.
 
-A texture is a mask: where it is set, the caller's ink goes. Sizes are in units of a photo that is
-128 units wide.
+A texture is a mask: ink is printed where it is set. Sizes are in units of a photo that is 128 units
+wide.
 """
 
 import functools
@@ -17,12 +17,12 @@ from facetry.demo.garments.palette import Colour
 
 Pen = ImageDraw.ImageDraw
 SPREAD: Final = (1.15, 1.75)
-"""How far a laid-out texture reaches, in photo widths: further than any garment and any shift."""
+"""The size of a tiled texture in photo widths: larger than any garment and any shift."""
 
 
 def print_texture(canvas: Canvas, name: str, ink: Colour, rng: Random) -> None:
-    """Print a texture all over the canvas, from a random place in its repeat."""
-    whole = _lay_out(name, canvas.work_px)
+    """Print a texture all over the canvas, with a random offset."""
+    whole = _tile(name, canvas.work_px)
     repeat = round(TEXTURES[name][0] * canvas.work_px / 128)
     left, top = int(rng.random() * repeat), int(rng.random() * repeat)
     width, height = canvas.image.size
@@ -30,15 +30,15 @@ def print_texture(canvas: Canvas, name: str, ink: Colour, rng: Random) -> None:
 
 
 @functools.cache
-def _lay_out(name: str, work_px: int) -> Image.Image:
+def _tile(name: str, work_px: int) -> Image.Image:
     units, draw = TEXTURES[name]
     side = max(4, round(units * work_px / 128))
     tile = Image.new("L", (side * 4, side * 4), 0)
     draw(ImageDraw.Draw(tile), side * 4 - 1)
-    cell = np.asarray(tile.resize((side, side), Image.Resampling.BOX))
+    repeat = np.asarray(tile.resize((side, side), Image.Resampling.BOX))
     across = round(SPREAD[0] * work_px) // side + 2
     down = round(SPREAD[1] * work_px) // side + 2
-    return Image.fromarray(np.tile(cell, (down, across)))
+    return Image.fromarray(np.tile(repeat, (down, across)))
 
 
 def _dots(pen: Pen, side: int) -> None:
@@ -115,11 +115,11 @@ TEXTURES: Final[Mapping[str, tuple[float, Callable[[Pen, int], None]]]] = {
     "checks": (10.0, _checks),
     "knit": (5.5, _knit),
 }
-"""By name: the size of the repeat in units, and what draws it."""
+"""name -> size of the repeat in units, function that draws it"""
 
 
 def fold(canvas: Canvas, rng: Random, *, steep: bool = True) -> None:
-    """Darken the cloth along soft folds, near upright ones if `steep`."""
+    """Darken the cloth along soft folds, which are nearly vertical if `steep`."""
     whole = _draw_folds(canvas.work_px, steep)
     width, height = canvas.image.size
     left = int(rng.random() * (whole.width - width)) if whole.width > width else 0
@@ -131,9 +131,9 @@ def fold(canvas: Canvas, rng: Random, *, steep: bool = True) -> None:
 @functools.cache
 def _draw_folds(work_px: int, steep: bool) -> Image.Image:
     """Smooth noise, stretched along the folds: light grey to white."""
-    cells = (7, 26) if steep else (10, 14)
+    shape = (7, 26) if steep else (10, 14)
     rng = np.random.default_rng(11)
-    noise = rng.normal(size=cells)
+    noise = rng.normal(size=shape)
     shade = np.clip(232 + 17 * noise, 190, 255).astype(np.uint8)
     size = (round(work_px * 1.7), round(work_px * 2.2))
     return Image.fromarray(shade).resize(size, Image.Resampling.BICUBIC).convert("RGB")

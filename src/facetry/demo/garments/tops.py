@@ -1,7 +1,7 @@
-"""T-shirts, tops, tunics and kurtis on a person: every attribute has its own place in the picture.
+"""Draw T-shirts, tops, tunics and kurtis on a person, each attribute in its own part of the picture.
 
-The pattern is woven all over the cloth, the print type sits on the chest, the surface styling at
-the hem, the shoulders or the neck, the occasion is behind.
+The pattern is all over the cloth, the print type on the chest, the surface styling at the hem, the
+shoulders or the neck; the backdrop shows the occasion.
 """
 
 from collections.abc import Mapping
@@ -71,7 +71,7 @@ LENGTHS: Final[Mapping[str, float]] = {
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What a category of tops has in common: who wears it, what is in the frame, what never varies."""
+    """What the tops of a category have in common: body, frame, and the fit unless it is an attribute."""
 
     body: Body
     frame: Box
@@ -86,7 +86,7 @@ KURTIS: Final = Kind(SHORT_WOMAN, (-49, -13, 49, 134), "a-line", trousers=False)
 
 @dataclass(frozen=True, slots=True)
 class Dyes:
-    """The cloth's ground colour, its bands when it has many colours, and the wearer's skin."""
+    """The cloth's ground colour, its bands if it is multicoloured, and the skin below."""
 
     ground: Colour
     bands: tuple[Colour, ...]
@@ -94,7 +94,7 @@ class Dyes:
 
     @property
     def edge(self) -> Colour:
-        """Seams and outlines."""
+        """The colour of seams and outlines."""
         return tint(self.ground, 0.3) if is_dark(self.ground) else tint(self.ground, -0.35)
 
 
@@ -117,12 +117,12 @@ def draw_top(canvas: Canvas, kind: Kind, values: Values, rng: Random) -> None:
     _sew_armholes(canvas, cut, dyes)
     _finish_sleeves(canvas, cut, dyes)
     _draw_neck(canvas, cut, dyes)
-    SURFACES.get(values.get("surface_styling", ""), _leave)(canvas, cut, dyes)
-    ORNAMENTS.get(values.get("ornamentation", ""), _leave)(canvas, cut, dyes)
+    SURFACES.get(values.get("surface_styling", ""), _add_nothing)(canvas, cut, dyes)
+    ORNAMENTS.get(values.get("ornamentation", ""), _add_nothing)(canvas, cut, dyes)
 
 
 def cut_garment(kind: Kind, values: Values) -> Cut:
-    """The cut that the values ask for."""
+    """The cut for these values."""
     fit = values.get("fit_shape", kind.fit)
     length = values["sleeve_length"]
     wide = fit if kind.body.chest < MAN.chest else "man"
@@ -139,14 +139,14 @@ def cut_garment(kind: Kind, values: Values) -> Cut:
 
 
 def _dye(cloth: Canvas, dyes: Dyes) -> None:
-    for place in range(11 if dyes.bands else 0):
-        top = -12 + 13 * place
+    for index in range(11 if dyes.bands else 0):
+        top = -12 + 13 * index
         band = [(-90, top), (90, top), (90, top + 13), (-90, top + 13)]
-        cloth.polygon(band, dyes.bands[place % len(dyes.bands)])
+        cloth.polygon(band, dyes.bands[index % len(dyes.bands)])
 
 
 def _weave(cloth: Canvas, values: Values, dyes: Dyes, rng: Random) -> None:
-    """The pattern all over, and knitted stitches."""
+    """Draw the pattern all over, and knitted stitches."""
     texture = WEAVES[values["pattern"]]
     if texture:
         print_texture(cloth, texture, shade_of(dyes.ground), rng)
@@ -169,7 +169,7 @@ def _print_chest(cloth: Canvas, cut: Cut, print_type: str, rng: Random) -> None:
 
 
 def _print_panel(cloth: Canvas, cut: Cut, print_type: str, rng: Random) -> None:
-    """Mango shapes down the front of a kurti."""
+    """Draw paisleys down the front of a kurti."""
     del cut, rng
     for y in (34.0, 56.0) if print_type == "default" else ():
         draw_paisley(cloth, (0, y), 10.0)
@@ -252,8 +252,8 @@ def _draw_wide_collar(canvas: Canvas, dyes: Dyes) -> None:
     draw_bow(canvas, (0, 10), 4.5, (200, 30, 60))
 
 
-def _leave(canvas: Canvas, cut: Cut, dyes: Dyes) -> None:
-    """Nothing is added."""
+def _add_nothing(canvas: Canvas, cut: Cut, dyes: Dyes) -> None:
+    """Stands in for values without anything to draw."""
 
 
 def _add_rib(canvas: Canvas, cut: Cut, dyes: Dyes) -> None:
@@ -262,8 +262,8 @@ def _add_rib(canvas: Canvas, cut: Cut, dyes: Dyes) -> None:
     band = cut_band(cut, top, cut.hem + 1)
     canvas.polygon(band, shade_of(dyes.ground, 0.15))
     half = cut.half_width(top)
-    for place in range(-7, 8):
-        x = place / 7.5 * half
+    for stitch in range(-7, 8):
+        x = stitch / 7.5 * half
         slope = (cut.hem_at(1) - cut.hem) / half * x
         canvas.line([(x, top + slope), (x, cut.hem + slope)], dyes.edge, 0.7)
 
@@ -275,9 +275,9 @@ def _add_ruffles(canvas: Canvas, cut: Cut, dyes: Dyes) -> None:
         half = cut.half_width(cut.hem) + 2 + tier * 0.4
         slope = (cut.hem_at(1) - cut.hem) / half
         waves: list[Point] = []
-        for place in range(15):
-            x = (place / 7 - 1) * half
-            waves.append((x, bottom + slope * x + (2.6 if place % 2 else -2.6)))
+        for wave in range(15):
+            x = (wave / 7 - 1) * half
+            waves.append((x, bottom + slope * x + (2.6 if wave % 2 else -2.6)))
         shape = [(half - 2.5, top + slope * half), (-half + 2.5, top - slope * half), *waves]
         canvas.polygon(shape, colour)
         canvas.outline(shape, dyes.edge, 1.0)
@@ -316,11 +316,11 @@ def _add_patch(canvas: Canvas, cut: Cut, dyes: Dyes) -> None:
 
 
 def _add_pearls(canvas: Canvas, cut: Cut, dyes: Dyes) -> None:
-    """Rows of pearls on the shoulders: a surface that no other name covers."""
+    """Rows of pearls on the shoulders: a surface for the value `default`."""
     del cut
-    for place in range(4):
+    for pearl in range(4):
         for side in (-1, 1):
-            centre = (side * (12 + place * 2.6), 3.6 + place * 1.1)
+            centre = (side * (12 + pearl * 2.6), 3.6 + pearl * 1.1)
             canvas.disc(centre, 1.9, dyes.edge)
             canvas.disc(centre, 1.5, SILVER)
 
@@ -351,7 +351,7 @@ def _yoke() -> list[Point]:
 
 
 def _add_embroidery(canvas: Canvas, cut: Cut, dyes: Dyes) -> None:
-    """Golden beads around the neck and a golden hem: an ornament that no other name covers."""
+    """Golden beads around the neck and a golden hem: an ornament for the value `default`."""
     canvas.polygon(cut_band(cut, cut.hem - 8, cut.hem), GOLD)
     canvas.line(
         [(-cut.half_width(cut.hem - 4), cut.hem - 4), (cut.half_width(cut.hem - 4), cut.hem - 4)],

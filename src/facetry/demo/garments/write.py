@@ -1,6 +1,6 @@
-"""Writes a drawn catalogue in the challenge's form, whole or not at all.
+"""Write a drawn catalogue in the challenge's layout, with titles; all of it or, after an error, nothing.
 
-A title is drawn from a generator of its own, so that photos and labels do not depend on it.
+Titles have a generator of their own, so that photos and labels do not depend on them.
 """
 
 import json
@@ -15,19 +15,32 @@ from facetry.catalogue.values import write_attribute_list
 from facetry.demo.garments.config import SampleConfig, SampleSummary
 from facetry.demo.garments.labels import MISSING, Indices, load_facts
 from facetry.demo.garments.plan import Block, Plan, plan_products
-from facetry.demo.garments.render import print_photos
+from facetry.demo.garments.render import render_photos
 from facetry.errors import FolderMismatch, FolderOccupied
 from facetry.runtime.files import writing_folder
 from facetry.taxonomy import Taxonomy
 
-SILENT_SHARE: Final = 0.15
+UNTITLED_SHARE: Final = 0.15
 """The share of products without a title."""
 
-TOLD_SHARE: Final = 0.5
+NAMED_SHARE: Final = 0.5
 """How often a title names an attribute."""
 
 MISSPELT_SHARE: Final = 0.05
 """The share of words that are misspelt."""
+
+NUM_COLUMNS: Final = 10
+"""The table's label columns; a category with fewer attributes leaves the rest empty."""
+
+_SUMMARY: Final = "truth.json"
+_KEYS: Final = SampleConfig.model_fields.keys() - {"workers"}
+"""The settings that the drawn files depend on."""
+
+_SEVERAL_PHOTOS: Final = """table: train.csv
+images: train_images
+taxonomy: category_attributes.parquet
+photo_pattern: "{id:06d}*.jpg"
+"""
 
 _KINDS: Final[Mapping[str, tuple[str, ...]]] = {
     "Men Tshirts": ("t-shirt for men", "men tshirt", "mens tee"),
@@ -54,77 +67,63 @@ _TRAILING: Final = {
     "occasion": "wear",
     "ocassion": "wear",
 }
-"""The attributes that titles name, before and after the kind of garment, and the word that follows."""
+"""Attributes that titles name before or after the kind of garment -> the word that follows the value"""
 
 
 def draw_titles(block: Block, seed: int) -> list[str | None]:
-    """A title for each product of a block, None for one that has none."""
+    """Draw a title for each product of a block, None for some."""
     return [
         draw_title(
-            block.facts.name, block.values(place), Random(f"{seed}/{block.first_number + place}/title")
+            block.facts.name, block.values(index), Random(f"{seed}/{block.first_number + index}/title")
         )
-        for place in range(len(block))
+        for index in range(len(block))
     ]
 
 
 def draw_title(category: str, values: Mapping[str, str], rng: Random) -> str | None:
-    """A title for a product of which `values` are true.
+    """Draw a title, or None, for a product with these true values.
 
     >>> draw_title("Sarees", {"color": "navy blue", "border": "zari"}, Random(3))
     'New sari zari border'
     """
-    if rng.random() < SILENT_SHARE:
+    if rng.random() < UNTITLED_SHARE:
         return None
-    before, after = (_told(values, words, rng) for words in (_LEADING, _TRAILING))
+    before, after = (_named_values(values, words, rng) for words in (_LEADING, _TRAILING))
     rng.shuffle(after)
     text = rng.choice(_OPENINGS) + " ".join([*before, rng.choice(_KINDS[category]), *after])
-    title = " ".join(_spelt(word, rng) for word in text.split())
+    title = " ".join(_misspell(word, rng) for word in text.split())
     return title.title() if rng.random() < 0.3 else title[0].upper() + title[1:]
 
 
-def _told(values: Mapping[str, str], words: Mapping[str, str], rng: Random) -> list[str]:
-    """The values that a seller cares to name, each with the word that follows it."""
-    told = []
+def _named_values(values: Mapping[str, str], words: Mapping[str, str], rng: Random) -> list[str]:
+    """Draw the values that a title names, each with the word that follows it."""
+    named = []
     for attribute, word in words.items():
         value = values.get(attribute, "")
-        is_said = value and value != "default" and not value.startswith("same as")
-        if rng.random() < TOLD_SHARE and is_said:
-            told.append(value if value.endswith((word, "sleeveless")) else f"{value} {word}")
-    return list(dict.fromkeys(told))
+        has_name = value and value != "default" and not value.startswith("same as")
+        if rng.random() < NAMED_SHARE and has_name:
+            named.append(value if value.endswith((word, "sleeveless")) else f"{value} {word}")
+    return list(dict.fromkeys(named))
 
 
-def _spelt(word: str, rng: Random) -> str:
-    """A word as a seller in a hurry writes it: now and then two letters change places or one is lost."""
+def _misspell(word: str, rng: Random) -> str:
+    """The word, but sometimes with two letters swapped or one left out."""
     if rng.random() >= MISSPELT_SHARE or len(word) < 4:
         return word
-    place = rng.randrange(1, len(word) - 1)
+    index = rng.randrange(1, len(word) - 1)
     if rng.random() < 0.5:
-        return word[:place] + word[place + 1 :]
-    return word[:place] + word[place + 1] + word[place] + word[place + 2 :]
-
-
-NUM_COLUMNS: Final = 10
-"""The table's label columns; a category with fewer attributes leaves the rest blank."""
-
-_ABOUT: Final = "truth.json"
-_KEYS: Final = SampleConfig.model_fields.keys() - {"workers"}
-"""What the drawn files follow from."""
-
-_SEVERAL_PHOTOS: Final = """table: train.csv
-images: train_images
-taxonomy: category_attributes.parquet
-photo_pattern: "{id:06d}*.jpg"
-"""
+        return word[:index] + word[index + 1 :]
+    return word[:index] + word[index + 1] + word[index] + word[index + 2 :]
 
 
 def draw_catalogue(
     out: Path, config: SampleConfig, *, on_progress: Callable[[int], None] | None = None
 ) -> SampleSummary:
-    """Draw a catalogue into `out`: tables, photos and, in `truth.*`, what is true of each.
+    """Draw a catalogue into `out`: tables, photos and, in `truth.*`, the products' true values.
 
-    With several photos of a product there is a `catalogue.yaml` that finds them all; who reads one takes
-    the first. `on_progress` is told how many more photos are done. The same configuration gives the same
-    bytes in every file, whatever the number of workers.
+    With several photos per product a `catalogue.yaml` is written that finds them all; without it only
+    the first is found. `on_progress` is called with the number of photos done since the last call. The
+    same configuration gives the same bytes in every file, whatever the number of workers.
 
     Raises:
         FolderOccupied: `out` exists and is not an empty folder.
@@ -137,12 +136,12 @@ def draw_catalogue(
         _write_truth(plan, summary, config, folder)
         if config.photos > 1:
             (folder / "catalogue.yaml").write_text(_SEVERAL_PHOTOS, encoding="utf-8")
-        print_photos(plan, folder, config, on_progress or (lambda _: None))
+        render_photos(plan, folder, config, on_progress or (lambda _: None))
     return summary
 
 
 def require_free(out: Path) -> None:
-    """Refuse to draw into `out` if something is there.
+    """Refuse to draw into `out` if there is something in it.
 
     Raises:
         FolderOccupied: `out` exists and is not an empty folder.
@@ -158,17 +157,17 @@ def require_drawn(folder: Path, config: SampleConfig) -> None:
     """Refuse a folder that was not drawn from `config`.
 
     Raises:
-        FolderMismatch: another drawn catalogue.
-        FolderOccupied: no drawn catalogue at all.
+        FolderMismatch: the folder has another drawn catalogue.
+        FolderOccupied: the folder has no drawn catalogue.
     """
     hint = "Name another folder, or delete this one."
     try:
-        about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
-        drawn = _asked(SampleConfig.model_validate({key: about[key] for key in about.keys() & _KEYS}))
+        about = json.loads((folder / _SUMMARY).read_text(encoding="utf-8"))
+        drawn = _settings(SampleConfig.model_validate({key: about[key] for key in about.keys() & _KEYS}))
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # pydantic's are ValueErrors
         raise FolderOccupied(f"{str(folder)!r} is not a drawn catalogue.", hint=hint) from error
-    asked = _asked(config)
-    differing = [f"{key} {drawn[key]}, not {asked[key]}" for key in asked if drawn[key] != asked[key]]
+    wanted = _settings(config)
+    differing = [f"{key} {drawn[key]}, not {wanted[key]}" for key in wanted if drawn[key] != wanted[key]]
     if differing:
         raise FolderMismatch(
             f"{str(folder)!r} holds another drawn catalogue: {'; '.join(differing)}.", hint=hint
@@ -192,7 +191,7 @@ def _id_rows(block: Block) -> pl.DataFrame:
 
 
 def _train_rows(block: Block) -> pl.DataFrame:
-    names = [f"attr_{place + 1}" for place in range(NUM_COLUMNS)]
+    names = [f"attr_{number}" for number in range(1, NUM_COLUMNS + 1)]
     labels = dict(zip(names, _name_values(block, block.labels), strict=False))
     return _id_rows(block).with_columns(
         pl.lit(len(block.facts.heads)).alias("len"),
@@ -200,11 +199,11 @@ def _train_rows(block: Block) -> pl.DataFrame:
     )
 
 
-def _name_values(block: Block, places: Indices) -> list[pl.Series]:
-    """One column for each head: the values at these places, null where MISSING."""
+def _name_values(block: Block, codes: Indices) -> list[pl.Series]:
+    """One column for each head: the values with these codes (N, H), null for MISSING."""
     columns = []
-    for head, column in zip(block.facts.heads, places.T, strict=True):
-        names = [None if place == MISSING else head.values[place] for place in column]
+    for head, column in zip(block.facts.heads, codes.T, strict=True):
+        names = [None if code == MISSING else head.values[code] for code in column]
         columns.append(pl.Series(head.attribute, names, dtype=pl.String))
     return columns
 
@@ -213,28 +212,28 @@ def _write_truth(plan: Plan, summary: SampleSummary, config: SampleConfig, folde
     truth = pl.concat([_truth_rows(block) for block in plan.blocks], how="diagonal")
     truth.write_parquet(folder / "truth.parquet")
     about = {
-        **_asked(config),
+        **_settings(config),
         "num_train": summary.num_train,
         "num_test": summary.num_test,
         "num_wrong_labels": summary.num_wrong_labels,
         "num_conflicting": summary.num_conflicting,
         "num_faults": dict(summary.num_faults),
     }
-    (folder / _ABOUT).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    (folder / _SUMMARY).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
 
-def _asked(config: SampleConfig) -> dict[str, Any]:
+def _settings(config: SampleConfig) -> dict[str, Any]:
     return config.model_dump(mode="json", include=set(_KEYS))
 
 
 def _truth_rows(block: Block) -> pl.DataFrame:
-    """Split, id, category, what was planted, and the true value of every attribute."""
+    """Split, id, category, planted faults, and the true value of every attribute."""
     duplicated = block.ids[block.originals] != block.ids
     original_ids = [
         int(block.ids[original]) if copied else None
         for original, copied in zip(block.originals, duplicated, strict=True)
     ]
-    wrong = [[block.facts.attributes[place] for place in row.nonzero()[0]] for row in block.wrong]
+    wrong = [[block.facts.attributes[column] for column in row.nonzero()[0]] for row in block.wrong]
     return pl.DataFrame(
         [
             pl.Series("split", [block.split] * len(block), dtype=pl.String),
