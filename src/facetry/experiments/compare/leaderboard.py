@@ -16,7 +16,7 @@ from facetry.build.model_card import WeightSource, weight_sources
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split import Split
 from facetry.catalogue.split.make import value_codes
-from facetry.catalogue.split.stratify import deal
+from facetry.catalogue.split.stratify import stratify
 from facetry.errors import NotEnoughData
 from facetry.evaluation.metrics import Answers, Difference, harmonic_means, majority_counts, total
 from facetry.experiments.compare.entries import APPROACHES, Entry
@@ -121,7 +121,7 @@ class HeldOutPart:
             )
         # Equally rare values are dealt in the order of their codes: drawn ones, or the seed had no say.
         drawn = np.random.RandomState(seed).permutation(int(labels.max()) + 1)
-        sides = deal(np.where(labels >= 0, drawn[labels], -1), groups, (0.5, 0.5), seed=seed)
+        sides = stratify(np.where(labels >= 0, drawn[labels], -1), groups, (0.5, 0.5), seed=seed)
         return cls(catalogue=catalogue, rows=rows, is_public=sides == 0)
 
     @cached_property
