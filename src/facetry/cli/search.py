@@ -42,7 +42,7 @@ def search(
 
 def _look(folder: "ModelFolder", photo: Path, category: str | None, top: int, html: Path | None) -> None:
     from facetry.cli.console import make_console
-    from facetry.predictors.search.explain import explain, write_sheet
+    from facetry.predictors.search.explain import explain, write_page
     from facetry.predictors.search.predictor import load_search
 
     searcher = load_search(folder)
@@ -53,7 +53,7 @@ def _look(folder: "ModelFolder", photo: Path, category: str | None, top: int, ht
         console.print(_votes_table(explanation))
     if html:
         facts = {"Model": str(folder.path), "Indexed products": f"{len(searcher.collection):,}"}
-        write_sheet(html, explanation, facts)
+        write_page(html, explanation, facts)
         console.print(f"Contact sheet: {html}")
 
 

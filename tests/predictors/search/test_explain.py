@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from facetry.errors import ImageError, TaxonomyError
-from facetry.predictors.search.explain import explain, write_sheet
+from facetry.predictors.search.explain import explain, write_page
 from facetry.predictors.search.predictor import SimilaritySearch
 from tests.reports.page import Page
 
@@ -82,7 +82,7 @@ def test_a_category_without_products_says_which_have_some(search: SimilaritySear
 def test_the_sheet_shows_photo_answers_and_neighbours(search: SimilaritySearch, tmp_path: Path) -> None:
     photo, category = first_photo(search)
     explanation = explain(search, photo, category, num_nearest=4)
-    write_sheet(tmp_path / "new" / "sheet.html", explanation, {"Model": "<b>mine</b>"})
+    write_page(tmp_path / "new" / "sheet.html", explanation, {"Model": "<b>mine</b>"})
     source = (tmp_path / "new" / "sheet.html").read_text()
     page = Page(source)
     assert page.cards == 4
@@ -98,7 +98,7 @@ def test_the_sheet_shows_photo_answers_and_neighbours(search: SimilaritySearch, 
         for answer in explanation.answers
     )
     assert page.text.count("✓") == agreeing > 0
-    write_sheet(tmp_path / "again.html", explanation, {"Model": "<b>mine</b>"})
+    write_page(tmp_path / "again.html", explanation, {"Model": "<b>mine</b>"})
     assert (tmp_path / "again.html").read_text() == source
 
 
@@ -109,7 +109,7 @@ def test_photos_that_are_gone_leave_a_note(search: SimilaritySearch, tmp_path: P
     for each in explanation.neighbours:
         assert each.photos[0].is_absolute()
     gone = [replace(each, photos=(tmp_path / "gone.jpg",)) for each in explanation.neighbours]
-    write_sheet(
+    write_page(
         tmp_path / "sheet.html",
         replace(explanation, neighbours=gone, answers=[]),
         {},

@@ -78,7 +78,7 @@ def test_what_is_in_the_folder(fitted: Path) -> None:
     assert all("<|image_pad|>" in text for text in record["begins"].values())
     files = set(checksums(fitted))
     assert {"vlm.json", "adapter/adapter_model.safetensors", "base/model.safetensors"} <= files
-    assert "tiny; licence of its weights: none: made on the spot" in (fitted / "README.md").read_text()
+    assert "tiny; licence of its weights: none: random weights" in (fitted / "README.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,14 @@
-"""Learns how much each member of an ensemble counts, from labels that no member was trained on.
+"""Learns the weights of an ensemble's members, from labels that no member was trained on.
 
-Both ways take the ensemble for a mixture: the probability of a label is the weighted mean of the
-members' probabilities of it. They maximise the logarithm of that over all labels, plus a prior that
-pulls towards the fixed weights as hard as `prior_labels` labels do:
+Both kinds of weighting model the ensemble as a mixture: the probability of a label is the weighted mean
+of the members' probabilities for it. They maximise its logarithm, summed over all labels, plus a prior
+that pulls towards the fixed weights with the strength of `prior_labels` labels:
 
-- weights by head: a Dirichlet prior with that many pseudo-labels, shared out as the fixed weights say.
-  A head with n labels gets (c + prior_labels * fixed) / (n + prior_labels), c being how many of its
-  labels are each member's due (expectation maximisation; the optimum is the only one). So a head
-  without labels keeps the fixed weights, and one with few hardly leaves them.
-- a gate: a ridge of prior_labels / 2 on its bias and slopes, which are all 0 for the fixed weights.
+- weights by head: a Dirichlet prior with that many pseudo-labels, distributed like the fixed weights.
+  A head with n labels gets (c + prior_labels * fixed) / (n + prior_labels), where c is the number of its
+  labels that expectation maximisation assigns to each member (there is one optimum). A head without
+  labels has the fixed weights, and one with few labels is close to them.
+- a gate: an L2 penalty of prior_labels / 2 on its bias and slopes, which are 0 for the fixed weights.
 
 Shapes: K known labels, M members, H heads, F signals, B products, A slots, V values.
 """
@@ -38,13 +38,13 @@ from facetry.taxonomy import OFF_LIST
 
 Learned = Literal["per_head", "gate"]
 
-_NUM_STEPS = 1000  # at most; some dozens do
-_CLOSE = 1e-7
+_NUM_STEPS = 1000  # at most; a few dozen are usual
+_TOLERANCE = 1e-7
 
 
 @dataclass(frozen=True, eq=False)
 class _Evidence:
-    """What members said of known labels: their probability (K, M), head (K), signals (K, M, F)."""
+    """For known labels, the members' probabilities (K, M), the head (K) and the signals (K, M, F)."""
 
     likelihoods: Floats
     heads: Indices
@@ -59,10 +59,10 @@ def learn_weighting(
     prior_labels: float,
     reporter: Reporter = SILENT,
 ) -> Weighting:
-    """Fit weights to the labels of `products`, which no member may have been trained on.
+    """Fit weights to the labels of `products`, on which no member may have been trained.
 
     Raises:
-        NotEnoughData: there is no label to learn from.
+        NotEnoughData: the products have no label.
     """
     predicted = ensemble.predict_members(products, reporter=reporter, description="Weighing members")
     evidence = _gather(ensemble, predicted, products)
@@ -80,7 +80,7 @@ def learn_weighting(
 def _gather(
     ensemble: Ensemble, predicted: Mapping[str, Predictions], products: Sequence[Product]
 ) -> _Evidence:
-    """What the members said of each known label; one to which all give nothing teaches nothing."""
+    """The members' predictions for each known label; labels with probability 0 are left out."""
     stacked = np.stack([predicted[name].probabilities for name in ensemble.members])  # M B A V
     codes = predicted[next(iter(ensemble.members))].category_codes
     labels = ensemble.taxonomy.encode_labels(products)
@@ -89,11 +89,11 @@ def _gather(
     answers = stacked[:, rows, slots].swapaxes(0, 1)  # K M V
     chosen = labels[rows, slots][:, None, None]
     likelihoods = np.take_along_axis(answers, chosen, axis=2)[..., 0].astype(np.float64)
-    teaches = likelihoods @ ensemble.fixed.weights > 0
+    is_usable = likelihoods @ ensemble.fixed.weights > 0
     return _Evidence(
-        likelihoods=likelihoods[teaches],
-        heads=ensemble.taxonomy.head_slots[codes[rows], slots][teaches],
-        signals=signals(answers[teaches]),
+        likelihoods=likelihoods[is_usable],
+        heads=ensemble.taxonomy.head_slots[codes[rows], slots][is_usable],
+        signals=signals(answers[is_usable]),
     )
 
 
@@ -102,24 +102,24 @@ def _fit_heads(evidence: _Evidence, fixed: Floats, prior_labels: float, num_head
     weights = np.tile(fixed, (num_heads, 1))
     num_labels = np.bincount(evidence.heads, minlength=num_heads)[:, None]
     for _ in range(_NUM_STEPS):
-        due = weights[evidence.heads] * evidence.likelihoods  # K M
-        due /= due.sum(axis=1, keepdims=True)
+        responsibilities = weights[evidence.heads] * evidence.likelihoods  # K M
+        responsibilities /= responsibilities.sum(axis=1, keepdims=True)
         counts = np.stack(
-            [np.bincount(evidence.heads, member, num_heads) for member in due.T], axis=1
+            [np.bincount(evidence.heads, member, num_heads) for member in responsibilities.T], axis=1
         )  # H M
-        earlier = weights
+        previous = weights
         weights = (counts + prior_labels * fixed) / (num_labels + prior_labels)
-        if np.abs(weights - earlier).max() < _CLOSE:
+        if np.abs(weights - previous).max() < _TOLERANCE:
             break
     return weights
 
 
 def _fit_gate(evidence: _Evidence, fixed: Floats, prior_labels: float) -> Gate:
-    """The most probable gate that is found from the fixed weights on."""
+    """The most probable gate that L-BFGS finds when started from the fixed weights."""
     import torch
 
-    seen = torch.from_numpy(evidence.signals)  # K M F
-    spoken = torch.from_numpy(np.log(np.maximum(evidence.likelihoods, 1e-12)))  # K M
+    inputs = torch.from_numpy(evidence.signals)  # K M F
+    log_likelihoods = torch.from_numpy(np.log(np.maximum(evidence.likelihoods, 1e-12)))  # K M
     start = torch.from_numpy(log_weights(fixed))
     learned = torch.zeros(len(fixed), 1 + len(SIGNALS), dtype=torch.float64, requires_grad=True)
     optimiser = torch.optim.LBFGS(
@@ -128,10 +128,10 @@ def _fit_gate(evidence: _Evidence, fixed: Floats, prior_labels: float) -> Gate:
 
     def loss() -> torch.Tensor:
         optimiser.zero_grad()
-        logits = start + learned[:, 0] + (seen * learned[:, 1:]).sum(dim=-1)
-        mixed = torch.logsumexp(torch.log_softmax(logits, dim=1) + spoken, dim=1)
-        ridge = prior_labels / 2 * learned.square().sum()
-        value = (ridge - mixed.sum()) / len(mixed)
+        logits = start + learned[:, 0] + (inputs * learned[:, 1:]).sum(dim=-1)
+        mixed = torch.logsumexp(torch.log_softmax(logits, dim=1) + log_likelihoods, dim=1)
+        penalty = prior_labels / 2 * learned.square().sum()
+        value = (penalty - mixed.sum()) / len(mixed)
         value.backward()
         return value
 

@@ -1,4 +1,4 @@
-"""What a learned weighting gains over the fixed one, on products that neither learned from.
+"""The ensemble, how it is loaded, and what a learned weighting gains over the fixed one.
 
 Shapes: B products, M members, A slots, V values.
 """
@@ -27,8 +27,8 @@ class Ensemble:
     """The weighted mean of its members' probabilities.
 
     Each member reads pixels in its own size and preprocessing; the loader makes all of them from one
-    decode. `weights` are per member and scaled to sum to 1; equal if left out. A learned `weighting`
-    takes their place.
+    decoded photo. `weights` are per member and scaled to sum to 1; equal if left out. A learned
+    `weighting` replaces them.
 
     Raises:
         PredictorMismatch: no members, members of different taxonomies, or weights that do not fit.
@@ -47,8 +47,8 @@ class Ensemble:
             _check_same(first, members[first].taxonomy, name, members[name].taxonomy)
         shares = dict(weights) if weights else dict.fromkeys(members, 1.0)
         total = sum(shares.values())
-        is_fit = set(shares) == set(members) and min(shares.values()) >= 0
-        if not is_fit or not 0 < total < math.inf:
+        fits = set(shares) == set(members) and min(shares.values()) >= 0
+        if not fits or not 0 < total < math.inf:
             raise PredictorMismatch(
                 f"The weights {shares} do not fit the members {', '.join(members)}.",
                 hint="Give each member one weight of 0 or more, not all 0.",
@@ -65,12 +65,12 @@ class Ensemble:
 
     @property
     def taxonomy(self) -> Taxonomy:
-        """What it predicts: what each member predicts."""
+        """The taxonomy that each member has too."""
         return next(iter(self.members.values())).taxonomy
 
     @cached_property
     def preprocesses(self) -> tuple[Preprocess, ...]:
-        """The pixel forms of all members, each once."""
+        """The pixel forms of all members, without duplicates."""
         forms = [form for member in self.members.values() for form in member.preprocesses]
         return tuple(dict.fromkeys(forms))
 
@@ -86,7 +86,7 @@ class Ensemble:
         reporter: Reporter = SILENT,
         description: str = "Predicting",
     ) -> dict[str, Predictions]:
-        """Each member's own predictions; every photo is decoded once, and only when it is needed."""
+        """Each member's own predictions; every photo is decoded once, batch by batch."""
         parts = {name: [member.predict([])] for name, member in self.members.items()}
         with reporter.bar(description, len(products)) as advance:
             for batch in load_batches(products, self.preprocesses, reporter=reporter):
@@ -98,9 +98,9 @@ class Ensemble:
     def combine(
         self, predicted: Mapping[str, Predictions], weighting: Weighting | None = None
     ) -> Predictions:
-        """Average what the members have predicted already, by another weighting if one is given.
+        """Average the members' predictions, with another weighting if one is given.
 
-        What one of them could not predict has its problem in the result.
+        A product that one of them could not predict has its problem in the result.
         """
         parts = [predicted[name] for name in self.members]
         problems = tuple(
@@ -127,7 +127,7 @@ def _check_same(first: str, expected: Taxonomy, name: str, got: Taxonomy) -> Non
 
 
 class _Parts(BaseModel):
-    """The part of an ensemble's recipe that says how its members' answers are weighted."""
+    """The part of an ensemble's recipe that says how its members are weighted."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -136,11 +136,11 @@ class _Parts(BaseModel):
 
 
 def load_ensemble(folder: ModelFolder, load_member: Callable[[ModelFolder], Predictor]) -> Ensemble:
-    """The ensemble in a model folder, of what `load_member` makes of each member's folder.
+    """The ensemble in a model folder; `load_member` loads each member from its folder.
 
     Raises:
-        ModelFolderError: a damaged recipe, or weights of the members that do not fit them.
-        PredictorMismatch: members that cannot work together.
+        ModelFolderError: the recipe is damaged, or the weighting does not fit the members.
+        PredictorMismatch: the members cannot be combined.
     """
     try:
         recipe = _Parts.model_validate(folder.recipe)
@@ -155,7 +155,7 @@ def load_ensemble(folder: ModelFolder, load_member: Callable[[ModelFolder], Pred
 
 @dataclass(frozen=True, kw_only=True)
 class Gain:
-    """The scores with the learned and with the fixed weights, and how far the first is above."""
+    """The scores with the learned and with the fixed weights, and their difference."""
 
     learned: Scores
     fixed: Scores
@@ -175,10 +175,11 @@ class Gain:
 def measure_gain(
     ensemble: Ensemble, products: Sequence[Product], *, reporter: Reporter = SILENT
 ) -> Gain:
-    """Score an ensemble with its own and with its fixed weights; the members predict once."""
+    """Score an ensemble with its learned and with its fixed weights; the members predict once."""
     predicted = ensemble.predict_members(products, reporter=reporter, description="Evaluating")
     learned = ensemble.combine(predicted)
     fixed = ensemble.combine(predicted, ensemble.fixed)
     labels = ensemble.taxonomy.encode_labels(products)
-    ours, theirs = answers_to(learned, labels), answers_to(fixed, labels)
-    return Gain(learned=score(ours), fixed=score(theirs), difference=paired_difference([ours], [theirs]))
+    own, baseline = answers_to(learned, labels), answers_to(fixed, labels)
+    difference = paired_difference([own], [baseline])
+    return Gain(learned=score(own), fixed=score(baseline), difference=difference)

@@ -1,4 +1,4 @@
-"""How much each member of an ensemble counts: the same always, by head, or by how sure members are.
+"""The weights of an ensemble's members: fixed, by head, or by how confident the members are.
 
 Shapes: M members, B products, A slots, V values, H heads, F signals.
 """
@@ -21,18 +21,18 @@ Probabilities = NDArray[np.float32]
 Indices = NDArray[np.int64]
 
 SIGNALS = ("confidence", "margin", "entropy")
-"""What a gate sees of a member's answer; see `signals`."""
+"""The inputs of a gate, from a member's answer; see `signals`."""
 
 FILE = "weighting.json"
 
 
 class Weighting(Protocol):
-    """Says how much each member counts in each answer."""
+    """Gives each member's weight in each answer."""
 
     def shares(self, stacked: Probabilities, heads: Indices) -> Floats:
         """Each member's share (M, B, A) of `stacked` (M, B, A, V); the shares of an answer sum to 1.
 
-        `heads` (B, A) is the head behind each slot, -1 where there is none.
+        `heads` (B, A) is the index of each slot's head, -1 for none.
         """
         ...
 
@@ -44,29 +44,29 @@ class FixedWeights:
     weights: Floats
 
     def shares(self, stacked: Probabilities, heads: Indices) -> Floats:  # noqa: ARG002
-        """The weights, whatever was predicted."""
+        """The same weights for all predictions."""
         return np.broadcast_to(self.weights[:, None, None], stacked.shape[:3])
 
 
 @dataclass(frozen=True, eq=False)
 class HeadWeights:
-    """Weights of its own for each head (H, M)."""
+    """Weights (H, M) for each head."""
 
     weights: Floats
 
     def shares(self, stacked: Probabilities, heads: Indices) -> Floats:  # noqa: ARG002
         """The weights of each slot's head."""
         equal = np.full((1, self.weights.shape[1]), 1 / self.weights.shape[1])
-        padded = np.concatenate([self.weights, equal])  # -1, no head, finds the last row
+        padded = np.concatenate([self.weights, equal])  # the index -1, for no head, is the last row
         return np.moveaxis(padded[heads], -1, 0)
 
 
 @dataclass(frozen=True, eq=False)
 class Gate:
-    """Weights that depend on the input: a softmax over members of what their answers look like.
+    """Weights that depend on the members' answers: a softmax over members.
 
-    A member's logit is the logarithm of its fixed weight, plus its own `bias` (M), plus its signals
-    times `slopes` (M, F). One gate serves all heads: a head has too few labels for one of its own.
+    A member's logit is the logarithm of its fixed weight, plus its `bias` (M), plus its signals times
+    `slopes` (M, F). All heads share one gate, as a single head has too few labels to fit one.
     """
 
     weights: Floats
@@ -77,34 +77,34 @@ class Gate:
         """The softmax of the members' logits for each answer."""
         logits = np.einsum("mbaf,mf->mba", signals(stacked), self.slopes)
         logits += (log_weights(self.weights) + self.bias)[:, None, None]
-        raised = np.exp(logits - logits.max(axis=0, initial=-np.inf, keepdims=True))
-        shares: Floats = raised / raised.sum(axis=0, keepdims=True)
+        exponentials = np.exp(logits - logits.max(axis=0, initial=-np.inf, keepdims=True))
+        shares: Floats = exponentials / exponentials.sum(axis=0, keepdims=True)
         return shares
 
 
 def log_weights(weights: Floats) -> Floats:
-    """Logarithms of weights; one of 0 stays next to nothing rather than infinitely far away."""
+    """Logarithms of weights; a weight of 0 counts as 1e-12, so that none is infinite."""
     return np.log(np.maximum(weights, 1e-12))
 
 
 def signals(stacked: Probabilities) -> Floats:
-    """What each answer looks like (..., F): the largest probability, its lead, and the entropy.
+    """The signals (..., F) of each answer: the largest probability, its margin, and the entropy.
 
-    All lie from 0 to 1; the entropy is in units of that of V equally probable values.
+    All are from 0 to 1; the entropy is divided by that of V equally probable values.
     """
     answers = stacked.astype(np.float64)
     num_values = answers.shape[-1]
     top = np.sort(answers, axis=-1)[..., -2:]
-    lead = top[..., -1] - top[..., 0] if num_values > 1 else top[..., -1]
+    margin = top[..., -1] - top[..., 0] if num_values > 1 else top[..., -1]
     logs = np.log(np.where(answers > 0, answers, 1))
     entropy = -(answers * logs).sum(axis=-1) / np.log(max(2, num_values))
-    return np.stack([top[..., -1], lead, entropy], axis=-1)
+    return np.stack([top[..., -1], margin, entropy], axis=-1)
 
 
 def save_weighting(
     folder: Path, weighting: Weighting, members: Sequence[str], taxonomy: Taxonomy
 ) -> None:
-    """Write what was learned of the members' weights, by name, into an ensemble's model folder."""
+    """Write the learned weights, by the members' names, into an ensemble's model folder."""
     if isinstance(weighting, HeadWeights):
         content: dict[str, Any] = {
             head.name: dict(zip(members, row, strict=True))
@@ -129,10 +129,10 @@ def save_weighting(
 
 
 def read_weighting(folder: Path, members: Sequence[str], taxonomy: Taxonomy) -> Weighting:
-    """What `save_weighting` wrote.
+    """Read what `save_weighting` wrote.
 
     Raises:
-        ModelFolderError: no such file, or one that does not fit the members or the taxonomy.
+        ModelFolderError: the file is missing, or does not fit the members or the taxonomy.
     """
     try:
         content = json.loads((folder / FILE).read_text(encoding="utf-8"))
@@ -147,6 +147,6 @@ def read_weighting(folder: Path, members: Sequence[str], taxonomy: Taxonomy) -> 
         )
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise ModelFolderError(
-            f"{folder / FILE} does not fit the ensemble beside it.",
+            f"{folder / FILE} does not fit the ensemble in its folder.",
             hint="Copy the model folder again, or train it anew.",
         ) from error

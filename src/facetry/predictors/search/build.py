@@ -1,8 +1,8 @@
-"""More products for a search that is built: its model folder is replaced by one that has them.
+"""Builds a similarity search from a catalogue, and appends products to one.
 
-Shapes: n products added, D features.
+Appending replaces the model folder as a whole, so that a reader never sees half of it.
 
-Shapes: N products of the catalogue, T of them to index, W to choose on, A slots, D features.
+Shapes: W products to choose the number of neighbours on, D features.
 """
 
 import os
@@ -36,9 +36,9 @@ from facetry.runtime.resumable import lock
 from facetry.taxonomy import OFF_LIST
 
 CHOICES: Final = (1, 3, 5, 9, 15, 25, 45, 75)
-"""Numbers of neighbours that `auto` tries; of equals it takes the least."""
+"""Numbers of neighbours that `auto` tries; of those with equal scores it takes the smallest."""
 
-_USUAL = 15  # where there is nothing to choose on
+_DEFAULT_NEIGHBOURS = 15  # if there is no product to choose it on
 _FEATURES = "features.safetensors"
 
 Rows = NDArray[np.int64]
@@ -47,27 +47,27 @@ Rows = NDArray[np.int64]
 def build_search(
     recipe: SearchSections, catalogue: Catalogue, split: Split, folder: Path, reporter: Reporter
 ) -> SimilaritySearch:
-    """Index the training part, choose how many neighbours vote, and write all of it into `folder`.
+    """Index the training part, choose how many neighbours vote, and write the search into `folder`.
 
     Raises:
-        BackboneError: a backbone or weights that cannot be had.
-        NotEnoughData: nothing to index.
+        BackboneError: the backbone or its weights are not available.
+        NotEnoughData: there is nothing to index.
     """
     encoder = _make_encoder(recipe)
     number = recipe.search.num_neighbours
-    asks = number == "auto"
+    is_auto = number == "auto"
     train, validation = split.rows("train"), split.rows("validation")
-    rows = np.concatenate([train, validation]) if asks else train
+    rows = np.concatenate([train, validation]) if is_auto else train
     rows = rows[catalogue.is_labelled[rows]]
     products = catalogue.products(rows)
     file = folder / "training" / _FEATURES
     embedding = encode_products(encoder, products, file=file, reporter=reporter)
     is_readable = np.array([not problem for problem in embedding.problems], dtype=bool)
-    _tell(is_readable, reporter)
+    _report_unreadable(is_readable, reporter)
     is_indexed = is_readable & np.isin(rows, train)
     if not is_indexed.any():
         raise _nothing_to_index(split, embedding)
-    indexed = [products[place] for place in np.flatnonzero(is_indexed)]
+    indexed = [products[row] for row in np.flatnonzero(is_indexed)]
     search = SimilaritySearch(
         collection=Collection.build(
             catalogue.taxonomy,
@@ -77,17 +77,17 @@ def build_search(
         ),
         encoder=encoder,
         config=recipe.search,
-        num_neighbours=_USUAL if number == "auto" else number,
+        num_neighbours=_DEFAULT_NEIGHBOURS if number == "auto" else number,
     )
-    if asks:
+    if is_auto:
         others = is_readable & ~is_indexed
-        search = _chosen(search, catalogue, rows[others], embedding.features[others], reporter)
+        search = _tuned(search, catalogue, rows[others], embedding.features[others], reporter)
     save_encoder(folder, encoder)
     save_search(folder, search)
-    kept = Collection.load(
+    collection = Collection.load(
         folder / FOLDER, catalogue.taxonomy, is_binary=bool(recipe.hashes), to_append=False
     )
-    return replace(search, collection=kept)  # mapped to memory, not held in it
+    return replace(search, collection=collection)  # memory-mapped, in place of the copy in memory
 
 
 def _make_encoder(recipe: SearchSections) -> Encoder:
@@ -95,11 +95,11 @@ def _make_encoder(recipe: SearchSections) -> Encoder:
         return HashEncoder.of(recipe.hashes, recipe.image)
     import torch
 
-    torch.manual_seed(recipe.seed)  # a backbone without weights is drawn
+    torch.manual_seed(recipe.seed)  # a backbone without weights is initialised at random
     return BackboneEncoder(build_backbone(recipe.backbone, recipe.image).to(pick_device()))
 
 
-def _tell(is_readable: NDArray[np.bool_], reporter: Reporter) -> None:
+def _report_unreadable(is_readable: NDArray[np.bool_], reporter: Reporter) -> None:
     if num_unreadable := int((~is_readable).sum()):
         reporter.say(
             f"{num_unreadable:,} of {len(is_readable):,} products have no readable photo and are left "
@@ -116,7 +116,7 @@ def _nothing_to_index(split: Split, embedding: Embedding) -> NotEnoughData:
     )
 
 
-def _chosen(
+def _tuned(
     search: SimilaritySearch,
     catalogue: Catalogue,
     rows: Rows,
@@ -125,7 +125,9 @@ def _chosen(
 ) -> SimilaritySearch:
     """The search with the number of neighbours that scores best on these rows (W)."""
     if not len(rows):
-        reporter.say(f"The validation part has nothing to choose on: {_USUAL} neighbours vote.")
+        reporter.say(
+            f"The validation part has nothing to choose on: {_DEFAULT_NEIGHBOURS} neighbours vote."
+        )
         return search
     scores = {}
     for number in CHOICES:
@@ -142,7 +144,7 @@ def _chosen(
 
 @dataclass(frozen=True, kw_only=True)
 class Appended:
-    """How many products an index took, and how many it did not for which reason."""
+    """How many products were added to an index, and how many were left out, by reason."""
 
     num_added: int
     left_out: Counter[str] = field(default_factory=Counter)
@@ -151,34 +153,34 @@ class Appended:
 def append(
     folder: str | Path | ModelFolder, products: Sequence[Product], *, reporter: Reporter = SILENT
 ) -> Appended:
-    """Add products to the index in a model folder; nothing that is in it is built anew.
+    """Add products to the index in a model folder, without rebuilding it.
 
-    The folder is as it was until the new one takes its place. Left out are products whose id is in
-    the index, and those without a label that the taxonomy lists or a readable photo.
+    The folder is unchanged until a new one replaces it. Left out are products whose id is in the index
+    already, and those without a readable photo or a label in the taxonomy.
 
     Raises:
-        ModelFolderError: a damaged folder, or one without an index.
+        ModelFolderError: the folder is damaged or has no index.
         FolderInUse: another process writes it.
     """
     folder = require_index(folder)
     with lock(folder.path):
         search = load_search(folder, to_append=True)
-        fresh, left_out = _fresh(search, products)
+        fresh, left_out = _select_new(search, products)
         embedding = encode_products(search.encoder, fresh, reporter=reporter)
         left_out.update(problem for problem in embedding.problems if problem)
-        taken = np.array([not problem for problem in embedding.problems], dtype=bool)
-        if taken.any():
-            table = to_table(search.taxonomy, [fresh[place] for place in np.flatnonzero(taken)])
-            collection = search.collection.extended(table, embedding.features[taken])
+        is_added = np.array([not problem for problem in embedding.problems], dtype=bool)
+        if is_added.any():
+            table = to_table(search.taxonomy, [fresh[index] for index in np.flatnonzero(is_added)])
+            collection = search.collection.extended(table, embedding.features[is_added])
             _replace(folder.path, collection, table["category"].unique().to_list())
-    return Appended(num_added=int(taken.sum()), left_out=left_out)
+    return Appended(num_added=int(is_added.sum()), left_out=left_out)
 
 
 def require_index(folder: str | Path | ModelFolder) -> ModelFolder:
-    """Open a model folder that holds an index of products.
+    """Open a model folder that has an index of products.
 
     Raises:
-        ModelFolderError: one without, or none that is whole.
+        ModelFolderError: the folder has no index, or is not complete.
     """
     folder = open_folder(folder)
     if folder.kind == "search":
@@ -191,8 +193,10 @@ def require_index(folder: str | Path | ModelFolder) -> ModelFolder:
     )
 
 
-def _fresh(search: SimilaritySearch, products: Sequence[Product]) -> tuple[list[Product], Counter[str]]:
-    """The products that may be added, and how many may not for which reason."""
+def _select_new(
+    search: SimilaritySearch, products: Sequence[Product]
+) -> tuple[list[Product], Counter[str]]:
+    """The products that can be added, and how many are left out, by reason."""
     known = set(search.collection.table["id"].cast(pl.String))
     labels = search.taxonomy.encode_labels(products)
     is_labelled = ((labels >= 0) & (labels != OFF_LIST)).any(axis=1)
@@ -208,7 +212,7 @@ def _fresh(search: SimilaritySearch, products: Sequence[Product]) -> tuple[list[
 
 
 def _replace(folder: Path, collection: Collection, changed: Sequence[str]) -> None:
-    """Put a folder in the place of `folder` that shares all files with it but the changed ones."""
+    """Replace `folder` by one with new files of the `changed` categories and links to all others."""
     draft = folder.with_name(f".{folder.name}.{os.getpid()}.appended")
     link_folder(folder, draft)
     try:

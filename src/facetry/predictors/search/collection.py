@@ -1,4 +1,4 @@
-"""The indexed products: an index for each category, and what is known of each product.
+"""The indexed products: an index for each category, and a table of the products.
 
 Shapes: N products, C categories, A slots, V values, n of one category, q queries, k nearest, D features.
 """
@@ -27,7 +27,7 @@ _AGAIN = "Copy the model folder again, or build it again."
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Collection:
-    """Products with their indexes, category by category (C at most).
+    """Products with one index for each category.
 
     `table` (see `to_table`) has a row for each product: id, category, photos (their files), and for
     each slot `label_0`, ... as an index into the head's values, null for none. A category's index holds
@@ -59,20 +59,20 @@ class Collection:
 
     @cached_property
     def categories(self) -> NDArray[np.int64]:
-        """Each product's category index (N)."""
+        """Each product's category code (N)."""
         return _codes(self.taxonomy, self.table)
 
     @cached_property
     def labels(self) -> NDArray[np.int16]:
-        """Known labels as indices into the head's values (N, A); -1 where there is none."""
+        """Labels as indices into the head's values (N, A); -1 for none."""
         columns = [f"label_{slot}" for slot in range(self.taxonomy.num_slots)]
         return self.table.select(pl.col(columns).fill_null(-1)).to_numpy()
 
     @cached_property
     def frequencies(self) -> NDArray[np.float64]:
-        """How frequent each value is in each slot of each category (C, A, V), 0 to 1, none at 0.
+        """The relative frequency of each value in each slot of each category (C, A, V).
 
-        A value counts one more than it occurs, so that nothing is impossible.
+        One is added to each value's count, so that no frequency is 0.
         """
         mask = self.taxonomy.value_mask
         counts = np.zeros(mask.shape)
@@ -89,19 +89,19 @@ class Collection:
         return {category: np.flatnonzero(self.categories == category) for category in self.indexes}
 
     def search(self, category: int, queries: Rows, num_nearest: int) -> tuple[Distances, Indices]:
-        """Distances and rows (q, k) of a category's nearest products; -1 where there is none.
+        """Distances and table rows (q, k) of a category's nearest products; the row is -1 for none.
 
-        k is `num_nearest`, or fewer where the category has fewer products.
+        k is `num_nearest`, or less if the category has fewer products.
         """
         index = self.indexes.get(category)
         if index is None:
             shape = (len(queries), 0)
             return np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.int64)
-        distances, places = index.search(queries, num_nearest)
-        return distances, np.where(places >= 0, self.members[category][places], -1)
+        distances, indices = index.search(queries, num_nearest)
+        return distances, np.where(indices >= 0, self.members[category][indices], -1)
 
     def extended(self, table: pl.DataFrame, features: Rows) -> "Collection":
-        """The collection with more products; their features (n, D) go into its indexes, in place."""
+        """The collection with more products; their features (n, D) are added to its indexes in place."""
         categories = _codes(self.taxonomy, table)
         indexes = dict(self.indexes)
         for category in np.unique(categories).tolist():
@@ -117,7 +117,7 @@ class Collection:
         return Collection(taxonomy=self.taxonomy, table=pl.concat(tables), indexes=indexes)
 
     def save(self, folder: Path, categories: Iterable[int] | None = None) -> None:
-        """Write the table and the indexes, or those of some categories where the others are there."""
+        """Write the table and the indexes, or only those of some `categories`."""
         with writing(folder / TABLE) as draft:
             self.table.write_parquet(draft)
         for category in self.indexes if categories is None else categories:
@@ -128,7 +128,7 @@ class Collection:
         """Read what `save` wrote; see `Index.open` for `to_append`.
 
         Raises:
-            ModelFolderError: a file that is missing, damaged, or does not fit the others.
+            ModelFolderError: a file is missing, damaged, or does not fit the others.
         """
         try:
             table = pl.read_parquet(folder / TABLE)
@@ -148,7 +148,7 @@ class Collection:
 
 
 def to_table(taxonomy: Taxonomy, products: Sequence[Product]) -> pl.DataFrame:
-    """What a collection keeps of products: labels that the taxonomy does not list are none."""
+    """The table of a collection; labels that the taxonomy does not list are left out."""
     labels = taxonomy.encode_labels(products)  # N A
     is_listed = (labels >= 0) & (labels != OFF_LIST)
     codes = pl.from_numpy(
@@ -156,11 +156,11 @@ def to_table(taxonomy: Taxonomy, products: Sequence[Product]) -> pl.DataFrame:
         schema=[f"label_{slot}" for slot in range(taxonomy.num_slots)],
     )
     ids = [product.id for product in products]
-    is_numbered = all(isinstance(each, int) for each in ids)
+    has_integer_ids = all(isinstance(each, int) for each in ids)
     photos = [[str(photo.resolve()) for photo in product.photos] for product in products]
     return pl.DataFrame(
         {
-            "id": pl.Series(ids if is_numbered else list(map(str, ids)), dtype=_ID[is_numbered]),
+            "id": pl.Series(ids if has_integer_ids else list(map(str, ids)), dtype=_ID[has_integer_ids]),
             "category": pl.Series([product.category for product in products], dtype=pl.String),
             "photos": pl.Series(photos, dtype=pl.List(pl.String)),
         }

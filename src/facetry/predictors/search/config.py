@@ -1,4 +1,4 @@
-"""What a recipe says of a similarity search."""
+"""The sections of a similarity search's recipe."""
 
 from typing import Annotated, Literal, Protocol
 
@@ -15,35 +15,35 @@ class SearchConfig(Config):
     """How the nearest products of the same category vote."""
 
     num_neighbours: PositiveInt | Literal["auto"] = 15
-    """Of so many nearest those vote that have the label; `auto` takes the number that scores best on the
-    validation part."""
+    """How many nearest products are found; those of them with a label vote. `auto` takes the number that
+    scores best on the validation part."""
 
     vote: Literal["majority", "weighted"] = "majority"
-    """`majority` counts them alike (paper, section 5.1.2), `weighted` by how near they are."""
+    """`majority` counts all votes equally (paper, section 5.1.2), `weighted` by how near they are."""
 
     smoothing: Annotated[float, Field(gt=0, le=100)] = 1.0
-    """How many votes the head's own frequencies have."""
+    """How many votes the values' frequencies in the category count as."""
 
     index: IndexKind = "auto"
-    """How the nearest are found; `auto` goes by the number of products, see `nearest`."""
+    """The type of index; `auto` chooses by the number of products, see `nearest`."""
 
 
 class SearchSections(Protocol):
-    """The sections of a recipe that a search is built by; a `SearchRecipe` has them."""
+    """The sections of a recipe that a search is built from; `SearchRecipe` has them."""
 
     @property
     def seed(self) -> int:
-        """The seed of every random draw."""
+        """The seed of all random numbers."""
         ...
 
     @property
     def backbone(self) -> BackboneConfig | None:
-        """Whose features tell what is near, if hashes do not."""
+        """The backbone whose features are compared, unless hashes are."""
         ...
 
     @property
     def hashes(self) -> tuple[HashName, ...]:
-        """The perceptual hashes that tell what is near, if a backbone does not."""
+        """The perceptual hashes that are compared, unless a backbone's features are."""
         ...
 
     @property

@@ -1,4 +1,4 @@
-"""A contact sheet: one HTML file with a photo, the products most like it, and their labels."""
+"""Explains a prediction: one HTML page with a photo, the products most like it, and their labels."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ from facetry.runtime.files import write_text
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """One attribute's value: of the `num_voters` neighbours with a label, `num_votes` have it."""
+    """One attribute's predicted value: `num_votes` of the `num_voters` labelled neighbours have it."""
 
     attribute: str
     value: str
@@ -27,9 +27,9 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """A photo, its nearest products, and the answers; none where its category was not given.
+    """A photo, its nearest products, and the answers, which are empty if no category was given.
 
-    `rule` says who voted.
+    `rule` says in words which neighbours voted.
     """
 
     product: Product
@@ -41,11 +41,11 @@ class Explanation:
 def explain(
     search: SimilaritySearch, photo: Path, category: str | None = None, *, num_nearest: int = 15
 ) -> Explanation:
-    """The indexed products nearest to a photo, among its category's, or among all if none is given.
+    """The indexed products nearest to a photo, of one category, or of all if none is given.
 
     Raises:
-        ImageError: a photo that cannot be used.
-        TaxonomyError: an unknown category, or one of which no product is indexed.
+        ImageError: the photo cannot be used.
+        TaxonomyError: the category is unknown, or no product of it is indexed.
     """
     if category is not None:
         _require_indexed(search, category)
@@ -58,7 +58,7 @@ def explain(
     if category is not None:
         voters = search.nearest(loaded, search.num_neighbours)
         answers = list(_answers(search.predict([loaded]), voters))
-    how = "the nearer count more" if search.config.vote == "weighted" else "all count alike"
+    how = "nearer ones count more" if search.config.vote == "weighted" else "all count equally"
     return Explanation(
         product=product,
         neighbours=search.nearest(loaded, num_nearest),
@@ -68,7 +68,7 @@ def explain(
 
 
 def _answers(predictions: Predictions, voters: Sequence[Neighbour]) -> Iterable[Answer]:
-    """What was predicted for one product, with its neighbours' votes."""
+    """The predictions for one product, with its neighbours' votes."""
     for slot, head in enumerate(predictions.taxonomy.heads_of(predictions.categories[0])):
         if not head.values:
             continue
@@ -102,15 +102,15 @@ _QUERY_PX = (360, 480)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """One neighbour; `photo` is a `data:` address, None where it is gone."""
+    """One neighbour on the page; `photo` is a `data:` URL, None if the file is missing."""
 
     neighbour: Neighbour
     photo: str | None
 
 
-def write_sheet(path: Path, explanation: Explanation, facts: Mapping[str, str]) -> None:
-    """Write the sheet, and its folder if that is not there yet; `facts` are shown as they are."""
-    template = make_environment("facetry.predictors.search").get_template("sheet.html.jinja")
+def write_page(path: Path, explanation: Explanation, facts: Mapping[str, str]) -> None:
+    """Write the page, and its folder if needed; `facts` are shown at its top."""
+    template = make_environment("facetry.predictors.search").get_template("explanation.html.jinja")
     content = template.render(
         title=f"Nearest to {explanation.product.id}",
         product=explanation.product,

@@ -1,7 +1,7 @@
-"""Perceptual hashes of photos: bits of which alike photos share most.
+"""Perceptual hashes of photos: similar photos have most bits in common.
 
 Source: Johannes Buchner's imagehash. pHash compares low frequencies with their median, dHash each
-pixel with the next, wHash wavelets with their median; the colour hash holds shares of hues.
+pixel with the next, wHash wavelet coefficients with their median; the colour hash counts hues.
 
 Shapes: B photos, S side in pixels, b bytes.
 """
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 SIZE_PX: Final = 128
-"""Side that photos are squeezed to before they are hashed: four times what the finest hash looks at.
-Its hashes differ from those of the whole photo in one bit of fifty."""
+"""The side to which photos are resized before hashing: four times the input size of the finest hash.
+The hashes then differ from those of the original photo in one bit of fifty."""
 
 
 @dataclass(frozen=True)
 class HashEncoder:
-    """Several hashes, their bits side by side, as an encoder of photos."""
+    """An encoder of photos: the concatenated bits of several hashes."""
 
     names: Sequence[HashName]
     preprocess: Preprocess
@@ -36,14 +36,14 @@ class HashEncoder:
 
     @classmethod
     def of(cls, names: Sequence[HashName], image: ImageConfig) -> "HashEncoder":
-        """The hashes that a recipe names, of photos prepared as it says."""
+        """An encoder with the hashes and the image preparation of a recipe."""
         wanted = {name: value for name, value in image.model_dump().items() if value is not None}
         plain = {"size_px": SIZE_PX, "resize": "squash", "mean": (0, 0, 0), "std": (1, 1, 1)}
         return cls(names, Preprocess.model_validate(plain | wanted))
 
     @cached_property
     def feature_size(self) -> int:
-        """The bytes of all hashes together."""
+        """The number of bytes of all hashes together."""
         return len(self._packed(np.zeros((8, 8, 3), dtype=np.uint8)))
 
     def encode(self, pixels: Pixels) -> NDArray[np.uint8]:
@@ -51,7 +51,7 @@ class HashEncoder:
         return np.stack([self._packed(photo) for photo in pixels.transpose(0, 2, 3, 1)])
 
     def _packed(self, photo: Pixels) -> NDArray[np.uint8]:
-        """The bits (b) of a photo (S, S, 3)."""
+        """The hashes of a photo (S, S, 3), packed to bytes (b)."""
         from PIL import Image
 
         image = Image.fromarray(photo)

@@ -1,7 +1,7 @@
-"""A search in its model folder.
+"""Similarity search as a Predictor, and its files in a model folder.
 
-`index/` with the indexes and their products, `search.json`, `preprocess.json`, and, where a backbone
-tells what is alike, its `weights.safetensors`.
+Files: `index/` with the indexes and their products, `search.json`, `preprocess.json`, and, if a
+backbone's features are compared, its `weights.safetensors`.
 
 Shapes: B products, q of them of one category, k neighbours, A slots, V values, D features.
 """
@@ -33,7 +33,7 @@ _LEAST_WEIGHT = 0.05  # of the farthest neighbour's vote, where the nearest has 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Neighbour:
-    """An indexed product near a photo; `distance` as `nearest` has it."""
+    """An indexed product near a photo; for `distance` see `nearest.Index`."""
 
     id: ProductId
     category: str
@@ -44,7 +44,7 @@ class Neighbour:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SimilaritySearch:
-    """Indexed products, what makes features to compare with theirs, and how they vote."""
+    """Indexed products, the encoder of their features, and how they vote."""
 
     collection: Collection
     encoder: Encoder
@@ -53,7 +53,7 @@ class SimilaritySearch:
 
     @property
     def taxonomy(self) -> Taxonomy:
-        """What it predicts."""
+        """The categories, attributes and values that it predicts."""
         return self.collection.taxonomy
 
     @property
@@ -62,7 +62,7 @@ class SimilaritySearch:
         return (self.encoder.preprocess,)
 
     def predict(self, products: Sequence[Product]) -> Predictions:
-        """Have each product's neighbours vote; where none has a label, the head's frequencies stand."""
+        """Predict by each product's neighbours' votes; without votes, by the values' frequencies."""
         readable, features = encode_batch(self.encoder, products)
         codes = self.taxonomy.encode_categories([product.category for product in products])
         shape = (len(products), self.taxonomy.num_slots, self.taxonomy.num_values)
@@ -73,10 +73,11 @@ class SimilaritySearch:
     def vote(
         self, features: Rows, categories: NDArray[np.int64], num_neighbours: int | None = None
     ) -> NDArray[np.float32]:
-        """Probabilities (B, A, V) for features (B, D) of products of these categories (B).
+        """Probabilities (B, A, V) for features (B, D) of products with category codes (B).
 
-        A value's probability is its share of the votes, the head's own frequencies having as many as
-        `config.smoothing` says. 0 for an unknown category, -1. `num_neighbours` None: the search's own.
+        A value's probability is its share of the votes, to which its frequency in the category adds
+        `config.smoothing` votes in all. It is 0 for an unknown category (-1). `num_neighbours` defaults
+        to the search's.
         """
         shape = (len(features), self.taxonomy.num_slots, self.taxonomy.num_values)
         result = np.zeros(shape, dtype=np.float32)
@@ -92,17 +93,17 @@ class SimilaritySearch:
         return result
 
     def _votes(self, distances: Distances, rows: Indices) -> NDArray[np.float64]:
-        """What the products in `rows` (q, k) vote for (q, A, V); none where a row is -1."""
+        """The votes (q, A, V) of the products in `rows` (q, k); a row of -1 has none."""
         cast = np.where(rows[:, :, None] >= 0, self.collection.labels[rows], -1)  # q k A
         weights = near_weights(distances) if self.config.vote == "weighted" else None
         return np.asarray(count_votes(cast, self.taxonomy.num_values, weights), dtype=np.float64)
 
     def nearest(self, product: Product, num_nearest: int) -> list[Neighbour]:
-        """The indexed products most like a loaded product: of its category, or of all if it has none."""
+        """The indexed products nearest to a loaded one: of its category, or of all if it has none."""
         _, features = encode_batch(self.encoder, [product])
         codes = self.taxonomy.category_indices
-        wanted = [codes[product.category]] if product.category else list(self.collection.indexes)
-        found = [self.collection.search(code, features, num_nearest) for code in wanted]
+        searched = [codes[product.category]] if product.category else list(self.collection.indexes)
+        found = [self.collection.search(code, features, num_nearest) for code in searched]
         distances = np.concatenate([distances[0] for distances, _ in found])
         rows = np.concatenate([rows[0] for _, rows in found])
         order = np.argsort(distances, kind="stable")[:num_nearest]
@@ -126,27 +127,27 @@ class SimilaritySearch:
 
 
 def near_weights(distances: Distances) -> NDArray[np.float64]:
-    """What each neighbour's vote counts (q, k), nearest first; the votes of a query sum to k.
+    """The weight of each neighbour's vote (q, k), nearest first; those of a query sum to k.
 
-    It falls from the nearest to the farthest in proportion to the distance (Dudani 1976), though not to
-    0: the farthest may be the only one with a label. A neighbour at an infinite distance has no vote.
+    It falls linearly with the distance from the nearest to the farthest (Dudani 1976), though not to 0:
+    the farthest may be the only one with a label. A neighbour at an infinite distance has weight 0.
     """
-    is_there = np.isfinite(distances)
-    lengths = np.where(is_there, distances, np.nan).astype(np.float64)
+    is_finite = np.isfinite(distances)
+    lengths = np.where(is_finite, distances, np.nan).astype(np.float64)
     farthest = np.nanmax(lengths, axis=1, keepdims=True, initial=0)
-    reach = farthest - np.nanmin(lengths, axis=1, keepdims=True, initial=2)
-    falling = np.divide(farthest - lengths, reach, out=np.ones_like(lengths), where=reach > 0)
-    weights = np.where(is_there, _LEAST_WEIGHT + falling, 0)
-    scale = is_there.sum(axis=1, keepdims=True) / np.maximum(weights.sum(axis=1, keepdims=True), 1e-12)
+    spread = farthest - np.nanmin(lengths, axis=1, keepdims=True, initial=2)
+    falling = np.divide(farthest - lengths, spread, out=np.ones_like(lengths), where=spread > 0)
+    weights = np.where(is_finite, _LEAST_WEIGHT + falling, 0)
+    scale = is_finite.sum(axis=1, keepdims=True) / np.maximum(weights.sum(axis=1, keepdims=True), 1e-12)
     return np.asarray(weights * scale, dtype=np.float64)
 
 
 SETTINGS = "search.json"
-_ENCODER_FILES = (WEIGHTS, PREPROCESS)  # what features depend on
+_ENCODER_FILES = (WEIGHTS, PREPROCESS)  # the files that features depend on
 
 
 class _Parts(BaseModel):
-    """The part of a search's recipe that says what is compared, and how the nearest vote."""
+    """The part of a search's recipe that says what is compared and how neighbours vote."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -155,14 +156,14 @@ class _Parts(BaseModel):
 
 
 def save_encoder(folder: Path, encoder: Encoder) -> None:
-    """Write what makes features: preprocessing, and a backbone's weights."""
+    """Write the encoder: preprocessing, and a backbone's weights."""
     save_preprocess(folder, encoder.preprocess)
     if isinstance(encoder, BackboneEncoder):
         save_weights(folder / WEIGHTS, encoder.backbone)
 
 
 def save_search(folder: Path, search: SimilaritySearch) -> None:
-    """Write the indexed products and the settings, beside the encoder (see `save_encoder`)."""
+    """Write the indexed products and the settings; the encoder's files must exist already."""
     search.collection.save(folder / FOLDER)
     files = [folder / name for name in _ENCODER_FILES]
     encoder = " ".join(sha256(file) for file in files if file.is_file())
@@ -173,7 +174,7 @@ def save_search(folder: Path, search: SimilaritySearch) -> None:
 def load_search(folder: ModelFolder, *, to_append: bool = False) -> SimilaritySearch:
     """Load a search from its model folder.
 
-    Its indexes lie in the memory that they are mapped to, unless they are `to_append`.
+    Its indexes are memory-mapped, unless they are loaded `to_append`.
 
     Raises:
         ModelFolderError: a file is missing, damaged, or does not fit the others.
@@ -201,12 +202,12 @@ def load_search(folder: ModelFolder, *, to_append: bool = False) -> SimilaritySe
 
 
 def _load_encoder(folder: ModelFolder, recipe: _Parts) -> Encoder:
-    """What makes features, as `save_encoder` wrote it."""
+    """Load the encoder that `save_encoder` wrote."""
     if recipe.hashes:
         return HashEncoder(recipe.hashes, folder.preprocess)
     return BackboneEncoder(load_backbone(folder))
 
 
 def _encoder_sums(folder: ModelFolder) -> str:
-    """The checksums of what features depend on, as `save_search` wrote them."""
+    """The checksums of the files that features depend on, in the format of `search.json`."""
     return " ".join(folder.checksums[name] for name in _ENCODER_FILES if name in folder.checksums)

@@ -1,1 +1,1 @@
-"""Visual question answering: a language model with eyes is asked, and answers only what is allowed."""
+"""Visual question answering: a vision-language model answers questions with only allowed values."""

@@ -1,4 +1,4 @@
-"""What a recipe says of a language model with eyes: which one, how it is asked, how it is fine-tuned."""
+"""The sections of a vision-language model's recipe: the model, its prompts, and fine-tuning."""
 
 import string
 from collections.abc import Mapping
@@ -17,10 +17,10 @@ from facetry.models.config import ImageConfig
 from facetry.runtime.config import Config, KeyFacts
 
 TINY: Final = "tiny"
-"""The name of the model that is made on the spot."""
+"""The name of a tiny model with random weights, which is not downloaded."""
 
 _LICENCES: Final[Mapping[str, str]] = {
-    TINY: "none: made on the spot",
+    TINY: "none: random weights",
     "Qwen/Qwen2-VL-2B-Instruct": "Apache-2.0",
     "Qwen/Qwen2-VL-7B-Instruct": "Apache-2.0",
     "Qwen/Qwen2.5-VL-7B-Instruct": "Apache-2.0",
@@ -38,7 +38,7 @@ TEMPLATES: Final[Mapping[Asking, str]] = {
         "Each attribute takes one of the values listed.\n{attributes}"
     ),
 }
-"""What is asked where the recipe says nothing else."""
+"""The default prompts."""
 
 _FIELDS: Final[Mapping[Asking, tuple[str, ...]]] = {
     "head": ("category", "attribute", "values"),
@@ -48,7 +48,7 @@ _NEEDED: Final[Mapping[Asking, str]] = {"head": "values", "product": "attributes
 
 
 def is_folder(model: str) -> bool:
-    """Whether a model's name is that of a folder.
+    """Whether a model's name is the path of a folder.
 
     >>> is_folder("./qwen"), is_folder("Qwen/Qwen2-VL-7B-Instruct")
     (True, False)
@@ -62,31 +62,31 @@ def licence_of(model: str) -> str:
 
 
 class VlmConfig(Config):
-    """Which model, and how it is asked."""
+    """The model and its prompts."""
 
     model: Annotated[str, Field(min_length=1), KeyFacts(is_file=is_folder, nano=TINY)]
-    """A checkpoint's name on the hub, a local folder (its name begins with `.`, `/` or `~`), or `tiny`:
-    a model of two hundred thousand weights made on the spot."""
+    """A checkpoint's name on the hub, a local folder (beginning with `.`, `/` or `~`), or `tiny`: a
+    model with two hundred thousand random weights."""
 
     revision: Annotated[str | None, KeyFacts(nano=None)] = None
-    """The version of a checkpoint on the hub; none is the newest."""
+    """The version of a checkpoint on the hub; none: the newest."""
 
     prompt: Asking = "head"
     """`head` asks for one attribute at a time, `product` for all of them as one JSON object."""
 
     template: str | None = None
-    """What is asked, with {category}, {attribute} and {values}, or {category} and {attributes}; none is
-    ours."""
+    """The prompt, with {category}, {attribute} and {values}, or {category} and {attributes}; none: the
+    default prompt."""
 
     answers: Literal["score", "constrained"] = "score"
-    """`score` weighs every allowed value by its likelihood, `constrained` writes one token at a time,
-    only such as lead to an allowed value."""
+    """`score` computes the likelihood of every allowed value; `constrained` generates token by token,
+    choosing only among tokens that lead to an allowed value."""
 
     num_shots: Annotated[int, Field(ge=0, le=64)] = 0
     """How many labelled products of the category are shown before the question."""
 
     batch_size: PositiveInt = 16
-    """How many products are asked about at once; fewer where memory runs out."""
+    """How many products are predicted at once; reduced if memory runs out."""
 
     @field_validator("model")
     @classmethod
@@ -106,7 +106,7 @@ class VlmConfig(Config):
     @model_validator(mode="after")
     def _asks(self) -> "VlmConfig":
         if not self.question.strip():
-            raise ValueError("the template is empty: leave it out for ours, or write a question")
+            raise ValueError("the template is empty: leave it out for the default, or write a question")
         try:
             fields = {
                 name for _, name, _, _ in string.Formatter().parse(self.question) if name is not None
@@ -122,50 +122,50 @@ class VlmConfig(Config):
 
 
 class TuningConfig(Config):
-    """Fine-tuning with LoRA: matrices of a low rank beside the language model's own."""
+    """Fine-tuning with LoRA: low-rank matrices added to those of the language model."""
 
     epochs: PositiveInt = 1
-    """How often each product is seen."""
+    """How many times each product is seen."""
 
     batch_size: PositiveInt = 16
-    """Products that make a step of the optimiser."""
+    """Products per optimiser step."""
 
     lr: PositiveFloat = 1e-4
-    """The learning rate at its highest."""
+    """The peak learning rate."""
 
     rank: Annotated[int, Field(ge=0, le=512)] = 16
-    """The rank of a matrix; 0 trains every weight instead."""
+    """The rank of the LoRA matrices; 0: all weights are trained instead."""
 
     alpha: PositiveInt = 32
     """`alpha` over `rank` scales what LoRA adds."""
 
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    """The share of a matrix's inputs that are left out in each step."""
+    """The share of a LoRA matrix's inputs that is dropped in each step."""
 
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    """How strongly AdamW draws weights to 0."""
+    """AdamW's weight decay."""
 
     warmup_share: Annotated[float, Field(ge=0, lt=1)] = 0.03
     """The learning rate rises over this share of all steps, and then falls to 0 along a cosine."""
 
     clip_norm: Annotated[float, Field(ge=0)] = 1.0
-    """The norm that a step's gradients are cut to; 0 switches clipping off."""
+    """The norm that gradients are clipped to; 0: no clipping."""
 
     save_every_s: Annotated[float, Field(ge=0)] = 300.0
-    """The time between two checkpoints inside an epoch; 0 saves after each step."""
+    """The time between checkpoints within an epoch; 0: after each step."""
 
 
 class VlmSections(Protocol):
-    """The sections of a recipe that a language model is made by; a `VlmRecipe` has them."""
+    """The sections of a recipe that a VLM predictor is built from; `VlmRecipe` has them."""
 
     @property
     def seed(self) -> int:
-        """The seed of every random draw."""
+        """The seed of all random numbers."""
         ...
 
     @property
     def vlm(self) -> VlmConfig:
-        """Which model, and how it is asked."""
+        """The model and its prompts."""
         ...
 
     @property

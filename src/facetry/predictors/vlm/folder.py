@@ -1,9 +1,9 @@
-"""The model folder of a language model with eyes, beside what all model folders hold.
+"""The model folder of a VLM predictor: the files in addition to those of all model folders.
 
-`vlm.json`: the checkpoint's name and version, and what is asked. `processor/`: tokenizer and image
-processor. `adapter/`: LoRA's weights, where it was fine-tuned. `base/`: the network's own weights,
-where they are nobody else's: the tiny model's, or those of a network trained whole.
-`examples.safetensors`: photos shown before the question, their labels in `vlm.json`.
+`vlm.json`: the checkpoint's name and version, and the prompts. `processor/`: tokenizer and image
+processor. `adapter/`: LoRA's weights, if it was fine-tuned. `base/`: the network's weights, if they are
+not a published checkpoint's: those of the tiny model, or of a network whose weights were all trained.
+`examples.safetensors`: the photos of few-shot examples, whose labels are in `vlm.json`.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ _PREFIX: Final = "base_model.model."
 
 
 def with_lora(network: Any, config: TuningConfig, seed: int) -> Any:
-    """The network with LoRA's matrices in it; they follow `seed`, and at first change nothing."""
+    """The network with LoRA matrices, initialised with `seed` and at first without effect."""
     from peft import LoraConfig
 
     lora = LoraConfig(
@@ -46,12 +46,12 @@ def with_lora(network: Any, config: TuningConfig, seed: int) -> Any:
 
 
 def has_lora(network: Any) -> bool:
-    """Whether LoRA's matrices are in a network."""
+    """Whether a network has LoRA matrices."""
     return hasattr(network, "peft_config")
 
 
 def save_lora(folder: Path, network: Any) -> None:
-    """Write the matrices, named as peft's own wrapper names them: what reads adapters reads this."""
+    """Write the LoRA matrices in peft's own format, so that other programs can load the adapter."""
     from peft import get_peft_model_state_dict
     from safetensors.torch import save_file
 
@@ -63,7 +63,7 @@ def save_lora(folder: Path, network: Any) -> None:
 
 
 def load_lora(folder: Path, network: Any) -> None:
-    """Put saved matrices into a network."""
+    """Add saved LoRA matrices to a network."""
     from peft import LoraConfig, set_peft_model_state_dict
     from safetensors.torch import load_file
 
@@ -79,7 +79,7 @@ def _inject(lora: Any, network: Any) -> Any:
     network = inject_adapter_in_model(lora, network)
     for each in network.parameters():
         if each.requires_grad:
-            each.data = each.data.float()  # small steps are lost in bf16, the network's own numbers
+            each.data = each.data.float()  # small steps are lost in bf16, the network's precision
     return network
 
 
@@ -90,7 +90,7 @@ _RECORD = "vlm.json"
 _EXAMPLES = "examples.safetensors"
 
 
-class _Shown(BaseModel):
+class _ExampleRecord(BaseModel):
     """An example without its photo."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -100,7 +100,7 @@ class _Shown(BaseModel):
 
 
 class _Record(BaseModel):
-    """What `vlm.json` holds. `question` is the template in use, `begins` each category's prompt."""
+    """The content of `vlm.json`: `question` is the template used, `begins` each category's prompt."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -108,22 +108,22 @@ class _Record(BaseModel):
     question: str
     begins: dict[str, str]
     config: VlmConfig
-    examples: tuple[_Shown, ...]
+    examples: tuple[_ExampleRecord, ...]
 
     @field_validator("config", mode="before")
     @classmethod
-    def _as_known_now(cls, config: Any) -> Any:
+    def _without_retired_keys(cls, config: Any) -> Any:
         return without_retired({"vlm": config})["vlm"]
 
 
 def save_base(folder: Path, network: Any) -> None:
-    """Write a network's own weights; before LoRA's matrices are put in it."""
+    """Write a network's own weights; call it before LoRA matrices are added."""
     with writing_folder(folder / _BASE) as draft:
         network.save_pretrained(draft)
 
 
 def save_vlm(folder: Path, predictor: VlmPredictor) -> None:
-    """Write all but the network's own weights; `models.folder.write_checksums` finishes the folder."""
+    """Write all but the network's own weights; `models.folder.write_checksums` completes the folder."""
     qwen = predictor.qwen
     with writing_folder(folder / _PROCESSOR) as draft:
         qwen.processor.save_pretrained(draft)
@@ -140,18 +140,19 @@ def save_vlm(folder: Path, predictor: VlmPredictor) -> None:
         begins={each: predictor.prompts.text(each) for each in predictor.taxonomy.categories},
         config=predictor.config,
         examples=tuple(
-            _Shown(category=each.category, labels=dict(each.labels)) for each in predictor.examples
+            _ExampleRecord(category=each.category, labels=dict(each.labels))
+            for each in predictor.examples
         ),
     )
     write_text(folder / _RECORD, record.model_dump_json(indent=1))
 
 
 def load_vlm(opened: ModelFolder) -> VlmPredictor:
-    """Load from a model folder; nothing is fetched.
+    """Load a VLM predictor from a model folder, without downloads.
 
     Raises:
         ModelFolderError: a file is missing or does not fit the others; or the checkpoint that was
-            fine-tuned is not here, or is another one now.
+            fine-tuned is not on this machine, or has another version.
         MissingExtra: the libraries for language models are not installed.
     """
     require_transformers()
@@ -192,7 +193,7 @@ def _load_qwen(folder: Path, record: _Record) -> Qwen:
         raise ModelFolderError(
             f"{folder} was made with another version of {config.model!r}: {record.version}, and here is "
             f"{qwen.version}.",
-            hint="Bring that version here, or train anew.",
+            hint="Download that version, or train anew.",
         )
     if (folder / _ADAPTER).is_dir():
         load_lora(folder / _ADAPTER, qwen.network)

@@ -1,10 +1,8 @@
-"""The predictor that asks a language model with eyes.
+"""The VLM predictor, and its two ways of answering: scoring values and constrained generation.
 
-Both go over the tokens of the allowed values, and only over those.
+Both evaluate only tokens of the allowed values.
 
-Shapes: B products, K examples, S side in pixels, A slots, V values.
-
-Shapes: R rows, V values.
+Shapes: B products, R rows, S side in pixels, A slots, V values.
 """
 
 import warnings
@@ -30,17 +28,14 @@ Result = TypeVar("Result")
 
 
 class BatchSize:
-    """How many products are worked on at once: halved, and kept so, when memory runs out.
-
-    The first time it is said, by a warning.
-    """
+    """A batch size that is halved for good when memory runs out; warns the first time."""
 
     def __init__(self, value: int) -> None:
         self.value = value
-        self._is_said = False
+        self._has_warned = False
 
     def run(self, work: Callable[[int], Result]) -> Result:
-        """What `work` returns, which is given the size and started anew with half of it if need be.
+        """Call `work` with the batch size and return its result; out of memory, retry with half of it.
 
         Raises:
             torch.OutOfMemoryError: not even one product fits.
@@ -57,11 +52,11 @@ class BatchSize:
         self.value = self.value // 2
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        if not self._is_said:
-            self._is_said = True
+        if not self._has_warned:
+            self._has_warned = True
             warnings.warn(
                 f"Out of memory: going on with batches of {self.value}, and fewer if need be. "
-                "Set batch_size lower to be rid of this.",
+                "Set a lower batch_size to avoid this.",
                 RuntimeWarning,
                 stacklevel=3,
             )
@@ -72,20 +67,20 @@ Shares = NDArray[np.float64]
 Answer = Callable[
     [Reading, Sequence[Tokens], Sequence[Sequence[Tokens]]], tuple[list[Shares], list[Tokens]]
 ]
-"""Reads each row's question and answers it with one of its values.
+"""A function that reads each row's question and answers it with one of its values.
 
-Returns for each row the values' probabilities (V), and what of the answer is not read yet.
+It returns for each row the values' probabilities (V), and the answer's tokens that are not read yet.
 """
 
 
 def score(
     reading: Reading, questions: Sequence[Tokens], values: Sequence[Sequence[Tokens]]
 ) -> tuple[list[Shares], list[Tokens]]:
-    """Weigh all values in one pass: each one's likelihood, as a share of that of all.
+    """Compute all values' likelihoods in one pass, normalised to sum to 1.
 
-    A value's likelihood is the product of its tokens', its end included, which is the probability that
-    the model writes it; so the shares are those of the model's answers that are allowed. It is not
-    divided by the length, which would favour long values.
+    A value's likelihood is the product of its tokens' probabilities, its end included: the probability
+    that the model writes it. So the result is the model's distribution restricted to allowed answers.
+    It is not divided by the length, which would favour long values.
     """
     trees, ends, leaves = [], [], []
     for question, allowed in zip(questions, values, strict=True):
@@ -95,9 +90,9 @@ def score(
         ends.append(end)
     hidden = reading.read(trees, ends)
     edges = [
-        (row, tree.parents[place], tree.tokens[place])
+        (row, tree.parents[index], tree.tokens[index])
         for row, (tree, end) in enumerate(zip(trees, ends, strict=True))
-        for place in range(end + 1, len(tree))
+        for index in range(end + 1, len(tree))
     ]
     found = log_probabilities(reading.qwen, hidden, edges).double().cpu().numpy()
     shares, used = [], 0
@@ -111,14 +106,14 @@ def score(
 def constrained(
     reading: Reading, questions: Sequence[Tokens], values: Sequence[Sequence[Tokens]]
 ) -> tuple[list[Shares], list[Tokens]]:
-    """Write an answer token by token, each the likeliest of those that lead to an allowed value.
+    """Generate an answer token by token, each the likeliest of those that lead to an allowed value.
 
-    Values that part from the answer at some token share what that token's rivals got.
+    At each step, values that are ruled out share equally the probability of their own next token.
     """
     walks = [_Walk(allowed) for allowed in values]
     unread = [(*question, *walk.go_on()) for question, walk in zip(questions, walks, strict=True)]
     while any(len(walk.alive) > 1 for walk in walks):
-        # A row that is done waits with its unread tokens; an empty tree takes its place.
+        # A finished row reads an empty tree; its unread tokens are read with the next question.
         chains = [
             chain(tokens if len(walk.alive) > 1 else ())
             for tokens, walk in zip(unread, walks, strict=True)
@@ -142,9 +137,9 @@ ANSWERS: Final[Mapping[str, Answer]] = {"score": score, "constrained": constrain
 
 
 class _Walk:
-    """The way of one answer through the tokens of the allowed values.
+    """One answer's path through the tokens of the allowed values.
 
-    `alive` are the values that begin with what is written.
+    `alive` are the indices of the values that begin with the tokens chosen so far.
     """
 
     def __init__(self, values: Sequence[Tokens]) -> None:
@@ -160,7 +155,7 @@ class _Walk:
         return list(dict.fromkeys(self.values[each][self._depth] for each in self.alive))
 
     def choose(self, weights: Shares) -> None:
-        """Share out what the values had that are alive, and keep those of the heaviest token."""
+        """Split the live values' probability among tokens; values of the likeliest one stay alive."""
         options, mass = self.options(), self.shares[self.alive].sum()
         total = weights.sum()
         parts = weights / total if total > 0 else np.full(len(options), 1 / len(options))
@@ -172,7 +167,7 @@ class _Walk:
         self.alive = groups[int(parts.argmax())]
 
     def go_on(self) -> Tokens:
-        """Write what all values have in common that are alive; returns it."""
+        """Advance over the tokens that all live values have in common, and return them."""
         start, first = self._depth, self.values[self.alive[0]]
         while (
             self._depth < len(first)
@@ -182,7 +177,7 @@ class _Walk:
         return first[start : self._depth]
 
     def finished(self) -> Shares:
-        """The values' probabilities; the answer has the largest, however many share the rest."""
+        """The values' probabilities; those of other values are capped below the answer's."""
         (answer,) = self.alive
         own = self.shares[answer]
         shares = np.minimum(self.shares, 0.999 * own)
@@ -191,11 +186,11 @@ class _Walk:
 
 
 def _totals(tree: Tree, end: int, found: Shares) -> Shares:
-    """The summed log-probability on the way from the question's end to each token."""
+    """The summed log-probability on the path from the question's end to each token."""
     totals = np.zeros(len(tree))
-    for place in range(end + 1, len(tree)):
-        parent = tree.parents[place]
-        totals[place] = found[place - end - 1] + (totals[parent] if parent != end else 0.0)
+    for index in range(end + 1, len(tree)):
+        parent = tree.parents[index]
+        totals[index] = found[index - end - 1] + (totals[parent] if parent != end else 0.0)
     return totals
 
 
@@ -213,7 +208,7 @@ Writer = Callable[[Prompt, Pixels], list[Shares]]
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """A labelled product that is shown before the question: its photo (3, S, S) and known labels."""
+    """A few-shot example, shown before the question: a product's photo (3, S, S) and known labels."""
 
     category: str
     labels: Mapping[str, str]
@@ -221,9 +216,9 @@ class Example:
 
 
 class VlmPredictor:
-    """Asks about products of one category at a time, `config.batch_size` at once.
+    """Predicts by asking a vision-language model, in batches of products of one category.
 
-    `examples` are shown with the questions about their category.
+    `examples` are shown before the questions about their category.
     """
 
     def __init__(
@@ -253,7 +248,7 @@ class VlmPredictor:
 
     @torch.no_grad()
     def predict(self, products: Sequence[Product]) -> Predictions:
-        """Ask about every product with a photo; see `answers` for what probabilities mean here."""
+        """Ask about every product with a photo; for the probabilities see `score` and `constrained`."""
         codes = self.taxonomy.encode_categories([product.category for product in products])
         readable = np.array([not product.problem for product in products], dtype=bool)
         shape = (len(products), self.taxonomy.num_slots, self.taxonomy.num_values)
@@ -267,15 +262,15 @@ class VlmPredictor:
         return Predictions.of(self.taxonomy, products, predicted)
 
     def _ask(self, category: str, pixels: Pixels, size: int) -> NDArray[np.float32]:
-        """Probabilities (B, A, V) for photos of one category, `size` of them at a time."""
+        """Probabilities (B, A, V) for photos of one category, `size` photos at a time."""
         prompt = self.prompts.of(category)
         shape = (len(pixels), self.taxonomy.num_slots, self.taxonomy.num_values)
         predicted = np.zeros(shape, dtype=np.float32)
         for first in range(0, len(pixels), size):
             part = slice(first, first + size)
-            for place, answers in enumerate(self._answers(category, prompt, pixels[part]), first):
+            for row, answers in enumerate(self._answers(category, prompt, pixels[part]), first):
                 for question, shares in zip(prompt.questions, answers, strict=True):
-                    predicted[place, question.slot, : len(shares)] = shares
+                    predicted[row, question.slot, : len(shares)] = shares
         return predicted
 
     def _answers(self, category: str, prompt: Prompt, pixels: Pixels) -> list[list[Shares]]:
@@ -285,19 +280,19 @@ class VlmPredictor:
         questions, num = prompt.questions, len(pixels)
         if not prompt.is_chain:
             reading.repeat(len(questions))
-            asked = [question.tokens for question in questions] * num
-            shares, _ = answer(reading, asked, [question.values for question in questions] * num)
+            tokens = [question.tokens for question in questions] * num
+            shares, _ = answer(reading, tokens, [question.values for question in questions] * num)
             return [list(each) for each in batched(shares, len(questions))]
         unread: Sequence[tuple[int, ...]] = [()] * num
         columns = []
         for question in questions:
-            asked = [(*rest, *question.tokens) for rest in unread]
-            shares, unread = answer(reading, asked, [question.values] * num)
+            tokens = [(*rest, *question.tokens) for rest in unread]
+            shares, unread = answer(reading, tokens, [question.values] * num)
             columns.append(shares)
         return [list(row) for row in zip(*columns, strict=True)]
 
     def _begin(self, category: str, prompt: Prompt, pixels: Pixels) -> Reading:
-        """A reading that has read the examples, and each row's photo."""
+        """A reading of the examples and, in each row, the product's photo."""
         reading = Reading(self.qwen)
         shown = [each.pixels for each in self.examples if each.category == category]
         photos = self._see(np.stack(shown)) if shown else None

@@ -1,10 +1,10 @@
-"""What the model is asked about a product of each category, as tokens.
+"""The prompts about products of each category, as trees of tokens.
 
 A prompt is examples with their photos, the product's photo, and then one question for each head; or
-one question for the product, whose answer is a JSON object that grows by one attribute at a time.
+one question for the product, whose answer is a JSON object with one attribute after the other.
 
-A token sees its ancestors and itself alone. So one reading of a tree gives each token exactly what it
-would get if its own text were read by itself, from the root to it.
+In a tree, a token attends only to its ancestors and itself. So one forward pass over a tree gives each
+token the same result as a pass over the text from the root to that token.
 
 Shapes: N tokens.
 """
@@ -25,11 +25,11 @@ from facetry.taxonomy import Head, Taxonomy
 ROOT: Final = -1
 
 Position = tuple[int, int, int]
-"""Time, row and column: Qwen-VL tells tokens of a photo apart by all three (M-RoPE)."""
+"""Time, row and column: the three coordinates of Qwen-VL's position encoding (M-RoPE)."""
 
 
 class Tree:
-    """Tokens, each after its parent; a parent stands before its children.
+    """Tokens with the index of their parent; parents come before their children.
 
     >>> tree = Tree()
     >>> tree.add([5, 6]), tree.add([5, 7])
@@ -44,15 +44,15 @@ class Tree:
         self.positions: list[Position] = []
         self.num_images = 0
         self._children: dict[tuple[int, int], int] = {}
-        self._nexts: list[int] = []
+        self._next_positions: list[int] = []
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     def add(self, tokens: Sequence[int], after: int = ROOT) -> int:
-        """Add a text's tokens after a token; those that are there already are shared.
+        """Add a text's tokens after a token; existing tokens with the same ancestors are reused.
 
-        Returns the last one's place.
+        Returns the last token's index.
         """
         for token in tokens:
             found = self._children.get((after, token))
@@ -63,43 +63,43 @@ class Tree:
         return after
 
     def add_image(self, token: int, side: int, after: int) -> int:
-        """Add a square photo of `side` x `side` tokens; returns the last one's place."""
+        """Add a square photo of `side` x `side` tokens; returns the last token's index."""
         start = self.next_position(after)
-        for place in range(side * side):
-            row, column = divmod(place, side)
-            # Text goes on after the photo's side, not after the number of its tokens.
+        for index in range(side * side):
+            row, column = divmod(index, side)
+            # The text's positions continue after the photo's side, not the number of its tokens.
             after = self._append(token, after, (start, start + row, start + column), start + side)
         self.num_images += 1
         return after
 
     def next_position(self, after: int) -> int:
         """The position of text after a token."""
-        return 0 if after == ROOT else self._nexts[after]
+        return 0 if after == ROOT else self._next_positions[after]
 
     def path(self, end: int) -> list[int]:
-        """The places from the root to a token, both included."""
-        places = []
+        """The indices of the tokens from the root to a token, both included."""
+        indices = []
         while end != ROOT:
-            places.append(end)
+            indices.append(end)
             end = self.parents[end]
-        return places[::-1]
+        return indices[::-1]
 
     def ancestors(self) -> NDArray[np.bool_]:
-        """Whom each token sees (N, N): its ancestors and itself."""
-        sees = np.eye(len(self), dtype=bool)
-        for place, parent in enumerate(self.parents):
+        """The attention mask (N, N): True for each token's ancestors and itself."""
+        mask = np.eye(len(self), dtype=bool)
+        for index, parent in enumerate(self.parents):
             if parent != ROOT:
-                sees[place] |= sees[parent]
-        return sees
+                mask[index] |= mask[parent]
+        return mask
 
     def _append(self, token: int, parent: int, position: Position, after: int) -> int:
-        place = len(self.tokens)
+        index = len(self.tokens)
         self.tokens.append(token)
         self.parents.append(parent)
         self.positions.append(position)
-        self._nexts.append(after)
-        self._children[parent, token] = place
-        return place
+        self._next_positions.append(after)
+        self._children[parent, token] = index
+        return index
 
 
 _QUESTION: Final = "\x00question\x00"
@@ -109,10 +109,10 @@ Tokens = tuple[int, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What is asked of one head. `slot` is the attribute's place in its category.
+    """The question for one head; `slot` is the attribute's index in its category.
 
-    `tokens` lead up to the answer. `values` are the allowed answers with what ends them, so that none
-    is the beginning of another.
+    `tokens` are those before the answer. `values` are the allowed answers with an end token, so that
+    none is a prefix of another.
     """
 
     slot: int
@@ -122,9 +122,9 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True)
 class Prompt:
-    """A category's prompt. Between any two `pieces` stands a photo: the examples', then the product's.
+    """A category's prompt. Between two `pieces` is a photo: first the examples', last the product's.
 
-    `questions` share the photo. If `is_chain`, each follows the one before and its answer.
+    `questions` share the photo. If `is_chain`, each follows the previous one and its answer.
     """
 
     pieces: tuple[Tokens, ...]
@@ -135,7 +135,7 @@ class Prompt:
 
     @cached_property
     def examples(self) -> Tree:
-        """What stands before the product's photo."""
+        """The part before the product's photo."""
         tree, end = Tree(), ROOT
         for piece in self.pieces[:-2]:
             end = tree.add_image(self.image_token, self.image_side, tree.add(piece, end))
@@ -144,16 +144,16 @@ class Prompt:
 
     @cached_property
     def photo(self) -> Tree:
-        """The product's photo and what all questions share."""
+        """The product's photo and the text that all questions share."""
         tree = Tree()
         tree.add(self.pieces[-1], tree.add_image(self.image_token, self.image_side, ROOT))
         return tree
 
     def answered(self, codes: Sequence[int]) -> tuple[Tree, list[int]]:
-        """The whole prompt with answers, for one example-less product, and the answers' tokens' places.
+        """The whole prompt (without examples) with its answers, and the indices of the answers' tokens.
 
-        `codes` are the values' indices by slot; a negative one is no label: it is not asked for, so
-        nothing is learned from it.
+        `codes` are the values' indices by slot; a negative one means no label: the question is left
+        out, so that nothing is learned from it.
         """
         tree, targets = Tree(), []
         shared = tree.add_image(self.image_token, self.image_side, tree.add(self.pieces[0]))
@@ -164,7 +164,7 @@ class Prompt:
                 continue
             start = tree.add(question.tokens, end if self.is_chain else shared)
             end = tree.add(question.values[code], start)
-            targets += [place for place in tree.path(end) if place > start]
+            targets += [index for index in tree.path(end) if index > start]
         return tree, targets
 
 
@@ -172,7 +172,7 @@ class Prompt:
 class Prompts:
     """The prompts of all categories, for photos of `size_px`.
 
-    `examples` are, for a category, the known labels of each product that is shown before.
+    `examples` are, for each category, the known labels of its few-shot examples.
     """
 
     qwen: Qwen
@@ -190,7 +190,7 @@ class Prompts:
         return self._prompts[category]
 
     def text(self, category: str, question: str = "") -> str:
-        """All that a prompt says up to the answer; photos are shown by their tokens."""
+        """The text of a prompt up to the answer, with image tokens for photos."""
         return prompt_text(self.qwen.processor, category, self.examples.get(category, ()), question)
 
     def _make(self, category: str) -> Prompt:
@@ -199,7 +199,7 @@ class Prompts:
         heads = self.taxonomy.heads_of(category)
         is_chain = self.config.prompt == "product"
         if is_chain:
-            pieces[-1] += self._ask_product(category, heads) + after + "{"
+            pieces[-1] += self._product_question(category, heads) + after + "{"
         questions = (
             self._json_question(slot, head, is_last=slot == len(heads) - 1)
             if is_chain
@@ -223,7 +223,7 @@ class Prompts:
             values=tuple(self.qwen.tokens(value) + self._end for value in head.values),
         )
 
-    def _ask_product(self, category: str, heads: Sequence[Head]) -> str:
+    def _product_question(self, category: str, heads: Sequence[Head]) -> str:
         lines = [f"{head.attribute}: {', '.join(head.values)}" for head in heads if head.values]
         return self.config.question.format(category=category, attributes="\n".join(lines))
 
@@ -241,7 +241,7 @@ class Prompts:
 
 
 def head_question(config: VlmConfig, head: Head) -> str:
-    """What is asked of one head."""
+    """The text of the question for one head."""
     return config.question.format(
         category=head.category, attribute=head.attribute, values=", ".join(head.values)
     )
@@ -250,7 +250,7 @@ def head_question(config: VlmConfig, head: Head) -> str:
 def prompt_text(
     processor: Any, category: str, examples: Sequence[Mapping[str, str]], question: str
 ) -> str:
-    """A chat up to the answer: examples of a category with what is known of them, photo, question."""
+    """A chat up to the answer: examples of a category with their labels, the photo, the question."""
     content: list[dict[str, str]] = []
     if examples:
         content.append({"type": "text", "text": f"Examples of the category {category}:\n"})

@@ -1,9 +1,9 @@
-"""A Qwen-VL checkpoint: its network, and what turns text and photos into the network's input.
+"""A Qwen-VL checkpoint: its network, and the processor of its text and photos.
 
-It knows nothing before it is fine-tuned. With it every step can be run, and is tested, where the
-real weights cannot be had.
+`tiny_model` makes a small network with random weights, to run and test every step without the real
+weights; it has to be fine-tuned to predict anything.
 
-Shapes: R rows, S side in pixels, N tokens.
+Shapes: R rows, S side in pixels.
 """
 
 import hashlib
@@ -55,7 +55,7 @@ def tiny_processor(taxonomy: Taxonomy) -> Any:
     )
 
     tokenizer = Qwen2Tokenizer(
-        tokenizer_object=_learned(taxonomy),
+        tokenizer_object=_train_tokenizer(taxonomy),
         unk_token="<|endoftext|>",  # noqa: S106
         eos_token="<|im_end|>",  # noqa: S106
         pad_token="<|endoftext|>",  # noqa: S106
@@ -70,7 +70,7 @@ def tiny_processor(taxonomy: Taxonomy) -> Any:
 
 
 def tiny_model(processor: Any, seed: int) -> Any:
-    """A Qwen2-VL with two layers of width 64 and a vision tower of two; its weights follow `seed`."""
+    """A Qwen2-VL with two layers of width 64 and a vision tower of two; weights are random by `seed`."""
     from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
     ids = processor.tokenizer.convert_tokens_to_ids
@@ -108,7 +108,7 @@ def tiny_model(processor: Any, seed: int) -> Any:
         return Qwen2VLForConditionalGeneration(config)
 
 
-def _learned(taxonomy: Taxonomy) -> Any:
+def _train_tokenizer(taxonomy: Taxonomy) -> Any:
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
@@ -132,16 +132,16 @@ def _texts(taxonomy: Taxonomy) -> Iterator[str]:
 
 
 FAMILIES: Final = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
-"""The kinds of checkpoint, by what their config.json calls them."""
+"""The supported kinds of checkpoint, by the `model_type` in their config.json."""
 
-_SIZE_PX: Final = 448  # the photo is 16 x 16 or 14 x 14 tokens, as the family has it
+_SIZE_PX: Final = 448  # 16 x 16 or 14 x 14 tokens, depending on the family
 
 
 @dataclass(kw_only=True, eq=False)
 class Qwen:
-    """A network with its processor. `version` tells which weights they are, or were at first.
+    """A network with its processor. `version` identifies the checkpoint (before any fine-tuning).
 
-    `network` is the checkpoint's, with LoRA's matrices in it where it was fine-tuned.
+    `network` is the checkpoint's, with LoRA matrices if it was fine-tuned.
     """
 
     network: Any
@@ -150,30 +150,30 @@ class Qwen:
 
     @property
     def device(self) -> torch.device:
-        """Where its weights are."""
+        """The device of its weights."""
         device: torch.device = self.network.device
         return device
 
     @property
     def px_per_token(self) -> int:
-        """The side in pixels of what one token of a photo stands for."""
+        """The side in pixels of the square that one token of a photo represents."""
         images = self.processor.image_processor
         return int(images.patch_size * images.merge_size)
 
     @property
     def image_token(self) -> int:
-        """The token that stands where a photo's tokens go."""
+        """The placeholder for a photo's tokens."""
         return int(self.network.config.image_token_id)
 
     def tokens(self, text: str) -> tuple[int, ...]:
-        """A text's tokens, with nothing added."""
+        """A text's tokens, without special tokens added."""
         return tuple(self.processor.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def preprocess(self, image: ImageConfig) -> Preprocess:
-        """The pixel form: what the recipe says, the checkpoint's own numbers elsewhere.
+        """The pixel form: the recipe's settings, else the checkpoint's.
 
         Raises:
-            BackboneError: a size that is not a whole number of tokens.
+            BackboneError: the size is not a whole number of tokens.
         """
         images = self.processor.image_processor
         own = {
@@ -192,8 +192,8 @@ class Qwen:
         return spec
 
     def see(self, photos: Tensor, spec: Preprocess) -> Mapping[str, Tensor]:
-        """The network's input for `uint8` photos (R, 3, S, S): patches, and how many a side."""
-        seen: Mapping[str, Tensor] = self.processor.image_processor(
+        """The network's input for `uint8` photos (R, 3, S, S): patches, and their grid."""
+        inputs: Mapping[str, Tensor] = self.processor.image_processor(
             images=list(photos),
             image_mean=spec.mean,
             image_std=spec.std,
@@ -201,19 +201,19 @@ class Qwen:
             input_data_format="channels_first",
             return_tensors="pt",
         )
-        return {name: seen[name].to(self.device) for name in ("pixel_values", "image_grid_thw")}
+        return {name: inputs[name].to(self.device) for name in ("pixel_values", "image_grid_thw")}
 
 
 def open_qwen(
     config: VlmConfig, taxonomy: Taxonomy, seed: int, *, dtype: torch.dtype | None = None
 ) -> Qwen:
-    """The checkpoint that a recipe names, from the hub, from a folder, or made on the spot.
+    """The checkpoint that a recipe names: from the hub, from a folder, or the tiny model.
 
-    `dtype` None is bf16 where the device has it and fp32 on the CPU.
+    `dtype` None means bf16 on a GPU that supports it, else fp32.
 
     Raises:
         MissingExtra: transformers is not installed.
-        WeightsUnavailable: it is neither in the cache nor to be fetched.
+        WeightsUnavailable: it is neither in the cache nor can be downloaded.
         BackboneError: it is not a Qwen-VL.
     """
     require_transformers()
@@ -240,10 +240,10 @@ def read_qwen(
     is_offline: bool = False,
     dtype: torch.dtype | Literal["auto"] | None = None,
 ) -> Qwen:
-    """A checkpoint by name or folder; see `open_qwen`. `processor` is its folder, if it has its own.
+    """Load a checkpoint by name or folder; see `open_qwen`. `processor`: a separate folder of it.
 
-    Nothing is fetched if `is_offline`: then it must be a folder, or in the hub's cache. `dtype` `auto`
-    is that of its file.
+    With `is_offline` nothing is downloaded: it must be a folder or in the hub's cache. `dtype` `auto` is
+    that of its file.
     """
     from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
@@ -255,25 +255,27 @@ def read_qwen(
         network = AutoModelForImageTextToText.from_pretrained(
             where,
             dtype=dtype or compute_dtype("auto", device),
-            attn_implementation="sdpa",  # takes a mask of any form
+            attn_implementation="sdpa",  # supports any attention mask
             **options,
         )
-        eyes = AutoProcessor.from_pretrained(processor or where, **({} if processor else options))
+        loaded_processor = AutoProcessor.from_pretrained(
+            processor or where, **({} if processor else options)
+        )
     except (OSError, ValueError, RuntimeError) as error:
         raise WeightsUnavailable(
             f"The checkpoint {str(where)!r} cannot be loaded: {error}",
-            hint="Without a hub: download its files elsewhere, and name their folder as vlm.model.",
+            hint="Without a network, download its files elsewhere and set vlm.model to their folder.",
         ) from error
     version = getattr(content, "_commit_hash", None) or _fingerprint(Path(where))
     torch.nn.Module.to(network, device)
-    return Qwen(network=network.eval(), processor=eyes, version=version)
+    return Qwen(network=network.eval(), processor=loaded_processor, version=version)
 
 
 def require_transformers() -> None:
-    """Refuse to go on without the libraries for language models.
+    """Check that the libraries for language models are installed.
 
     Raises:
-        MissingExtra: names the extra that brings them.
+        MissingExtra: they are not; names the extra to install.
     """
     try:
         import peft
@@ -293,7 +295,7 @@ def _check_family(where: str | Path, family: str) -> None:
 
 
 def _fingerprint(folder: Path) -> str:
-    """Tells one folder's checkpoint from another: its configuration, its weights' names and sizes."""
+    """A digest of a folder's checkpoint: its configuration, and its weight files' names and sizes."""
     digest = hashlib.sha256((folder / "config.json").read_bytes())
     for file in listing(folder, lambda path: path.suffix == ".safetensors"):
         digest.update(f"{file.name} {file.stat().st_size}\n".encode())

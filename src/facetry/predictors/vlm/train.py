@@ -1,8 +1,8 @@
-"""From a recipe and a catalogue to a model folder: fine-tuned, shown examples, or as it is.
+"""Builds a VLM predictor from a recipe and a catalogue: fine-tuned, few-shot, or zero-shot.
 
-The loop is ours, and not trl's SFTTrainer: a tree reads a product's photo once for all of its
-questions, where SFTTrainer would read it once for each; only answers' tokens have a loss, so a null
-label teaches nothing; and a training that was stopped goes on as if it had not been.
+The training loop does not use trl's SFTTrainer: here a product's photo is read once for all of its
+questions, not once for each; only answers' tokens have a loss, so missing labels have none; and a
+stopped training resumes exactly.
 
 Shapes: B products, T answers' tokens.
 """
@@ -37,7 +37,7 @@ from facetry.training.tracking import About, EpochRecord, Position, Tracker, tra
 
 
 class Trained(nn.Module):
-    """The weights of a network that are trained, by themselves: what training has to keep."""
+    """Only those weights of a network that are trained: what checkpoints have to store."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class Trained(nn.Module):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Run:
-    """One fine-tuning: what to fit, on what, how, and where its state goes."""
+    """One fine-tuning: the predictor, its data and settings, and the folder of its state."""
 
     predictor: VlmPredictor
     config: TuningConfig
@@ -60,7 +60,7 @@ class Run:
 
     @property
     def num_steps(self) -> int:
-        """Optimiser steps in all."""
+        """The total number of optimiser steps."""
         return self.config.epochs * -(-len(self.examples.train) // self.config.batch_size)
 
     def order(self, epoch: int) -> list[Rows]:
@@ -71,11 +71,11 @@ class Run:
 
 
 def tune(run: Run, state: TrainingState, advance: Advance) -> None:
-    """Train from where `state` is to the last epoch, saving as it goes.
+    """Train from `state` to the last epoch, saving checkpoints.
 
     Raises:
-        NonFiniteLoss: the loss became NaN or infinite; the last checkpoint is kept.
-        OutOfMemory: not even one product fits the memory.
+        NonFiniteLoss: the loss became NaN or infinite; the last checkpoint remains.
+        OutOfMemory: not even one product fits in memory.
         WriteFailed: a checkpoint could not be written.
         Stopped: SIGTERM; the state is saved.
     """
@@ -89,13 +89,13 @@ def tune(run: Run, state: TrainingState, advance: Advance) -> None:
             started = time.perf_counter()
             score = _validate(run, batch_size)
             state.keep_best(score)
-            _tell_epoch(run, state, score, time.perf_counter() - started)
+            _log_epoch(run, state, score, time.perf_counter() - started)
             state.end_epoch()
             saving.after_epoch()
 
 
-def _tell_epoch(run: Run, state: TrainingState, score: float, seconds: float) -> None:
-    """Tell the tracker of the epoch at hand; validation took `seconds`."""
+def _log_epoch(run: Run, state: TrainingState, score: float, seconds: float) -> None:
+    """Log the current epoch to the tracker; validation took `seconds`."""
     speed = state.statistics.speed()
     run.tracker.log_epoch(
         EpochRecord(
@@ -112,7 +112,7 @@ def _tell_epoch(run: Run, state: TrainingState, score: float, seconds: float) ->
 
 
 def rate_factor(config: TuningConfig, step: int, num_steps: int) -> float:
-    """What the learning rate is multiplied with at a step: a rise, then a cosine down to 0.
+    """The factor of the learning rate at a step: a linear warm-up, then a cosine decay to 0.
 
     >>> config = TuningConfig(warmup_share=0.5)
     >>> [round(rate_factor(config, step, 4), 2) for step in range(4)]
@@ -133,7 +133,8 @@ def _take_step(run: Run, state: TrainingState, rows: Rows, batch_size: BatchSize
     run.predictor.qwen.network.train()
 
     def work(size: int) -> float:
-        state.optimiser.zero_grad(set_to_none=True)  # a half-done attempt may have left some
+        # An attempt that ran out of memory may have left gradients.
+        state.optimiser.zero_grad(set_to_none=True)
         seed_torch(run.seed, step)
         total = 0.0
         for part in in_batches(rows, size):
@@ -159,7 +160,7 @@ def _take_step(run: Run, state: TrainingState, rows: Rows, batch_size: BatchSize
 
 @torch.no_grad()
 def _validate(run: Run, batch_size: BatchSize) -> float:
-    """The geometric mean of the probabilities of validation's labels; NaN without validation."""
+    """The geometric mean of the validation labels' probabilities; NaN without validation products."""
     rows = run.examples.validation
     if not len(rows):
         return math.nan
@@ -174,12 +175,12 @@ def _validate(run: Run, batch_size: BatchSize) -> float:
 def _losses(run: Run, rows: Rows) -> Tensor:
     """The negative log-probability of each token of the labels (T) of some products."""
     predictor, edges, trees = run.predictor, [], []
-    for row, place in enumerate(rows.tolist()):
-        category = predictor.taxonomy.categories[int(run.examples.categories[place])]
-        codes: Sequence[int] = run.examples.labels[place].tolist()
+    for position, row in enumerate(rows.tolist()):
+        category = predictor.taxonomy.categories[int(run.examples.categories[row])]
+        codes: Sequence[int] = run.examples.labels[row].tolist()
         tree, targets = predictor.prompts.of(category).answered(codes)
         trees.append(tree)
-        edges += [(row, tree.parents[target], tree.tokens[target]) for target in targets]
+        edges += [(position, tree.parents[target], tree.tokens[target]) for target in targets]
     photos = predictor.qwen.see(torch.from_numpy(run.store.batch(rows)), predictor.preprocesses[0])
     hidden = read_once(predictor.qwen, trees, photos)
     typed: list[Edge] = edges
@@ -208,36 +209,38 @@ def train_vlm(
     about: About,
     reporter: Reporter,
 ) -> VlmPredictor:
-    """Make the predictor in `folder`, going on where a fine-tuning stopped.
+    """Build the predictor in `folder`, resuming a stopped fine-tuning.
 
-    `about` is what tracking services are told of the fine-tuning.
+    `about` describes the fine-tuning to tracking services.
 
     Raises:
         MissingExtra: the libraries for language models are not installed.
-        BackboneError: a checkpoint that cannot be had or is no Qwen-VL, or photos of a wrong size.
-        NotEnoughData: nothing to learn from, or too few examples to show.
+        BackboneError: the checkpoint is not available or not a Qwen-VL, or the photos' size is wrong.
+        NotEnoughData: there is nothing to learn from, or there are too few examples.
         NonFiniteLoss: the loss became NaN or infinite.
         OutOfMemory: not even one product fits the memory.
         WriteFailed: a checkpoint could not be written.
         Stopped: SIGTERM; what was learned is saved.
     """
     config, tuning = recipe.vlm, recipe.training
-    is_whole = tuning is not None and tuning.rank == 0
-    # Steps of a small learning rate are lost in bf16: what is trained whole is fp32.
-    qwen = open_qwen(config, catalogue.taxonomy, recipe.seed, dtype=torch.float32 if is_whole else None)
+    trains_all_weights = tuning is not None and tuning.rank == 0
+    # Small steps are lost in bf16, so if all weights are trained they are fp32.
+    qwen = open_qwen(
+        config, catalogue.taxonomy, recipe.seed, dtype=torch.float32 if trains_all_weights else None
+    )
     preprocess = qwen.preprocess(recipe.image)
-    if config.model == TINY and not is_whole:
+    if config.model == TINY and not trains_all_weights:
         save_base(folder, qwen.network)
     examples: list[Example] = []
     if config.num_shots:
         examples = choose_examples(recipe, catalogue, split, preprocess)
-    if tuning and not is_whole:
+    if tuning and not trains_all_weights:
         qwen.network = with_lora(qwen.network, tuning, recipe.seed)
     predictor = VlmPredictor(qwen, catalogue.taxonomy, config, preprocess, examples)
     if tuning:
-        task = _TrainingJob(config=tuning, seed=recipe.seed, folder=folder / "training", about=about)
-        _tune(predictor, task, catalogue, split, reporter)
-    if is_whole:
+        job = _TrainingJob(config=tuning, seed=recipe.seed, folder=folder / "training", about=about)
+        _tune(predictor, job, catalogue, split, reporter)
+    if trains_all_weights:
         save_base(folder, qwen.network)
     save_vlm(folder, predictor)
     qwen.network.eval()
@@ -247,10 +250,10 @@ def train_vlm(
 def choose_examples(
     recipe: VlmSections, catalogue: Catalogue, split: Split, preprocess: Preprocess
 ) -> list[Example]:
-    """`num_shots` readable products of the training part with labels, of each category, by the seed.
+    """`num_shots` random labelled and readable training products of each category.
 
     Raises:
-        NotEnoughData: a category has fewer.
+        NotEnoughData: a category has fewer of them.
     """
     rows = split.rows("train")
     rows = rows[(catalogue.labels[rows] >= 0).any(axis=1)]
@@ -288,7 +291,7 @@ def _as_example(product: Product, catalogue: Catalogue, preprocess: Preprocess) 
 
 @dataclass(frozen=True, kw_only=True)
 class _TrainingJob:
-    """A fine-tuning: how, where its state goes, and what services are told of it."""
+    """A fine-tuning: its settings, the folder of its state, its description for tracking services."""
 
     config: TuningConfig
     seed: int
@@ -297,7 +300,7 @@ class _TrainingJob:
 
 
 def _tune(
-    predictor: VlmPredictor, task: _TrainingJob, catalogue: Catalogue, split: Split, reporter: Reporter
+    predictor: VlmPredictor, job: _TrainingJob, catalogue: Catalogue, split: Split, reporter: Reporter
 ) -> None:
     rows = useful_rows(catalogue, split)
     store = PhotoStore(
@@ -312,22 +315,22 @@ def _tune(
             f"{len(store.problems):,} of {len(rows):,} products have no readable photo and are left out."
         )
     examples = line_up(catalogue, split, rows, problems)
-    state = _start(predictor.qwen, task.config)
-    if state.restore(task.folder, reporter):
-        reporter.say(state.describe(task.config.epochs))
-    total = len(examples.train) * (task.config.epochs - state.epoch) - state.statistics.num_products
+    state = _start(predictor.qwen, job.config)
+    if state.restore(job.folder, reporter):
+        reporter.say(state.describe(job.config.epochs))
+    total = len(examples.train) * (job.config.epochs - state.epoch) - state.statistics.num_products
     done = Position(epoch=state.epoch, step=state.num_steps)
     with (
-        tracking(task.folder, done, task.about, reporter) as tracker,
+        tracking(job.folder, done, job.about, reporter) as tracker,
         reporter.bar("Fine-tuning", total) as advance,
     ):
         run = Run(
             predictor=predictor,
-            config=task.config,
-            seed=task.seed,
+            config=job.config,
+            seed=job.seed,
             examples=examples,
             store=store,
-            folder=task.folder,
+            folder=job.folder,
             tracker=tracker,
         )
         tune(run, state, advance)
