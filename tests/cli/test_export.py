@@ -49,12 +49,12 @@ def test_the_table_the_files_and_the_way_out_of_a_refusal(
     done = run(*words)
     assert done.exit_code == 0
     assert "passed" in done.output
-    assert "210 products. Asked for: 99.9% agreement." in done.output
+    assert "210 products. Required: 99.9% agreement." in done.output
     assert f"Export: {model / 'engines' / 'openvino'} (" in done.output
     assert max(map(len, done.stdout.splitlines())) <= 110  # a path is not broken
 
     again = run(*words)
-    assert "is there already" in again.output
+    assert "exists already" in again.output
     assert "passed" not in again.output
 
     monkeypatch.setattr(parity, "MIN_AGREEMENT", 1.1)

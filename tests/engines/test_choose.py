@@ -81,7 +81,7 @@ def test_choice(
         (available(), {}, machine(gpu=True), "there is a GPU"),
         (available(), {}, machine(), 'pip install "facetry[openvino]"'),
         (available(), {}, machine(*BOTH, x86=False), "no export"),
-        (available(), {"name": "torch"}, machine(*BOTH), "as asked"),
+        (available(), {"name": "torch"}, machine(*BOTH), "as requested"),
     ],
 )
 def test_choice_says_why(

@@ -143,7 +143,7 @@ def test_an_export_is_written_once_and_again_for_other_weights(
     written = files(place)
     assert not reporter.lines
     export_model(job, lambda _: pytest.fail("loaded"), reporter=reporter)
-    assert reporter.lines == [f"{place} is there already and is of these weights."]
+    assert reporter.lines == [f"{place} exists already, made from these weights."]
     note = json.loads((place / "export.json").read_text())
     (place / "export.json").write_text(json.dumps({**note, "weights": "0" * 64}))
     write_checksums(place)
@@ -196,7 +196,7 @@ def test_a_slim_folder_has_each_members_export_and_no_weights(
 
     written = files(out)
     export_model(job, lambda _: pytest.fail("loaded"), reporter=reporter)
-    assert reporter.lines == [f"{out} is there already and is of these weights."]
+    assert reporter.lines == [f"{out} exists already, made from these weights."]
     with pytest.raises(ExportError, match="exists already"):
         export_model(make_job(folder=ensemble, out=out, num_photos=300), load)
     assert files(out) == written

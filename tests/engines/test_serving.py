@@ -132,7 +132,7 @@ ENGINES: list[tuple[dict[str, object], str]] = [
     ({}, r"Engine: OpenVINO .*, fp32, . threads? \(its export in the model folder\)\."),
     ({"name": "openvino", "num_threads": 1}, r"OpenVINO .*, fp32, 1 thread \(its export"),
     ({"name": "onnxruntime", "num_threads": 1}, r"ONNX Runtime .*, fp32, 1 thread \(its export"),
-    ({"name": "torch"}, r"Engine: torch .*, fp32, . threads? \(as asked\)\."),
+    ({"name": "torch"}, r"Engine: torch .*, fp32, . threads? \(as requested\)\."),
 ]
 
 

@@ -46,8 +46,8 @@ def export(
         show=lambda rows: console.print(parity_table(rows, is_int8=int8)),
         reporter=make_reporter(),
     )
-    for place in job.places:
-        size = sum(each.stat().st_size for each in place.iterdir())
-        console.print(f"Export: {place} ({size / 1e6:,.1f} MB)")
+    for path in job.export_folders:
+        size = sum(each.stat().st_size for each in path.iterdir())
+        console.print(f"Export: {path} ({size / 1e6:,.1f} MB)")
     if out:
         console.print(f"Written to {out}")

@@ -1,1 +1,1 @@
-"""The same classifier on other runtimes than torch: engines, exports, and the choice among them."""
+"""Engines that compute a classifier (torch, OpenVINO, ONNX Runtime), its exports, and their choice."""

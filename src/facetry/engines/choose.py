@@ -1,4 +1,4 @@
-"""Which engine is to compute a model's graph, if it can be one."""
+"""Chooses the engine for a model, if the model can become a graph."""
 
 import ctypes
 import platform
@@ -11,7 +11,7 @@ from facetry.errors import EngineError, FacetryError, MissingExtra
 from facetry.models.folder import ModelFolder
 
 _EXTRAS: Final[Mapping[EngineName, str]] = {"openvino": "openvino", "onnxruntime": "onnx"}
-"""The extra that brings an engine."""
+"""The extra that installs an engine."""
 
 _EXPORTS: Final[Mapping[EngineName, Mapping[str, frozenset[str]]]] = {
     "openvino": {
@@ -23,11 +23,11 @@ _EXPORTS: Final[Mapping[EngineName, Mapping[str, frozenset[str]]]] = {
         "onnx-int8": frozenset({"auto", "int8"}),
     },
 }
-"""An engine's exports, and in which precisions it computes each; the first is preferred."""
+"""The exports that an engine reads, the preferred one first, and the precisions for each."""
 
 
 def find_obstacle(folder: ModelFolder) -> str:
-    """What a model is or does that no graph can; "" if it can become one. Told from its recipe."""
+    """Why a model cannot become a graph, as the predicate of a sentence; "" if it can."""
     if folder.members:
         found = (find_obstacle(each) for each in folder.members.values())
         return next((f"has a member that {obstacle}" for obstacle in found if obstacle), "")
@@ -35,7 +35,7 @@ def find_obstacle(folder: ModelFolder) -> str:
     if content is None:
         return f"is of the kind {folder.kind}"
     if content.get("text") is not None:
-        return "reads text beside the photo"
+        return "reads text along with the photo"
     if (content.get("photos") or {}).get("max", 1) > 1:
         return "reads several photos of a product"
     return ""
@@ -43,7 +43,7 @@ def find_obstacle(folder: ModelFolder) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What the choice depends on besides the model: a GPU, the kind of CPU, the engines installed."""
+    """What the choice depends on apart from the model: a GPU, the kind of CPU, the engines installed."""
 
     has_gpu: bool
     is_x86: bool
@@ -51,7 +51,7 @@ class Machine:
 
     @classmethod
     def here(cls) -> "Machine":
-        """What this machine has."""
+        """The machine that this process runs on."""
         return cls(
             has_gpu=_has_gpu(),
             is_x86=platform.machine().lower() in {"x86_64", "amd64"},
@@ -61,7 +61,7 @@ class Machine:
 
 @dataclass(frozen=True, kw_only=True)
 class AvailableFormats:
-    """What a model folder can be computed from: exports that all its classifiers have, and weights."""
+    """What a model folder has to load: exports that all its classifiers have, and weights."""
 
     name: str
     exports: frozenset[str]
@@ -70,7 +70,7 @@ class AvailableFormats:
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """An engine, the export that it reads (None: it starts from the weights), and why it was chosen."""
+    """An engine, the export that it reads (None: the weights), and why it was chosen."""
 
     engine: EngineName
     export: str | None
@@ -78,13 +78,13 @@ class Choice:
 
 
 def choose(available: AvailableFormats, config: EngineConfig, machine: Machine) -> Choice:
-    """The engine for what a model folder has.
+    """The engine for a model folder with these formats.
 
-    Left open it is torch on a GPU; on an x86 CPU OpenVINO, from its export or converted in memory;
-    else an export that an installed engine reads; else torch. fp32 goes before int8.
+    `auto` is torch on a GPU; on an x86 CPU it is OpenVINO, from its export or converted in memory; else
+    an installed engine that has an export; else torch. fp32 is preferred to int8.
 
     Raises:
-        EngineError: what is asked for cannot be had.
+        EngineError: what `config` requires is not available.
         MissingExtra: the engine is not installed.
     """
     if config.compile and config.name not in {"auto", "torch"}:
@@ -97,12 +97,12 @@ def choose(available: AvailableFormats, config: EngineConfig, machine: Machine) 
         if wanted == "auto":
             return choice
         if wanted == choice.engine:
-            return replace(choice, reason="as asked") if wanted == "torch" else choice
+            return replace(choice, reason="as requested") if wanted == "torch" else choice
     raise _refusal(available, config, machine)
 
 
 def _options(available: AvailableFormats, config: EngineConfig, machine: Machine) -> Iterator[Choice]:
-    """All that can be had, the best first."""
+    """All available choices, the best first."""
     openvino, onnx = (list(_exported(name, available, config, machine)) for name in _EXPORTS)
     from_weights = available.has_weights and config.precision != "int8"
     converted = []
@@ -129,14 +129,14 @@ def _exported(
 
 
 def _reason_for_torch(machine: Machine) -> str:
-    """Why a CPU is left to torch."""
+    """Why torch computes on a CPU."""
     if machine.is_x86 and "openvino" not in machine.engines:
         return 'pip install "facetry[openvino]" brings a faster one'
     return "there is no export that an installed engine reads"
 
 
 def _refusal(available: AvailableFormats, config: EngineConfig, machine: Machine) -> FacetryError:
-    """Why nothing that can be had is what was asked for."""
+    """The error that no available choice meets `config`."""
     wanted, precision = config.name, config.precision
     if wanted == "torch" or config.compile:
         return _refusal_of_torch(available, config)
@@ -151,7 +151,7 @@ def _refusal(available: AvailableFormats, config: EngineConfig, machine: Machine
         return EngineError(
             f"{wanted} does not compute in {precision}.", hint=f"It computes in: {numbers}."
         )
-    return _lacking_export(available, config)
+    return _missing_export(available, config)
 
 
 def _refusal_of_torch(available: AvailableFormats, config: EngineConfig) -> EngineError:
@@ -166,8 +166,8 @@ def _refusal_of_torch(available: AvailableFormats, config: EngineConfig) -> Engi
     )
 
 
-def _lacking_export(available: AvailableFormats, config: EngineConfig) -> EngineError:
-    """The error of lacking the one export that would do."""
+def _missing_export(available: AvailableFormats, config: EngineConfig) -> EngineError:
+    """The error that the export for `config` is missing."""
     runtime = "onnx" if config.name == "onnxruntime" else "openvino"
     int8 = " --int8" if config.precision == "int8" else ""
     what = f"{config.precision} " if config.precision != "auto" else ""
@@ -184,7 +184,7 @@ def _names(available: AvailableFormats) -> str:
 
 
 def _has_gpu() -> bool:
-    """Whether there is a GPU, told by its driver: torch takes seconds to import."""
+    """Whether there is a GPU; asks the driver, as torch takes seconds to import."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:

@@ -1,8 +1,8 @@
-"""What computes a model's graph: which engine, in which numbers, on how many threads.
+"""The protocol of engines, which compute a model's graph, and their configuration.
 
-Types of these packages are written as `Any`: none of them brings complete ones.
+Objects of the engines' packages are typed as `Any`, as none of them has complete types.
 
-Shapes: B photos, S side in pixels, H heads of all categories, V values of the head that has most.
+Shapes: B photos, S side in pixels, H heads of all categories, V values of the head with most.
 """
 
 import importlib.util
@@ -24,16 +24,16 @@ _EXTRAS = {
     "onnxruntime": "onnx",
     "onnxscript": "onnx",
 }
-"""Which extra brings a package."""
+"""The extra that installs a package."""
 
 
 def package(name: str) -> Any:
-    """Import an optional package; those that report on their use are kept from it.
+    """Import an optional package, with its telemetry disabled.
 
     Raises:
         MissingExtra: it is not installed.
     """
-    # openvino and nncf send what they are used for unless this package cannot be imported.
+    # openvino and nncf send usage statistics unless this package cannot be imported.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
         return importlib.import_module(name)
@@ -42,23 +42,23 @@ def package(name: str) -> Any:
 
 
 def is_installed(name: str) -> bool:
-    """Whether an optional package is there; does not import it."""
+    """Whether an optional package is installed; does not import it."""
     if name in sys.modules:
         return sys.modules[name] is not None
     return importlib.util.find_spec(name) is not None
 
 
 Runtime = Literal["openvino", "onnx"]
-"""Which runtime a file is for; `onnx` is the file's format, which ONNX Runtime reads."""
+"""The runtime that a file is for; `onnx` is the format that ONNX Runtime reads."""
 
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
-"""In which numbers matrix products are computed. `int8` comes with the file."""
+"""The precision of matrix products. `int8` is a property of the file."""
 
 
 class Engine(Protocol):
-    """Probabilities of all heads of all categories, computed from photos.
+    """Computes the probabilities of all heads of all categories from photos.
 
-    It may be called from several threads, and lets other threads run while it computes.
+    It is thread-safe, and releases the GIL while it computes.
     """
 
     @property
@@ -91,7 +91,7 @@ EngineName = Literal["torch", "openvino", "onnxruntime"]
 
 
 class EngineConfig(Config):
-    """How a model's graph is to be computed: this changes the speed and, within rounding, no answer.
+    """How a model's graph is computed: this affects speed and, apart from rounding, no answer.
 
     >>> EngineConfig(name="openvino").precision
     'auto'
@@ -101,14 +101,14 @@ class EngineConfig(Config):
     """The runtime; for `auto` see `choose.choose`."""
 
     precision: Precision | Literal["auto"] = "auto"
-    """The numbers of matrix products. `auto` is that of the export which is there, fp32 first; with
-    torch it is bf16 on a GPU that has it, else fp32."""
+    """The precision of matrix products. `auto` is that of the available export, preferably fp32; with
+    torch it is bf16 on a GPU that supports it, else fp32."""
 
     num_threads: PositiveInt | None = None
-    """Threads that compute one batch on the CPU; None takes every core."""
+    """Threads that compute one batch on the CPU; None: as many as there are cores."""
 
     compile: bool = False
-    """With torch: compile the graph when it is first used, which takes minutes for a large one."""
+    """With torch: compile the graph on first use, which takes minutes for a large model."""
 
     cuda_graphs: bool = True
-    """With torch on a GPU: record a batch's kernels once, and launch them as one from then on."""
+    """With torch on a GPU: record a batch's kernels in a CUDA graph, and replay it from then on."""

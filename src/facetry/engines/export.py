@@ -1,6 +1,6 @@
-"""Exports a predictor: its classifiers become files for another runtime, if these answer alike.
+"""Exports a predictor: converts its classifiers for another runtime, and checks that answers agree.
 
-Each classifier's export stands in its own model folder; or a slim copy of the whole model folder is
+Each classifier's export is written into its model folder; or a slim copy of the whole model folder is
 written, which has exports in place of weights.
 """
 
@@ -64,26 +64,26 @@ from facetry.runtime.files import write_text, writing_folder
 from facetry.runtime.progress import SILENT, Reporter
 
 SLIM_FILES = (RECIPE, TAXONOMY, PREPROCESS, WEIGHTING, "background.onnx", "metrics.json", "README.md")
-"""What a slim model folder keeps, where it is there, beside the exports."""
+"""The files that a slim model folder has in addition to the exports, if they exist."""
 
 
 class ExportConfig(Config):
-    """What is exported, and how it is checked."""
+    """What to export, and how to check it."""
 
     runtime: Runtime
     """The runtime that the files are for."""
 
     int8: bool = False
-    """Quantise to 8-bit whole numbers."""
+    """Quantise to 8-bit integers."""
 
     num_photos: Annotated[int, Field(ge=MIN_PHOTOS)] = 500
-    """Products with a readable photo that the export is checked on, if there are as many."""
+    """The most products with a readable photo to check the export on."""
 
     num_calibration: Annotated[int, Field(ge=1)] = 300
-    """Products whose photos int8 is calibrated with, if there are as many."""
+    """The most products whose photos int8 is calibrated with."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    """Which products are taken follows from it."""
+    """The seed that products are chosen with."""
 
     @property
     def precision(self) -> Precision:
@@ -92,15 +92,15 @@ class ExportConfig(Config):
 
     @property
     def name(self) -> str:
-        """What the exports' folders are called."""
+        """The name of the exports' folders."""
         return export_name(self.runtime, self.precision)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ExportJob:
-    """One export to make: of which model folder, checked on which catalogue, and where to.
+    """One export to make: the model folder, the catalogue to check it on, and where to write it.
 
-    With `out` None the exports stand in the model folder itself, else a slim copy is written there.
+    With `out` None the exports are written into the model folder, else a slim copy of it to `out`.
     """
 
     folder: ModelFolder
@@ -110,35 +110,35 @@ class ExportJob:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What must be the same for an export to be the one that is asked for, beside the weights."""
+        """What must be equal, in addition to the weights, for an existing export to be up to date."""
         return {**catalogue_identity(self.catalogue), **self.config.model_dump(mode="json")}
 
     @property
-    def places(self) -> list[Path]:
-        """Where the exports stand in the end, in the order of the folder's `classifiers`."""
+    def export_folders(self) -> list[Path]:
+        """The final folders of the exports, in the order of the folder's `classifiers`."""
         own = self.folder.path
         parts = (each.path.relative_to(own) for each in self.folder.classifiers)
         return [export_folder((self.out or own) / part, self.config.name) for part in parts]
 
 
-def is_there(job: ExportJob) -> bool:
-    """Whether the very exports that are asked for are in their places, made of this model."""
+def is_up_to_date(job: ExportJob) -> bool:
+    """Whether the exports exist already, made from this model with these settings."""
     if job.out and not _is_slim_copy(job.folder, job.out):
         return False
-    for place, folder in zip(job.places, job.folder.classifiers, strict=True):
+    for path, folder in zip(job.export_folders, job.folder.classifiers, strict=True):
         try:
-            export = read_export(place)
-            parity = json.loads((place / PARITY).read_text(encoding="utf-8"))
-            asked = upgraded_identity(parity["asked"], job.catalogue)
+            export = read_export(path)
+            parity = json.loads((path / PARITY).read_text(encoding="utf-8"))
+            identity = upgraded_identity(parity["asked"], job.catalogue)
         except (ExportError, OSError, ValueError, LookupError, TypeError):
             return False
-        if export.note.weights != folder.weights_sum or asked != job.identity:
+        if export.note.weights != folder.weights_sum or identity != job.identity:
             return False
     return True
 
 
 def _is_slim_copy(model: ModelFolder, slim: Path) -> bool:
-    """Whether a slim model folder has the files of the model as it is now, its members' too."""
+    """Whether a slim model folder has the current files of the model and its members."""
     try:
         copied = [dict(part.checksums) for part in open_folder(slim).parts]
     except ModelFolderError:
@@ -153,7 +153,7 @@ if TYPE_CHECKING:
     from facetry.models.classifier.classifier import Classifier
 
 Show = Callable[[Sequence[Parity]], None]
-"""Called with the gate's table before the verdict."""
+"""Called with the rows of the comparison before it is judged."""
 
 _NEEDED: Mapping[tuple[Runtime, Precision], Sequence[str]] = {
     ("openvino", "fp32"): ("openvino",),
@@ -171,10 +171,10 @@ def export_model(
     show: Show = lambda _: None,
     reporter: Reporter = SILENT,
 ) -> list[Path]:
-    """Export the predictor that `load` finds in a model folder; returns the exports' folders.
+    """Export the predictor that `load` loads from a model folder; returns the exports' folders.
 
-    Nothing is written unless the export answers as the model does. One that is there already and was
-    made of these weights in this way is left as it is.
+    Nothing is written unless the export's answers agree with the model's. An existing export of the same
+    weights and settings is left unchanged.
 
     Raises:
         CatalogueError: a catalogue that cannot be worked with.
@@ -183,9 +183,9 @@ def export_model(
         MissingExtra: a package that is needed is not installed.
         ModelFolderError: a damaged model folder.
     """
-    if is_there(job):
-        reporter.say(f"{job.out or job.places[0]} is there already and is of these weights.")
-        return job.places
+    if is_up_to_date(job):
+        reporter.say(f"{job.out or job.export_folders[0]} exists already, made from these weights.")
+        return job.export_folders
     if job.out and job.out.exists():
         raise ExportError(f"{job.out} exists already.", hint="Choose another --out, or delete it.")
     if obstacle := find_obstacle(job.folder):
@@ -205,14 +205,14 @@ def export_model(
         show(rows)
         require_parity(rows, is_int8=job.config.int8)
         _finish(job, drafts, rows)
-    return job.places
+    return job.export_folders
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Drafts:
-    """Where exports are written until all of them are good: by the folder of the classifier.
+    """Where exports are written until all have passed, by the folder of the classifier.
 
-    `slim` is the unfinished slim model folder that they stand in, if one is asked for.
+    `slim` is the unfinished slim model folder around them, if one is to be written.
     """
 
     exports: Mapping[Path, Path]
@@ -220,13 +220,13 @@ class _Drafts:
 
 
 def _begin(job: ExportJob, stack: ExitStack) -> _Drafts:
-    """Folders to write to, which take their places when the `stack` is left without an error."""
+    """Folders to write to, moved to their final paths when the `stack` exits without an error."""
     folders = [each.path for each in job.folder.classifiers]
     if job.out is None:
         exports = {}
-        for folder, place in zip(folders, job.places, strict=True):
-            stack.callback(_remove_empty, place.parent)
-            exports[folder] = stack.enter_context(writing_folder(place))
+        for folder, path in zip(folders, job.export_folders, strict=True):
+            stack.callback(_remove_empty, path.parent)
+            exports[folder] = stack.enter_context(writing_folder(path))
         return _Drafts(exports=exports, slim=None)
     slim = stack.enter_context(writing_folder(job.out))
     exports = {
@@ -246,7 +246,7 @@ def _remove_empty(folder: Path) -> None:
 def _convert_and_compare(
     job: ExportJob, predictor: Predictor, drafts: _Drafts, reporter: Reporter
 ) -> list[Parity]:
-    """Write the files, and have them answer the same decoded photos as the predictor."""
+    """Write the files, and compare their answers with the predictor's on the same photos."""
     config, forms = job.config, predictor.preprocesses
     sample = choose_sample(job.folder.path, job.catalogue, is_int8=config.int8, seed=config.seed)
     photos: Photos = {}
@@ -275,7 +275,7 @@ def _exported(
     folder: ModelFolder,
     convert: "Callable[[Classifier, ModelFolder], ServedClassifier]",
 ) -> Predictor:
-    """The same predictor over its exports."""
+    """The predictor with its classifiers replaced by their exports."""
     from facetry.models.classifier.classifier import Classifier
 
     if isinstance(predictor, Ensemble):
@@ -292,7 +292,7 @@ def _exported(
 def _convert(
     classifier: "Classifier", folder: Path, config: ExportConfig, photos: Sequence[Pixels]
 ) -> ServedClassifier:
-    """Write a classifier's file, in int8 if there are photos to calibrate with, and open it."""
+    """Write a classifier's file, in int8 if there are `photos` to calibrate with, and open it."""
     from facetry.engines.torch.convert import save_openvino, to_onnx, to_openvino
     from facetry.engines.torch.graph import Graph
 
@@ -315,7 +315,7 @@ def _convert(
 
 
 def _finish(job: ExportJob, drafts: _Drafts, rows: Sequence[Parity]) -> None:
-    """Close the exports, and the slim model folder around them."""
+    """Write the parity, the notes and the checksums, and complete the slim model folder, if any."""
     parity = {"asked": job.identity, "rows": parity_json(rows)}
     config = job.config
     made_with = ("facetry", "torch", *_NEEDED[config.runtime, config.precision])
@@ -336,7 +336,7 @@ def _finish(job: ExportJob, drafts: _Drafts, rows: Sequence[Parity]) -> None:
 
 
 def _copy_slim(folder: ModelFolder, slim: Path) -> None:
-    """Copy what a model folder needs beside its exports; likewise of its members."""
+    """Copy what a model folder needs in addition to its exports; its members' too."""
     for name in SLIM_FILES:
         if (folder.path / name).is_file():
             shutil.copyfile(folder.path / name, slim / name)

@@ -30,7 +30,7 @@ _AGAIN = "Export the model again with `facetry export`."
 
 @dataclass(frozen=True, kw_only=True)
 class ExportNote:
-    """What `export.json` says of an export.
+    """The content of `export.json`.
 
     `weights` is the SHA-256 of the `weights.safetensors` that it was made from; `versions` are those of
     the packages that made it.
@@ -53,18 +53,18 @@ class ExportNote:
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
-    """An export that is whole: its folder, and what stands in its `export.json`."""
+    """A complete export: its folder, and its `export.json`."""
 
     folder: Path
     note: ExportNote
 
     @property
     def file(self) -> Path:
-        """What the runtime opens."""
+        """The file that the runtime opens."""
         return self.folder / MODEL_FILES[self.note.runtime]
 
     def fits(self, model: ModelFolder) -> bool:
-        """Whether it was made from the weights in a model folder, or that has none."""
+        """Whether it was made from the model folder's weights; True if the folder has none."""
         return model.weights_sum in {None, self.note.weights}
 
 
@@ -72,26 +72,26 @@ _NOTE = TypeAdapter(ExportNote)
 
 
 def export_name(runtime: Runtime, precision: Precision) -> str:
-    """What an export's folder is called."""
+    """The name of an export's folder."""
     return f"{runtime}-int8" if precision == "int8" else runtime
 
 
 def export_folder(model: Path, name: str) -> Path:
-    """Where the export called `name` stands in a model folder."""
+    """The folder of the export called `name` in a model folder."""
     return model / ENGINES / name
 
 
 def write_export(folder: Path, note: ExportNote) -> None:
-    """Close an export: all other files are in `folder` already."""
+    """Complete an export whose other files are in `folder` already."""
     write_text(folder / EXPORT, json.dumps({"format": FORMAT, **asdict(note)}, indent=1))
     write_checksums(folder)
 
 
 def read_export(folder: Path) -> Export:
-    """Check an export and read what it is.
+    """Check an export and read its note.
 
     Raises:
-        ExportError: no export, one that is damaged, or one made by a newer version.
+        ExportError: there is no export, or it is damaged or made by a newer version.
     """
     try:
         check_files(folder, needed=(EXPORT,))
@@ -105,9 +105,9 @@ def read_export(folder: Path) -> Export:
 
 
 def metadata(taxonomy: Taxonomy, preprocess: Preprocess) -> dict[str, str]:
-    """What an exported file says of itself, so that other programs can use it.
+    """The metadata of an exported file, which other programs need to use it.
 
-    A model that removes backgrounds is named without its folder.
+    A model that removes backgrounds is given by its file name, without a folder.
     """
     if preprocess.background_model:
         file = Path(preprocess.background_model.name)

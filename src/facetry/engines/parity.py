@@ -1,8 +1,9 @@
-"""Which products an export is checked on, and which photos it is calibrated with.
+"""The check that an export's answers agree with its model's, and the products for it.
+
+First the comparison and its limits, then the choice of products to check on and photos to calibrate
+with.
 
 Shapes: S side in pixels.
-
-Shapes: N products, A slots, V values.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,21 +31,21 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 MIN_PHOTOS = 200
-"""Products with a readable photo that a verdict needs."""
+"""The least number of products with a readable photo to judge an export by."""
 
 MIN_AGREEMENT = 0.999
-"""The share of top values that an export in floating point must share with its model."""
+"""The least share of top values in which a floating-point export must agree with its model."""
 
 MAX_FALL = 0.005
-"""How far the score of an export in whole numbers may lie below its model's."""
+"""The most by which the score of an int8 export may be below its model's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parity:
-    """How far an export answers as its model does: one row of the gate's table.
+    """How far the answers of an export and its model agree: one row of the table.
 
-    `agreement` is the share of the `num_answers` (product, attribute) pairs with the same top value,
-    the differences are absolute ones of probabilities. Scores are NaN without labels.
+    `agreement` is the share of the `num_answers` (product, attribute) pairs with the same top value; the
+    differences are absolute differences of probabilities. Scores are NaN without labels.
     """
 
     name: str
@@ -59,11 +60,11 @@ class Parity:
 
     @property
     def fall(self) -> float:
-        """How far the export's score lies below the model's."""
+        """How much lower the export's score is than the model's."""
         return self.score - self.exported_score
 
     def fault(self, *, is_int8: bool) -> str:
-        """What is wrong with the export, in words; "" if it passes."""
+        """Why the export fails, in words; "" if it passes."""
         if is_int8 and not self.fall <= MAX_FALL:
             return f"its score falls by {self.fall:.4f}, and {MAX_FALL} is allowed"
         if not is_int8 and not self.agreement >= MIN_AGREEMENT:
@@ -74,17 +75,17 @@ class Parity:
 def compare_answers(
     reference: Predictor, exported: Predictor, batches: Iterable[Sequence[Product]], *, name: str
 ) -> list[Parity]:
-    """Have both predictors answer the same decoded products; of ensembles the members' rows first.
+    """Compare both predictors' answers on the same products; an ensemble's members come first.
 
-    `name` stands in the row of the whole, members go by their own names. What a batch holds is let go
-    before the next one.
+    `name` is the name of the last row; members have their own names. Pixels are released after each
+    batch.
     """
     found: dict[str, list[tuple[Predictions, Predictions]]] = {}
     products: list[Product] = []
     for batch in batches:
-        ours, theirs = _answers(reference, batch, name), _answers(exported, batch, name)
-        for each, predictions in ours.items():
-            found.setdefault(each, []).append((predictions, theirs[each]))
+        expected, actual = _answers(reference, batch, name), _answers(exported, batch, name)
+        for each, predictions in expected.items():
+            found.setdefault(each, []).append((predictions, actual[each]))
         products += [replace(product, pixels={}) for product in batch]
     return [_measure(each, parts, products) for each, parts in found.items()]
 
@@ -92,7 +93,7 @@ def compare_answers(
 def _answers(
     predictor: Predictor, batch: Sequence[Product], name: str, prefix: str = ""
 ) -> Mapping[str, Predictions]:
-    """Predictions by name; of an ensemble those of its members, then its own."""
+    """Predictions by name; for an ensemble those of its members, then its own."""
     if not isinstance(predictor, Ensemble):
         return {name: predictor.predict(batch)}
     answers: dict[str, Predictions] = {}
@@ -105,17 +106,17 @@ def _answers(
 def _measure(
     name: str, parts: Sequence[tuple[Predictions, Predictions]], products: Sequence[Product]
 ) -> Parity:
-    ours, theirs = (Predictions.concatenate(each) for each in zip(*parts, strict=True))
-    apart = np.abs(ours.probabilities - theirs.probabilities)[ours.value_mask]
-    agrees = (ours.top == theirs.top)[ours.head_mask]
-    scores = [score_predictions(each, products, num_resamples=0) for each in (ours, theirs)]
+    expected, actual = (Predictions.concatenate(each) for each in zip(*parts, strict=True))
+    differences = np.abs(expected.probabilities - actual.probabilities)[expected.value_mask]
+    agrees = (expected.top == actual.top)[expected.head_mask]
+    scores = [score_predictions(each, products, num_resamples=0) for each in (expected, actual)]
     return Parity(
         name=name,
         num_products=len(products),
         num_answers=len(agrees),
         agreement=float(agrees.mean()) if len(agrees) else nan,
-        mean_difference=float(apart.mean()) if len(apart) else nan,
-        largest_difference=float(apart.max(initial=0)),
+        mean_difference=float(differences.mean()) if len(differences) else nan,
+        largest_difference=float(differences.max(initial=0)),
         num_labels=scores[0].num_labels,
         score=scores[0].total,
         exported_score=scores[1].total,
@@ -123,10 +124,10 @@ def _measure(
 
 
 def require_parity(rows: Sequence[Parity], *, is_int8: bool) -> None:
-    """Refuse an export that answers otherwise than its model, or was asked too little to tell.
+    """Raise an error for an export whose answers differ from its model's, or that cannot be judged.
 
     Raises:
-        ExportError: too few products, no labels to score whole numbers by, or a row that fails.
+        ExportError: too few products, no labels to score int8 by, or a row that fails.
     """
     whole = rows[-1]
     if whole.num_products < MIN_PHOTOS:
@@ -154,16 +155,16 @@ _TRY_INSTEAD = {
 
 
 def too_few(num_readable: int) -> ExportError:
-    """The error of having fewer products to check an export on than a verdict needs."""
+    """The error that there are too few products to check an export on."""
     return ExportError(
         f"An export is checked on at least {MIN_PHOTOS} held-out products with a readable photo, and "
         f"there are {num_readable:,}.",
-        hint="Name a catalogue with more of them. One that the model was not trained on counts whole.",
+        hint="Name a catalogue with more of them. All of one that the model was not trained on is used.",
     )
 
 
 def parity_json(rows: Sequence[Parity]) -> list[dict[str, Any]]:
-    """The table as plain containers that JSON can hold; NaN becomes None."""
+    """The rows as plain containers for JSON; NaN becomes None."""
     return [
         {
             key: None if isinstance(value, float) and not isfinite(value) else value
@@ -174,13 +175,13 @@ def parity_json(rows: Sequence[Parity]) -> list[dict[str, Any]]:
 
 
 def parity_table(rows: Sequence[Parity], *, is_int8: bool) -> "Table":
-    """The gate's table, for 80 columns; `parity_json` has what it leaves out."""
+    """The table of the comparison, for 80 columns; `parity_json` has further figures."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    asked = f"a score that falls by {MAX_FALL} at most" if is_int8 else f"{MIN_AGREEMENT:.1%} agreement"
-    caption = f"{rows[-1].num_products:,} products. Asked for: {asked}."
+    limit = f"a score that falls by {MAX_FALL} at most" if is_int8 else f"{MIN_AGREEMENT:.1%} agreement"
+    caption = f"{rows[-1].num_products:,} products. Required: {limit}."
     table = Table(box=box.SIMPLE_HEAD, caption=caption, caption_justify="left", pad_edge=False)
     table.add_column("model", overflow="fold")
     for name in ("answers", "agree", "differ by", "score", "export", "fall"):
@@ -204,29 +205,29 @@ def _figures(row: Parity) -> tuple[str, ...]:
 
 
 Photos = Mapping[Preprocess, Sequence[Pixels]]
-"""Photos (each (3, S, S)) in each form."""
+"""Photos (each (3, S, S)) by their preprocessing."""
 
 _ROWS_AT_ONCE = 256
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Sample:
-    """Rows of a catalogue, in the order in which their photos are tried; no row is in both."""
+    """Disjoint rows of a catalogue to check on and to calibrate with, in the order to read them."""
 
     checked: NDArray[np.int64]
     calibration: NDArray[np.int64]
 
 
 def choose_sample(folder: Path, catalogue: Catalogue, *, is_int8: bool, seed: int) -> Sample:
-    """Held-out products to check on and others to calibrate with, each in an order drawn by `seed`.
+    """Held-out products to check on and others to calibrate with, each in random order by `seed`.
 
-    Where the model folder's own split is of this catalogue, the test part comes first, then the
-    validation part. Training products follow unless the export is int8: whether top values agree
-    can be seen on them as well, a score cannot. Calibration is on training products. Of another
-    catalogue any product is checked on, but for a quarter that int8 is calibrated with.
+    If the model was trained on this catalogue, its test part comes first, then its validation part,
+    then, unless the export is int8, its training part: agreement can be measured on training products,
+    a score cannot. Calibration uses training products. Of another catalogue all products are for
+    checking, except a quarter to calibrate int8 with.
 
     Raises:
-        ExportError: no product of a category that the model knows, or too few to check on.
+        ExportError: there are no products of the model's categories, or too few to check on.
     """
     known = np.flatnonzero(catalogue.category_codes >= 0)
     if not len(known):
@@ -257,7 +258,7 @@ def choose_sample(folder: Path, catalogue: Catalogue, *, is_int8: bool, seed: in
 def readable(
     catalogue: Catalogue, rows: NDArray[np.int64], forms: Sequence[Preprocess], reporter: Reporter
 ) -> Iterator[Product]:
-    """Products with pixels in order, those left out whose photos cannot be read."""
+    """The products of `rows` with their pixels, without those whose photos cannot be read."""
     chunks = range(0, len(rows), _ROWS_AT_ONCE)
     products = (
         each for start in chunks for each in catalogue.products(rows[start : start + _ROWS_AT_ONCE])
@@ -267,7 +268,7 @@ def readable(
 
 
 def counted(products: Iterable[Product], advance: Advance) -> Iterator[Product]:
-    """Pass products through, counting them on a bar."""
+    """Yield the products, advancing a progress bar for each."""
     for product in products:
         advance(1)
         yield product
@@ -276,10 +277,10 @@ def counted(products: Iterable[Product], advance: Advance) -> Iterator[Product]:
 def load_photos(
     products: Iterable[Product], forms: Sequence[Preprocess], num_wanted: int, reporter: Reporter
 ) -> Photos:
-    """The first products' photos in each form.
+    """The photos of the first products, by preprocessing.
 
     Raises:
-        ExportError: there are none.
+        ExportError: there are no products.
     """
     photos: dict[Preprocess, list[Pixels]] = {form: [] for form in forms}
     with reporter.bar("Loading photos", num_wanted) as advance:

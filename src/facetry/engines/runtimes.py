@@ -1,9 +1,7 @@
-"""The engine that runs a graph with OpenVINO.
+"""The engines of ONNX Runtime and OpenVINO, for the CPU.
 
-A batch is cut into a piece for each stream, which is a core or a few of them: cores that wait for one
-another at every layer lose time whenever one of them decodes a photo meanwhile.
-
-Shapes: B photos, S side in pixels, H heads of all categories, V values.
+OpenVINO computes a batch in several streams, each on one or a few cores: cores that wait for each other
+at every layer would lose time whenever one of them decodes a photo.
 
 Shapes: B photos, S side in pixels, H heads of all categories, V values.
 """
@@ -34,11 +32,11 @@ class OnnxEngine:
     ) -> "OnnxEngine":
         """Open the file `model.onnx`.
 
-        The precision, fp32 or int8, is the file's own. Without `num_threads` all cores work.
+        `precision` must be that of the file, fp32 or int8. Without `num_threads` all cores are used.
 
         Raises:
             EngineError: another precision.
-            ExportError: a file that ONNX Runtime cannot read.
+            ExportError: ONNX Runtime cannot read the file.
             MissingExtra: onnxruntime is not installed.
         """
         if precision not in {"fp32", "int8"}:
@@ -50,14 +48,14 @@ class OnnxEngine:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads
         options.inter_op_num_threads = 1
-        # A thread that waits must not keep a core from the decoders.
+        # A waiting thread must not occupy a core that decoders need.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3  # errors
         try:
             session = onnxruntime.InferenceSession(
                 str(source), options, providers=["CPUExecutionProvider"]
             )
-        except Exception as error:  # its kinds are named nowhere
+        except Exception as error:  # its exceptions are not documented
             raise ExportError(
                 f"ONNX Runtime cannot read {source}: {error}", hint="Export the model again."
             ) from error
@@ -71,10 +69,10 @@ class OnnxEngine:
 
 
 _HINTS: dict[Precision, str] = {"fp32": "f32", "int8": "f32", "bf16": "bf16", "fp16": "f16"}
-"""In which numbers OpenVINO computes what is not quantised; it would choose bf16 where a CPU has it."""
+"""OpenVINO's precision of what is not quantised; by default it would use bf16 if the CPU has it."""
 
 _CAPABILITIES: dict[Precision, str] = {"bf16": "BF16", "fp16": "FP16"}
-"""What OpenVINO says of a CPU that computes in half precision."""
+"""OpenVINO's names for a CPU's support of half precision."""
 
 
 class OpenVinoEngine:
@@ -92,11 +90,11 @@ class OpenVinoEngine:
     ) -> "OpenVinoEngine":
         """Compile an `openvino.Model`, or the one in the file `model.xml`.
 
-        `precision` int8 is that of a quantised model. Without `num_threads` all cores work.
+        `precision` int8 is that of a quantised model. Without `num_threads` all cores are used.
 
         Raises:
-            EngineError: a precision that the CPU does not have.
-            ExportError: a file that OpenVINO cannot read.
+            EngineError: the CPU does not support the precision.
+            ExportError: OpenVINO cannot read the file.
             MissingExtra: openvino is not installed.
         """
         openvino, core = package("openvino"), shared_core()
@@ -132,17 +130,17 @@ class OpenVinoEngine:
 
 @cache
 def shared_core() -> Any:
-    """OpenVINO's `Core`, one for the process, never given up.
+    """OpenVINO's `Core`: one for the process, which is never freed.
 
-    Its CPU plugin has signals handled on a stack of its own, and frees that with the Core. The thread
-    that made it is left without: where Cores go in another order than they came, or in another thread,
-    the next Ctrl-C or SIGTERM ends the process (seen with OpenVINO 2026.4).
+    Its CPU plugin installs an alternate signal stack for the thread that creates the Core, and frees it
+    with the Core. If Cores are freed in another order or thread than they were created in, the next
+    Ctrl-C or SIGTERM crashes the process (seen with OpenVINO 2026.4).
     """
     return package("openvino").Core()
 
 
 def _require_precision(core: Any, precision: Precision) -> None:
-    """Refuse half precision on a CPU that would compute in single precision all the same."""
+    """Raise an error for half precision on a CPU that would silently use single precision."""
     needed = _CAPABILITIES.get(precision)
     if needed and needed not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise EngineError(f"This CPU does not compute in {precision}.", hint="Use --precision fp32.")

@@ -1,6 +1,6 @@
-"""Predictors on the engine that was chosen for them.
+"""Loads predictors on an engine.
 
-Nothing here imports torch unless torch is what computes, or converts, a graph.
+torch is imported only if it computes or converts the graph.
 
 Shapes: B products, n products that can be predicted, S side in pixels, H heads of all categories,
 A slots, V values.
@@ -33,7 +33,7 @@ from facetry.taxonomy import Taxonomy
 
 
 class ServedClassifier:
-    """The engine computes all heads of every photo; each product takes those of its category."""
+    """A classifier on an engine, which computes all heads; each product's own heads are selected."""
 
     def __init__(self, taxonomy: Taxonomy, preprocess: Preprocess, engine: Engine) -> None:
         self.taxonomy = taxonomy
@@ -56,9 +56,9 @@ class ServedClassifier:
     def _own_heads(
         self, probabilities: NDArray[np.float32], codes: NDArray[np.int64]
     ) -> NDArray[np.float32]:
-        """What is asked of each product (n, A, V) of all heads (n, H, V).
+        """The heads of each product's category (n, A, V) from all heads (n, H, V).
 
-        Sums are brought back to 1, which rounding in half precision takes them from.
+        Probabilities are normalised again, as rounding in half precision changes their sums.
         """
         slots = self._slots[codes]  # n A
         chosen = np.take_along_axis(probabilities, slots.clip(min=0)[..., None], axis=1)
@@ -73,16 +73,16 @@ if TYPE_CHECKING:
 
 
 def serve(folder: ModelFolder, config: EngineConfig, reporter: Reporter = SILENT) -> Predictor | None:
-    """The predictor in a model folder, on the engine that `config` names or that suits it best.
+    """The predictor in a model folder, on the engine that `config` names or else the best one.
 
-    The reporter is told in one line what was chosen and why. None: it cannot become a graph, and is to
-    be loaded as it is.
+    Reports in one line what was chosen and why. Returns None if the model cannot become a graph and has
+    to be loaded without an engine.
 
     Raises:
-        EngineError: what is asked for cannot be had.
-        ExportError: an export that is damaged or made by a newer version.
+        EngineError: what `config` requires is not available.
+        ExportError: an export is damaged or made by a newer version.
         MissingExtra: the engine is not installed.
-        ModelFolderError: weights that are damaged.
+        ModelFolderError: the weights are damaged.
     """
     if obstacle := find_obstacle(folder):
         _require_nothing_special(folder, config, obstacle)
@@ -96,7 +96,7 @@ def serve(folder: ModelFolder, config: EngineConfig, reporter: Reporter = SILENT
 
 
 def _require_nothing_special(folder: ModelFolder, config: EngineConfig, obstacle: str) -> None:
-    """Refuse settings of an engine where no engine can be had."""
+    """Raise an error for engine settings if the model cannot run on an engine."""
     is_torch = config.name in {"auto", "torch"}
     if not is_torch or config.precision != "auto" or config.compile:
         raise EngineError(
@@ -108,7 +108,7 @@ def _require_nothing_special(folder: ModelFolder, config: EngineConfig, obstacle
 def _choose(
     folder: ModelFolder, config: EngineConfig, reporter: Reporter
 ) -> tuple[Choice, Mapping[Path, Export]]:
-    """The best choice whose exports were made from the very weights in the folder, and these exports."""
+    """The best choice whose exports were made from the weights in the folder, and these exports."""
     classifiers = folder.classifiers
     shared = frozenset[str].intersection(*(each.exports for each in classifiers))
     has_weights = all(each.weights_sum is not None for each in classifiers)
@@ -141,7 +141,7 @@ class _Opening:
     descriptions: list[str]
 
     def predictor(self, folder: ModelFolder) -> Predictor:
-        """What is in a model folder: a classifier, or an ensemble."""
+        """The classifier or ensemble in a model folder."""
         if folder.kind == "ensemble":
             return load_ensemble(folder, self.predictor)
         engine = _OPENERS[self.choice.engine](self, folder)
@@ -149,7 +149,7 @@ class _Opening:
         return ServedClassifier(folder.taxonomy, folder.preprocess, engine)
 
     def openvino(self, folder: ModelFolder) -> Engine:
-        """Read from its export, or converted in memory."""
+        """The OpenVINO engine, from an export or converted in memory."""
         source: Any
         if self.choice.export is None:
             from facetry.engines.torch.convert import to_openvino
@@ -161,12 +161,12 @@ class _Opening:
         return OpenVinoEngine.load(source, precision=self.precision, num_threads=num_threads)
 
     def onnx(self, folder: ModelFolder) -> Engine:
-        """Read from its export."""
+        """The ONNX Runtime engine, from an export."""
         source, num_threads = self.exports[folder.path].file, self.config.num_threads
         return OnnxEngine.load(source, precision=self.precision, num_threads=num_threads)
 
     def torch(self, folder: ModelFolder) -> Engine:
-        """Loaded from the weights."""
+        """The torch engine, from the weights."""
         from facetry.engines.torch.engine import TorchEngine, require_precision
 
         graph = _graph(folder)
@@ -175,7 +175,7 @@ class _Opening:
 
     @property
     def precision(self) -> Precision:
-        """The numbers to compute in, for an engine other than torch."""
+        """The precision for an engine other than torch."""
         if self.config.precision != "auto":
             return self.config.precision
         return "int8" if (self.choice.export or "").endswith("int8") else "fp32"

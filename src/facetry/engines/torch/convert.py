@@ -1,8 +1,8 @@
-"""Post-training quantisation: a converted graph computes in 8-bit whole numbers where it can.
+"""Converts a graph to ONNX or OpenVINO, and quantises converted graphs to int8.
 
-NNCF sends photos of the catalogue through the graph to learn the range of what each layer sees.
-
-torch traces the graph once, with a dynamic batch; both runtimes' files are made from that trace.
+torch traces the graph with a dynamic batch size, and the runtime's file is made from that trace. For
+quantisation, NNCF runs photos of the catalogue through the converted graph to measure the range of each
+layer's inputs.
 
 Shapes: S side in pixels.
 """
@@ -27,17 +27,17 @@ from facetry.errors import ExportError
 from facetry.product import Pixels
 
 PHOTOS = "photos"
-"""What the graph's input is called in a file."""
+"""The name of the graph's input in a file."""
 
 PROBABILITIES = "probabilities"
-"""What the graph's output is called in a file."""
+"""The name of the graph's output in a file."""
 
-_MOST_IN_ONE_FILE = 2**31 - 2**20  # protobuf's limit, less room for all that is not weights
+_MOST_IN_ONE_FILE = 2**31 - 2**20  # protobuf's limit, minus room for everything but the weights
 _BATCH = Dim("batch", min=1)
 
 
 def to_onnx(graph: Graph, path: Path, metadata: Mapping[str, str]) -> None:
-    """Write an ONNX file with a dynamic batch; above 2 GB its weights stand beside it, in `.data`.
+    """Write an ONNX file with a dynamic batch; above 2 GB its weights are in a separate file, `.data`.
 
     Raises:
         ExportError: an operator that ONNX does not have.
@@ -55,7 +55,7 @@ def to_onnx(graph: Graph, path: Path, metadata: Mapping[str, str]) -> None:
         )
     assert program is not None
     for node in program.model.graph:
-        node.metadata_props.clear()  # the lines of code that it came from, with this machine's paths
+        node.metadata_props.clear()  # the source lines of its code, with local paths
     program.model.metadata_props.update(metadata)
     size_bytes = sum(each.nbytes for each in graph.state_dict().values())
     program.save(path, external_data=size_bytes > _MOST_IN_ONE_FILE)
@@ -75,19 +75,19 @@ def to_openvino(graph: Graph) -> Any:
     model.inputs[0].get_tensor().set_names({PHOTOS})
     model.outputs[0].get_tensor().set_names({PROBABILITIES})
     model.reshape({PHOTOS: openvino.PartialShape([-1, 3, side, side])})
-    _name_evenly(model)
+    _number_nodes(model)
     return model
 
 
 def save_openvino(model: Any, folder: Path, metadata: Mapping[str, str]) -> None:
-    """Write an `openvino.Model` as `model.xml` and `model.bin`, in the numbers that it has."""
+    """Write an `openvino.Model` as `model.xml` and `model.bin`, without changing its precision."""
     for name, text in metadata.items():
         model.set_rt_info(text, name)
     package("openvino").save_model(model, folder / "model.xml", compress_to_fp16=False)
 
 
-def _name_evenly(model: Any) -> None:
-    """Number what OpenVINO numbered by what the process did before, so that files come out the same."""
+def _number_nodes(model: Any) -> None:
+    """Number nodes by their order, not by OpenVINO's global counter, so that files are reproducible."""
     model.set_friendly_name("facetry")
     for index, node in enumerate(model.get_ordered_ops()):
         if re.search(r"_\d+$", node.get_friendly_name()):
@@ -98,7 +98,7 @@ def _traced(graph: Graph) -> ExportedProgram:
     """The graph's operators, for any number of photos."""
     if next(graph.parameters()).device.type != "cpu":
         graph = copy.deepcopy(graph).cpu()
-    # Of two photos: one would be taken for a batch that is always 1.
+    # Two photos: with one, the batch size would be traced as a constant 1.
     photos = torch.zeros(2, 3, *[graph.preprocess.size_px] * 2, dtype=torch.uint8)
     with torch.no_grad():
         return torch.export.export(graph, (photos,), dynamic_shapes=({0: _BATCH},))
@@ -106,7 +106,7 @@ def _traced(graph: Graph) -> ExportedProgram:
 
 @contextmanager
 def _converting(format_: str) -> Iterator[None]:
-    """Name an operator that cannot be converted, and keep the libraries' chatter back."""
+    """Raise ExportError for an operator that cannot be converted; silences the libraries."""
     logger = logging.getLogger("onnxscript")
     level = logger.level
     try:
@@ -114,7 +114,7 @@ def _converting(format_: str) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's own code calls what torch deprecates
             yield
-    except Exception as error:  # each library has kinds of its own for it
+    except Exception as error:  # each library has its own exceptions
         raise ExportError(
             f"The model cannot be converted to {format_}: {_reason(error)}",
             hint="Predict with it as it is, on the torch engine, or export it to the other format.",
@@ -124,7 +124,7 @@ def _converting(format_: str) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """The operators that a library could not convert, or the first line of what it says."""
+    """The operators that a library could not convert, or the first line of its message."""
     text = str(error)
     found = re.findall(r"OpOverload\(op='([^']+)'|(?:operations|failed for): ([^\n]+)", text)
     names = dict.fromkeys(one or other for one, other in found)
@@ -136,13 +136,13 @@ def _reason(error: Exception) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """What has to be known of a graph to quantise it well.
+    """The properties of a graph that decide how it is quantised.
 
-    With attention in the tower its layers are smoothed before they are quantised. Without, it is a
-    convolutional one, which needs its biases corrected layer by layer: that takes twice as long, and
-    keeps MobileNetV2's score, which fell by 0.006 with all of them corrected at once. The stacked layers
-    of the heads, the last `num_stacked` matrix products, stay as they are: they cost next to nothing,
-    and ONNX Runtime has no int8 kernel for them.
+    A tower with attention has its layers smoothed before quantisation. One without is convolutional, and
+    its biases are corrected layer by layer: this takes twice as long, but preserves MobileNetV2's score,
+    which fell by 0.006 when all were corrected at once. The stacked layers of the heads, the last
+    `num_stacked` matrix products, are not quantised: they cost little, and ONNX Runtime has no int8
+    kernel for them.
     """
 
     has_attention: bool
@@ -173,7 +173,7 @@ def quantise_openvino(model: Any, photos: Sequence[Pixels], form: Form) -> Any:
 def quantise_onnx(path: Path, photos: Sequence[Pixels], form: Form) -> None:
     """Give the ONNX file at `path` int8 weights and layers, calibrated on `photos` (each (3, S, S)).
 
-    Its metadata stays.
+    Its metadata is preserved.
 
     Raises:
         ExportError: a graph that NNCF cannot quantise.
@@ -183,7 +183,7 @@ def quantise_onnx(path: Path, photos: Sequence[Pixels], form: Form) -> None:
     model = onnx.load(path)
     metadata = {each.key: each.value for each in model.metadata_props}
     products = [each for each in model.graph.node if each.op_type in {"MatMul", "Gemm"}]
-    # NNCF takes the norm's shift for the bias of the heads' first layer, and fails to correct it.
+    # NNCF mistakes the norm's shift for the bias of the heads' first layer, and fails to correct it.
     heads = [each.name for each in products[-form.num_stacked - 1 :]]
     name = model.graph.input[0].name
     quantised = _quantise(model, [{name: pixels[None]} for pixels in photos], heads, form)
@@ -193,19 +193,21 @@ def quantise_onnx(path: Path, photos: Sequence[Pixels], form: Form) -> None:
 
 
 def _save_onnx(model: Any, path: Path) -> None:
-    """Write an ONNX model over an earlier one and the weights that stand beside it."""
+    """Write an ONNX model, replacing the existing file and its separate weights, if any."""
     onnx = package("onnx")
-    beside = path.with_name(f"{path.name}.data")
-    beside.unlink(missing_ok=True)
+    weights_file = path.with_name(f"{path.name}.data")
+    weights_file.unlink(missing_ok=True)
     is_large = model.ByteSize() > onnx.checker.MAXIMUM_PROTOBUF
-    onnx.save(model, path, save_as_external_data=is_large, location=beside.name if is_large else None)
+    onnx.save(
+        model, path, save_as_external_data=is_large, location=weights_file.name if is_large else None
+    )
 
 
 def _quantise(model: Any, inputs: Sequence[Any], ignored: Sequence[str], form: Form) -> Any:
     nncf = package("nncf")
     nncf.set_log_level(logging.ERROR)
     try:
-        # NNCF draws bars of its own on the standard output, which is for results.
+        # NNCF prints progress bars to standard output, which is for results.
         with redirect_stdout(io.StringIO()):
             return nncf.quantize(
                 model,
@@ -217,7 +219,7 @@ def _quantise(model: Any, inputs: Sequence[Any], ignored: Sequence[str], form: F
                 ignored_scope=nncf.IgnoredScope(names=list(ignored)),
                 target_device=nncf.TargetDevice.CPU,
             )
-    except Exception as error:  # of any kind, from deep within
+    except Exception as error:  # any kind of exception, from deep inside NNCF
         raise ExportError(
             f"NNCF cannot quantise this graph: {error}", hint="Leave out --int8."
         ) from error

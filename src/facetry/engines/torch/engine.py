@@ -1,6 +1,6 @@
 """The engine that runs a graph with torch: eager or compiled, on the CPU or on a GPU.
 
-Shapes: B photos, N photos of a batch that is filled up, S side in pixels, H heads of all categories,
+Shapes: B photos, N photos of a padded batch, S side in pixels, H heads of all categories,
 V values.
 """
 
@@ -24,19 +24,19 @@ Forward = Callable[[Tensor], Tensor]
 """Photos (N, 3, S, S) to probabilities (N, H, V), both on the graph's device."""
 
 _SMALLEST = 8
-"""Photos that a batch of a fixed size has at least."""
+"""The smallest fixed batch size."""
 
 
 class TorchEngine:
     """A graph on the device where it is; see `engine.Engine`.
 
-    The graph is taken over: in half precision the weights of its tower are converted, which costs less
-    than converting them in every batch as autocast does. Heads and batch norms stay in fp32. A batch
-    that does not fit the GPU's memory is computed in parts, and so are all later ones.
+    The graph is modified: in half precision the weights of its tower are converted once, which is faster
+    than autocast's conversion in every batch. Heads and batch norms remain in fp32. If a batch does not
+    fit in the GPU's memory, it and all later ones are computed in smaller parts.
 
-    Where shapes are to be fixed, for a compiled graph or recorded kernels, batches are filled up to
-    the next power of two, so that few shapes occur. A graph that cannot be compiled runs as it is; the
-    `reporter` is told why. See `require_precision` for what a device has.
+    For a compiled graph or CUDA graphs, batches are padded to the next power of two, so that few shapes
+    occur. If a graph cannot be compiled it runs eagerly, and the reason is reported. `require_precision`
+    checks what a device supports.
     """
 
     def __init__(self, graph: Graph, config: EngineConfig, reporter: Reporter = SILENT) -> None:
@@ -45,15 +45,15 @@ class TorchEngine:
         self._graph: nn.Module = graph.eval()
         self._reporter = reporter
         self._lock = threading.Lock()
-        self._most: int | None = None  # photos that fit at once, once some did not
-        self._staged: dict[int, Tensor] = {}  # where photos wait, by their number
+        self._most: int | None = None  # photos that fit in memory at once, if known
+        self._staged: dict[int, Tensor] = {}  # buffers for photos, by batch size
         self._recorded: dict[int, _Recorded] = {}
         self._records = config.cuda_graphs and self.device.type == "cuda"
         if config.num_threads:
             torch.set_num_threads(config.num_threads)
         _convert_tower(graph.backbone.tower, self.dtype)
         if config.compile or self.device.type == "cuda":
-            # Attention is one opaque operator else, which neither a compiler nor fused kernels take.
+            # Otherwise attention is one opaque operator, which cannot be compiled or fused.
             torch.backends.mha.set_fastpath_enabled(False)
         self._compiled: Forward | None = None
         if config.compile:
@@ -62,7 +62,7 @@ class TorchEngine:
 
     @property
     def description(self) -> str:
-        """The version, the precision, how it runs and on what."""
+        """Version, precision, mode and device."""
         names = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
         parts = [f"torch {torch.__version__.partition('+')[0]}", names[self.dtype]]
         parts += ["compiled"] if self._compiled is not None else []
@@ -78,19 +78,19 @@ class TorchEngine:
                 try:
                     return np.concatenate([self._compute(part) for part in self._parts(pixels)])
                 except torch.OutOfMemoryError:
-                    self._take_fewer(len(pixels))
+                    self._shrink_batches(len(pixels))
 
     def _parts(self, pixels: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
         most = self._most or len(pixels)
         return (pixels[start : start + most] for start in range(0, len(pixels), most))
 
-    def _take_fewer(self, num_photos: int) -> None:
-        """Compute half as many photos at once from now on; what larger batches left behind goes."""
+    def _shrink_batches(self, num_photos: int) -> None:
+        """Compute half as many photos at once from now on; frees the buffers of larger batches."""
         tried = min(num_photos, self._most or num_photos)
         if tried == 1:
             raise EngineError(
                 "The device has no memory for a single photo.",
-                hint="Let other programs on it end, or compute on the CPU.",
+                hint="End other programs that use it, or compute on the CPU.",
             )
         self._most = (tried + 1) // 2
         self._recorded.clear()
@@ -105,13 +105,13 @@ class TorchEngine:
         return probabilities
 
     def _stage(self, pixels: NDArray[np.uint8]) -> Tensor:
-        """The photos on the device (N, 3, S, S); what fills them up is whatever was there before."""
+        """Copy the photos to the device (N, 3, S, S); padding is left from previous batches."""
         is_cuda, is_fixed = self.device.type == "cuda", self._records or self._compiled is not None
         if not is_cuda and not is_fixed:
             return torch.from_numpy(np.require(pixels, requirements=["C", "W"]))
         size = self._fixed_size(len(pixels)) if is_fixed else len(pixels)
         if size not in self._staged:
-            # Pinned memory is read by the GPU itself, while this thread goes on to launch kernels.
+            # The GPU reads pinned memory directly, while this thread continues to launch kernels.
             self._staged[size] = torch.zeros(
                 size, *pixels.shape[1:], dtype=torch.uint8, pin_memory=is_cuda
             )
@@ -120,12 +120,12 @@ class TorchEngine:
         return staged.to(self.device, non_blocking=True)
 
     def _fixed_size(self, num_photos: int) -> int:
-        """How many photos a batch is filled up to."""
+        """The size that a batch is padded to."""
         size = max(_SMALLEST, 1 << (num_photos - 1).bit_length())
         return min(size, self._most) if self._most else size
 
     def _forward(self, photos: Tensor) -> Tensor:
-        """The compiled graph, or the graph itself where there is none."""
+        """Run the compiled graph or, without one, the graph itself."""
         if self._compiled is not None:
             with self._compiling():
                 return self._compiled(photos)
@@ -134,7 +134,7 @@ class TorchEngine:
 
     @contextmanager
     def _compiling(self) -> Iterator[None]:
-        """What fails within, or is compiled there, is given up for good, and it is said why."""
+        """If the body fails, give up compiling for good and report why."""
         try:
             yield
         except torch.OutOfMemoryError:
@@ -145,26 +145,26 @@ class TorchEngine:
             self._reporter.say(f"The graph cannot be compiled and runs as it is: {reason}")
 
     def _record(self, photos: Tensor) -> "_Recorded":
-        """The recorded kernels for as many photos (N, 3, S, S)."""
+        """The CUDA graph for batches of this size (N, 3, S, S), recorded on first use."""
         size = len(photos)
         if size not in self._recorded:
-            # One batch at a time is computed, so that all recordings may share their memory.
+            # Batches are computed one at a time, so all recordings can share their memory.
             pool = next((each.pool for each in self._recorded.values()), None)
             self._recorded[size] = _Recorded(self._forward, photos, pool)
         return self._recorded[size]
 
 
 class _Recorded:
-    """The kernels of one batch size, launched at once; they read and write the same memory each time."""
+    """A CUDA graph for one batch size, which reads and writes the same memory each time."""
 
     def __init__(self, forward: Forward, photos: Tensor, pool: Any) -> None:
         self._photos = photos.clone()
-        aside = torch.cuda.Stream()
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):
-            for _ in range(3):  # libraries choose their kernels and set memory aside before recording
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(3):  # libraries select kernels and allocate memory before recording
                 forward(self._photos)
-        torch.cuda.current_stream().wait_stream(aside)
+        torch.cuda.current_stream().wait_stream(stream)
         self._kernels = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._kernels, pool=pool):
             self._result = forward(self._photos)
@@ -178,10 +178,10 @@ class _Recorded:
 
 
 def require_precision(config: EngineConfig, device: torch.device) -> None:
-    """Check that a device gains from computing in the precision that is asked for.
+    """Check that the device has native arithmetic of the configured precision.
 
     Raises:
-        EngineError: it does not have these numbers, or torch has no int8 for a graph.
+        EngineError: it has not, or the precision is int8, which torch does not support here.
     """
     if config.precision == "int8":
         raise EngineError(
@@ -198,7 +198,7 @@ def require_precision(config: EngineConfig, device: torch.device) -> None:
 
 
 def _has(dtype: torch.dtype, device: torch.device) -> bool:
-    """Whether the device multiplies matrices of such numbers itself."""
+    """Whether the device multiplies matrices of this type natively."""
     if dtype == torch.float32:
         return True
     if device.type == "cuda":
@@ -209,10 +209,10 @@ def _has(dtype: torch.dtype, device: torch.device) -> bool:
 
 
 def _convert_tower(tower: nn.Module, dtype: torch.dtype) -> None:
-    """Have a tower compute in `dtype`; single precision goes in and comes out.
+    """Make a tower compute in `dtype`, with inputs and outputs in single precision.
 
-    Batch norms keep theirs: their statistics are finer than half precision has it, and torch
-    takes both together.
+    Batch norms remain in single precision: their statistics need it, and torch requires their weights to
+    have the same type.
     """
     if dtype == torch.float32:
         return

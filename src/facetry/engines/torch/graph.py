@@ -1,6 +1,6 @@
 """A classifier as one static graph: photos in, probabilities of all heads of all categories out.
 
-Shapes: B photos, S side in pixels, D features, H heads of all categories, V values of the head that has
+Shapes: B photos, S side in pixels, D features, H heads of all categories, V values of the head with
 most.
 """
 
@@ -22,7 +22,7 @@ from facetry.models.classifier.heads import (
 )
 
 _LEAST = -1e30
-"""A logit whose probability is 0 beside any real one."""
+"""A finite logit whose probability is 0 next to any real one."""
 
 _AS_IT_IS = "Predict with it as it is, on the torch engine."
 
@@ -30,16 +30,16 @@ _AS_IT_IS = "Predict with it as it is, on the torch engine."
 class Graph(nn.Module):
     """`uint8` photos (B, 3, S, S) in, probabilities (B, H, V) of all heads out, 0 in padding.
 
-    Normalisation, backbone, heads and softmax in one, without a branch on what goes in, so that every
-    runtime can compute it. The backbone is the classifier's own; the heads are copies.
+    Normalisation, backbone, heads and softmax, without branches on the input, so that every runtime can
+    compute it. The backbone is the classifier's own; the heads are copies.
 
     Raises:
-        ExportError: a classifier that reads text or several photos.
+        ExportError: the classifier reads text or several photos.
     """
 
     def __init__(self, classifier: Classifier) -> None:
         super().__init__()
-        _require_one_photo_alone(classifier)
+        _require_one_photo_only(classifier)
         self.taxonomy = classifier.taxonomy
         self.preprocess = classifier.backbone.preprocess
         self.backbone = classifier.backbone
@@ -53,11 +53,11 @@ class Graph(nn.Module):
         return finite.softmax(dim=-1).masked_fill(~self.heads.value_mask, 0)
 
 
-def _require_one_photo_alone(classifier: Classifier) -> None:
-    """Refuse a classifier that reads more of a product than one photo."""
+def _require_one_photo_only(classifier: Classifier) -> None:
+    """Raise an error for a classifier that reads text or several photos."""
     if classifier.text_tower is not None:
         raise ExportError(
-            "A classifier that reads a product's text beside its photo cannot be exported.",
+            "A classifier that reads a product's text along with its photo cannot be exported.",
             hint=f"{_AS_IT_IS} Or train one without `text`.",
         )
     if classifier.neck is not None:
@@ -69,7 +69,7 @@ def _require_one_photo_alone(classifier: Classifier) -> None:
 
 @torch.no_grad()
 def _joined(heads: AnyHeads) -> CategoryHeads | JoinedHeads:
-    """All heads of all categories as if they were one category's: their first layers are one product."""
+    """All heads of all categories stacked as if of one category, so that one product computes them."""
     if not isinstance(heads, Heads):
         shared = deepcopy(heads.joined).requires_grad_(requires_grad=False)
         _fold(heads.standardise, shared)
@@ -77,7 +77,7 @@ def _joined(heads: AnyHeads) -> CategoryHeads | JoinedHeads:
     taxonomy = heads.taxonomy
     joined = CategoryHeads(taxonomy.heads, heads.feature_size, heads.config)
     joined.to(next(heads.parameters()).device).requires_grad_(requires_grad=False)
-    nn.init.zeros_(joined.output.weight)  # what pads it would else be drawn by chance
+    nn.init.zeros_(joined.output.weight)  # otherwise its padding would be random
     nn.init.zeros_(joined.output.bias)
     for category, own in zip(taxonomy.categories, heads.categories, strict=True):
         assert isinstance(own, CategoryHeads)
@@ -87,7 +87,7 @@ def _joined(heads: AnyHeads) -> CategoryHeads | JoinedHeads:
 
 
 def _fold(standardise: Standardise | None, joined: CategoryHeads | JoinedHeads) -> None:
-    """Let the first layers do what was done before them: W (x - m) s = (W s) x - W s m."""
+    """Fold the standardisation into the first layers: W (x - m) s = (W s) x - W s m."""
     if standardise is None:
         return
     first = joined.hidden[0]
@@ -97,12 +97,12 @@ def _fold(standardise: Standardise | None, joined: CategoryHeads | JoinedHeads) 
 
 
 def _copy(source: CategoryHeads, joined: CategoryHeads, rows: range) -> None:
-    """Put one category's weights in their place among all."""
-    place = slice(rows.start, rows.stop)
+    """Copy one category's weights to its rows among all heads."""
+    part = slice(rows.start, rows.stop)
     layers = zip([*joined.hidden, *joined.norms], [*source.hidden, *source.norms], strict=True)
     for layer, own in layers:
-        layer.weight[place] = own.weight
-        layer.bias[place] = own.bias
+        layer.weight[part] = own.weight
+        layer.bias[part] = own.bias
     num_values = source.output.bias.shape[1]
-    joined.output.weight[place, :num_values] = source.output.weight
-    joined.output.bias[place, :num_values] = source.output.bias
+    joined.output.weight[part, :num_values] = source.output.weight
+    joined.output.bias[part, :num_values] = source.output.bias
