@@ -115,5 +115,5 @@ def test_photos_that_are_gone_leave_a_note(search: SimilaritySearch, tmp_path: P
         {},
     )
     page = Page((tmp_path / "sheet.html").read_text())
-    assert page.text.count("not there any more") == 2
+    assert page.text.count("The photo is missing") == 2
     assert "No category was given" in page.text
