@@ -118,7 +118,7 @@ def _hold_photos(findings: pl.DataFrame, truth: pl.DataFrame, figures: Figures) 
     both = shared.join(roots, on="id")
     numbers = (_num_pairs(roots, "root"), _num_pairs(shared, "group"), _num_pairs(both, "root", "group"))
     figures.add_shares("duplicate_pairs", *numbers)
-    # A group is known by its original: who of it contradicts whom is not to be told.
+    # A group is identified by its original: who of it contradicts whom cannot be known.
     conflicts = findings.filter(pl.col("kind").str.ends_with(" conflict"))
     contradicted = truth.filter("conflicting")["duplicate_of"]
     figures.add_rates("conflicts", set(conflicts.join(roots, on="id")["root"]), set(contradicted))

@@ -183,7 +183,7 @@ def _multiply(square: Tensor) -> None:
 
 def _whole(served: ServedClassifier, bench: Bench) -> None:
     out = bench.folder / "out"
-    shutil.rmtree(out, ignore_errors=True)  # else what is there would be taken over
+    shutil.rmtree(out, ignore_errors=True)  # else the rows in it would be reused
     summary = predict_table(served, bench.catalogue, out, BatchConfig(model=""))
     assert not summary.problems
 

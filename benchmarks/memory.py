@@ -6,7 +6,7 @@
 Each table is predicted in a process of its own, from JPEG files to Parquet and CSV. The loader, the
 parts and the tables are those of `facetry predict`. A network is converted for OpenVINO beforehand, so
 that the process has no torch. Unless one is named, as nano_vit, the mean of each photo stands in its
-place: one sees what lies around the network, against the little memory that is taken without one.
+place: this shows what is used around the network, where little else takes memory.
 
 A few photos serve for all rows. The first rows that a process predicts do not count: imports, and the
 first memory of each library. With `--repeat` each table is predicted once more, when all rows are taken

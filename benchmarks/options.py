@@ -116,7 +116,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = make_parser(__doc__, quick="tiny networks, one epoch, one seed, two settings")
     parser.add_argument("--catalogue", type=Path, help="a catalogue with photos; drawn if not given")
-    parser.add_argument("--out", type=Path, help="keep answers here, and go on with what is there")
+    parser.add_argument("--out", type=Path, help="store answers here, and go on with what is there")
     parser.add_argument("--recipe", type=Path, default=DEMO)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--only", nargs="+", choices=list(SETTINGS), help="these settings and plain")
@@ -203,7 +203,7 @@ def _split_key(split: Split) -> str:
 
 
 def _train_one(bench: Bench, recipe: ClassifierRecipe, what: str) -> None:
-    """Train, answer the test part's labels, keep the answers alone."""
+    """Train, answer the test part's labels, and keep only the answers."""
     file, model = _file(bench, recipe), bench.out / "models" / recipe_key(recipe)
     reporter, started = make_reporter(), time.perf_counter()
     file.parent.mkdir(exist_ok=True)

@@ -63,7 +63,7 @@ def _batches(catalogue: Catalogue, classifier: Classifier) -> list[torch.Tensor]
 
 
 def _whole(classifier: Classifier, catalogue: Catalogue, out: Path) -> None:
-    shutil.rmtree(out, ignore_errors=True)  # else what is there would be taken over
+    shutil.rmtree(out, ignore_errors=True)  # else the rows in it would be reused
     summary = predict_table(classifier, catalogue, out, BatchConfig(model=""))
     assert not summary.problems
 

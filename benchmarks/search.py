@@ -8,7 +8,7 @@ numbers. Comparing all of them (flat) is the baseline that recall is held agains
 products.
 
 `recall` is of the 15 nearest. `alone` is one query by itself. `file` is the index on disk, `opened`
-what it takes of memory besides, both in MiB. `append` is adding 1,000 to a saved index: opening it,
+how much more memory it takes, both in MiB. `append` is adding 1,000 to a saved index: opening it,
 adding, and writing it anew, as `facetry search --add` does, without embedding.
 """
 
@@ -80,7 +80,7 @@ def _measure_size(size: int, options: argparse.Namespace, folder: Path) -> list[
 def _measure(
     kind: str, rows: NDArray[Any], queries: NDArray[Any], exact: NDArray[np.int64] | None, folder: Path
 ) -> dict[str, Any]:
-    """One index: built, asked, saved, opened and added to."""
+    """One index: built, searched, saved, opened and added to."""
     path = folder / "index.faiss"
     measured = _measure_built(kind, rows, queries, exact, path)
     before = _anonymous_mib()
@@ -149,7 +149,7 @@ def _draw_bits(num_rows: int, seed: int) -> NDArray[np.uint8]:
 
 
 def _anonymous_mib() -> float:
-    """Memory of this process that no file stands behind."""
+    """Memory of this process that is not mapped from a file."""
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1024
 

@@ -63,7 +63,7 @@ AIMS = "aims: at least 1.5 times the baseline, waiting under 5%, 45% of the rate
 
 @dataclass(eq=False)
 class Epochs:
-    """A tracker that keeps what it is told of epochs."""
+    """A tracker that keeps the records of epochs."""
 
     records: list[EpochRecord] = field(default_factory=list)
 
@@ -102,7 +102,7 @@ class Ours:
     state: TrainingState
     kept: Run
     decoded: Run
-    told: Mapping[str, Epochs]
+    epochs: Mapping[str, Epochs]
     read_s: float
 
     @classmethod
@@ -114,13 +114,13 @@ class Ours:
         kept = _store(classifier, data, budget_bytes=2**40)
         read_s = time.perf_counter() - began
         stores = {"kept": kept, "decoded": _store(classifier, data, budget_bytes=0)}
-        told = {name: Epochs() for name in stores}
+        epochs = {name: Epochs() for name in stores}
         runs = {
-            name: replace(_run(classifier, config, data, store), tracker=told[name])
+            name: replace(_run(classifier, config, data, store), tracker=epochs[name])
             for name, store in stores.items()
         }
         state = start(runs["kept"], classifier)
-        return cls(classifier=classifier, state=state, **runs, told=told, read_s=read_s)
+        return cls(classifier=classifier, state=state, **runs, epochs=epochs, read_s=read_s)
 
     def epoch(self, run: Run) -> None:
         """Train one more epoch."""
@@ -226,7 +226,7 @@ def measure(name: str, data: Data, options: argparse.Namespace) -> dict[str, Any
     with tower as is_compiled:
         times = alternate(tasks, num_rounds=options.rounds)
     figures = _speeds(times, len(data.products), ours.read_s)
-    waiting = {key: ours.told[key].waiting_share for key in ("kept", "decoded")}
+    waiting = {key: ours.epochs[key].waiting_share for key in ("kept", "decoded")}
     if plain:
         waiting["baseline"] = plain.waiting_s / plain.seconds
     return {
@@ -270,7 +270,7 @@ def _share_of_rate(ours: Ours, photos_per_s: float) -> dict[str, Any]:
         "gflop_per_photo": round(operations / 1e9, 2),
         "matrix_gflop_per_s": round(rate / 1e9, 1),
         "share_of_rate": round(photos_per_s * operations / rate, 4),
-        "peak_mib": round(max(each.memory_mib for each in ours.told["kept"].records)),
+        "peak_mib": round(max(each.memory_mib for each in ours.epochs["kept"].records)),
     }
 
 
