@@ -59,7 +59,7 @@ def test_every_kind_and_every_key_has_its_place() -> None:
     [
         ("training.backbone_lr", "number above 0", "`0.00001`"),
         ("training.milestones", "list of: whole number above 0", "`[4, 6, 10]`"),
-        ("training.loss", "keys: [`training.targets.loss`](#trainingloss)", ""),
+        ("training.loss", "keys: [`training.loss`](#trainingloss)", ""),
         ("clean.neighbour_backbone", "keys: [`backbone`](#backbone) · `null`", "`null`"),
         ("clean.repairs", "file · `null`", "`null`"),
         ("backbone.name", "text", "required"),
