@@ -165,7 +165,7 @@ def _value(value: object) -> str:
 def _anchor(heading: str) -> str:
     """How a heading is called in a link.
 
-    >>> _anchor("`training.targets.loss` of kind `vlm`")
+    >>> _anchor("`training.loss` of kind `vlm`")
     'trainingloss-of-kind-vlm'
     """
     return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
