@@ -93,7 +93,7 @@ def test_submission_has_every_row_in_order(folder: Path) -> None:
 
 def test_csv_on_request(folder: Path) -> None:
     run(folder)
-    assert run(folder, table_format="csv").num_taken == 3  # a form is no other model
+    assert run(folder, table_format="csv").num_reused == 3  # a form is no other model
     assert (folder / "out" / "predictions.csv").read_text().count("\n") == 3
     assert not (folder / "out" / "predictions.parquet").exists()
 

@@ -17,7 +17,7 @@ from tests.batch.workloads import (
 )
 
 NUM_ROWS = 57
-TAKEN = "Rows that have not changed since the last run are taken over."
+REUSED = "Rows that have not changed since the last run are reused."
 
 
 @pytest.fixture
@@ -39,9 +39,9 @@ def test_nothing_has_changed(folder: Path) -> None:
     predictor, lines = Seeing(), Lines()
     summary = run(folder, predictor, reporter=lines)
     assert predictor.asked == [3]  # whose photo is missing: nothing tells whether it is as it was
-    assert (summary.num_taken, summary.num_new) == (NUM_ROWS - 1, 1)
+    assert (summary.num_reused, summary.num_new) == (NUM_ROWS - 1, 1)
     assert summary.problems == {"file not found": 1, "not an image": 1}
-    assert lines.said == [TAKEN]
+    assert lines.said == [REUSED]
     assert outcome(folder / "out") == before
 
 
@@ -99,7 +99,7 @@ def test_only_what_changed_is_predicted(
     predictor = Seeing()
     summary = run(folder, predictor)
     assert set(predictor.asked) - {3} == expected - {3}
-    assert summary.num_taken == summary.num_products - len(set(predictor.asked))
+    assert summary.num_reused == summary.num_products - len(set(predictor.asked))
     assert_as_if_new(folder)
 
 
@@ -125,7 +125,7 @@ def test_a_damaged_part_is_predicted_anew(folder: Path) -> None:
     predictor, lines = Seeing(), Lines()
     run(folder, predictor, reporter=lines)
     assert set(predictor.asked) == {3, *range(20, 30)}
-    assert lines.said == [f"{part.name} is damaged: what it held is predicted anew.", TAKEN]
+    assert lines.said == [f"{part.name} is missing or damaged: its rows are predicted again.", REUSED]
     assert_as_if_new(folder)
 
 
@@ -140,7 +140,7 @@ def test_failed_products_are_tried_again(folder: Path) -> None:
 def test_another_model_predicts_everything(folder: Path) -> None:
     predictor, lines = Seeing(), Lines()
     summary = run(folder, predictor, model="two", reporter=lines)
-    assert (summary.num_taken, summary.num_new) == (0, NUM_ROWS)
+    assert (summary.num_reused, summary.num_new) == (0, NUM_ROWS)
     assert lines.said == [f"Another model filled {folder / 'out'}: everything is predicted anew."]
     assert_as_if_new(folder)
 

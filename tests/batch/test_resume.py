@@ -51,7 +51,7 @@ def test_killed_at_random_it_ends_as_an_unbroken_run(tmp_path: Path) -> None:
             run_in_worker(workloads.predict_and_say_who, folder, reporter=killer)
     assert not json.loads((folder / "out" / "manifest.json").read_text())["is_finished"]
     summary = run(folder)
-    assert summary.num_standing >= 50
+    assert summary.num_done_before >= 50
     run(folder, out="unbroken")
     assert outcome(folder / "out") == outcome(folder / "unbroken")
     assert not list((folder / "out").rglob("*.draft"))
@@ -63,8 +63,8 @@ def test_parts_that_stand_are_not_made_again(folder: Path) -> None:
     predictor, lines = Seeing(), Lines()
     summary = run(folder, predictor, reporter=lines)
     assert min(predictor.asked) == 30
-    assert (summary.num_new, summary.num_standing, summary.num_taken) == (27, 30, 0)
-    assert lines.said == ["30 rows stand from the run that was stopped."]
+    assert (summary.num_new, summary.num_done_before, summary.num_reused) == (27, 30, 0)
+    assert lines.said == ["30 rows were already done when the run was stopped."]
     assert (lines.total, lines.num_rows) == (27, 27)
 
 
@@ -81,7 +81,7 @@ def test_damaged_parts_and_strays_are_made_anew(folder: Path, spoil: Callable[[P
     spoil(sorted(parts.iterdir())[1])
     (parts / "part-00003-01234567.parquet").write_text("not on the list")
     predictor = Seeing()
-    assert run(folder, predictor).num_standing == 20
+    assert run(folder, predictor).num_done_before == 20
     assert set(range(10)) | set(range(20, 30)) == set(range(30)) - set(predictor.asked)
     run(folder, out="unbroken")
     assert outcome(folder / "out") == outcome(folder / "unbroken")
@@ -95,7 +95,7 @@ def test_stopped_while_the_tables_are_written(folder: Path, monkeypatch: pytest.
         with pytest.raises(KeyboardInterrupt):
             run(folder)
     predictor = Seeing()
-    assert run(folder, predictor).num_standing == NUM_ROWS
+    assert run(folder, predictor).num_done_before == NUM_ROWS
     assert not predictor.asked
 
 
@@ -104,7 +104,7 @@ def test_sigterm_stops_with_nothing_half(folder: Path) -> None:
     what, _ = run_in_worker(workloads.predict_until_sigterm, folder, reporter=SILENT)
     assert what == "stopped"
     assert len(list((folder / "out" / "parts").iterdir())) == 2
-    assert run(folder).num_standing == 20
+    assert run(folder).num_done_before == 20
 
 
 def test_a_second_run_into_one_folder_is_refused(folder: Path) -> None:
@@ -173,11 +173,11 @@ def test_photos_that_come_while_they_are_waited_for(folder: Path) -> None:
 
 def test_a_table_that_changes_meanwhile(folder: Path) -> None:
     lines = Lines(25, lambda: write_table(folder, range(40)))
-    with pytest.raises(InputChanged, match="changed while it was predicted"):
+    with pytest.raises(InputChanged, match="changed while its products were predicted"):
         run(folder, reporter=lines)
     predictor = Seeing()
     summary = run(folder, predictor)
-    assert (summary.num_products, summary.num_taken) == (40, 19)  # row 3 has no photo to know it by
+    assert (summary.num_products, summary.num_reused) == (40, 19)  # row 3 has no photo to know it by
     run(folder, out="unbroken")
     assert outcome(folder / "out") == outcome(folder / "unbroken")
 
@@ -204,7 +204,7 @@ def test_a_full_disk(folder: Path, small_disk: Path, num_free: int) -> None:
     catalogue, config = workloads.open_table(folder), BatchConfig(model="one", shard_rows=10)
     with pytest.raises(WriteFailed, match=r"disk .* is full") as caught:
         predict_table(Seeing(), catalogue, small_disk / "out", config)
-    assert "goes on where it stopped" in caught.value.hint
+    assert "resumes where it stopped" in caught.value.hint
     assert not list(small_disk.rglob("*.draft"))
     filler.unlink()
     predict_table(Seeing(), catalogue, small_disk / "out", config)

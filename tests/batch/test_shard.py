@@ -108,4 +108,4 @@ def test_few_failures_do_not(folder: Path) -> None:
 
 def test_nothing_is_known_of_a_first_run(shard: Shard) -> None:
     assert not any(NO_PREVIOUS_ROWS.has(product) for product in shard.products)
-    assert score_shard(shard, Seeing()).num_taken == 0
+    assert score_shard(shard, Seeing()).num_reused == 0

@@ -138,7 +138,7 @@ def test_evaluate_says_what_it_cannot_score(
     assert "products of an unknown category, not scored: 1" in scored
 
     both = run("evaluate", tiny_model, drawn, "--part", "all", "--split", tiny_model / "split.parquet")
-    assert "--split has no say" in str(both.exception)
+    assert "--split has no effect" in str(both.exception)
 
     blank = run("evaluate", tiny_model, drawn / "test.csv", "--part", "all")
     assert "no label to score against" in str(blank.exception)

@@ -68,7 +68,7 @@ def test_stopped_it_goes_on(
 
     with monkeypatch.context() as patch:
         patch.setattr(scores, "_score_kind", stop_at_the_second)
-        assert "The same command goes on" in run(*words).output
+        assert "Run the same command again" in run(*words).output
     kept = tmp_path / "out" / "scores" / "noise.json"
     before = kept.stat().st_mtime_ns
     assert "JPEG damage" in run(*words).output

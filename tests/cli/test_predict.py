@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from facetry.batch import local
-from facetry.batch.snapshot import numbers_of
+from facetry.batch.snapshot import precisions_of
 from facetry.build.load import load
 from facetry.cli import main
 from facetry.engines.engine import EngineConfig
@@ -50,22 +50,22 @@ def test_first_and_again(run: Run, drawn: Path, tmp_path: Path) -> None:
 
     again = summary(run("--shard-rows", 10).stdout)
     assert again[0] == lines[0]
-    assert any(line.endswith("taken over unchanged") for line in again)
+    assert any(line.endswith("unchanged rows reused") for line in again)
     assert (tmp_path / "filled" / "predictions.parquet").read_bytes() == before
 
 
 def test_another_engine_is_another_model(run: Run) -> None:
     run("--engine", "torch")
     again = run("--engine", "torch", "--precision", "fp32")
-    assert "taken over" in again.stdout
+    assert "rows reused" in again.stdout
     openvino = run("--engine", "openvino")
     assert "Engine: OpenVINO" in openvino.stderr
-    assert "taken over" in openvino.stdout, "both compute in fp32"
+    assert "rows reused" in openvino.stdout, "both compute in fp32"
 
 
 def test_what_an_engine_computes_in(tiny_model: Path) -> None:
-    assert numbers_of(load(tiny_model)) == ()
-    assert numbers_of(load(tiny_model, EngineConfig(name="torch"))) == ("fp32",)
+    assert precisions_of(load(tiny_model)) == ()
+    assert precisions_of(load(tiny_model, EngineConfig(name="torch"))) == ("fp32",)
 
 
 def test_gone_on_with(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,11 +76,11 @@ def test_gone_on_with(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         patch.setattr(local, "write_outputs", stop)
         stopped = run()
     assert stopped.exit_code == 130
-    assert stopped.stdout == "Stopped. The same command goes on where it stopped.\n"
+    assert stopped.stdout == "Stopped. Run the same command again to resume.\n"
     gone_on = run()
-    assert "rows stand from the run that was stopped." in gone_on.stderr
+    assert "rows were already done when the run was stopped." in gone_on.stderr
     assert "0 rows scored now, " in gone_on.stdout
-    assert "stood already" in gone_on.stdout
+    assert "already done" in gone_on.stdout
 
 
 def test_sigterm_is_no_failure(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +90,7 @@ def test_sigterm_is_no_failure(run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(local, "score_shard", stop)
     result = run()
     assert result.exit_code == 0
-    assert result.stdout == "Stopped by SIGTERM. The same command goes on where it stopped.\n"
+    assert result.stdout == "Stopped by SIGTERM. Run the same command again to resume.\n"
 
 
 def test_a_folder_is_no_table(run: Run, drawn: Path) -> None:

@@ -45,7 +45,7 @@ def test_a_split_is_written_and_described(run: Run, drawn: Path, tmp_path: Path)
     parts = dict(frame["part"].value_counts().iter_rows())
     for part, asked in (("train", "60.00%"), ("validation", "20.00%"), ("test", "20.00%")):
         assert re.search(rf"^ *{part} +{parts[part]} +\d+\.\d\d% +{asked} ", shown, flags=re.MULTILINE)
-    assert re.search(r"kept whole, 0 cut", shown)
+    assert re.search(r"whole, 0 divided", shown)
     assert f"Written to {out}" in shown
     assert max(map(len, shown.splitlines())) <= 100
 
@@ -63,7 +63,7 @@ def test_other_methods_say_how_many_groups_they_cut(
 ) -> None:
     words = ["--method", method, "--block-size", 20, "--validation", 0.4, "--test", 0.4]
     shown = run("split", drawn, "-o", tmp_path / "split.csv", *words).output
-    assert re.search(r"[1-9]\d* cut\.", shown)
+    assert re.search(r"[1-9]\d* divided\.", shown)
 
 
 def test_train_and_evaluate_on_a_fold(

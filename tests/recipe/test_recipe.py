@@ -135,7 +135,7 @@ def test_a_misspelt_key(content: Mapping[str, Any], named: str, hint: str) -> No
         ({**NANO, "photos": {"pool": "max"}}, "photos.pool: Input should be 'mean' or 'attention'"),
         (
             {**NANO, "text": {}, "augment": {"cutmix": 1}},
-            "augment.cutmix mixes photos, but not the texts",
+            "augment.cutmix mixes photos, but cannot mix their texts",
         ),
         (
             {**NANO, "photos": {"max": 2, "pool": "attention"}, "augment": {"mixup": 1}},
@@ -222,7 +222,7 @@ def test_overrides(tmp_path: Path, override: str, path: tuple[str, ...], value: 
         ("=3", "Cannot read '=3'"),
         ("", "Cannot read ''"),
         ("training.epochs=[1", "is not YAML"),
-        ("backbone.name.x=3", "leads through 'name', which holds a plain value"),
+        ("backbone.name.x=3", "cannot be set: 'name' holds a plain value"),
         ("training.epocs=3", "unknown key 'training.epocs'"),
         ("training.epochs=x", "training.epochs"),
         ("training=3", "training: "),
@@ -454,7 +454,7 @@ def test_a_recipe_may_extend_another_and_so_may_its_members(tmp_path: Path) -> N
 
 def test_what_is_extended_must_be_a_path(tmp_path: Path) -> None:
     path = write(tmp_path, "extends: [a.yaml]\nbackbone: {name: nano_vit}\n")
-    with pytest.raises(RecipeError, match=r"extends: the path of a recipe is wanted, got \['a.yaml'\]"):
+    with pytest.raises(RecipeError, match=r"extends: got \['a.yaml'\], must be the path of a recipe"):
         load_recipe(path)
 
 

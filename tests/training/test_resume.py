@@ -137,7 +137,7 @@ def test_the_command_ends_well_when_asked_to_stop(
     process.terminate()
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0
-    assert "Stopped by SIGTERM. The same command goes on where it stopped." in output
+    assert "Stopped by SIGTERM. Run the same command again to resume." in output
     assert not (tmp_path / "model").exists()
     steps = [json.loads(line) for line in (training / "steps.jsonl").read_text().splitlines()]
     newest, *_ = checkpoints.states(training / checkpoints.FOLDER)

@@ -22,7 +22,8 @@ from facetry.runtime.progress import SILENT, Advance, Reporter
 from facetry.runtime.resumable import lock
 from facetry.runtime.signals import Stop, Stopped, stop_on_sigterm
 
-_HOPELESS = 64  # failed products of a shard, and not one predicted: the predictor is at fault
+# If so many products of a shard failed and none was predicted, the predictor is broken.
+_MIN_FAILURES = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,23 +38,23 @@ class BatchConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class BatchSummary:
-    """What became of a table's products.
+    """How many of a table's products were predicted, reused or already done.
 
-    `num_new` were read and predicted by this run, `num_taken` taken over unchanged from an earlier one;
-    the others stood from this very run before it was stopped. `problems` counts the reasons of all
-    products without predictions.
+    `num_new` were read and predicted by this call, `num_reused` had not changed since a previous run
+    and were copied from it; the others were already done when this run was stopped and resumed.
+    `problems` counts the reasons of all products without predictions.
     """
 
     num_products: int
     num_new: int
-    num_taken: int
+    num_reused: int
     problems: Counter[str] = field(default_factory=Counter)
     seconds: float
 
     @property
-    def num_standing(self) -> int:
-        """Products that this run had done when it was stopped."""
-        return self.num_products - self.num_new - self.num_taken
+    def num_done_before(self) -> int:
+        """Products that this run had already done when it was stopped and resumed."""
+        return self.num_products - self.num_new - self.num_reused
 
     @property
     def num_predicted(self) -> int:
@@ -71,27 +72,27 @@ def predict_table(
 ) -> BatchSummary:
     """Predict every product of the table and write `folder`; see `outputs.write_outputs`.
 
-    Stopped in between, the same call goes on after the last part on the list. Once it is done, it
-    reads all photos again and predicts what has changed.
+    If it was stopped, the same call resumes after the last part in the manifest. If it was finished,
+    the same call reads all photos again and predicts the products that have changed.
 
     Raises:
-        FolderError: another process writes the folder, or it holds something else.
+        FolderError: another process writes the folder, or it was made by something else.
         WriteFailed: its disk is full.
-        InputChanged: the table or the photo folder went away.
+        InputChanged: the table has changed or the photo folder is gone.
         PredictorMismatch: the predictor fails on everything.
-        CatalogueError: a table that cannot be worked with.
+        CatalogueError: the catalogue has errors.
         Stopped: by SIGTERM.
     """
     started = time.perf_counter()
     catalogue.require_sound()
     snapshot = InputSnapshot.of(catalogue)
-    with _writing_alone(folder), stop_on_sigterm() as stop:
+    with _locked(folder), stop_on_sigterm() as stop:
         identity = Identity(
             model=config.model, table=table_fingerprint(catalogue), shard_rows=config.shard_rows
         )
         store = RunStore.open(folder, identity, reporter)
         run = _Run(predictor=predictor, catalogue=catalogue, store=store, snapshot=snapshot, stop=stop)
-        num_new, num_taken = run.score_rest(config.shard_rows, reporter)
+        num_new, num_reused = run.score_remaining(config.shard_rows, reporter)
         write_outputs(
             folder,
             store.rows(),
@@ -104,7 +105,7 @@ def predict_table(
     return BatchSummary(
         num_products=statuses.total(),
         num_new=num_new,
-        num_taken=num_taken,
+        num_reused=num_reused,
         problems=Counter({status: count for status, count in statuses.items() if status != OK}),
         seconds=time.perf_counter() - started,
     )
@@ -112,37 +113,42 @@ def predict_table(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Run:
+    """One call of `predict_table`: scores shard by shard and stores each as soon as it is done."""
+
     predictor: Predictor
     catalogue: Catalogue
     store: RunStore
     snapshot: InputSnapshot
     stop: Stop
 
-    def score_rest(self, shard_rows: int, reporter: Reporter) -> tuple[int, int]:
-        """Score the shards that are not done; how many rows were new, and how many taken over."""
-        num_new = num_taken = 0
-        left = self.catalogue.num_rows() - self.store.num_standing
-        with closing(self.store.earlier()) as earlier, reporter.bar("Predicting", left) as advance:
+    def score_remaining(self, shard_rows: int, reporter: Reporter) -> tuple[int, int]:
+        """Score the shards that are not done; the numbers of rows predicted and of rows reused."""
+        num_new = num_reused = 0
+        num_left = self.catalogue.num_rows() - self.store.num_done_before
+        with (
+            closing(self.store.previous_results()) as previous,
+            reporter.bar("Predicting", num_left) as advance,
+        ):
             for shard in cut(self.catalogue, shard_rows):
-                if self.store.stands(shard.number):
+                if self.store.is_done(shard.number):
                     continue
                 scored = score_shard(
                     shard,
                     self.predictor,
-                    earlier.known(shard.number, shard.products),
-                    advance=self._heeding(advance),
+                    previous.of_shard(shard.number, shard.products),
+                    advance=self._stoppable(advance),
                     reporter=reporter,
                 )
                 self.snapshot.require_unchanged(scored.rows)
-                _require_hope(scored)
-                self.store.keep(shard.number, scored)
-                num_taken += scored.num_taken
-                num_new += scored.rows.height - scored.num_taken
-                del shard, scored  # before the next one is read
-        return num_new, num_taken
+                _require_any_predicted(scored)
+                self.store.add(shard.number, scored)
+                num_reused += scored.num_reused
+                num_new += scored.rows.height - scored.num_reused
+                del shard, scored  # frees the memory before the next shard is read
+        return num_new, num_reused
 
-    def _heeding(self, advance: Advance) -> Advance:
-        """Shows progress, and stops where that is asked for."""
+    def _stoppable(self, advance: Advance) -> Advance:
+        """`advance` that also raises `Stopped` once SIGTERM was received."""
 
         def step(count: int) -> None:
             advance(count)
@@ -152,25 +158,25 @@ class _Run:
         return step
 
 
-def _require_hope(scored: Scored) -> None:
-    """Refuse rows of a predictor that fails on everything."""
+def _require_any_predicted(scored: Scored) -> None:
+    """Raise if the predictor failed on many products and predicted none: it must be broken."""
     statuses = Counter(scored.rows["status"])
     failed = Counter({name: count for name, count in statuses.items() if name.startswith(FAILED)})
-    if failed.total() >= _HOPELESS and not statuses[OK]:
+    if failed.total() >= _MIN_FAILURES and not statuses[OK]:
         ((name, _),) = failed.most_common(1)
         raise PredictorMismatch(
             f"The predictor failed on each of {failed.total():,} products: {name.removeprefix(FAILED)}.",
-            hint="What stood before is kept, and the same command goes on once the cause is mended.",
+            hint="Parts that are done stay. Fix the cause; the same command then resumes.",
         )
 
 
 @contextmanager
-def _writing_alone(folder: Path) -> Iterator[None]:
-    """Hold the folder, and say in words if its disk is full.
+def _locked(folder: Path) -> Iterator[None]:
+    """Lock the folder against other processes; turn the errors of a full disk into one of ours.
 
     Raises:
-        WriteFailed: it is.
-        FolderInUse: another process holds the folder.
+        WriteFailed: the disk is full.
+        FolderInUse: another process writes the folder.
     """
     try:
         with lock(folder):
@@ -180,6 +186,6 @@ def _writing_alone(folder: Path) -> Iterator[None]:
         if is_full or getattr(error, "errno", None) in DISK_FULL:
             raise WriteFailed(
                 f"The disk of {folder} is full.",
-                hint="Make room; the same command goes on where it stopped.",
+                hint="Make room; the same command resumes where it stopped.",
             ) from error
         raise

@@ -1,7 +1,8 @@
-"""The manifest of a folder of predictions: which parts are done, by which model, from which table.
+"""A folder of predictions on disk: its parts (Parquet files, one for each shard) and their manifest.
 
-The rows of `facetry.predictions` with two more columns: `text_digest` and `digest`, which tell whether
-text or photos have changed.
+A part has the rows of `facetry.predictions` with two more columns, `text_digest` and `digest`: hashes
+of a product's text and photos, by which a later run finds out what has changed. The manifest says
+which parts are done, by which model, from which table.
 """
 
 import hashlib
@@ -21,15 +22,15 @@ from facetry.runtime.files import write_text, writing
 from facetry.runtime.resumable import JobKind, folder_occupied
 
 FAILED = "failed: "
-"""How the status of a row begins on which the predictor failed; its error's name follows."""
+"""Prefix of the status of a row on which the predictor failed; the error's class follows."""
 
-_TEXTS = ("id", "category", "text_digest", "digest", "status")
-SCHEMA = pl.Schema({**dict.fromkeys(_TEXTS, pl.String()), "predictions": PREDICTIONS})
-"""A part's columns; ids are whole numbers where those of all products are."""
+_TEXT_COLUMNS = ("id", "category", "text_digest", "digest", "status")
+SCHEMA = pl.Schema({**dict.fromkeys(_TEXT_COLUMNS, pl.String()), "predictions": PREDICTIONS})
+"""A part's columns; `id` is an integer column instead if all ids are integers."""
 
 
 def text_digest(text: str | None) -> str:
-    """What tells two texts apart; "" for none.
+    """A short hash of a product's text; "" for no text.
 
     >>> text_digest(None), text_digest("Red saree")
     ('', 'c2b5d70a0347a707')
@@ -40,7 +41,7 @@ def text_digest(text: str | None) -> str:
 
 
 def part_rows(products: Sequence[Product], predictions: Predictions) -> pl.DataFrame:
-    """The rows of predicted products, in their order."""
+    """The rows of predicted products, in the products' order."""
     rows = predictions.to_rows().with_columns(
         pl.Series("text_digest", [text_digest(each.text) for each in products], dtype=pl.String),
         pl.Series("digest", [each.digest for each in products], dtype=pl.String),
@@ -49,14 +50,14 @@ def part_rows(products: Sequence[Product], predictions: Predictions) -> pl.DataF
 
 
 def to_bytes(rows: pl.DataFrame) -> bytes:
-    """A part as a Parquet file's content."""
+    """Serialise a part as Parquet."""
     content = BytesIO()
     rows.write_parquet(content, compression="zstd")
     return content.getvalue()
 
 
 def from_bytes(content: bytes) -> pl.DataFrame:
-    """The part in a Parquet file's content."""
+    """Read a part from the bytes of a Parquet file."""
     return pl.read_parquet(BytesIO(content))
 
 
@@ -65,15 +66,15 @@ MANIFEST = "manifest.json"
 PARTS = "parts"
 
 NAMES = (MANIFEST, PARTS, "predictions.parquet", "predictions.csv", "submission.csv", "problems.csv")
-"""What a run puts into its folder."""
+"""The files and folders that a run writes into its folder."""
 
 _PREDICTION = JobKind(command="predict", works_in_place=True)
 
 
 class Part(BaseModel):
-    """A shard's file: its name below `parts/`, its sum, and how many rows have which status.
+    """A shard's file: its name below `parts/`, its hash, and how many rows have which status.
 
-    `num_taken` of them were taken over from an earlier run.
+    `num_taken` of the rows were reused from a previous run; the field's name is that in the file.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -87,7 +88,7 @@ class Part(BaseModel):
 
 
 class Identity(BaseModel):
-    """What must be the same for a run to go on: model, table and where it is cut."""
+    """What must be unchanged for a stopped run to be resumed: model, table and size of the shards."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -97,7 +98,10 @@ class Identity(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What a folder of predictions holds. Of `earlier` parts, rows that still hold are taken over."""
+    """Which parts a folder of predictions holds.
+
+    `parts` are those of this run. `earlier` are those of previous runs, whose unchanged rows are reused.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -114,11 +118,11 @@ class Manifest(BaseModel):
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """The manifest in a folder; None where nothing has been predicted into it.
+    """The manifest in a folder; None if it has none of the files of a run.
 
     Raises:
-        FolderOccupied: the folder holds something else.
-        FolderMismatch: it holds what a newer version wrote.
+        FolderOccupied: the folder was made by something else.
+        FolderMismatch: it was written by a newer version.
     """
     path = folder / MANIFEST
     if not path.exists():
@@ -137,8 +141,8 @@ def read_manifest(folder: Path) -> Manifest | None:
     return manifest
 
 
-def write_part(folder: Path, number: int, rows: pl.DataFrame, *, num_taken: int) -> Part:
-    """Write a shard's rows. The name carries the content's sum: no part is written over by another."""
+def write_part(folder: Path, number: int, rows: pl.DataFrame, *, num_reused: int) -> Part:
+    """Write a shard's rows. The name holds a hash of the content, so no other part is overwritten."""
     content = to_bytes(rows)
     digest = hashlib.sha256(content).hexdigest()
     part = Part(
@@ -146,7 +150,7 @@ def write_part(folder: Path, number: int, rows: pl.DataFrame, *, num_taken: int)
         name=f"part-{number:05}-{digest[:8]}.parquet",
         sha256=digest,
         num_rows=rows.height,
-        num_taken=num_taken,
+        num_taken=num_reused,
         statuses=dict(sorted(Counter(rows["status"]).items())),
     )
     with writing(folder / PARTS / part.name) as draft:
@@ -155,13 +159,13 @@ def write_part(folder: Path, number: int, rows: pl.DataFrame, *, num_taken: int)
 
 
 def read_part(folder: Path, part: Part) -> pl.DataFrame | None:
-    """A part's rows; None where the file is missing or damaged."""
+    """A part's rows; None if the file is missing or damaged."""
     content = _content(folder, part)
     return None if content is None else from_bytes(content)
 
 
-def is_whole(folder: Path, part: Part) -> bool:
-    """Whether a part's file is there and as it was written."""
+def is_intact(folder: Path, part: Part) -> bool:
+    """Whether a part's file exists and has the hash that it was written with."""
     return _content(folder, part) is not None
 
 

@@ -1,4 +1,4 @@
-"""What users read of a run: predictions in long form, the challenge's submission, the problems."""
+"""The result tables of a run: predictions in long form, the challenge's submission, the problems."""
 
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
@@ -13,7 +13,7 @@ from facetry.taxonomy import Taxonomy
 
 Format = Literal["parquet", "csv"]
 
-_ROWS_AT_ONCE = 2500  # a part at once would take twice the memory that scoring one does
+_CHUNK_ROWS = 2500  # converting a whole part at once would take twice the memory that scoring it does
 
 
 def write_outputs(
@@ -24,7 +24,7 @@ def write_outputs(
     table_format: Format = "parquet",
     fill: str = FILL,
 ) -> None:
-    """Put parts together to three tables, each whole at the end or not at all.
+    """Write all parts as three tables; each file is replaced in one step when it is complete.
 
     `predictions.parquet` (or `.csv`): id, category, attribute, value, confidence. `submission.csv`:
     the challenge's form. `problems.csv`: products that could not be predicted, with the reason.
@@ -33,15 +33,18 @@ def write_outputs(
         long = _open(stack, folder / f"predictions.{table_format}")
         submission = _open(stack, folder / "submission.csv")
         problems = _open(stack, folder / "problems.csv")
-        for rows in (piece for part in parts for piece in part.iter_slices(_ROWS_AT_ONCE)):
+        for rows in (piece for part in parts for piece in part.iter_slices(_CHUNK_ROWS)):
             long(to_long(rows))
             submission(to_submission(rows, taxonomy, fill=fill))
             problems(to_problems(rows))
     other = "csv" if table_format == "parquet" else "parquet"
-    (folder / f"predictions.{other}").unlink(missing_ok=True)  # of a former run, and no longer true
+    (folder / f"predictions.{other}").unlink(
+        missing_ok=True
+    )  # outdated: written by a run with the other format
 
 
 def _open(stack: ExitStack, path: Path) -> Callable[[pl.DataFrame], None]:
+    """A function that appends a frame to the file."""
     draft = stack.enter_context(writing(path))
     writer = _ParquetWriter(draft) if path.suffix == ".parquet" else _CsvWriter(draft)
     stack.callback(writer.close)
@@ -62,7 +65,7 @@ class _CsvWriter:
 
 
 class _ParquetWriter:
-    """One row group for each frame; the first one's column types hold."""
+    """Writes each frame as a row group, cast to the column types of the first."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

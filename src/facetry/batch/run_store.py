@@ -1,4 +1,4 @@
-"""What of a folder of predictions stands, and what is added to it, part by part."""
+"""Opens or resumes a run in a folder of predictions, and adds to it part by part."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from facetry.batch.manifest import (
     Identity,
     Manifest,
     Part,
-    is_whole,
+    is_intact,
     read_manifest,
     read_part,
     write_part,
@@ -24,27 +24,28 @@ from facetry.errors import FolderDamaged
 from facetry.runtime.files import remove_drafts
 from facetry.runtime.progress import Reporter
 
-_INDEX = ".ids.draft"  # a draft: what a kill leaves of it goes
+_INDEX = ".ids.draft"  # named as a draft, so that one left by a killed process is removed
 
 
 class RunStore:
-    """The parts of one run into `folder`; the manifest on disk is never behind what it says.
+    """The parts of one run in `folder`; every change is written to the manifest on disk at once.
 
-    Parts that an unfinished run left stand if model, table and shards are the same. Those of a
-    finished run, or of another table, are `earlier` ones, as long as the model is the same.
+    The parts of an unfinished run count as done if model, table and shard size are the same. Those of
+    a finished run, or of another table, are `earlier` ones, whose unchanged rows are reused if the
+    model is the same.
     """
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.folder = folder
         self.manifest = manifest
-        self.num_standing = sum(part.num_rows for part in manifest.parts)
+        self.num_done_before = sum(part.num_rows for part in manifest.parts)
 
     @classmethod
     def open(cls, folder: Path, identity: Identity, reporter: Reporter) -> "RunStore":
-        """Begin a run, or go on with one.
+        """Begin a run, or resume one.
 
         Raises:
-            FolderError: the folder holds something else.
+            FolderError: the folder was made by something else.
         """
         found = read_manifest(folder)
         parts: tuple[Part, ...] = ()
@@ -55,29 +56,29 @@ class RunStore:
             parts, earlier = found.parts, found.earlier
         elif found:
             earlier = (*found.earlier, *found.parts)
-        parts, earlier = (_whole(folder, each, reporter) for each in (parts, earlier))
+        parts, earlier = (_intact(folder, each, reporter) for each in (parts, earlier))
         manifest = Manifest(identity=identity, parts=parts, earlier=earlier)
         manifest.save(folder)
         store = cls(folder, manifest)
-        store.remove_strays()
-        if store.num_standing:
-            reporter.say(f"{store.num_standing:,} rows stand from the run that was stopped.")
+        store.remove_unlisted()
+        if store.num_done_before:
+            reporter.say(f"{store.num_done_before:,} rows were already done when the run was stopped.")
         if manifest.earlier:
-            reporter.say("Rows that have not changed since the last run are taken over.")
+            reporter.say("Rows that have not changed since the last run are reused.")
         return store
 
-    def stands(self, number: int) -> bool:
+    def is_done(self, number: int) -> bool:
         """Whether a shard is done."""
         return any(part.number == number for part in self.manifest.parts)
 
-    def keep(self, number: int, scored: Scored) -> None:
-        """Put a scored shard on disk and on the list."""
-        part = write_part(self.folder, number, scored.rows, num_taken=scored.num_taken)
+    def add(self, number: int, scored: Scored) -> None:
+        """Write a scored shard to disk and enter it in the manifest."""
+        part = write_part(self.folder, number, scored.rows, num_reused=scored.num_reused)
         parts = sorted([*self.manifest.parts, part], key=lambda each: each.number)
         self._save(self.manifest.model_copy(update={"parts": tuple(parts)}))
 
-    def earlier(self) -> PreviousResults:
-        """What earlier runs have scored."""
+    def previous_results(self) -> PreviousResults:
+        """The rows of previous runs."""
         read = partial(read_part, self.folder)
         return PreviousResults(self.manifest.earlier, read, self.folder / PARTS / _INDEX)
 
@@ -85,14 +86,14 @@ class RunStore:
         """All parts in order.
 
         Raises:
-            FolderDamaged: one is no longer whole.
+            FolderDamaged: one is missing or damaged.
         """
         for part in self.manifest.parts:
             rows = read_part(self.folder, part)
             if rows is None:
                 raise FolderDamaged(
-                    f"{self.folder / PARTS / part.name} was damaged or removed meanwhile.",
-                    hint="The same command makes it anew.",
+                    f"{self.folder / PARTS / part.name} was damaged or removed during the run.",
+                    hint="The same command predicts it again.",
                 )
             yield rows
 
@@ -104,12 +105,12 @@ class RunStore:
         return counts
 
     def finish(self) -> None:
-        """Mark the run as done; parts of earlier runs go."""
+        """Mark the run as finished, and remove the parts of previous runs."""
         self._save(self.manifest.model_copy(update={"is_finished": True, "earlier": ()}))
-        self.remove_strays()
+        self.remove_unlisted()
 
-    def remove_strays(self) -> None:
-        """Remove files that are on no list: half written, replaced, or left by another model."""
+    def remove_unlisted(self) -> None:
+        """Remove files that the manifest does not list: half written, replaced, or another model's."""
         remove_drafts(self.folder / PARTS)
         for name in NAMES:
             for draft in self.folder.glob(f".{name}.*.draft"):
@@ -124,10 +125,10 @@ class RunStore:
         self.manifest = manifest
 
 
-def _whole(folder: Path, parts: tuple[Part, ...], reporter: Reporter) -> tuple[Part, ...]:
-    """The parts whose files are as they were written; tells of others."""
-    whole = tuple(part for part in parts if is_whole(folder, part))
+def _intact(folder: Path, parts: tuple[Part, ...], reporter: Reporter) -> tuple[Part, ...]:
+    """The parts whose files are neither missing nor damaged; reports the others."""
+    intact = tuple(part for part in parts if is_intact(folder, part))
     for part in parts:
-        if part not in whole:
-            reporter.say(f"{part.name} is damaged: what it held is predicted anew.")
-    return whole
+        if part not in intact:
+            reporter.say(f"{part.name} is missing or damaged: its rows are predicted again.")
+    return intact

@@ -1,7 +1,7 @@
-"""Scores one shard of a table: a function that any runner can map over all of them.
+"""Scores one shard of a table: a function that any runner can map over all shards.
 
-Decoding, predicting and making tables go on side by side: decoders work ahead of the predictor, and
-that works one batch ahead of the tables.
+Decoding, predicting and building tables overlap: photos are decoded ahead of the predictor, which
+works one batch ahead of the tables.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,25 +23,25 @@ from facetry.runtime.prefetch import prefetch
 from facetry.runtime.progress import SILENT, Advance, Reporter
 
 SHARD_ROWS = 10_000
-"""Rows of the table in a shard: what a kill loses at most."""
+"""Rows of the table in a shard: the most that a killed process loses."""
 
 _ROWS_AT_ONCE = 1024  # rows read from the table at a time
-_BATCHES_AHEAD = 2  # one that is predicted while another waits
+_BATCHES_AHEAD = 2  # one is predicted while another waits
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shard:
-    """Products that stand together in the table; `number` counts shards from 0."""
+    """Consecutive products of the table; `number` counts shards from 0."""
 
     number: int
     products: Sequence[Product]
 
 
 def cut(catalogue: Catalogue, shard_rows: int = SHARD_ROWS) -> Iterator[Shard]:
-    """The table's shards in order, read as they are asked for.
+    """The table's shards in order, read lazily.
 
     Raises:
-        CatalogueError: the table turns out to be unreadable further down.
+        CatalogueError: a later row of the table cannot be read.
     """
     rows = (each for part in catalogue.stream(_ROWS_AT_ONCE) for each in part)
     for number in count():
@@ -54,82 +54,83 @@ def cut(catalogue: Catalogue, shard_rows: int = SHARD_ROWS) -> Iterator[Shard]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scored:
-    """A shard's `rows`, see `parts`; `num_taken` of them are an earlier run's."""
+    """A shard's `rows`, see `manifest.SCHEMA`; `num_reused` of them come from a previous run."""
 
     rows: pl.DataFrame
-    num_taken: int
+    num_reused: int
 
 
 def score_shard(
     shard: Shard,
     predictor: Predictor,
-    known: PreviousRows = NO_PREVIOUS_ROWS,
+    previous: PreviousRows = NO_PREVIOUS_ROWS,
     *,
     advance: Advance = lambda _: None,
     reporter: Reporter = SILENT,
 ) -> Scored:
-    """A row for each product, in order; what is `known` is taken over, not predicted.
+    """A row for each product, in order; rows of unchanged products are copied from `previous`.
 
-    No product can stop it: one that cannot be read or predicted is a row with that `status`. What does
-    come through is Ctrl-C, want of memory, and mistakes of the user's that concern all products.
-    A photo that was missing and has come meanwhile is read again. Where the predictor fails, the
-    `reporter` is told of the first time.
+    A product that cannot be read or predicted does not raise: its row has the reason as `status`. Only
+    Ctrl-C, a MemoryError and a FacetryError, which concerns all products, are raised. Photos that were
+    missing but exist by the end of the shard are read then. The first failure of the predictor is
+    reported.
     """
-    scorer = _Scorer(predictor, known, reporter)
+    scorer = _Scorer(predictor, previous, reporter)
     rows = scorer.score(shard.products, advance)
     is_missing = rows["status"] == PhotoProblem.MISSING.value
-    missing = [shard.products[place] for place in is_missing.arg_true()]
+    missing = [shard.products[row] for row in is_missing.arg_true()]
     late = [product for product in missing if any(photo.exists() for photo in product.photos)]
     if late:
         rows = _in_order([rows, scorer.score(late, lambda _: None)], shard.products)
-    return Scored(rows=rows, num_taken=scorer.num_taken)
+    return Scored(rows=rows, num_reused=scorer.num_reused)
 
 
 class _Scorer:
-    def __init__(self, predictor: Predictor, known: PreviousRows, reporter: Reporter) -> None:
+    def __init__(self, predictor: Predictor, previous: PreviousRows, reporter: Reporter) -> None:
         self.predictor = predictor
-        self.known = known
+        self.previous = previous
         self.reporter = reporter
-        self.num_taken = 0
+        self.num_reused = 0
         self.has_failed = False
 
     def score(self, products: Sequence[Product], advance: Advance) -> pl.DataFrame:
         batches = load_batches(
-            products, self.predictor.preprocesses, is_known=self.known.has, reporter=self.reporter
+            products, self.predictor.preprocesses, is_known=self.previous.has, reporter=self.reporter
         )
         scored = prefetch(self._predict_new, batches, num_workers=1, num_prefetched=_BATCHES_AHEAD)
         frames = []
         with closing(scored):
-            for old, new, predictions in scored:
-                frames += [self.known.take(old)] if old else []
+            for unchanged, new, predictions in scored:
+                frames += [self.previous.select(unchanged)] if unchanged else []
                 frames += [part_rows(new, predictions)] if predictions else []
-                self.num_taken += len(old)
-                advance(len(old) + len(new))
+                self.num_reused += len(unchanged)
+                advance(len(unchanged) + len(new))
         return _in_order(frames, products)
 
     def _predict_new(
         self, batch: Sequence[Product]
     ) -> tuple[list[Product], Sequence[Product], Predictions | None]:
-        """The batch's known products, the others, and predictions for these, if there are any."""
-        old: list[Product] = []
+        """The batch's unchanged products, its other ones, and predictions for these if any."""
+        unchanged: list[Product] = []
         new: list[Product] = []
         for product in batch:
-            (old if self.known.has(product) else new).append(product)
+            (unchanged if self.previous.has(product) else new).append(product)
         predictions = self._predict(new) if new else None
-        return old, [replace(product, pixels={}) for product in new], predictions
+        return unchanged, [replace(product, pixels={}) for product in new], predictions
 
     def _predict(self, products: Sequence[Product]) -> Predictions:
-        """Predict a batch; where that fails, one by one, so that only the culprits have failed."""
+        """Predict a batch; if that fails, one by one, so that only products at fault are marked."""
         try:
             return self.predictor.predict(products)
         except (FacetryError, MemoryError):
             raise
-        except Exception as error:  # noqa: BLE001 - a batch's boundary: recorded, and counted
+        except Exception as error:  # noqa: BLE001 - recorded in the status and counted
             if len(products) > 1:
                 return Predictions.concatenate([self._predict([each]) for each in products])
             return self._failed(products[0], error)
 
     def _failed(self, product: Product, error: Exception) -> Predictions:
+        """Predictions that mark the product as failed; the first failure is reported."""
         name, taxonomy = type(error).__name__, self.predictor.taxonomy
         if not self.has_failed and not product.problem:
             self.reporter.say(f"Product {product.id} failed: {name}: {first_line(error)}")
@@ -140,11 +141,11 @@ class _Scorer:
 
 
 def _in_order(frames: Sequence[pl.DataFrame], products: Sequence[Product]) -> pl.DataFrame:
-    """The rows of all frames in the products' order; of two for one product, the later."""
+    """The rows of all frames in the products' order; of two for one product the later is used."""
     rows = pl.concat(frames)
     ids = [product.id for product in products]
-    if rows["id"].to_list() == ids:  # as they mostly are, and a copy costs memory
+    if rows["id"].to_list() == ids:  # the usual case; sorting would copy all rows
         return rows
     rows = rows.unique("id", keep="last", maintain_order=True)
-    places = {each: place for place, each in enumerate(ids)}
-    return rows[np.argsort([places[each] for each in rows["id"]])]
+    positions = {each: index for index, each in enumerate(ids)}
+    return rows[np.argsort([positions[each] for each in rows["id"]])]

@@ -1,4 +1,4 @@
-"""What a run stands on: model, table and photo folder, and whether they stay as they were."""
+"""What a run depends on: the predictor's precision, and a table and photo folder that stay unchanged."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +11,11 @@ from facetry.engines.engine import Precision
 from facetry.errors import InputChanged, PhotoProblem
 from facetry.predictions import Predictor
 
-_GO_ON = "The same command goes on where it stopped."
+_RESUME = "The same command resumes where it stopped."
 
 
-def numbers_of(predictor: Predictor) -> tuple[str, ...]:
-    """The numbers that the engines of a predictor and its members compute in, as in "fp32"."""
+def precisions_of(predictor: Predictor) -> tuple[str, ...]:
+    """The precisions, such as "fp32", that the engines of a predictor and its members compute in."""
     members = getattr(predictor, "members", {"": predictor}).values()
     words = " ".join(each.engine.description for each in members if hasattr(each, "engine"))
     return tuple(sorted({*words.replace(",", "").split()} & {*get_args(Precision)}))
@@ -25,8 +25,8 @@ def numbers_of(predictor: Predictor) -> tuple[str, ...]:
 class InputSnapshot:
     """The table's and the photo folder's state when a run began.
 
-    `device` is the file system that the photos are on, `has_photos` whether anything is there: a
-    disk that is unmounted leaves an empty folder.
+    `device` is the file system that the photos are on, `has_photos` whether the photo folder held
+    anything: a disk that is unmounted leaves an empty folder.
     """
 
     table: Path
@@ -44,21 +44,21 @@ class InputSnapshot:
             images=images,
             table_state=_state(catalogue.source.table),
             device=images.stat().st_dev if images else 0,
-            has_photos=_holds_something(images),
+            has_photos=_has_content(images),
         )
 
     def require_unchanged(self, rows: pl.DataFrame) -> None:
-        """Refuse rows that were made while the table or the photo folder went away.
+        """Raise if the rows may be wrong because the table or the photo folder changed.
 
         Raises:
-            InputChanged: the table has changed; or photos are missing, and so is their folder.
+            InputChanged: the table has changed; or photos are missing because their folder is gone.
         """
         if not self.table.exists() or _state(self.table) != self.table_state:
-            raise InputChanged(f"{self.table} changed while it was predicted.", hint=_GO_ON)
+            raise InputChanged(f"{self.table} changed while its products were predicted.", hint=_RESUME)
         if PhotoProblem.MISSING.value in rows["status"] and not self._has_photo_folder():
             raise InputChanged(
                 f"The photo folder {str(self.images)!r} has vanished.",
-                hint=f"Bring it back. {_GO_ON}",
+                hint=f"Bring it back. {_RESUME}",
             )
 
     def _has_photo_folder(self) -> bool:
@@ -68,16 +68,16 @@ class InputSnapshot:
             is_same = self.images.stat().st_dev == self.device
         except OSError:
             return False
-        return is_same and (_holds_something(self.images) or not self.has_photos)
+        return is_same and (_has_content(self.images) or not self.has_photos)
 
 
 def _state(file: Path) -> tuple[int, int, int]:
-    """What changes when a file is written to or replaced."""
-    facts = file.stat()
-    return facts.st_ino, facts.st_size, facts.st_mtime_ns
+    """Inode, size and modification time: one differs if the file was written to or replaced."""
+    stat = file.stat()
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
-def _holds_something(folder: Path | None) -> bool:
+def _has_content(folder: Path | None) -> bool:
     try:
         return folder is not None and any(True for _ in folder.iterdir())
     except OSError:

@@ -1,1 +1,1 @@
-"""The command line: `main` registers, one file holds one command."""
+"""The command line: one file for each command; `main` registers them."""

@@ -28,7 +28,7 @@ def audit(
         int, typer.Option(min=0, max=2**32 - 1, help="The same seed writes the same files.")
     ] = 0,
 ) -> None:
-    """Audit a catalogue: report, every figure and every finding. Stopped, the same command goes on."""
+    """Write a report, all figures and all findings. If it was stopped, the same command resumes."""
     import json
 
     from facetry.audit.config import AuditConfig
@@ -53,13 +53,13 @@ def audit(
         f"({figures['missing_share']:.1%} missing)"
     )
     if figures["photos"] is None:
-        console.print("There is no photo folder: only labels were looked at. Name it with --images.")
+        console.print("There is no photo folder: only labels were audited. Name it with --images.")
     console.print(f"Every finding: {folder / FINDINGS}.csv")
     console.print(f"Report: {folder / REPORT}")
 
 
 def _table(findings: dict[str, dict[str, int]]) -> "Table":
-    """What was found, worst first."""
+    """The number of findings of each kind, the most severe first."""
     from rich import box
     from rich.table import Table
     from rich.text import Text

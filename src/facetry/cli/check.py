@@ -20,14 +20,14 @@ def check(
     images: Images = None,
     repairs: Repairs = None,
     taxonomy: Annotated[
-        Path | None, typer.Option(help="Taxonomy file to hold the table's values against.")
+        Path | None, typer.Option(help="Taxonomy file to check the table's values against.")
     ] = None,
     photos: Annotated[
         Literal["none", "exist", "open"],
-        typer.Option(help="Look at photos: not at all, whether they are there, or open each."),
+        typer.Option(help="Check photos: not at all, that their files exist, or that each opens."),
     ] = "open",
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="CSV file for every single finding.")
+        Path | None, typer.Option("--out", "-o", help="CSV file to write all findings to.")
     ] = None,
 ) -> None:
     """Report everything that is wrong with a catalogue. Exit code 2 if there are errors."""
@@ -57,6 +57,7 @@ def check(
 
 
 def _table(problems: "tuple[Problem, ...]") -> "Table":
+    """The kinds of problems with the first rows that have them and what to do."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -81,6 +82,7 @@ def _table(problems: "tuple[Problem, ...]") -> "Table":
 
 
 def _summary(report: "CheckReport") -> str:
+    """The catalogue's size, if it could be read, and the number of findings by severity."""
     counts = [f"{each}s: {report.count(each)}" for each in ("error", "warning", "note")]
     if report.summary is None:
         return ", ".join(counts).capitalize()

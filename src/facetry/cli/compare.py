@@ -1,4 +1,4 @@
-"""`facetry compare`: every approach on the same held-out products."""
+"""`facetry compare`: score recipes and models on the same held-out products."""
 
 from pathlib import Path
 from typing import Annotated
@@ -28,8 +28,8 @@ def compare(
 ) -> None:
     """Build and score recipes on one split: a leaderboard as HTML, Markdown and JSON.
 
-    Stopped in between, the same command goes on. Rows that are done are not done again; a row that
-    fails does not stop the others, and makes the exit code 1.
+    If it was stopped, the same command resumes: rows that are done are not built again. A row that
+    fails does not stop the others; the exit code is then 1.
     """
     from facetry.catalogue.catalogue import open_catalogue
     from facetry.cli.console import make_console, make_reporter

@@ -1,4 +1,4 @@
-"""What several commands print: backbone cards, a model folder, a model's scores."""
+"""The console and the progress bars of all commands, and what several of them print."""
 
 import json
 from pathlib import Path
@@ -6,33 +6,28 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
+    from facetry.models.folder import ModelFolder
     from facetry.runtime.progress import Reporter
 
 
 def make_console(*, stderr: bool = False) -> "Console":
-    """A console that takes texts as they are: no markup, no colour guesses for numbers and paths."""
+    """A console that prints texts unchanged: no markup, no highlighting of numbers and paths."""
     from rich.console import Console
 
     return Console(stderr=stderr, highlight=False, markup=False, soft_wrap=True)
 
 
 def make_reporter() -> "Reporter":
-    """Progress goes to standard error, so that output can be piped."""
+    """Progress bars and messages on standard error, so that standard output can be piped."""
     from facetry.runtime.progress import RichReporter
 
     return RichReporter(make_console(stderr=True))
 
 
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-
-    from facetry.models.folder import ModelFolder
-
-
 def cards_table() -> "Table":
-    """The backbones that are known by name."""
+    """A table of the backbones that have a card."""
     from rich import box
     from rich.table import Table
 
@@ -51,7 +46,7 @@ def cards_table() -> "Table":
 
 
 def show_folder(console: "Console", folder: "ModelFolder") -> None:
-    """What a model folder holds: its recipe, its scores."""
+    """Print a model folder's recipe in brief, its categories and its scores."""
     taxonomy, recipe = folder.taxonomy, folder.recipe
     backbone = recipe.get("backbone")
     parts = [backbone["name"]] if backbone else recipe.get("hashes") or list(recipe.get("members", ()))
@@ -61,7 +56,7 @@ def show_folder(console: "Console", folder: "ModelFolder") -> None:
 
 
 def show_metrics(console: "Console", folder: Path) -> None:
-    """The scores that training left, one line for each held-out part."""
+    """Print the scores in `metrics.json`, one line for each held-out part."""
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     for part, scores in metrics.items():
         low, high = scores["interval"]

@@ -1,4 +1,4 @@
-"""`facetry demo`: the main job on a drawn catalogue."""
+"""`facetry demo`: the whole workflow on a synthetic catalogue."""
 
 from pathlib import Path
 from typing import Annotated

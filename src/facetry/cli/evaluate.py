@@ -39,12 +39,12 @@ def evaluate(
     repairs: Repairs = None,
     part: Annotated[Part, typer.Option(help="Which part of the model's split to score.")] = "test",
     split: Annotated[
-        Path | None, typer.Option(help="Another split, or folds, than the model's own.")
+        Path | None, typer.Option(help="Split or folds to use in place of the model's own split.")
     ] = None,
     fold: Annotated[
-        int | None, typer.Option(min=0, help="Of saved folds, the one that is the test part.")
+        int | None, typer.Option(min=0, help="With saved folds: the one to test on.")
     ] = None,
-    per_head: Annotated[bool, typer.Option("--per-head", help="A row for each head.")] = False,
+    per_head: Annotated[bool, typer.Option("--per-head", help="Show a row for each head.")] = False,
     report: Annotated[Path | None, typer.Option(help="Also write an HTML report here.")] = None,
     json_out: Annotated[Path | None, typer.Option("--json", help="Also write all figures here.")] = None,
     corruptions: Annotated[
@@ -56,7 +56,7 @@ def evaluate(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Folder for page and figures on damaged photos."),
+        typer.Option("--out", "-o", help="Folder for report and figures on damaged photos."),
     ] = None,
     engine: Engine = "torch",
     precision: Precision = "auto",
@@ -80,7 +80,7 @@ def evaluate(
     kinds = choose_corruptions(corruption or ()) if corruptions or corruption else ()
     if out and not kinds:
         raise SettingError("--out is for damaged photos.", hint="Add --corruptions, or leave it out.")
-    # The model as it was trained is what engines are measured by, so it is loaded without one.
+    # Without engine options the trained model itself is scored: it is the reference for all engines.
     is_plain = engine == "torch" and precision == "auto"
     config = None if is_plain else engine_config(engine, precision)
     folder = open_folder(model)
@@ -90,8 +90,8 @@ def evaluate(
     opened.require_photos()
     rows = _choose(opened, model, part, given_split(split, fold, opened))
     products = _labelled_products(opened, rows)
-    kept = nullcontext() if out is None else _keep(out, folder, opened, products)
-    with kept as cache:
+    opened_cache = nullcontext() if out is None else _open_cache(out, folder, opened, products)
+    with opened_cache as cache:
         evaluations = evaluate_members(predictor, products, reporter=make_reporter())
         result = list(evaluations.values())[-1]
         facts = {"Model": model.name, "Catalogue": catalogue.name, "Part": part}
@@ -101,7 +101,7 @@ def evaluate(
         if num_learned := count_trained_on(model, opened, rows):
             console.print(
                 f"The model has learned from, or was chosen by, {num_learned:,} of these {len(rows):,} "
-                "products: on others it does worse."
+                "products: on others it will score lower."
             )
         console.print(scores_table(result.scores, per_head=per_head))
         if line := unscored_line(result.predictions, result.products):
@@ -122,7 +122,7 @@ def _score_damaged(
     cache: "ScoreCache | None",
     facts: dict[str, str],
 ) -> None:
-    """Score photos with each kind of damage, and show and write what it costs."""
+    """Score photos with each kind of damage; show and write the loss against clean photos."""
     from facetry.cli.console import make_console, make_reporter
     from facetry.evaluation.robustness.page import (
         largest_losses_table,
@@ -142,10 +142,10 @@ def _score_damaged(
         console.print(f"Damaged photos: {cache.folder}")
 
 
-def _keep(
+def _open_cache(
     out: Path, model: "ModelFolder", opened: "Catalogue", products: "list[Product]"
 ) -> "AbstractContextManager[ScoreCache]":
-    """Start the folder for scores on damaged photos, or go on with one of these very products."""
+    """Begin the folder for scores on damaged photos, or resume one of the same model and products."""
     from hashlib import sha256
 
     from facetry.catalogue.identity import catalogue_identity, upgraded_identity
@@ -171,7 +171,7 @@ def _choose(opened: "Catalogue", model: Path, part: Part, split: "Split | None")
     """The rows of one part.
 
     Raises:
-        CatalogueError: there are none, or the split is of another table or has no say.
+        CatalogueError: the part is empty, the split is of another table, or --split does not apply.
     """
     import numpy as np
 
@@ -181,7 +181,7 @@ def _choose(opened: "Catalogue", model: Path, part: Part, split: "Split | None")
 
     if part == "all" and split:
         raise CatalogueError(
-            "--part all takes every product, so --split has no say.", hint="Leave one of them out."
+            "--part all scores every product, so --split has no effect.", hint="Leave one of them out."
         )
     if part == "all":
         rows = np.arange(len(opened))
@@ -215,7 +215,7 @@ def _labelled_products(opened: "Catalogue", rows: "NDArray[np.int64]") -> "list[
 
 
 def _require_own(opened: "Catalogue", model: Path) -> None:
-    """Refuse a table that the model was not trained on: its split means nothing there."""
+    """Raise unless the model was trained on this table: its split does not apply to another."""
     from facetry.catalogue.identity import catalogue_identity
     from facetry.errors import CatalogueError
     from facetry.evaluation.held_out import read_job

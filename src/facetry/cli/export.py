@@ -1,4 +1,4 @@
-"""`facetry export`: a trained model as a file for another runtime."""
+"""`facetry export`: convert a trained model for another runtime."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,7 +10,7 @@ from facetry.cli.options import CatalogueOption, Images
 
 def export(
     model: Annotated[Path, typer.Argument(help="Model folder.")],
-    runtime: Annotated[Literal["openvino", "onnx"], typer.Option("--to", help="Form of the files.")],
+    runtime: Annotated[Literal["openvino", "onnx"], typer.Option("--to", help="Runtime to export for.")],
     catalogue: CatalogueOption,
     images: Images = None,
     int8: Annotated[
@@ -24,10 +24,12 @@ def export(
     ] = 300,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Write a slim model folder: the export, and no weights."),
+        typer.Option(
+            "--out", "-o", help="Write a model folder with the export but without the original weights."
+        ),
     ] = None,
 ) -> None:
-    """Write a model for OpenVINO or ONNX Runtime, if the export answers photos as the model does."""
+    """Export a model for OpenVINO or ONNX Runtime, if its predictions match the model's."""
     from facetry.build.load import load
     from facetry.catalogue.catalogue import open_catalogue
     from facetry.cli.console import make_console, make_reporter

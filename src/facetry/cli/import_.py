@@ -1,4 +1,4 @@
-"""`facetry import`: take over a checkpoint that other code trained."""
+"""`facetry import`: convert a checkpoint that was trained by other code."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +13,7 @@ def import_(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Model folder to write.")],
     taxonomy: Annotated[
-        Path | None, typer.Option(help="Taxonomy file to follow; else the checkpoint's own.")
+        Path | None, typer.Option(help="Taxonomy to give the model; default: the checkpoint's own.")
     ] = None,
     set_: Annotated[
         list[str] | None,
@@ -24,7 +24,7 @@ def import_(
         ),
     ] = None,
 ) -> None:
-    """Turn a checkpoint into a model folder. Nothing in the file is run.
+    """Convert a checkpoint into a model folder. No code in the file is executed.
 
     The file holds clip_model_state_dict, model_state_dict, model_config and dataset_info. Weights of a
     backbone alone need no import: set backbone.weights in a recipe to their file.
@@ -34,8 +34,8 @@ def import_(
     from facetry.cli.console import make_console, show_folder
     from facetry.models.folder import open_folder
 
-    followed = read_taxonomy(taxonomy) if taxonomy else None
-    folder = import_checkpoint(file, backbone, out, taxonomy=followed, overrides=set_ or ())
+    chosen = read_taxonomy(taxonomy) if taxonomy else None
+    folder = import_checkpoint(file, backbone, out, taxonomy=chosen, overrides=set_ or ())
     console = make_console()
     show_folder(console, open_folder(folder))
     console.print(f"Model folder: {folder}")

@@ -1,7 +1,7 @@
 """Registers the commands, and turns errors and signals into one readable message and an exit code.
 
-Exit codes: 0 done, or stopped by SIGTERM with all work saved; 1 a bug of ours, or a row that failed;
-2 what the user can mend; 130 stopped with Ctrl-C.
+Exit codes: 0 done, or stopped by SIGTERM with all work saved; 1 a bug in Facetry, or a row of a
+comparison that failed; 2 an error that the user can fix; 130 stopped with Ctrl-C.
 """
 
 import errno
@@ -39,7 +39,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # Rich would take longer to import than all the rest
+    rich_markup_mode=None,  # importing Rich would take longer than everything else
 )
 
 _RESUMABLE = frozenset(
@@ -53,21 +53,21 @@ _RESUMABLE = frozenset(
         predict.predict,
     }
 )
-"""Commands that go on where they stopped, where `--out` names a folder."""
+"""Commands that resume where they stopped if `--out` names a folder."""
 
 
 def _stoppable(command: Callable[..., None]) -> Callable[..., None]:
-    """The command, with a line on how to go on where a signal stops it."""
+    """Wrap a command: if a signal stops it, print how to resume it."""
 
     @wraps(command)
     def run(**options: object) -> None:
         try:
             command(**options)
         except Stopped:
-            _say("Stopped by SIGTERM. The same command goes on where it stopped.")
+            _say("Stopped by SIGTERM. Run the same command again to resume.")
         except KeyboardInterrupt:
             if command in _RESUMABLE and options.get("out"):
-                _say("Stopped. The same command goes on where it stopped.")
+                _say("Stopped. Run the same command again to resume.")
             raise
 
     return run
@@ -95,9 +95,9 @@ for command in (
     models.models,
 ):
     app.command()(_stoppable(command))
-app.command("import")(_stoppable(import_.import_))  # a word that no function can be called by
+app.command("import")(_stoppable(import_.import_))  # a Python keyword, so not the name of a function
 
-Debug = Annotated[bool, typer.Option("--debug", help="Show the trace of an error.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
 @app.callback()
@@ -108,9 +108,9 @@ def options(debug: Debug = False) -> None:
 
 
 def main() -> None:
-    """Run the command line; `--debug` may stand anywhere."""
-    # Torch's threads wait for each other by spinning unless told otherwise before it is imported:
-    # beside another busy process on two cores that made training 6 to 14 times slower.
+    """Run the command line; `--debug` is accepted anywhere in it."""
+    # By default torch's threads wait for each other by spinning; it must be set before the import.
+    # Next to another busy process on two cores, spinning made training 6 to 14 times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words = sys.argv[1:]
     if "--debug" in words:
@@ -123,7 +123,7 @@ def main() -> None:
         if not (reason := _explain(error, words)):
             _stop_at_bug(error)
         _stop(error, reason)
-    except Exception as error:  # noqa: BLE001  # the process's boundary
+    except Exception as error:  # noqa: BLE001  # the last handler of the process
         _stop_at_bug(error)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -137,10 +137,10 @@ _WRONG_PATH = frozenset(
 
 
 def _explain(error: OSError, words: Sequence[str]) -> str:
-    """A failure of the system that its user can mend, in words; "" where it is a bug of ours.
+    """The message for an OSError that the user can fix; "" if it is a bug in Facetry.
 
-    That is a full disk, a denied permission, and a path that the command line names. A file of our own
-    that is missing is not.
+    The user can fix a full disk, missing permissions, and a wrong path in the command line. Any other
+    missing file is a bug.
     """
     path = "" if error.filename is None else os.fsdecode(error.filename)
     where = f"Cannot read or write {path}" if path else "Cannot write"
@@ -152,13 +152,17 @@ def _explain(error: OSError, words: Sequence[str]) -> str:
 
 
 def _is_named(path: str, words: Sequence[str]) -> bool:
-    """Whether a command line names a path, something below it, or its neighbour: drafts stand beside."""
+    """Whether a command line names the path, something below it, or something in the same folder.
+
+    The same folder counts because drafts are written next to the file that was named.
+    """
     folder = Path(path).absolute().parent
     named = (Path(word.rpartition("=")[2]).absolute() for word in words)
     return bool(path) and any(each.parent.is_relative_to(folder) for each in named)
 
 
 def _stop(error: Exception, message: str, hint: str = "") -> NoReturn:
+    """Print an error that the user can fix and exit; with `--debug`, raise it."""
     if os.environ.get("FACETRY_DEBUG"):
         raise error
     from rich.text import Text
@@ -176,5 +180,5 @@ def _stop_at_bug(error: Exception) -> NoReturn:
     import traceback
 
     traceback.print_exception(error)
-    sys.stderr.write("This is a bug of Facetry: please report it with the lines above.\n")
+    sys.stderr.write("This is a bug in Facetry: please report it with the lines above.\n")
     sys.exit(1)

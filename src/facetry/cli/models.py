@@ -1,4 +1,4 @@
-"""`facetry models`: the backbones that are known, or what a model folder holds."""
+"""`facetry models`: list the known backbones, or describe a model folder."""
 
 from pathlib import Path
 from typing import Annotated

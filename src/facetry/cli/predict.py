@@ -1,4 +1,4 @@
-"""`facetry predict`: fill in a table."""
+"""`facetry predict`: predict the attributes of every product of a table."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 def predict(
     model: Annotated[Path, typer.Argument(help="Model folder.")],
     table: Annotated[Path, typer.Argument(help="Table with ids and categories, or catalogue.yaml.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write, or to go on in.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write, or to resume.")],
     images: Images = None,
     table_format: Annotated[
-        Literal["parquet", "csv"], typer.Option("--format", help="Form of the long table.")
+        Literal["parquet", "csv"], typer.Option("--format", help="Format of the long table.")
     ] = "parquet",
     fill: Annotated[
-        str, typer.Option(help="What the submission holds where a category has no such attribute.")
+        str, typer.Option(help="What the submission holds for attributes that a category does not have.")
     ] = "dummy_value",
     engine: Engine = "auto",
     precision: Precision = "auto",
@@ -32,15 +32,15 @@ def predict(
 ) -> None:
     """Predict every product of a table: predictions, submission.csv and problems.csv.
 
-    Stopped in between, the same command goes on after the last part of 10,000 rows. Repeated, it
-    predicts only the rows whose text, category or photos have changed, or that are new. Asked to stop
-    with SIGTERM it ends with exit code 0.
+    If it was stopped, the same command resumes after the last part of 10,000 rows. Run again, it
+    predicts only rows that are new or whose text, category or photos have changed. SIGTERM stops it
+    with exit code 0 and all finished parts saved.
     """
     from facetry.runtime.memory import release_polars_memory_at_once
 
     release_polars_memory_at_once()
     from facetry.batch.local import BatchConfig, predict_table
-    from facetry.batch.snapshot import numbers_of
+    from facetry.batch.snapshot import precisions_of
     from facetry.build.load import load
     from facetry.catalogue.catalogue import open_catalogue
     from facetry.cli.console import make_console, make_reporter
@@ -57,7 +57,7 @@ def predict(
     opened = open_catalogue(table, images=images, taxonomy=predictor.taxonomy)
     opened.require_photos()
     config = BatchConfig(
-        model=folder.fingerprint_with(*numbers_of(predictor)),
+        model=folder.fingerprint_with(*precisions_of(predictor)),
         table_format=table_format,
         fill=fill,
         shard_rows=shard_rows,
@@ -68,14 +68,14 @@ def predict(
 
 
 def _show(console: "Console", summary: "BatchSummary") -> None:
-    """What became of the products, and what this run had to do for it."""
+    """How many products were predicted and why others were not, and what this call did for it."""
     console.print(f"{summary.num_predicted:,} products predicted, {summary.problems.total():,} not.")
     for problem, count in summary.problems.most_common():
         console.print(f"  {count:>8,}  {problem}")
-    rate = (summary.num_new + summary.num_taken) / summary.seconds
+    rate = (summary.num_new + summary.num_reused) / summary.seconds
     done = f"{summary.num_new:,} rows scored now"
-    if summary.num_taken:
-        done += f", {summary.num_taken:,} taken over unchanged"
-    if summary.num_standing:
-        done += f", {summary.num_standing:,} stood already"
+    if summary.num_reused:
+        done += f", {summary.num_reused:,} unchanged rows reused"
+    if summary.num_done_before:
+        done += f", {summary.num_done_before:,} already done"
     console.print(f"{done}; {summary.seconds:,.1f} s, {rate:,.1f} rows/s.")

@@ -1,4 +1,4 @@
-"""`facetry sample`: draw a catalogue to try things on."""
+"""`facetry sample`: draw a synthetic catalogue to try Facetry on."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""`facetry search`: the products most like a photo, and products more to look among."""
+"""`facetry search`: find the products most similar to a photo, or add products to the index."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def search(
     model: Annotated[Path, typer.Argument(help="Model folder of a similarity search.")],
-    photo: Annotated[Path | None, typer.Argument(help="Photo to look for.")] = None,
+    photo: Annotated[Path | None, typer.Argument(help="Photo to search for.")] = None,
     category: Annotated[
         str | None, typer.Option(help="The photo's category; without it all are searched.")
     ] = None,
@@ -25,10 +25,10 @@ def search(
         typer.Option(help="In place of a photo: a table of products to add to the index."),
     ] = None,
     images: Annotated[
-        Path | None, typer.Option(help="With --add: photo folder, if not beside the table.")
+        Path | None, typer.Option(help="With --add: photo folder, if not next to the table.")
     ] = None,
 ) -> None:
-    """Show the products most like a photo with their labels, or add products to the index."""
+    """Show the products most similar to a photo with their labels, or add products to the index."""
     from facetry.predictors.search.build import require_index
 
     if (photo is None) == (add is None):
@@ -37,10 +37,12 @@ def search(
     if add is not None:
         _add(folder, add, images)
     elif photo is not None:
-        _look(folder, photo, category, top, html)
+        _show_nearest(folder, photo, category, top, html)
 
 
-def _look(folder: "ModelFolder", photo: Path, category: str | None, top: int, html: Path | None) -> None:
+def _show_nearest(
+    folder: "ModelFolder", photo: Path, category: str | None, top: int, html: Path | None
+) -> None:
     from facetry.cli.console import make_console
     from facetry.predictors.search.explain import explain, write_page
     from facetry.predictors.search.predictor import load_search
@@ -72,7 +74,9 @@ def _add(folder: "ModelFolder", table: Path, images: Path | None) -> None:
     for reason, count in appended.left_out.most_common():
         console.print(f"  {count:>8,}  {reason}")
     if appended.num_added:
-        console.print("The model's scores and model card are those of the index before.")
+        console.print(
+            "The model's scores and model card are still those of the index before the addition."
+        )
 
 
 def _nearest_table(explanation: "Explanation") -> "Table":
@@ -83,10 +87,10 @@ def _nearest_table(explanation: "Explanation") -> "Table":
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("", "product", "category", "distance", "labels"):
         table.add_column(column, justify="right" if column in {"", "distance"} else "left")
-    for place, each in enumerate(explanation.neighbours, start=1):
+    for rank, each in enumerate(explanation.neighbours, start=1):
         labels = ", ".join(f"{attribute}: {value}" for attribute, value in each.labels.items())
-        cells = (str(place), str(each.id), each.category, f"{each.distance:.4f}", labels)
-        table.add_row(*map(Text, cells))
+        row = (str(rank), str(each.id), each.category, f"{each.distance:.4f}", labels)
+        table.add_row(*map(Text, row))
     return table
 
 

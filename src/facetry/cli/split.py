@@ -1,4 +1,4 @@
-"""`facetry split`: decide once which products train, validate and test."""
+"""`facetry split`: divide a catalogue into training, validation and test part, or into folds."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -24,11 +24,11 @@ def split(
     images: Images = None,
     method: Annotated[
         Literal["stratified", "random", "id_blocks"],
-        typer.Option(help="All values evenly and like photos together; by chance; or by blocks of ids."),
+        typer.Option(help="All values evenly and similar photos together; random; or by blocks of ids."),
     ] = "stratified",
     validation: Annotated[float, typer.Option(min=0, max=1, help="Share for validation.")] = 0.1,
     test: Annotated[float, typer.Option(min=0, max=1, help="Share for the test.")] = 0.1,
-    block_size: Annotated[int, typer.Option(min=1, help="Ids in a block of id_blocks.")] = 50,
+    block_size: Annotated[int, typer.Option(min=1, help="Number of ids in a block of id_blocks.")] = 50,
     folds: Annotated[
         int | None,
         typer.Option(min=3, max=100, help="Write this many folds for cross-validation, not parts."),
@@ -57,7 +57,7 @@ def split(
     opened = open_catalogue(catalogue, images=images)
     opened.require_sound()
     groups = find_groups(opened, make_reporter())
-    made, shares = _make(opened, groups, config, folds)
+    made, shares = _split(opened, groups, config, folds)
     made.save(out, opened)
     summaries = summarise(opened, made.codes, shares)
     console = make_console()
@@ -70,7 +70,7 @@ def given_split(path: Path | None, fold: int | None, catalogue: "Catalogue") -> 
     """The split that --split and --fold name, if any.
 
     Raises:
-        CatalogueError: a fold without a file, or a file that does not fit.
+        CatalogueError: --fold without --split, or a file that does not fit the catalogue.
     """
     from facetry.catalogue.split import read_split
     from facetry.errors import CatalogueError
@@ -78,14 +78,14 @@ def given_split(path: Path | None, fold: int | None, catalogue: "Catalogue") -> 
     if path is not None:
         return read_split(path, catalogue, fold=fold)
     if fold is not None:
-        raise CatalogueError("--fold says which of saved folds to test on.", hint="Name --split FILE.")
+        raise CatalogueError("--fold needs a file of saved folds.", hint="Name --split FILE.")
     return None
 
 
-def _make(
+def _split(
     catalogue: "Catalogue", groups: "NDArray[int64]", config: "SplitConfig", num_folds: int | None
 ) -> "tuple[Split | Folds, dict[str, float]]":
-    """The split or, with a number, the folds; and the share asked for of each part."""
+    """The split or, with `num_folds`, the folds; and the intended share of each part."""
     from facetry.catalogue.split import PARTS, Folds, make_folds, make_split
 
     seed = config.seed or 0
@@ -106,7 +106,7 @@ def _table(parts: "Sequence[PartSummary]") -> "Table":
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("part")
-    for name in ("products", "share", "asked", "labels", "off by"):
+    for name in ("products", "share", "target", "labels", "off by"):
         table.add_column(name, justify="right")
     table.add_column(f"at worst (values with {MIN_EXAMPLES} examples)", ratio=1)
     for part in parts:
@@ -123,11 +123,11 @@ def _table(parts: "Sequence[PartSummary]") -> "Table":
 
 
 def _lines(parts: "Sequence[PartSummary]", groups: "GroupCounts") -> str:
-    """Groups that are cut, and values that are absent, in a sentence each."""
+    """How many groups of similar photos are divided between parts, and which parts lack values."""
     num_whole = groups.num_shared - groups.num_cut
     counted = f"{groups.num_shared:,} of several products ({groups.num_groups:,} in all)"
     lines = [
-        f"Groups of like photos: {counted}, {num_whole:,} kept whole, {groups.num_cut:,} cut.",
+        f"Groups of similar photos: {counted}, {num_whole:,} whole, {groups.num_cut:,} divided.",
     ]
     lines += [
         f"Values that are absent from {part.name}: {part.num_absent:,}."

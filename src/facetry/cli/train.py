@@ -23,7 +23,7 @@ def train(
     set_: Changes = None,
     track: Annotated[
         list[str] | None,
-        typer.Option(metavar="SERVICE", help="Tell wandb or trackio how it goes; may be repeated."),
+        typer.Option(metavar="SERVICE", help="Log to wandb or trackio; may be repeated."),
     ] = None,
     shard: Annotated[
         bool,
@@ -37,14 +37,14 @@ def train(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="In place of training: a sheet (.html or .png) of products as training sees them.",
+            help="Instead of training: write a page (.html or .png) of training photos as augmented.",
         ),
     ] = None,
 ) -> None:
-    """Train a predictor. Stopped in between, the same command goes on where it stopped.
+    """Train a predictor. If it was stopped, the same command resumes where it stopped.
 
-    Asked to stop with SIGTERM it saves after the step at hand and ends with exit code 0. With several
-    devices: torchrun --nproc-per-node N -m facetry train ...
+    On SIGTERM it saves after the current step and ends with exit code 0. On several devices:
+    torchrun --nproc-per-node N -m facetry train ...
     """
     from facetry.build.train import BuildOptions
     from facetry.build.train import train as build

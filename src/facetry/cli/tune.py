@@ -1,4 +1,4 @@
-"""`facetry tune`: look for the settings of a recipe that score best."""
+"""`facetry tune`: search for the settings of a recipe that score best."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,19 +10,19 @@ from facetry.cli.options import CatalogueOption, Changes, Fold, Images, OutFolde
 
 def tune(
     recipe: Annotated[Path, typer.Argument(help="Recipe (YAML) to start from.")],
-    space: Annotated[Path, typer.Argument(help="Search space (YAML): what its keys may be.")],
+    space: Annotated[Path, typer.Argument(help="Search space (YAML): the values to try for its keys.")],
     catalogue: CatalogueOption,
     out: OutFolder,
     sampler: Annotated[str, typer.Option(help="How settings are drawn: grid, random or tpe.")] = "grid",
     trials: Annotated[
-        int | None, typer.Option(min=1, help="How many to try; else the whole grid, or 100.")
+        int | None, typer.Option(min=1, help="How many to train; default: the whole grid, or 100.")
     ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, max=256, help="How many to train at once.")
     ] = None,
     prune: Annotated[
         bool | None,
-        typer.Option("--prune/--no-prune", help="Stop trials that lag behind; off for grids."),
+        typer.Option("--prune/--no-prune", help="Stop trials that score low; off for grids by default."),
     ] = None,
     images: Images = None,
     repairs: Repairs = None,
@@ -32,13 +32,13 @@ def tune(
 ) -> None:
     """Train a recipe with many settings, ranked on the validation part: best recipe and report.
 
-    Stopped in between, the same command goes on; with more --trials it adds to what is there.
+    If it was stopped, the same command resumes; with more --trials it adds to the study.
     """
     from facetry.catalogue.catalogue import open_catalogue
     from facetry.cli.console import make_console, make_reporter
     from facetry.cli.split import given_split
     from facetry.experiments.tune.config import TuneConfig, sampler_name
-    from facetry.experiments.tune.folder import REPORT, TRIALS, place_name
+    from facetry.experiments.tune.folder import REPORT, TRIALS, trial_name
     from facetry.experiments.tune.run import BEST
     from facetry.experiments.tune.run import tune as run
     from facetry.experiments.tune.space import read_space
@@ -63,7 +63,7 @@ def tune(
     console.print(counts_text(findings.trials))
     console.print(f"Best recipe: {out / BEST}")
     assert findings.best
-    model = out / TRIALS / place_name(findings.best.first)
+    model = out / TRIALS / trial_name(findings.best.first)
     if model.is_dir():
         console.print(f"Its model folder: {model}")
     console.print(f"Report: {out / REPORT}")

@@ -4,8 +4,8 @@
     backbone: {name: nano_vit, weights: none}
     training: {epochs: 12}
 
-Whatever is left out has a default; an unknown key is an error that names the nearest known one.
-Relative paths in a recipe count from the recipe's folder; a member may be such a path, to a recipe.
+Keys that are left out have defaults; an unknown key is an error that names the nearest known one.
+Relative paths in a recipe count from the recipe's folder; a member may be the path of a recipe.
 """
 
 from facetry.recipe.kinds import (

@@ -1,4 +1,4 @@
-"""The kinds of recipes: what each may say, and what does not go together."""
+"""The kinds of recipes: the keys of each, and the checks of keys that depend on each other."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -29,10 +29,10 @@ class ClassifierRecipe(Config):
     """A backbone with one MLP head per (category, attribute), trained."""
 
     kind: Annotated[Literal["classifier"], KeyFacts(stored_features="fixed")] = "classifier"
-    """What is built; `classifier` may be left out."""
+    """The kind of predictor; `classifier` may be left out."""
 
     seed: Annotated[Seed, KeyFacts(stored_features="fixed")] = 0
-    """What is drawn by chance follows from it: order, augmentation, first weights."""
+    """Seeds all random choices: order, augmentation, initial weights."""
 
     backbone: Annotated[BackboneConfig, KeyFacts(stored_features="fixed")]
     """The image encoder."""
@@ -41,62 +41,63 @@ class ClassifierRecipe(Config):
     """How photos are prepared."""
 
     photos: PhotosConfig = PhotosConfig()
-    """How many photos of a product are read, and how they become one."""
+    """How many photos of a product are read, and how their features are pooled into one."""
 
     text: TextConfig | None = None
-    """How the product's text is read as well; none reads photos alone."""
+    """How the product's text is read too; none reads only photos."""
 
     heads: Annotated[HeadsConfig, KeyFacts(stored_features="tuned")] = HeadsConfig()
-    """What reads the backbone's features."""
+    """The classifiers on the backbone's features."""
 
     augment: Annotated[Augmentation, KeyFacts(needs_trainable_tower=True, stored_features="fixed")] = (
         Augmentation()
     )
-    """What is done to training photos."""
+    """How training photos are augmented."""
 
     training: Annotated[TrainingConfig, KeyFacts(stored_features="tuned")] = TrainingConfig()
-    """How it learns."""
+    """How it is trained."""
 
     clean: Annotated[CleanConfig, KeyFacts(stored_features="tuned")] = CleanConfig()
-    """What is done to training labels."""
+    """How training labels are cleaned."""
 
     teach: TeachConfig | None = None
-    """A model whose answers it learns from beside the labels; none learns from labels alone.
+    """Distillation: a model whose predictions it learns from in addition to the labels; none learns from
+    labels only.
 
     Measured with an ensemble as teacher: +0.010 (-0.000 to +0.019); off by default."""
 
     split: Annotated[SplitConfig, KeyFacts(stored_features="fixed")] = SplitConfig()
-    """What is held out."""
+    """Which products are held out."""
 
     @model_validator(mode="after")
-    def _asks_nothing_of_a_frozen_backbone(self) -> "ClassifierRecipe":
-        if self.backbone.frozen and (asked := next(self._needing_a_trainable_tower(), None)):
+    def _has_no_tower_keys_if_frozen(self) -> "ClassifierRecipe":
+        if self.backbone.frozen and (key := next(self._tower_keys(), None)):
             raise ValueError(
-                f"{asked} has no effect with a frozen backbone, which sees each photo once and does not "
+                f"{key} has no effect with a frozen backbone, which sees each photo once and does not "
                 "learn"
             )
         return self
 
-    def _needing_a_trainable_tower(self) -> Iterator[str]:
-        """The keys that are set to something and say how a tower learns."""
+    def _tower_keys(self) -> Iterator[str]:
+        """The keys that are set and that concern the training of a tower."""
         for key in keys(type(self)):
             if key.facts.needs_trainable_tower and key.is_changed(self) and key.value(self):
                 yield key.name
 
     @model_validator(mode="after")
-    def _mixes_single_photos(self) -> "ClassifierRecipe":
+    def _can_mix_photos(self) -> "ClassifierRecipe":
         mixing = [name for name in ("mixup", "cutmix") if getattr(self.augment, name)]
         if mixing and self.text:
-            raise ValueError(f"augment.{mixing[0]} mixes photos, but not the texts that text reads")
+            raise ValueError(f"augment.{mixing[0]} mixes photos, but cannot mix their texts")
         if mixing and self.photos.max > 1 and self.photos.pool == "attention":
             raise ValueError(
-                f"augment.{mixing[0]} mixes single photos; photos.pool 'attention' learns from several"
+                f"augment.{mixing[0]} mixes single photos; photos.pool 'attention' needs several"
             )
         return self
 
     @property
     def repairs(self) -> Path | None:
-        """The file with corrections of labels that the catalogue is to have."""
+        """The file of label corrections to apply to the catalogue."""
         return self.clean.repairs
 
     @property
@@ -119,20 +120,20 @@ class ClassifierRecipe(Config):
 class SearchRecipe(Config):
     """The nearest products of the training part vote (paper, section 5.1.2).
 
-    What is near is told either by the features of a backbone as it is, or by perceptual hashes.
+    Distances are those between the features of an untrained backbone, or between perceptual hashes.
     """
 
     kind: Literal["search"]
-    """What is built."""
+    """The kind of predictor."""
 
     seed: Seed = 0
-    """What is drawn by chance follows from it."""
+    """Seeds all random choices."""
 
     backbone: UntrainedBackbone | None = None
-    """Whose features tell what is near, if hashes do not."""
+    """The backbone whose features are compared; none if hashes are."""
 
     hashes: tuple[HashName, ...] = ()
-    """The perceptual hashes whose bits, laid side by side, tell what is near."""
+    """The perceptual hashes that are compared; the bits of several are concatenated."""
 
     image: ImageConfig = ImageConfig()
     """How photos are prepared."""
@@ -141,21 +142,23 @@ class SearchRecipe(Config):
     """How the nearest vote."""
 
     repairs: Path | None = None
-    """A file with corrections of labels, which hold for all parts; see `catalogue.repairs`."""
+    """A file of label corrections, applied to all parts; see `catalogue.repairs`."""
 
     split: SplitConfig = SplitConfig()
-    """What is held out."""
+    """Which products are held out."""
 
     @model_validator(mode="after")
-    def _compares_one_thing(self) -> "SearchRecipe":
+    def _has_backbone_or_hashes(self) -> "SearchRecipe":
         if (self.backbone is None) != bool(self.hashes):
-            raise ValueError("give either a backbone or hashes: what tells which products are alike")
+            raise ValueError(
+                "give either a backbone or hashes: the features by which products are compared"
+            )
         if len(set(self.hashes)) < len(self.hashes):
             raise ValueError("hashes must name each hash once")
         if self.hashes and self.search.index not in {"auto", "flat"}:
-            raise ValueError(f"search.index {self.search.index!r} is for features; hashes have 'flat'")
+            raise ValueError(f"search.index {self.search.index!r} is for features; hashes need 'flat'")
         if self.hashes and (self.image.mean or self.image.std):
-            raise ValueError("image.mean and image.std are for backbones; hashes know neither")
+            raise ValueError("image.mean and image.std are for backbones; hashes use neither")
         if self.search.num_neighbours == "auto" and not self.split.validation:
             raise ValueError("search.num_neighbours 'auto' is chosen on a validation part")
         return self
@@ -171,35 +174,35 @@ class SearchRecipe(Config):
 
 
 class VlmRecipe(Config):
-    """A language model with eyes is asked about each product (paper, section 5.1.1).
+    """A vision-language model answers a question about each product (paper, section 5.1.1).
 
-    Examples shown before the question (`vlm.num_shots`) are for a model as it is: one that was
-    fine-tuned has seen them.
+    Examples before the question (`vlm.num_shots`) are only for a model that is not fine-tuned: a
+    fine-tuned one has learned from them.
     """
 
     kind: Literal["vlm"]
-    """What is built."""
+    """The kind of predictor."""
 
     seed: Seed = 0
-    """What is drawn by chance follows from it."""
+    """Seeds all random choices."""
 
     vlm: VlmConfig
-    """The model, and how it is asked."""
+    """The model and its prompt."""
 
     image: ImageConfig = ImageConfig()
     """How photos are prepared."""
 
     training: TuningConfig | None = None
-    """How it is fine-tuned; without it, it is asked as it is."""
+    """How it is fine-tuned; none uses the model as it is."""
 
     repairs: Path | None = None
-    """A file with corrections of labels, which hold for all parts; see `catalogue.repairs`."""
+    """A file of label corrections, applied to all parts; see `catalogue.repairs`."""
 
     split: SplitConfig = SplitConfig()
-    """What is held out."""
+    """Which products are held out."""
 
     @model_validator(mode="after")
-    def _learns_in_one_way(self) -> "VlmRecipe":
+    def _is_tuned_or_has_shots(self) -> "VlmRecipe":
         if self.training and self.vlm.num_shots:
             raise ValueError("give either training or vlm.num_shots")
         return self
@@ -210,41 +213,41 @@ class VlmRecipe(Config):
 
 
 class EnsembleRecipe(Config):
-    """Members built one by one, then averaged (paper, section 5.2).
+    """Members are built one by one and their predictions averaged (paper, section 5.2).
 
-    The members are split as the ensemble says, so that all of them hold the same products out.
+    All members use the ensemble's split, so that they hold out the same products.
     """
 
     kind: Literal["ensemble"]
-    """What is built."""
+    """The kind of predictor."""
 
     seed: Seed = 0
-    """What is drawn by chance follows from it, in members too that have none of their own."""
+    """Seeds all random choices, also those of members without a seed of their own."""
 
     members: Annotated[dict[str, "Member"], Field(min_length=1)]
-    """Names, each with its recipe, which may extend one (`extends`), or with the path of its file."""
+    """Names, each with a recipe, which may use `extends`, or with the path of a recipe."""
 
     split: SplitConfig = SplitConfig()
-    """What is held out."""
+    """Which products are held out."""
 
     weights: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = {}  # noqa: RUF012 - pydantic copies it
-    """What each member counts; all the same if left out."""
+    """The weight of each member; equal if left out."""
 
     weighting: Literal["fixed", "per_head", "gate"] = "fixed"
-    """`fixed` takes `weights`, `per_head` learns others for each head from the validation part, `gate`
-    such as depend on how sure the members are of a product.
+    """`fixed` uses `weights`; `per_head` learns weights for each head on the validation part; `gate`
+    learns weights that depend on the members' confidence for a product.
 
     Measured: `per_head` +0.0015 (-0.0027 to +0.0053), `gate` +0.0038 (-0.0007 to +0.0093)."""
 
     prior_labels: PositiveFloat = 50.0
-    """Learned weights are drawn to `weights` as strongly as by so many labels; see
+    """How strongly learned weights are regularised towards `weights`, in numbers of labels; see
     `predictors.ensemble.learning`."""
 
     @model_validator(mode="after")
     def _members_fit(self) -> Self:
         wrong = [name for name in self.members if not _MEMBER_NAME.fullmatch(name)]
         if wrong or "ensemble" in self.members:
-            raise ValueError("a member's name is of letters, digits, - _ . and not 'ensemble'")
+            raise ValueError("a member's name has only letters, digits, - _ . and is not 'ensemble'")
         if len({member.repairs for member in self.members.values()}) > 1:
             raise ValueError("clean.repairs must be the same for all members: they share the labels")
         return self
@@ -256,16 +259,16 @@ class EnsembleRecipe(Config):
         if self.weights and not sum(self.weights.values()):
             raise ValueError("weights must not all be 0")
         if self.weighting != "fixed" and not self.split.validation:
-            raise ValueError(f"weighting {self.weighting!r} is learned from a validation part")
+            raise ValueError(f"weighting {self.weighting!r} is learned on a validation part")
         return self
 
     @property
     def repairs(self) -> Path | None:
-        """The file with corrections of labels that the catalogue is to have."""
+        """The file of label corrections to apply to the catalogue."""
         return next(iter(self.members.values())).repairs
 
     def with_seed(self, seed: int) -> Self:
-        """The same recipe with another seed, its members' too."""
+        """The same recipe with another seed, also for its members."""
         members = {name: member.with_seed(seed) for name, member in self.members.items()}
         return self.model_copy(update={"seed": seed, "members": members})
 
@@ -275,6 +278,6 @@ Member = Annotated[Recipe, Field(discriminator="kind")]
 
 
 def _folders(named: Mapping[str, str | Path | None]) -> dict[str, Path]:
-    """Those of the named files that are folders."""
+    """The named paths that are folders, by key."""
     folders = {key: Path(name) for key, name in named.items() if name}
     return {key: folder for key, folder in folders.items() if folder.is_dir()}

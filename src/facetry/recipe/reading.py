@@ -1,4 +1,4 @@
-"""Recipes from YAML and back, and what is said of one that is not right."""
+"""Reads recipes from YAML and writes them, and describes the errors of an invalid one."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -14,7 +14,7 @@ from facetry.recipe.kinds import Member, Recipe
 from facetry.runtime.config import keys, sections
 from facetry.runtime.resumable import stopped_hint
 
-_EXTENDS = "extends"  # in a file, the recipe whose keys hold where this one says nothing
+_EXTENDS = "extends"  # names the recipe whose keys are used where this one has none
 
 _ADAPTER: TypeAdapter[Recipe] = TypeAdapter(Member)
 
@@ -27,7 +27,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """
     path = Path(path)
     content = _read(path)
-    for override in overrides:  # after the paths: a file named here counts from the working folder
+    for override in overrides:  # after _read: a relative path given here counts from the working folder
         override_key(content, override)
     return parse_recipe(content, origin=str(path))
 
@@ -36,7 +36,7 @@ def parse_recipe(content: Mapping[str, Any], *, origin: str = "recipe") -> Recip
     """Validate a recipe given as plain containers.
 
     Raises:
-        RecipeError: says the key, what was got and what is allowed.
+        RecipeError: names each wrong key, its value and what is allowed.
     """
     try:
         return _ADAPTER.validate_python(_completed(without_retired(content, only_off=True)))
@@ -47,7 +47,7 @@ def parse_recipe(content: Mapping[str, Any], *, origin: str = "recipe") -> Recip
 
 
 def dump_recipe(recipe: Recipe, *, base: Path | None = None) -> str:
-    """The recipe with every key written out, as YAML; with a `base` its files are named from there."""
+    """The recipe with all keys as YAML; relative paths are resolved against `base` if it is given."""
     content = recipe.model_dump(mode="json")
     if base:
         _with_paths(content, base)
@@ -58,7 +58,7 @@ def override_key(content: dict[str, Any], override: str) -> None:
     """Set one key of a recipe in place, given as `training.epochs=3`; the value is read as YAML.
 
     Raises:
-        RecipeError: text without `=`, a value that is not YAML, or a path through a plain value.
+        RecipeError: text without `=`, a value that is not YAML, or a key below a plain value.
     """
     path, equals, text = override.partition("=")
     if not equals or not path.strip():
@@ -74,23 +74,23 @@ def set_key(content: dict[str, Any], path: str, value: Any) -> None:
     """Set one key of a recipe in place, named as in `training.epochs`.
 
     Raises:
-        RecipeError: a path through a plain value.
+        RecipeError: a key below a plain value.
     """
     *parents, last = path.split(".")
     inner = content
     for parent in parents:
         inner = inner.setdefault(parent, {})
         if not isinstance(inner, dict):
-            raise RecipeError(f"{path!r} leads through {parent!r}, which holds a plain value.")
+            raise RecipeError(f"{path!r} cannot be set: {parent!r} holds a plain value.")
     inner[last] = value
 
 
-def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """A recipe as plain containers, its files found and the recipes that it names read.
+def _read(path: Path, parents: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """A recipe as plain containers, with its paths resolved and the recipes that it names included.
 
-    `above` are the recipes that led here, none of which may come again.
+    `parents` are the recipes that include this one; none may be included again.
     """
-    if path.resolve() in above:
+    if path.resolve() in parents:
         raise RecipeError(f"The recipe {str(path)!r} is a member of itself, or extends itself.")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -101,93 +101,95 @@ def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise RecipeError(f"The recipe {str(path)!r} is not YAML: {error}") from error
     if not isinstance(content, dict):
         raise RecipeError(f"The recipe {str(path)!r} is not a mapping of keys to values.")
-    return _expanded(_with_paths(_unshared(content), path.parent), path.parent, (*above, path.resolve()))
+    return _expanded(
+        _with_paths(_unshared(content), path.parent), path.parent, (*parents, path.resolve())
+    )
 
 
-def _expanded(content: dict[str, Any], folder: Path, above: tuple[Path, ...]) -> dict[str, Any]:
-    """A recipe with the one that it extends and those of its members read, all named from `folder`."""
+def _expanded(content: dict[str, Any], folder: Path, parents: tuple[Path, ...]) -> dict[str, Any]:
+    """A recipe merged with the one it extends and with its members read; paths count from `folder`."""
     if isinstance(extended := content.pop(_EXTENDS, None), str):
-        content = _merged(_read(folder / extended, above), content)
+        content = _merged(_read(folder / extended, parents), content)
     elif extended is not None:
-        raise RecipeError(f"{_EXTENDS}: the path of a recipe is wanted, got {extended!r}.")
+        raise RecipeError(f"{_EXTENDS}: got {extended!r}, must be the path of a recipe.")
     if isinstance(members := content.get("members"), dict):
         members = {
             name: {_EXTENDS: each} if isinstance(each, str) else each for name, each in members.items()
         }
         content["members"] = {
-            name: _expanded(each, folder, above) if isinstance(each, dict) else each
+            name: _expanded(each, folder, parents) if isinstance(each, dict) else each
             for name, each in members.items()
         }
     return content
 
 
 def _merged(extended: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`changes` over what they extend, key by key at every depth.
+    """Merge `changes` into what they extend, key by key at every depth.
 
-    Members that extend a recipe of their own take the place of those that were there.
+    A member that itself extends a recipe replaces the member of that name.
     """
     result = {**extended, **changes}
     for key in extended.keys() & changes.keys():
-        below, above = extended[key], changes[key]
-        if isinstance(below, dict) and isinstance(above, dict) and _EXTENDS not in above:
-            result[key] = _merged(below, above)
+        old, new = extended[key], changes[key]
+        if isinstance(old, dict) and isinstance(new, dict) and _EXTENDS not in new:
+            result[key] = _merged(old, new)
     return result
 
 
 def _describe(fault: Mapping[str, Any]) -> tuple[str, str]:
-    """What is wrong at which key, and a hint for a key that is not known."""
-    place = _place(fault["loc"])
-    name = ".".join(place)
+    """The message for a validation error, which names the key, and a hint or ""."""
+    path = _key_path(fault["loc"])
+    name = ".".join(path)
     if fault["type"] == "extra_forbidden" and (why := why_retired(name)):
         return f"the key {name!r} is retired: {why}.", "Leave it out."
     if fault["type"] == "extra_forbidden":
-        return f"unknown key {name!r}.", nearest(place[-1], _known_keys(place[:-1]))
+        return f"unknown key {name!r}.", nearest(path[-1], _known_keys(path[:-1]))
     if fault["type"] == "missing":
         return f"the key {name!r} is missing.", ""
     if fault["type"] == "union_tag_invalid":
         return _describe_kind(fault["ctx"]["tag"])
-    if fault["type"] == "value_error" and isinstance(fault["input"], Mapping):  # of keys together
+    if fault["type"] == "value_error" and isinstance(fault["input"], Mapping):  # a check of several keys
         return f"{name}: {fault['ctx']['error']}.".removeprefix(": "), ""
     return f"{name}: {fault['msg']}, got {fault['input']!r}.", ""
 
 
 def _describe_kind(kind: object) -> tuple[str, str]:
-    """What is wrong with a kind that is none, and a hint."""
+    """The message for an unknown kind, and a hint."""
     known = "Known: classifier, search, vlm, ensemble."
     if why := why_retired(f"kind: {kind}"):
         return f"the kind {kind!r} is retired: {why}.", known
     return f"unknown kind {kind!r}.", known
 
 
-def _place(location: Sequence[str | int]) -> list[str]:
-    """The keys that lead to a fault, without the kinds that pydantic puts between them."""
-    parts, place = [str(part) for part in location[1:]], []
+def _key_path(location: Sequence[str | int]) -> list[str]:
+    """The path of keys to a fault, without the kinds that pydantic inserts."""
+    parts, path = [str(part) for part in location[1:]], []
     while len(parts) >= 3 and parts[0] == "members":
-        place += parts[:2]
+        path += parts[:2]
         parts = parts[3:]
-    return place + parts
+    return path + parts
 
 
-def _known_keys(place: Sequence[str]) -> list[str]:
-    """The keys that the part of a recipe at `place` may have."""
-    while len(place) >= 2 and place[0] == "members":
-        place = place[2:]
+def _known_keys(path: Sequence[str]) -> list[str]:
+    """The keys that the section of a recipe at a path of keys may have."""
+    while len(path) >= 2 and path[0] == "members":
+        path = path[2:]
     models: list[type[BaseModel]] = list(get_args(Recipe))
-    for key in place:
+    for key in path:
         fields = [model.model_fields[key] for model in models if key in model.model_fields]
         models = [part for field in fields for part in sections(field)]
     return [key for model in models for key in model.model_fields]
 
 
 def _unshared(content: Any) -> Any:
-    """A copy in which what YAML anchors share is there several times, to be changed one by one."""
+    """A deep copy in which containers shared by YAML anchors are separate objects."""
     if isinstance(content, dict):
         return {key: _unshared(value) for key, value in content.items()}
     return [_unshared(each) for each in content] if isinstance(content, list) else content
 
 
 def _completed(content: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe is a classifier's where it says nothing else; members take the ensemble's seed."""
+    """Fill in defaults: the kind "classifier", and for members the ensemble's seed."""
     result = {"kind": "classifier", **content}
     if isinstance(members := result.get("members"), dict):
         result["members"] = {
@@ -198,7 +200,7 @@ def _completed(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_paths(content: dict[str, Any], base: Path) -> dict[str, Any]:
-    """The recipe, changed in place, with its files found from the recipe's folder."""
+    """Resolve the recipe's relative paths against the folder `base`, in place."""
     members = content.get("members")
     for each in members.values() if isinstance(members, dict) else ():
         if isinstance(each, dict):
@@ -209,14 +211,14 @@ def _with_paths(content: dict[str, Any], base: Path) -> dict[str, Any]:
             inner = inner.get(key) if isinstance(inner, dict) else None
         if isinstance(inner, dict) and isinstance(name := inner.get(last), str) and is_file(name):
             file = base / Path(name).expanduser()
-            # Not every relative path can be told from a name that is no file: "./qwen" from "qwen".
+            # Made absolute where it would look like the name of a model ("qwen" for "./qwen").
             inner[last] = str(file if is_file(str(file)) else file.absolute())
     return content
 
 
 @cache
 def file_keys() -> Mapping[tuple[str, ...], Callable[[str], bool]]:
-    """The keys of all kinds of recipes that may hold files, each with which of its values are."""
+    """The keys of all kinds that may hold paths, each with a test of whether a value is one."""
     found = {}
     for key in (key for kind in get_args(Recipe) for key in keys(kind)):
         if key.facts.is_file or key.holds_path:

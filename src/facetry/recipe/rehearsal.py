@@ -1,7 +1,7 @@
-"""Rehearsals: any recipe with small parts in place of its large ones, and the same steps.
+"""Rehearsals: a recipe with tiny networks in place of its large ones, but the same steps.
 
-Every backbone becomes the nano card of its family, without pretrained weights, so that a recipe that
-wants a GPU for days runs from start to end in seconds. Its scores say nothing of the real recipe's.
+Every backbone is replaced by the nano card of its family, without pretrained weights, so that a recipe
+that needs a GPU for days runs from start to end in seconds. The scores say nothing about the real ones.
 """
 
 from typing import Any
@@ -13,10 +13,10 @@ from facetry.runtime.config import UNCHANGED, facts_of
 
 
 def nano(recipe: Recipe) -> Recipe:
-    """The recipe with nano parts, a few epochs, and everything else as it was.
+    """The recipe with nano backbones and few epochs, but otherwise unchanged.
 
     Raises:
-        RecipeError: a backbone of a family that has no nano card.
+        RecipeError: a backbone whose family has no nano card.
 
     >>> from facetry.recipe import parse_recipe
     >>> nano(parse_recipe({"backbone": {"name": "ViT-L-14"}})).backbone.name
@@ -26,7 +26,7 @@ def nano(recipe: Recipe) -> Recipe:
 
 
 def shrunk(config: BaseModel) -> dict[str, Any]:
-    """Plain containers with the nano value of every key that has one, in sections and members too."""
+    """The recipe as plain containers, with the nano value of every key that has one, also in members."""
     content = config.model_dump(mode="json")
     for name, field in type(config).model_fields.items():
         value, nano_value = getattr(config, name), facts_of(field).nano

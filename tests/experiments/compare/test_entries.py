@@ -6,7 +6,7 @@ import pytest
 
 from facetry.catalogue.split import SplitConfig
 from facetry.errors import ModelFolderError, RecipeError, SettingError
-from facetry.experiments.compare.entries import line_up, read_entries
+from facetry.experiments.compare.entries import read_entries, with_common_split
 from facetry.recipe import ClassifierRecipe, EnsembleRecipe
 
 VIT = """# A ViT, trained
@@ -54,7 +54,7 @@ def test_changes_come_after_the_rehearsal(recipes: list[Path]) -> None:
 
 
 def test_one_split_makes_equal_parts_equal(recipes: list[Path]) -> None:
-    vit, both = line_up(read_entries(recipes), SplitConfig(method="random", seed=3))
+    vit, both = with_common_split(read_entries(recipes), SplitConfig(method="random", seed=3))
     assert isinstance(both.recipe, EnsembleRecipe)
     assert both.recipe.members["vit"] == vit.recipe
     assert both.recipe.split == vit.recipe.split
@@ -63,7 +63,7 @@ def test_one_split_makes_equal_parts_equal(recipes: list[Path]) -> None:
 def test_a_recipe_that_the_split_does_not_serve(tmp_path: Path) -> None:
     (tmp_path / "gate.yaml").write_text(BOTH.replace("ensemble", "ensemble\nweighting: gate"))
     with pytest.raises(RecipeError, match="validation part"):
-        line_up(read_entries([tmp_path / "gate.yaml"]), SplitConfig(validation=0))
+        with_common_split(read_entries([tmp_path / "gate.yaml"]), SplitConfig(validation=0))
 
 
 def test_two_rows_with_one_name(recipes: list[Path], tmp_path: Path) -> None:

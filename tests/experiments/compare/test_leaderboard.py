@@ -17,7 +17,7 @@ from facetry.experiments.compare.leaderboard import (
     HeldOutPart,
     Result,
     build_leaderboard,
-    efficient,
+    pareto_front,
     rank,
 )
 
@@ -138,4 +138,4 @@ def test_the_pareto_front(
         row if row.error else replace(row, score=figures[row.name][0])
         for row in rank(test_part, results, seed=0)
     ]
-    assert efficient(rows) == front
+    assert pareto_front(rows) == front

@@ -22,7 +22,7 @@ from facetry.errors import (
 )
 from facetry.experiments.tune import run as run_module
 from facetry.experiments.tune.config import TuneConfig, sampler_name
-from facetry.experiments.tune.folder import claim
+from facetry.experiments.tune.folder import open_or_resume_study
 from facetry.experiments.tune.run import tune
 from facetry.experiments.tune.runners import (
     FeatureTrialRunner,
@@ -166,7 +166,7 @@ def test_more_trials_are_added(space: Space, drawn: Path, tmp_path: Path) -> Non
     lines, out = Lines(), tmp_path / "out"
     catalogue = open_catalogue(drawn)
     few = tune(space, catalogue, out, TuneConfig(num_trials=2, num_workers=1), reporter=lines)
-    assert lines.said[0] == "2 of the grid's 6 points, drawn by chance."
+    assert lines.said[0] == "2 of the grid's 6 points, chosen at random."
     more = tune(space, catalogue, out, TuneConfig(num_trials=5, num_workers=1))
     assert [each.settings for each in more.trials[:2]] == [each.settings for each in few.trials]
     assert len(more.trials) == 5
@@ -260,7 +260,7 @@ def test_trials_that_lag_behind_are_stopped(
         found = tune(space, open_catalogue(drawn), tmp_path / str(is_pruning), config)
         states[is_pruning] = {each.state for each in found.trials}
         page = (tmp_path / str(is_pruning) / "report.html").read_text(encoding="utf-8")
-        assert "What the score hangs on" in page
+        assert "What the score depends on" in page
     assert states == {None: {"done", "pruned"}, False: {"done"}}
 
 
@@ -350,7 +350,7 @@ def test_features_serve_where_the_backbone_stays_as_it_is(
     recipe = frozen_recipe.model_dump(mode="json")
     recipe["backbone"] |= base
     space = parse_space(content, parse_recipe(recipe))
-    with claim(tmp_path, space, "grid", catalogue, None, SILENT) as inputs:
+    with open_or_resume_study(tmp_path, space, "grid", catalogue, None, SILENT) as inputs:
         assert isinstance(choose_runner(space, inputs, tmp_path), kind)
 
 
@@ -385,7 +385,7 @@ def test_a_whole_training_is_stopped_between_epochs(
         split={"validation": 0.2, "test": 0.2, "method": "random"},
     )
     space = parse_space({"training.clip_norm": [1.0]}, base)
-    with claim(tmp_path, space, "grid", catalogue, None, SILENT) as inputs:
+    with open_or_resume_study(tmp_path, space, "grid", catalogue, None, SILENT) as inputs:
         bench = TrainingTrialRunner(inputs=inputs)
     told: list[tuple[int, float]] = []
 

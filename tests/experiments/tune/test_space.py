@@ -67,7 +67,7 @@ def test_ranges(key: str, wanted: dict[str, object], points: tuple[float, ...] |
             "unknown key 'training.heads_rl'.\nDid you mean 'heads_lr'",
         ),
         ("heads.dropout", [0.1, 1.5], RecipeError, "heads.dropout: Input should be less than 1"),
-        ("heads.dropout.more", [1], RecipeError, "leads through 'dropout'"),
+        ("heads.dropout.more", [1], RecipeError, "'dropout' holds a plain value"),
         ("heads.dropout", [], SettingError, "the list of choices is empty"),
         ("heads.dropout", [0.1, 0.2, 0.1], SettingError, "the choice 0.1 is there twice"),
         ("heads.dropout", [0.1, "1e-1"], SettingError, "the choice 0.1 is there twice"),

@@ -84,7 +84,7 @@ def test_what_dies_is_tried_again_but_not_for_ever(space: Space, tmp_path: Path)
         assert first
         wanted, trial, tries = dict(first.params), first, 0
         while store.num_left == 5:
-            store.lose(trial, "It died.")
+            store.restart(trial, "It died.")
             tries += 1
             if store.num_left == 6:
                 again = store.begin()
@@ -111,12 +111,12 @@ def test_a_trial_without_a_score_has_failed(space: Space, tmp_path: Path) -> Non
     assert (only.state, only.error) == ("failed", "It has no score.")
 
 
-def test_who_lags_behind_the_median_is_told_so(space: Space, tmp_path: Path) -> None:
+def test_who_is_below_the_median_is_pruned(space: Space, tmp_path: Path) -> None:
     with open_study(tmp_path / "study.db", space, plan("random", 20)) as store:
         for level in (0.5, 0.6, 0.7, 0.8, 0.9, 0.1):
             trial = store.begin()
             assert trial
-            lags = [store.lags_behind(trial, epoch, level) for epoch in range(1, 6)]
+            lags = [store.should_prune(trial, epoch, level) for epoch in range(1, 6)]
             assert lags == [False] * 3 + [level == 0.1] * 2
             if lags[-1]:
                 store.prune(trial)

@@ -141,7 +141,7 @@ def test_a_split_without_validation_is_refused_before_anything_is_trained(
         ({"weighting": "gate", "prior_labels": 0}, "greater than 0"),
         (
             {"weighting": "gate", "split": {"validation": 0, "test": 0.2}},
-            "learned from a validation part",
+            "learned on a validation part",
         ),
         ({"weightings": "gate"}, "unknown key 'weightings'"),
     ],

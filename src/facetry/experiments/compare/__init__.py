@@ -1,1 +1,1 @@
-"""The leaderboard: every approach on the same held-out products."""
+"""The leaderboard: recipes and models scored on the same held-out products."""

@@ -1,4 +1,4 @@
-"""Who takes part in a comparison: recipes to build, and model folders that are there already."""
+"""What is compared: recipes to build, and model folders that are already built."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,12 +19,12 @@ APPROACHES: Mapping[str, str] = {
     "classifier": "Classification with MLP heads",
     "ensemble": "Ensemble",
 }
-"""What the paper's Table 1 calls each kind of recipe, in its order."""
+"""The paper's name in its Table 1 for each kind of recipe, in the table's order."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Entry:
-    """One row to be. `model` is a finished model folder, None where `recipe` is to be built."""
+    """A row to score. `model` is a finished model folder, None if `recipe` is still to be built."""
 
     name: str
     recipe: Recipe
@@ -35,12 +35,12 @@ class Entry:
 def read_entries(
     sources: Sequence[Path], *, changes: Sequence[str] = (), is_nano: bool = False
 ) -> list[Entry]:
-    """Read recipes and the recipes of model folders; each is called by its file's or folder's name.
+    """Read recipes and model folders; an entry has the name of its file or folder.
 
     `changes` are `KEY=VALUE` for all recipes or `NAME:KEY=VALUE` for one.
 
     Raises:
-        SettingError: nothing to compare, two of one name, or a change for a row that is not there.
+        SettingError: nothing to compare, two entries of one name, or a change for an unknown row.
         RecipeError: a recipe that cannot be read.
         ModelFolderError: a folder that holds no finished model.
     """
@@ -52,12 +52,12 @@ def read_entries(
         raise SettingError(
             f"Two rows would be called {twice[0]!r}.", hint="Rename one of the files or folders."
         )
-    by_name = _sort_changes(changes, names)
+    by_name = _changes_by_name(changes, names)
     return [_read(path, name, by_name[name], is_nano) for path, name in zip(sources, names, strict=True)]
 
 
-def line_up(entries: Sequence[Entry], split: SplitConfig) -> list[Entry]:
-    """The entries with one split for all recipes and members: equal parts of two recipes are equal.
+def with_common_split(entries: Sequence[Entry], split: SplitConfig) -> list[Entry]:
+    """The entries with one split for all recipes and members, so that equal members have equal keys.
 
     Raises:
         RecipeError: a recipe that needs a part which the split does not have.
@@ -79,8 +79,8 @@ def _name(path: Path) -> str:
     return path.resolve().name if path.is_dir() else path.stem
 
 
-def _sort_changes(changes: Sequence[str], names: Sequence[str]) -> dict[str, list[str]]:
-    """The changes of each row's recipe."""
+def _changes_by_name(changes: Sequence[str], names: Sequence[str]) -> dict[str, list[str]]:
+    """The changes that apply to each row's recipe, as `KEY=VALUE`."""
     by_name: dict[str, list[str]] = {name: [] for name in names}
     for change in changes:
         row, colon, rest = change.partition("=")[0].partition(":")
@@ -97,7 +97,7 @@ def _sort_changes(changes: Sequence[str], names: Sequence[str]) -> dict[str, lis
 def _read(path: Path, name: str, changes: Sequence[str], is_nano: bool) -> Entry:
     if path.is_dir():
         folder = open_folder(path)
-        folder.check_weights()  # now, not when all rows before it are done
+        folder.check_weights()  # fail now, not after hours when its row is due
         recipe = parse_recipe(folder.recipe, origin=str(path / RECIPE))
         return Entry(name=name, recipe=recipe, model=folder)
     if not is_nano:
@@ -109,7 +109,7 @@ def _read(path: Path, name: str, changes: Sequence[str], is_nano: bool) -> Entry
 
 
 def _summary(path: Path) -> str:
-    """What the recipe says of itself: the comment at its top, down to the first empty line."""
+    """The comment at the top of the recipe's file, up to its first empty line."""
     lines = path.read_text(encoding="utf-8").splitlines()
     texts = [
         line.removeprefix("#").strip() for line in takewhile(lambda each: each.startswith("#"), lines)

@@ -1,4 +1,4 @@
-"""The leaderboard for the terminal, for a README and for other programs."""
+"""The leaderboard as a table for the terminal, as Markdown and as JSON."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -16,7 +16,7 @@ _DASH = "-"
 
 
 def leaderboard_table(board: Leaderboard) -> "Table":
-    """The figures that fit a terminal; the files have the others."""
+    """The most important figures, as many as fit a terminal."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -24,7 +24,7 @@ def leaderboard_table(board: Leaderboard) -> "Table":
     table = Table(
         box=box.SIMPLE_HEAD,
         pad_edge=False,
-        caption="Behind: below the best row's score; * beyond doubt (95% interval).",
+        caption="Behind: below the best row's score; * significant (95% interval above 0).",
         caption_justify="left",
     )
     table.add_column("Model", overflow="fold", min_width=max(map(len, APPROACHES.values())))
@@ -57,7 +57,7 @@ def _behind_mark(row: Row) -> str:
 
 
 def leaderboard_markdown(board: Leaderboard) -> str:
-    """The paper's Table 1, with what it left out."""
+    """The paper's Table 1, with more columns: intervals, costs, licences."""
     names = [
         "Approach", "Model", "Public", "Private", "Score (95% interval)", "Behind the best",
         "Build", "ms/product", "Memory", "Parameters", "Licence of the weights",
@@ -79,7 +79,7 @@ def leaderboard_markdown(board: Leaderboard) -> str:
 def _markdown_row(row: Row) -> str:
     low, high = row.interval
     score = f"{score_text(row.score)} ({score_text(low)} to {score_text(high)})"
-    cells = [
+    values = [
         row.approach,
         f"**{row.name}**" if row.is_best else row.name,
         score_text(row.public),
@@ -92,7 +92,7 @@ def _markdown_row(row: Row) -> str:
         count_text(row.num_parameters) if not row.error else _DASH,
         licences_text(row),
     ]
-    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
+    return f"| {' | '.join(cell.replace('|', '/') for cell in values)} |"
 
 
 def leaderboard_json(board: Leaderboard) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def leaderboard_json(board: Leaderboard) -> dict[str, Any]:
 
 
 def counts_text(board: Leaderboard) -> str:
-    """What was scored on what, in a sentence or two."""
+    """The sizes of the parts and the score of the baseline, in a sentence or two."""
     text = (
         f"{board.num_public + board.num_private:,} held-out products with {board.num_labels:,} labels, "
         f"{board.num_public:,} of them public and {board.num_private:,} private; trained on "
@@ -125,7 +125,7 @@ def score_text(value: float) -> str:
 
 
 def behind_text(row: Row) -> str:
-    """How far a row is behind the best one, with the interval of that."""
+    """How far a row is behind the best one, with the difference's interval."""
     if row.behind is None:
         return _DASH
     if row.is_best:
@@ -135,7 +135,7 @@ def behind_text(row: Row) -> str:
 
 
 def duration_text(cost: Cost | None) -> str:
-    """How long building took, in a unit that fits.
+    """The duration of a build, in a suitable unit.
 
     >>> [duration_text(Cost(seconds=each, memory_mib=0)) for each in (4.21, 75, 4000)]
     ['4.2 s', '75 s', '1.1 h']
@@ -149,7 +149,7 @@ def duration_text(cost: Cost | None) -> str:
 
 
 def memory_text(cost: Cost | None) -> str:
-    """The most memory that predicting took, the GPU's where there is one.
+    """The peak memory of predicting: the GPU's if there is one, else the process's.
 
     >>> memory_text(Cost(seconds=1, memory_mib=310))
     '310 MiB'
@@ -164,7 +164,7 @@ def memory_text(cost: Cost | None) -> str:
 
 
 def count_text(count: int) -> str:
-    """A number of parameters as people say it.
+    """A number of parameters, rounded and with a unit.
 
     >>> [count_text(each) for each in (0, 812, 85_300, 1_240_000, 986_000_000, 8_290_000_000)]
     ['0', '812', '85 k', '1.2 M', '986 M', '8.3 G']
@@ -177,12 +177,12 @@ def count_text(count: int) -> str:
 
 
 def licences_text(row: Row) -> str:
-    """The licences of the weights, each once."""
+    """The licences of the weights, without duplicates."""
     return "; ".join(dict.fromkeys(source.licence for source in row.sources))
 
 
 def licence_lines(row: Row) -> list[str]:
-    """What the weights are called with their licence, each once."""
+    """The names of the weights, each with its licence, without duplicates."""
     return list(dict.fromkeys(f"{source.name}: {source.licence}" for source in row.sources))
 
 
@@ -190,7 +190,7 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _plain(value: Any) -> Any:  # whatever a row holds
+def _plain(value: Any) -> Any:  # any value that a row can hold
     if isinstance(value, dict):
         return {key: _plain(each) for key, each in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):

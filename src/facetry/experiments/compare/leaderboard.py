@@ -1,4 +1,4 @@
-"""The leaderboard's figures, from what each row's model answered.
+"""Computes the leaderboard's figures from the answers of each row's model.
 
 Shapes: T products of the test part, A slots, R resamples.
 """
@@ -28,9 +28,9 @@ _NUM_RESAMPLES = 1000
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Result:
-    """What became of one entry: what it answered and took, or why it failed.
+    """The outcome of one entry: its answers and costs, or the `error` with which it failed.
 
-    `building` is None for a model folder that was there already.
+    `building` is None for a model folder that was already built.
     """
 
     entry: Entry
@@ -93,7 +93,7 @@ class Leaderboard:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class HeldOutPart:
-    """What is scored: the test part's labels (T, A) and which of its products are public (T)."""
+    """The products that are scored: their `rows` in the catalogue (T), and which are public (T)."""
 
     catalogue: Catalogue
     rows: NDArray[np.int64]
@@ -101,16 +101,16 @@ class HeldOutPart:
 
     @classmethod
     def of(cls, catalogue: Catalogue, split: Split, *, seed: int) -> "HeldOutPart":
-        """Halve the test part: every value in both halves where it can be, like photos in one.
+        """Halve the test part: each value in both halves if possible, similar photos in the same half.
 
         Raises:
-            NotEnoughData: a test part that is empty, has no label or cannot be halved.
+            NotEnoughData: the test part is empty, has no label or cannot be halved.
         """
         rows = split.rows("test")
         groups = np.arange(len(rows)) if split.groups is None else split.groups[rows]
         if len(np.unique(groups)) < 2:
             raise NotEnoughData(
-                f"The test part has {len(rows)} products that differ; it takes at least 2.",
+                f"The test part has {len(rows)} different products; at least 2 are needed.",
                 hint="Give split.test a larger share, or name another split with --split.",
             )
         labels = value_codes(catalogue)[rows]
@@ -119,9 +119,10 @@ class HeldOutPart:
                 f"The test part of {catalogue.source.table.name} has no label to score against.",
                 hint="Name another split with --split.",
             )
-        # Equally rare values are dealt in the order of their codes: drawn ones, or the seed had no say.
-        drawn = np.random.RandomState(seed).permutation(int(labels.max()) + 1)
-        sides = stratify(np.where(labels >= 0, drawn[labels], -1), groups, (0.5, 0.5), seed=seed)
+        # Equally rare values are assigned in the order of their codes: these are shuffled, so that the
+        # halves depend on the seed.
+        shuffled = np.random.RandomState(seed).permutation(int(labels.max()) + 1)
+        sides = stratify(np.where(labels >= 0, shuffled[labels], -1), groups, (0.5, 0.5), seed=seed)
         return cls(catalogue=catalogue, rows=rows, is_public=sides == 0)
 
     @cached_property
@@ -130,24 +131,24 @@ class HeldOutPart:
         return self.catalogue.known_labels(self.rows)
 
     def grade(self, answered: NDArray[np.int16], chosen: NDArray[np.bool_] | None = None) -> Answers:
-        """What was answered (T, A), beside the labels; of some products if they are `chosen`."""
+        """Compare answers (T, A) with the labels; with `chosen` (T), of these products only."""
         codes = self.catalogue.category_codes[self.rows]
         labels = self.labels if chosen is None else np.where(chosen[:, None], self.labels, -1)
         return Answers.of(self.catalogue.taxonomy, codes, labels, answered)
 
 
 def rank(test_part: HeldOutPart, results: Sequence[Result], *, seed: int) -> list[Row]:
-    """Score every result and set it beside the best one, on the same draws of products."""
+    """Score every result and compare it with the best one, on the same resamples of the products."""
     answers = {
         result.entry.name: test_part.grade(result.scored.answers) for result in results if result.scored
     }
-    draws = {name: each.resampled(_NUM_RESAMPLES, seed) for name, each in answers.items()}
+    resamples = {name: each.resampled(_NUM_RESAMPLES, seed) for name, each in answers.items()}
     scores = {name: _total(each) for name, each in answers.items()}
     best = max(scores, key=lambda name: scores[name], default="")
     kinds = list(APPROACHES)
-    ordered = sorted(results, key=lambda each: kinds.index(each.entry.recipe.kind))
-    rows = [_row(test_part, result, scores, draws, best) for result in ordered]
-    names = efficient(rows)
+    in_order = sorted(results, key=lambda each: kinds.index(each.entry.recipe.kind))
+    rows = [_row(test_part, result, scores, resamples, best) for result in in_order]
+    names = pareto_front(rows)
     return [replace(row, is_efficient=row.name in names) for row in rows]
 
 
@@ -173,7 +174,7 @@ def _row(
     test_part: HeldOutPart,
     result: Result,
     scores: Mapping[str, float],
-    draws: Mapping[str, NDArray[np.float64]],
+    resamples: Mapping[str, NDArray[np.float64]],
     best: str,
 ) -> Row:
     entry, scored = result.entry, result.scored
@@ -194,10 +195,10 @@ def _row(
         public=_total(test_part.grade(scored.answers, test_part.is_public)),
         private=_total(test_part.grade(scored.answers, ~test_part.is_public)),
         score=scores[entry.name],
-        interval=_interval(draws[entry.name]),
+        interval=_interval(resamples[entry.name]),
         behind=Difference(
             mean=scores[best] - scores[entry.name],
-            interval=_interval(draws[best] - draws[entry.name]),
+            interval=_interval(resamples[best] - resamples[entry.name]),
         ),
         is_best=entry.name == best,
         building=result.building,
@@ -208,8 +209,8 @@ def _row(
     )
 
 
-def efficient(rows: Sequence[Row]) -> set[str]:
-    """The names of rows that no other row beats in both score and time (the Pareto front)."""
+def pareto_front(rows: Sequence[Row]) -> set[str]:
+    """The names of the rows that no other row beats in both score and time."""
     done = sorted(
         (row for row in rows if isfinite(row.score)), key=lambda row: (row.ms_per_product, -row.score)
     )
@@ -225,6 +226,7 @@ def _total(answers: Answers) -> float:
     return total(answers.taxonomy, harmonic_means(answers.counts))
 
 
-def _interval(draws: NDArray[np.float64]) -> tuple[float, float]:
-    low, high = np.quantile(draws, [0.025, 0.975])
+def _interval(resampled: NDArray[np.float64]) -> tuple[float, float]:
+    """The 95% interval of a figure from its values on R resamples."""
+    low, high = np.quantile(resampled, [0.025, 0.975])
     return float(low), float(high)

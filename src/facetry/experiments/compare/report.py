@@ -1,4 +1,4 @@
-"""The leaderboard as one HTML page, which needs nothing beside it."""
+"""The leaderboard as one self-contained HTML page."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _ROW_IN, _BAR = 0.26, 0.34
-_NAMES = 0.36  # the share of the width that names have
+_NAMES = 0.36  # share of the width for the names
 
 
 def score_bars(rows: Sequence[Row]) -> Chart | None:
@@ -50,14 +50,12 @@ def score_bars(rows: Sequence[Row]) -> Chart | None:
         axes = figure.add_axes((_NAMES, 0, 1 - _NAMES, 1))
         axes.set(xlim=(0, 1.3 * highest), ylim=(height, 0))
         axes.axis("off")
-        place = 0
+        top = 0
         for approach, group in groups:
-            figure.text(
-                0, 1 - (place + 0.62) / height, approach, weight="bold", fontsize=8.5, va="center"
-            )
+            figure.text(0, 1 - (top + 0.62) / height, approach, weight="bold", fontsize=8.5, va="center")
             for offset, row in enumerate(group, start=1):
-                _draw_pair(axes, place + offset + 0.5, row)
-            place += 1 + len(group)
+                _draw_pair(axes, top + offset + 0.5, row)
+            top += 1 + len(group)
 
     described = "; ".join(
         f"{row.name} public {row.public:.3f}, private {row.private:.3f}" for row in done
@@ -65,19 +63,20 @@ def score_bars(rows: Sequence[Row]) -> Chart | None:
     return draw_chart("Public and private score", described, _ROW_IN * height, draw)
 
 
-def _draw_pair(axes: "Axes", place: float, row: Row) -> None:
+def _draw_pair(axes: "Axes", y: float, row: Row) -> None:
+    """The row's name and its two bars, centred at the height `y`."""
     gap = 0.01 * axes.get_xlim()[1]
-    axes.text(-gap, place, row.name, ha="right", va="center", fontsize=8.5)
+    axes.text(-gap, y, row.name, ha="right", va="center", fontsize=8.5)
     for offset, score, color in ((-_BAR / 2, row.public, ACCENT), (_BAR / 2, row.private, SERIES[1])):
         if isfinite(score):
-            axes.barh(place + offset, score, _BAR * 0.92, color=color)
+            axes.barh(y + offset, score, _BAR * 0.92, color=color)
     text = f"{row.public:.3f} · {row.private:.3f}"
     end = max(each for each in (row.public, row.private, 0.0) if isfinite(each))
-    axes.text(end + gap, place, text, va="center", fontsize=8, color=QUIET)
+    axes.text(end + gap, y, text, va="center", fontsize=8, color=QUIET)
 
 
 def score_against_time(rows: Sequence[Row]) -> Chart | None:
-    """Each row's score over its time for a product, with the front that no row is beyond."""
+    """Each row's score over its time for a product, with the Pareto front."""
     done = [row for row in rows if isfinite(row.score)]
     if not done:
         return None
@@ -160,11 +159,11 @@ def write_report(path: Path, board: Leaderboard) -> None:
         "behind": behind_text,
     }
     template = environment.get_template("leaderboard.html.jinja")
-    write_text(path, template.render(_shown(board)))
+    write_text(path, template.render(_variables(board)))
 
 
-def _shown(board: Leaderboard) -> dict[str, Any]:
-    """The names the template knows."""
+def _variables(board: Leaderboard) -> dict[str, Any]:
+    """The variables of the template."""
     groups = [(approach, list(rows)) for approach, rows in groupby(board.rows, lambda row: row.approach)]
     markers = list(MARKERS.values())
     return {

@@ -1,4 +1,4 @@
-"""What each process of a comparison does: build one model, or score one.
+"""Builds or scores the model of one row; runs in a worker process.
 
 Shapes: T products of the test part, A slots.
 """
@@ -26,12 +26,15 @@ from facetry.recipe import Recipe
 from facetry.runtime.progress import Reporter
 from facetry.taxonomy import Taxonomy
 
-_NUM_WARM = 16  # products predicted before the clock starts: first batches allocate
+_NUM_WARM_UP = 16  # products predicted before timing: the first batches allocate memory
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ComparisonInputs:
-    """What all rows share, in a form that can be sent to a process; `split` is a file."""
+    """The inputs of all rows, in a form that can be sent to a worker process.
+
+    `split` is a file. Members of ensembles are built in the folder `library` and shared by rows.
+    """
 
     source: Source
     given: Taxonomy | None
@@ -40,13 +43,16 @@ class ComparisonInputs:
     library: Path
 
     def catalogue(self) -> Catalogue:
-        """The catalogue, opened anew."""
+        """Open the catalogue in this process."""
         return assemble(self.source, self.given, is_closed=self.is_closed)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RowScores:
-    """What a model answered to the test part: value indices (T, A), -1 for none; and how fast."""
+    """A model's answers to the test part, value indices (T, A) with -1 for none, and its speed.
+
+    `num_unread` products had no readable photo.
+    """
 
     answers: NDArray[np.int16]
     ms_per_product: float
@@ -54,7 +60,7 @@ class RowScores:
     num_unread: int
 
 
-def settle_split(
+def load_or_save_split(
     file: Path,
     catalogue: Catalogue,
     given: Split | None,
@@ -63,7 +69,7 @@ def settle_split(
     seed: int,
     reporter: Reporter,
 ) -> Split:
-    """The split that all rows are trained on: what `file` keeps, else the given one or a new one."""
+    """The split of all rows: the one saved in `file`, else the given or a new one, which is saved."""
     if file.is_file():
         return read_split(file, catalogue)
     split = given or make_split(catalogue, config, seed=seed, reporter=reporter)
@@ -71,8 +77,8 @@ def settle_split(
     return split
 
 
-def kept_fingerprint(file: Path, catalogue: Catalogue) -> str:
-    """That of a kept split; "" for one of other products."""
+def saved_fingerprint(file: Path, catalogue: Catalogue) -> str:
+    """The fingerprint of a saved split; "" if it is missing or of other products."""
     try:
         return read_split(file, catalogue).fingerprint
     except CatalogueError:
@@ -94,10 +100,10 @@ def build_model(inputs: ComparisonInputs, recipe: Recipe, out: Path, *, reporter
 def score_model(
     inputs: ComparisonInputs, folder: Path | ModelFolder, *, reporter: Reporter
 ) -> RowScores:
-    """Have a model answer the test part, timed from the photos' files on.
+    """Predict the test part with a model, timed from reading the photos' files on.
 
     Raises:
-        PredictorMismatch: it predicts something else, or has learned from products of the test part.
+        PredictorMismatch: its taxonomy differs, or it has learned from products of the test part.
     """
     model = open_folder(folder)
     catalogue, predictor = inputs.catalogue(), load(model)
@@ -110,7 +116,7 @@ def score_model(
     rows = read_split(inputs.split, catalogue).rows("test")
     _require_unseen(model.path, catalogue, rows)
     products = catalogue.products(rows)
-    predict(predictor, products[:_NUM_WARM])
+    predict(predictor, products[:_NUM_WARM_UP])
     started = time.perf_counter()
     predictions = predict(predictor, products, reporter=reporter, description="Scoring")
     seconds = time.perf_counter() - started
@@ -123,7 +129,7 @@ def score_model(
 
 
 def count_parameters(predictor: Predictor) -> int:
-    """The learned numbers in all networks that a predictor holds, each network once."""
+    """The number of parameters of all networks in a predictor, shared ones counted once."""
     from torch.nn import Module
 
     found: dict[int, int] = {}
@@ -148,7 +154,7 @@ def _described(taxonomy: Taxonomy) -> str:
 
 
 def _require_unseen(folder: Path, catalogue: Catalogue, rows: NDArray[np.int64]) -> None:
-    """Refuse a model that would be asked for what it was taught."""
+    """Raise if the model has learned from the products that it would be scored on."""
     if num_learned := count_trained_on(folder, catalogue, rows):
         raise PredictorMismatch(
             f"{folder} has learned from {num_learned:,} of the {len(rows):,} products to score.",

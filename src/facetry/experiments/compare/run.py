@@ -1,7 +1,8 @@
-"""The whole comparison: claim the folder, build and score row by row, write the leaderboard.
+"""The whole comparison: open or resume the folder, build and score each row, write the leaderboard.
 
-`OUT` holds `split.parquet`, `models/KEY` (a model folder for each recipe, members of ensembles among
-them), `rows/KEY` (what it answered), `errors/NAME.txt`, and the leaderboard itself.
+`OUT` holds `split.parquet`, `models/KEY` (a model folder for each recipe and each member of an
+ensemble) with its cost in `models/KEY.json`, `rows/KEY` (the model's answers), `errors/NAME.txt`, and
+the leaderboard itself.
 """
 
 import json
@@ -19,7 +20,7 @@ from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.identity import catalogue_identity, upgraded_identity
 from facetry.catalogue.split import Split, SplitConfig
 from facetry.errors import SettingError, WorkerFailed
-from facetry.experiments.compare.entries import Entry, line_up
+from facetry.experiments.compare.entries import Entry, with_common_split
 from facetry.experiments.compare.formats import leaderboard_json, leaderboard_markdown
 from facetry.experiments.compare.leaderboard import HeldOutPart, Leaderboard, Result, build_leaderboard
 from facetry.experiments.compare.report import write_report
@@ -27,9 +28,9 @@ from facetry.experiments.compare.rows import (
     ComparisonInputs,
     RowScores,
     build_model,
-    kept_fingerprint,
+    load_or_save_split,
+    saved_fingerprint,
     score_model,
-    settle_split,
 )
 from facetry.models.folder import ModelFolder
 from facetry.recipe import EnsembleRecipe, Recipe
@@ -59,36 +60,38 @@ def compare(
     is_nano: bool = False,
     reporter: Reporter = SILENT,
 ) -> Leaderboard:
-    """Build what is not built yet, score what is not scored yet, and write the leaderboard to `out`.
+    """Build and score the entries that are not done yet, and write the leaderboard to `out`.
 
-    All rows are trained on and scored on one split: `split`, or that of the first recipe. A row that
-    fails is shown with its error and tried again the next time. Interrupted, the same call goes on;
-    with other entries it adds or leaves out rows.
+    All rows are trained and scored on one split: `split`, or that of the first recipe. A row that fails
+    is listed with its error and tried again by the next call. If it was interrupted, the same call
+    resumes; a call with other entries adds or leaves out rows.
 
     Raises:
-        CatalogueError: a catalogue that cannot be worked with.
+        CatalogueError: the catalogue has errors.
         RecipeError: a recipe that needs a part which the split does not have.
         SettingError: entries that cannot be compared.
         NotEnoughData: a test part that cannot be scored.
-        FolderError: an `out` that holds something else.
+        FolderError: an `out` that was made by something else.
     """
     out = Path(out)
     catalogue = _repaired(catalogue, entries)
     catalogue.require_sound()
     catalogue.require_photos()
-    entries = line_up(entries, _split_config(entries[0].recipe, split))
-    first, file = entries[0].recipe, out / _SPLIT
+    entries = with_common_split(entries, _split_config(entries[0].recipe, split))
+    first, split_file = entries[0].recipe, out / _SPLIT
 
     def upgrade(found: dict[str, Any]) -> dict[str, Any]:
-        """Facetry 0.1.0 wrote None for a split that was given."""
-        split = found["split"] or kept_fingerprint(file, catalogue)
+        """Facetry 0.1.0 wrote None for a given split; the saved file has its fingerprint."""
+        split = found["split"] or saved_fingerprint(split_file, catalogue)
         return upgraded_identity({**found, "split": split}, catalogue)
 
     with open_or_resume(out, _identity(first, catalogue, split), _COMPARISON, upgrade=upgrade):
-        split = settle_split(file, catalogue, split, first.split, seed=first.seed, reporter=reporter)
+        split = load_or_save_split(
+            split_file, catalogue, split, first.split, seed=first.seed, reporter=reporter
+        )
         test_part = HeldOutPart.of(catalogue, split, seed=first.seed)
-        field = _Comparison(out=out, catalogue=catalogue, reporter=reporter)
-        results = [field.result(entry) for entry in entries]
+        comparison = _Comparison(out=out, catalogue=catalogue, reporter=reporter)
+        results = [comparison.result(entry) for entry in entries]
         board = build_leaderboard(test_part, split, results, is_nano=is_nano)
         write_text(out / f"{LEADERBOARD}.json", json.dumps(leaderboard_json(board), indent=1))
         write_text(out / f"{LEADERBOARD}.md", leaderboard_markdown(board))
@@ -97,7 +100,7 @@ def compare(
 
 
 def _split_config(first: Recipe, given: Split | None) -> SplitConfig:
-    """What all recipes are to say of the split; of no meaning where it is given."""
+    """The split that is written into all recipes; only the seed matters if a split is given."""
     if given is not None:
         return SplitConfig(seed=first.seed)
     seed = first.seed if first.split.seed is None else first.split.seed
@@ -105,27 +108,26 @@ def _split_config(first: Recipe, given: Split | None) -> SplitConfig:
 
 
 def _repaired(catalogue: Catalogue, entries: Sequence[Entry]) -> Catalogue:
-    """The catalogue with the repairs that the recipes name, which must be the same ones."""
+    """The catalogue with the repairs that the recipes name; all must name the same file."""
     files = {entry.recipe.repairs for entry in entries}
     if len(files) > 1:
         raise SettingError(
-            "The recipes name different repairs of labels, so that they would be scored on different "
-            "labels.",
-            hint="Name the same file in all of them, or leave it to --repairs.",
+            "The recipes name different repair files, so they would be scored on different labels.",
+            hint="Name the same file in all of them, or in none and use --repairs.",
         )
     file = files.pop()
     return catalogue if file is None else catalogue.with_repairs(file)
 
 
 def _identity(first: Recipe, catalogue: Catalogue, given: Split | None) -> dict[str, Any]:
-    """What must be the same for rows to be added."""
+    """What must be unchanged for rows to be added to a folder."""
     split = given.fingerprint if given else first.split.model_dump(mode="json")
     return {**catalogue_identity(catalogue), "split": split}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Comparison:
-    """Where rows are built and scored."""
+    """Builds and scores rows in the folder `out`, each in a worker process."""
 
     out: Path
     catalogue: Catalogue
@@ -148,7 +150,7 @@ class _Comparison:
         trace.unlink(missing_ok=True)
         try:
             building = None if entry.model else self._build(entry.recipe)
-            folder = entry.model or self._place(entry.recipe)
+            folder = entry.model or self._model_path(entry.recipe)
             scored, scoring = self._score(folder, self._key(entry))
         except WorkerFailed as error:
             self.reporter.say(f"Row {entry.name} failed: {error.message}")
@@ -157,15 +159,15 @@ class _Comparison:
             return Result(entry=entry, error=str(error))
         return Result(entry=entry, scored=scored, building=building, scoring=scoring)
 
-    def _place(self, recipe: Recipe) -> Path:
+    def _model_path(self, recipe: Recipe) -> Path:
         return library_folder(self.inputs.library, recipe)
 
     def _key(self, entry: Entry) -> str:
-        """What only equal models share: the name in the library, or the model folder's fingerprint."""
-        return entry.model.fingerprint[:16] if entry.model else self._place(entry.recipe).name
+        """Identifies a model: its name in the library, or the start of its folder's fingerprint."""
+        return entry.model.fingerprint[:16] if entry.model else self._model_path(entry.recipe).name
 
     def _build(self, recipe: Recipe) -> Cost:
-        """Build a recipe's model folder, its members' before; what all of it took in all runs."""
+        """Build a recipe's model folder after those of its members; the cost over all runs."""
         parts = []
         if isinstance(recipe, EnsembleRecipe):
             for name, member in recipe.members.items():
@@ -174,41 +176,43 @@ class _Comparison:
                 except WorkerFailed as error:
                     message = f"Its member {name!r} failed: {error.message}"
                     raise WorkerFailed(message, hint=error.hint, trace=error.trace) from None
-        return _joined([*parts, self._build_own(recipe)])
+        return _total_cost([*parts, self._build_own(recipe)])
 
     def _build_own(self, recipe: Recipe) -> Cost:
-        place = self._place(recipe)
-        costs = place.with_name(f"{place.name}.json")
+        """Build one model folder unless it exists; the cost includes attempts that failed."""
+        folder = self._model_path(recipe)
+        costs = folder.with_name(f"{folder.name}.json")
         spent = _read_costs(costs)
-        if place.exists() and spent:
+        if folder.exists() and spent:
             return spent
         started = time.perf_counter()
         try:
-            _, cost = run_in_worker(build_model, self.inputs, recipe, place, reporter=self.reporter)
+            _, cost = run_in_worker(build_model, self.inputs, recipe, folder, reporter=self.reporter)
         except BaseException:
             lost = Cost(seconds=time.perf_counter() - started, memory_mib=0.0)
-            write_text(costs, json.dumps(asdict(_joined([*filter(None, [spent]), lost]))))
+            write_text(costs, json.dumps(asdict(_total_cost([*filter(None, [spent]), lost]))))
             raise
-        cost = _joined([*filter(None, [spent]), cost])
+        cost = _total_cost([*filter(None, [spent]), cost])
         write_text(costs, json.dumps(asdict(cost)))
         return cost
 
     def _score(self, folder: Path | ModelFolder, key: str) -> tuple[RowScores, Cost]:
-        place = self.out / _ROWS / key
-        if not place.exists():
+        """Score one model unless its row is stored; the row as stored, and the cost of scoring."""
+        row = self.out / _ROWS / key
+        if not row.exists():
             scored, cost = run_in_worker(score_model, self.inputs, folder, reporter=self.reporter)
-            with writing_folder(place) as draft:
+            with writing_folder(row) as draft:
                 np.save(draft / "answers.npy", scored.answers)
                 figures = {**asdict(scored), "cost": asdict(cost)}
                 del figures["answers"]
                 (draft / "row.json").write_text(json.dumps(figures, indent=1), encoding="utf-8")
-        figures = json.loads((place / "row.json").read_text(encoding="utf-8"))
+        figures = json.loads((row / "row.json").read_text(encoding="utf-8"))
         cost = Cost(**figures.pop("cost"))
-        return RowScores(answers=np.load(place / "answers.npy"), **figures), cost
+        return RowScores(answers=np.load(row / "answers.npy"), **figures), cost
 
 
-def _joined(costs: Sequence[Cost]) -> Cost:
-    """What came one after the other: seconds add up, memory was free again."""
+def _total_cost(costs: Sequence[Cost]) -> Cost:
+    """The cost of consecutive steps: the sum of the seconds, the maximum of the memory."""
     gpu = [cost.gpu_mib for cost in costs if cost.gpu_mib is not None]
     return Cost(
         seconds=sum(cost.seconds for cost in costs),

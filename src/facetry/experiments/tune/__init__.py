@@ -1,1 +1,1 @@
-"""Many trainings with other settings, ranked by their score on the validation part."""
+"""Hyperparameter search: trials of a recipe, ranked by their score on the validation part."""

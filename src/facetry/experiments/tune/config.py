@@ -1,4 +1,4 @@
-"""What can be chosen about tuning."""
+"""The configuration of a search."""
 
 from typing import Annotated, Literal, get_args
 
@@ -12,13 +12,13 @@ SAMPLERS: tuple[SamplerName, ...] = get_args(SamplerName)
 
 
 class TuneConfig(Config):
-    """How a search space is gone through.
+    """How a search space is searched.
 
-    `sampler`: `grid` tries every point in an order drawn by chance, `random` draws points, `tpe` draws
-    them where trials did well so far (Bergstra et al. 2011). `num_trials` None is the whole grid, or
-    100 trials. `num_workers` trains so many at once; None is one for each core where only heads are
-    trained, and one otherwise. `is_pruning` stops trials that lag behind the median of the others at
-    the same epoch; None does so for `random` and `tpe`.
+    `sampler`: `grid` tries every point in random order, `random` draws points uniformly, `tpe` prefers
+    points near trials that scored well (Bergstra et al. 2011). `num_trials` None means the whole grid,
+    or 100 trials. `num_workers` trials are trained at once; None means one for each core if only heads
+    are trained, else one. `is_pruning` stops trials that score below the median of the others at the
+    same epoch; None means only for `random` and `tpe`.
     """
 
     sampler: SamplerName = "grid"
@@ -28,7 +28,7 @@ class TuneConfig(Config):
 
     @property
     def prunes(self) -> bool:
-        """Whether trials that lag behind are stopped."""
+        """Whether trials that score low are stopped."""
         return self.sampler != "grid" if self.is_pruning is None else self.is_pruning
 
 
@@ -36,7 +36,7 @@ def sampler_name(text: str) -> SamplerName:
     """The sampler that a user named.
 
     Raises:
-        SettingError: there is none of that name.
+        SettingError: there is no sampler of that name.
     """
     for name in SAMPLERS:
         if name == text:

@@ -1,4 +1,4 @@
-"""A study's folder: whose it is, and what its trials stand on."""
+"""The folder of a study: its file names, and how it is opened or resumed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.identity import catalogue_identity, upgraded_identity
 from facetry.catalogue.split import Split
 from facetry.errors import NotEnoughData
-from facetry.experiments.compare.rows import ComparisonInputs, kept_fingerprint, settle_split
+from facetry.experiments.compare.rows import ComparisonInputs, load_or_save_split, saved_fingerprint
 from facetry.experiments.tune.config import SamplerName
 from facetry.experiments.tune.space import Space
 from facetry.runtime.progress import Reporter
@@ -29,13 +29,13 @@ _SEARCH = JobKind(
 )
 
 
-def place_name(first: int) -> str:
-    """What the folder of a trial is called, in the folder `TRIALS`."""
+def trial_name(first: int) -> str:
+    """The name of a trial's model folder in the folder `TRIALS`."""
     return f"{first:05d}"
 
 
 @contextmanager
-def claim(
+def open_or_resume_study(
     out: Path,
     space: Space,
     sampler: SamplerName,
@@ -43,10 +43,11 @@ def claim(
     given: Split | None,
     reporter: Reporter,
 ) -> Iterator[ComparisonInputs]:
-    """Hold the folder of this very search, new or begun before.
+    """Lock the folder of this search, new or begun before; the inputs of its trials.
 
     Raises:
-        FolderError: it holds something else, or another process writes it.
+        FolderError: the folder was made by something else or with other settings, or another process
+            writes it.
         NotEnoughData: the split has no validation part.
     """
     base, file = space.base, out / SPLIT
@@ -59,15 +60,15 @@ def claim(
     }
 
     def upgrade(found: dict[str, Any]) -> dict[str, Any]:
-        """Facetry 0.1.0 told a split that was given by a flag."""
+        """Facetry 0.1.0 wrote a flag for a given split; the saved file has its fingerprint."""
         if "is_split_given" in found:
             found = {**found, "split": None}
             if found.pop("is_split_given"):
-                found["split"] = kept_fingerprint(file, catalogue)
+                found["split"] = saved_fingerprint(file, catalogue)
         return upgraded_identity(with_current_recipe(found), catalogue)
 
     with open_or_resume(out, identity, _SEARCH, upgrade=upgrade):
-        split = settle_split(file, catalogue, given, base.split, seed=base.seed, reporter=reporter)
+        split = load_or_save_split(file, catalogue, given, base.split, seed=base.seed, reporter=reporter)
         if not catalogue.is_labelled[split.rows("validation")].any():
             raise NotEnoughData(
                 "The split has no validation part with labels, and trials are ranked on that.",

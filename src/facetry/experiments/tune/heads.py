@@ -1,4 +1,4 @@
-"""Trials of heads on stored features: each is what `facetry train` would make of its recipe.
+"""Trials of heads on stored features: each trains the same heads as `facetry train` would.
 
 Shapes: N products of training and validation part, D features.
 """
@@ -35,10 +35,10 @@ _GENERATOR = "generator.safetensors"
 def embed_catalogue(
     inputs: ComparisonInputs, recipe: ClassifierRecipe, file: Path, *, reporter: Reporter
 ) -> None:
-    """Write the features of both parts to `file`, and beside it the state of the random numbers.
+    """Write the features of both parts to `file`, and next to it the state of the random generator.
 
     Raises:
-        HeldOutLearned: the backbone is that of a model that learned from held-out products.
+        HeldOutLearned: the backbone comes from a model that learned from held-out products.
     """
     catalogue = inputs.catalogue()
     split = read_split(inputs.split, catalogue)
@@ -58,8 +58,8 @@ def score_heads(
     file: Path,
     on_epoch: Callable[[int, float], None] | None,
 ) -> float:
-    """The best score on the validation part over all epochs; NaN where there is none."""
-    catalogue, examples, embedding, generator = _material(inputs, file)
+    """Train heads; the best score on the validation part of all epochs, NaN if there is none."""
+    catalogue, examples, embedding, generator = _inputs_of_trials(inputs, file)
     features = embedding.features if recipe.clean.neighbours != "none" else None
     examples, _ = clean(examples, catalogue.taxonomy, recipe.clean, features, SILENT)
     given = FeatureSet(
@@ -69,30 +69,32 @@ def score_heads(
     )
     torch.set_rng_state(generator)
     heads = build_heads(catalogue.taxonomy, embedding.features.shape[1], recipe.heads)
-    tracker = _Teller(on_epoch) if on_epoch else None
+    tracker = _EpochForwarder(on_epoch) if on_epoch else None
     fitted = fit_heads(given, heads, recipe.training, seed=recipe.seed, tracker=tracker)
     return fitted.score if fitted.score >= 0 else nan
 
 
 @dataclass(frozen=True)
-class _Teller:
-    """Passes on the score after each epoch; a tracker."""
+class _EpochForwarder:
+    """A tracker that passes the score after each epoch to `on_epoch`."""
 
     on_epoch: Callable[[int, float], None]
 
     def log_step(self, record: StepRecord) -> None:
-        """Steps are not of interest."""
+        """Ignore single steps."""
 
     def log_epoch(self, record: EpochRecord) -> None:
         self.on_epoch(record.epoch, record.score)
 
     def finish(self) -> None:
-        """Nothing is open."""
+        """Nothing to close."""
 
 
 @lru_cache(maxsize=1)  # a process trains many trials of one study
-def _material(inputs: ComparisonInputs, file: Path) -> tuple[Catalogue, Examples, Embedding, Tensor]:
-    """What all trials start from."""
+def _inputs_of_trials(
+    inputs: ComparisonInputs, file: Path
+) -> tuple[Catalogue, Examples, Embedding, Tensor]:
+    """What all trials start from: catalogue, examples, features, state of the random generator."""
     catalogue = inputs.catalogue()
     split = read_split(inputs.split, catalogue)
     rows = useful_rows(catalogue, split)

@@ -1,4 +1,4 @@
-"""A search as one HTML page, which needs nothing beside it."""
+"""The report on a search, as one self-contained HTML page."""
 
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _ROW_IN = 0.26
-_NAMES = 0.36  # the share of the width that names have
-_MOST_LINES = 300
+_NAMES = 0.36  # share of the width for the names
+_MAX_LINES = 300
 _BEST_SHARE = 0.05
 
 
 def importance_bars(importances: Mapping[str, float]) -> Chart | None:
-    """How much each key matters; None where that cannot be told."""
+    """The importance of each key as bars; None if there are too few trials to tell."""
     if not importances:
         return None
 
@@ -39,15 +39,13 @@ def importance_bars(importances: Mapping[str, float]) -> Chart | None:
         highest = max(importances.values())
         axes.set(xlim=(0, 1.2 * highest), ylim=(len(importances) - 0.5, -0.5))
         axes.axis("off")
-        for place, (key, value) in enumerate(importances.items()):
-            axes.text(-0.015 * highest, place, key, ha="right", va="center", fontsize=8.5)
-            axes.barh(place, value, 0.6, color=ACCENT)
-            axes.text(
-                value + 0.015 * highest, place, f"{value:.0%}", va="center", fontsize=8, color=QUIET
-            )
+        for y, (key, value) in enumerate(importances.items()):
+            axes.text(-0.015 * highest, y, key, ha="right", va="center", fontsize=8.5)
+            axes.barh(y, value, 0.6, color=ACCENT)
+            axes.text(value + 0.015 * highest, y, f"{value:.0%}", va="center", fontsize=8, color=QUIET)
 
     described = "; ".join(f"{key} {value:.0%}" for key, value in importances.items())
-    return draw_chart("What the score hangs on", described, _ROW_IN * len(importances), draw)
+    return draw_chart("What the score depends on", described, _ROW_IN * len(importances), draw)
 
 
 def history(trials: Sequence[Trial]) -> Chart | None:
@@ -69,7 +67,7 @@ def history(trials: Sequence[Trial]) -> Chart | None:
         axes.set_xlabel("trial", color=INK, fontsize=8)
 
     described = f"{len(done):,} trials; the best score rises from {best[0]:.4f} to {best[-1]:.4f}"
-    return draw_chart("The way to the best score", described, 2.6, draw)
+    return draw_chart("Progress of the best score", described, 2.6, draw)
 
 
 def parallel_lines(dimensions: Mapping[str, Dimension], trials: Sequence[Trial]) -> Chart | None:
@@ -79,12 +77,12 @@ def parallel_lines(dimensions: Mapping[str, Dimension], trials: Sequence[Trial])
         return None
     num_best = max(1, round(_BEST_SHARE * len(order)))
     rest = order[num_best:]
-    rest = rest[:: -(-len(rest) // _MOST_LINES) or 1]
+    rest = rest[:: -(-len(rest) // _MAX_LINES) or 1]
     low, high = order[-1].score, order[0].score
     scales = {key: _Scale.of(each) for key, each in dimensions.items()}
 
     def points(trial: Trial) -> list[float]:
-        settings = [scale.place(trial.settings[key]) for key, scale in scales.items()]
+        settings = [scale.position(trial.settings[key]) for key, scale in scales.items()]
         return [*settings, (trial.score - low) / (high - low)]
 
     def draw(figure: "Figure") -> None:
@@ -106,7 +104,7 @@ def parallel_lines(dimensions: Mapping[str, Dimension], trials: Sequence[Trial])
 
 
 class _Scale:
-    """Where a key's settings lie on its axis, from 0 to 1, and which of them are written there."""
+    """The axis of a key: positions from 0 to 1 of its settings, and `marks` with their labels."""
 
     def __init__(self, marks: Mapping[float, str], span: Span | None, order: Sequence[Setting]) -> None:
         self.marks = marks
@@ -119,10 +117,10 @@ class _Scale:
             ends = (dimension.low, dimension.high)
             return cls({index: setting_text(end) for index, end in enumerate(ends)}, dimension, ())
         order = _sorted(dimension)
-        places = {index / max(1, len(order) - 1): setting_text(each) for index, each in enumerate(order)}
-        return cls(places, None, order)
+        marks = {index / max(1, len(order) - 1): setting_text(each) for index, each in enumerate(order)}
+        return cls(marks, None, order)
 
-    def place(self, setting: Setting) -> float:
+    def position(self, setting: Setting) -> float:
         if self.span is None:
             return self.order.index(setting) / max(1, len(self.order) - 1)
         assert isinstance(setting, int | float)
@@ -133,7 +131,7 @@ class _Scale:
 
 
 def _sorted(choices: Choices) -> list[Setting]:
-    """Numbers by size, everything else as it was listed."""
+    """Numbers in ascending order, anything else as it was listed."""
     numbers = [each for each in choices.settings if isinstance(each, int | float)]
     return [*sorted(numbers)] if len(numbers) == len(choices.settings) else [*choices.settings]
 
@@ -157,11 +155,11 @@ def write_report(path: Path, findings: Findings) -> None:
     """Write the page; the same findings give the same bytes."""
     environment = make_environment("facetry.experiments.tune")
     environment.filters["setting"] = setting_text
-    write_text(path, environment.get_template("tune.html.jinja").render(_shown(findings)))
+    write_text(path, environment.get_template("tune.html.jinja").render(_variables(findings)))
 
 
-def _shown(findings: Findings) -> dict[str, Any]:
-    """The names the template knows."""
+def _variables(findings: Findings) -> dict[str, Any]:
+    """The variables of the template."""
     dimensions = findings.space.dimensions
     return {
         "title": f"Tuning of {len(dimensions)} key{'' if len(dimensions) == 1 else 's'}",
@@ -182,7 +180,7 @@ def _shown(findings: Findings) -> dict[str, Any]:
 
 
 def _described(dimension: Dimension) -> str:
-    """What a key may be, in words."""
+    """The values that a key may have, in words."""
     if isinstance(dimension, Choices):
         return ", ".join(map(setting_text, dimension.settings))
     low, high = setting_text(dimension.low), setting_text(dimension.high)
@@ -191,7 +189,7 @@ def _described(dimension: Dimension) -> str:
 
 
 def _effects(findings: Findings) -> list[dict[str, Any]]:
-    """For each setting of each key with choices: trials, their mean score and their best."""
+    """For each setting of each key with choices: number of trials, mean score and best score."""
     rows = []
     for key, dimension in findings.space.dimensions.items():
         if isinstance(dimension, Span):

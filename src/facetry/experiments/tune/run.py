@@ -1,7 +1,7 @@
-"""From a search space and a catalogue to the best recipe, with a report.
+"""Searches a space for the best recipe: runs the trials, and writes the tables and the report.
 
-Everything lies in OUT: the study, the tables, the report and the best recipe. The same command goes
-on where it stopped; with more trials asked for, the same study is added to.
+OUT holds the study, the tables, the report and the best recipe. The same command resumes where it
+stopped; with a larger number of trials it adds to the study.
 """
 
 import os
@@ -16,7 +16,14 @@ from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split import Split
 from facetry.errors import NoTrialScored, RecipeError
 from facetry.experiments.tune.config import TuneConfig
-from facetry.experiments.tune.folder import REPORT, SPLIT, STUDY, TRIALS, claim, place_name
+from facetry.experiments.tune.folder import (
+    REPORT,
+    SPLIT,
+    STUDY,
+    TRIALS,
+    open_or_resume_study,
+    trial_name,
+)
 from facetry.experiments.tune.report import write_report
 from facetry.experiments.tune.runners import choose_runner, run_trial
 from facetry.experiments.tune.space import Space
@@ -27,7 +34,12 @@ from facetry.runtime.files import write_text
 from facetry.runtime.progress import SILENT, Advance, Reporter
 from facetry.runtime.workers import Asked, Died, Done, Event, Failed, WorkerPool
 
+if TYPE_CHECKING:
+    import optuna
+
 BEST = "best.yaml"
+_DEFAULT_TRIALS = 100
+_MIN_UNPRUNED_EPOCHS = 3
 
 
 def write_outputs(out: Path, findings: Findings) -> None:
@@ -49,15 +61,8 @@ def _best_yaml(out: Path, findings: Findings) -> str:
         f"#   facetry train {out / BEST} --catalogue CATALOGUE --split {out / SPLIT} --out MODEL",
         "#",
     )
-    # Files of a recipe count from its own folder, and this one lies in another than its base did.
+    # Relative paths count from the recipe's folder, and this folder is not that of the base recipe.
     return "\n".join(header) + "\n" + dump_recipe(recipe, base=Path.cwd())
-
-
-if TYPE_CHECKING:
-    import optuna
-
-_DEFAULT_TRIALS = 100
-_MIN_SPARED = 3
 
 
 def tune(
@@ -72,12 +77,12 @@ def tune(
     """Train recipes of a space, rank them by their score on the validation part, write all to `out`.
 
     Raises:
-        CatalogueError: a catalogue that cannot be worked with.
+        CatalogueError: the catalogue has errors.
         MissingExtra: Optuna is not installed.
-        SettingError: a grid of ranges without steps.
+        SettingError: a grid with a range without steps.
         NotEnoughData: a split without validation part.
-        FolderError: an `out` that holds something else.
-        NoTrialScored: not one trial has a score.
+        FolderError: an `out` that was made by something else.
+        NoTrialScored: no trial has a score.
     """
     out = Path(out)
     plan = make_plan(space, config)
@@ -86,8 +91,8 @@ def tune(
     catalogue.require_sound()
     catalogue.require_photos()
     if config.sampler == "grid" and plan.num_trials < (space.num_points or 0):
-        reporter.say(f"{plan.num_trials:,} of the grid's {space.num_points:,} points, drawn by chance.")
-    with claim(out, space, config.sampler, catalogue, split, reporter) as inputs:
+        reporter.say(f"{plan.num_trials:,} of the grid's {space.num_points:,} points, chosen at random.")
+    with open_or_resume_study(out, space, config.sampler, catalogue, split, reporter) as inputs:
         runner = choose_runner(space, inputs, out)
         runner.prepare(reporter)
         with open_study(out / STUDY, space, plan) as store:
@@ -113,10 +118,10 @@ def tune(
 
 
 def make_plan(space: Space, config: TuneConfig) -> Plan:
-    """How a space is gone through.
+    """How a space is searched.
 
     Raises:
-        SettingError: a grid of ranges without steps.
+        SettingError: a grid with a range without steps.
     """
     wanted = config.num_trials
     if config.sampler == "grid":
@@ -127,7 +132,7 @@ def make_plan(space: Space, config: TuneConfig) -> Plan:
         sampler=config.sampler,
         seed=space.base.seed,
         num_trials=wanted or _DEFAULT_TRIALS,
-        num_spared_epochs=max(_MIN_SPARED, epochs // 4),
+        num_unpruned_epochs=max(_MIN_UNPRUNED_EPOCHS, epochs // 4),
     )
 
 
@@ -137,14 +142,14 @@ def _num_cores() -> int:
 
 @dataclass
 class _Search:
-    """Trials begun, heard of and written down, until there are enough."""
+    """Starts trials in the worker pool and records their results, until there are enough."""
 
     store: StudyStore
     pool: WorkerPool
     out: Path
     is_pruning: bool
     reporter: Reporter
-    under_way: dict[int, "optuna.Trial"] = field(default_factory=dict)
+    running: dict[int, "optuna.Trial"] = field(default_factory=dict)
 
     def run(self, advance: Advance) -> None:
         while True:
@@ -158,27 +163,27 @@ class _Search:
     def start(self, trial: "optuna.Trial", advance: Advance) -> None:
         try:
             recipe = self.store.space.recipe(trial.params)
-        except RecipeError as error:  # settings that are allowed one by one
+        except RecipeError as error:  # allowed one by one but not together
             self.store.fail(trial, error.message)
             advance(1)
             return
-        self.under_way[trial.number] = trial
-        place = self.out / TRIALS / place_name(first_number(trial))
-        self.pool.start(trial.number, recipe, place, self.is_pruning)
+        self.running[trial.number] = trial
+        folder = self.out / TRIALS / trial_name(first_number(trial))
+        self.pool.start(trial.number, recipe, folder, self.is_pruning)
 
     def handle(self, number: int, event: Event, advance: Advance) -> None:
-        trial = self.under_way[number]
+        trial = self.running[number]
         if isinstance(event, Asked):
-            asked = event.question
-            self.pool.answer(number, self.store.lags_behind(trial, asked.epoch, asked.score))
+            epoch = event.question
+            self.pool.answer(number, self.store.should_prune(trial, epoch.epoch, epoch.score))
             return
-        assert isinstance(event, Done | Failed | Died), "trials report nothing else"
-        del self.under_way[number]
+        assert isinstance(event, Done | Failed | Died), "trials send no other event"
+        del self.running[number]
         if isinstance(event, Died):
             num_begun = self.store.num_begun
-            self.store.lose(trial, event.reason)
+            self.store.restart(trial, event.reason)
             if self.store.num_begun < num_begun:
-                return  # it is begun again
+                return  # it will be begun again
         elif isinstance(event, Failed):
             self.store.fail(trial, event.message)
             if event.trace:
@@ -187,24 +192,24 @@ class _Search:
             self.store.prune(trial)
         else:
             self.score(trial, event.result)
-        self.tidy()
+        self.remove_models()
         advance(1)
 
     def score(self, trial: "optuna.Trial", score: float) -> None:
-        """Write a score down, and say so if it is the best."""
+        """Record a score, and report it if it is the best so far."""
         best = ranked(self.store.trials())[:1]
         self.store.finish(trial, score)
         if not best or score > best[0].score:
             self.reporter.say(f"Trial {trial.number:,}: {score:.4f}, the best so far.")
 
-    def tidy(self) -> None:
-        """Remove all model folders but the best one and what is under way."""
+    def remove_models(self) -> None:
+        """Remove all model folders but those of the best trial and of running or waiting ones."""
         folder = self.out / TRIALS
         if not folder.exists():
             return
-        kept = {first_number(trial) for trial in self.under_way.values()} | self.store.in_line()
-        kept |= {each.first for each in ranked(self.store.trials())[:1]}
-        names = {place_name(each) for each in kept}
+        needed = {first_number(trial) for trial in self.running.values()} | self.store.waiting()
+        needed |= {each.first for each in ranked(self.store.trials())[:1]}
+        names = {trial_name(each) for each in needed}
         for each in folder.iterdir():
             if each.name.removesuffix(".partial") not in names:
                 shutil.rmtree(each)

@@ -1,4 +1,4 @@
-"""What trains a trial: heads on features made once, or a training from photos to a model folder."""
+"""How a trial is trained: only heads on stored features, or a whole model from photos."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -17,26 +17,26 @@ from facetry.runtime.resumable import partial_folder
 from facetry.runtime.workers import JobReporter, run_in_worker
 
 OnEpoch = Callable[[int, float], None]
-"""Told the number of an epoch, from 1, and the score after it; raises `Pruned` to stop the trial."""
+"""Called with the number of an epoch, from 1, and its score; raises `Pruned` to stop the trial."""
 
 FEATURES = "features.safetensors"
-"""The features of all products that training looks at, in a study's folder."""
+"""File in a study's folder with the features of all products of training and validation part."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Epoch:
-    """What a trial asks after an epoch, from 1: whether to stop."""
+    """Sent by a trial after each epoch, from 1; it then waits for the decision whether to prune it."""
 
     epoch: int
     score: float
 
 
 class Pruned(Exception):
-    """A trial lags behind and goes no further."""
+    """The trial scores low and is stopped."""
 
 
 class TrialRunner(Protocol):
-    """What trains one recipe. It is sent to the worker processes that do so."""
+    """Trains one recipe. It is pickled and sent to the worker processes."""
 
     @property
     def is_light(self) -> bool:
@@ -44,19 +44,19 @@ class TrialRunner(Protocol):
         ...
 
     def prepare(self, reporter: Reporter) -> None:
-        """Do, once, what all trials need."""
+        """Do the work that all trials share, once."""
         ...
 
-    def score(self, recipe: Recipe, place: Path, on_epoch: OnEpoch | None) -> float:
-        """Train a recipe, with `place` as its own folder; the score on the validation part.
+    def score(self, recipe: Recipe, folder: Path, on_epoch: OnEpoch | None) -> float:
+        """Train a recipe, with `folder` for its files; the score on the validation part.
 
-        It depends on the recipe alone, whatever was trained before.
+        The score depends on the recipe alone, not on trials before.
         """
         ...
 
 
 def choose_runner(space: Space, inputs: ComparisonInputs, folder: Path) -> TrialRunner:
-    """The cheapest runner that does justice to all recipes of a space."""
+    """The fastest runner that can train all recipes of a space."""
     base = space.base
     if (
         isinstance(base, ClassifierRecipe)
@@ -68,7 +68,7 @@ def choose_runner(space: Space, inputs: ComparisonInputs, folder: Path) -> Trial
 
 
 def suits_stored_features(base: ClassifierRecipe, varied: Iterable[str]) -> bool:
-    """Whether features of one photo each, and heads on them, are all that a trial needs.
+    """Whether trials need only train heads, on one stored feature vector for each product.
 
     `varied` are the keys in which trials differ.
     """
@@ -83,7 +83,7 @@ def suits_stored_features(base: ClassifierRecipe, varied: Iterable[str]) -> bool
 def run_trial(
     runner: TrialRunner, recipe: Recipe, folder: Path, is_pruning: bool, *, reporter: JobReporter
 ) -> float | None:
-    """What a worker does: train one recipe; its score, None where it was stopped between epochs."""
+    """Train one recipe in a worker process; its score, None if it was pruned."""
 
     def on_epoch(epoch: int, score: float) -> None:
         if reporter.ask(Epoch(epoch=epoch, score=score)):
@@ -97,7 +97,7 @@ def run_trial(
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureTrialRunner:
-    """Heads on the features of a frozen backbone, which are made once and kept in `folder`."""
+    """Trains heads on the features of a frozen backbone, which are computed once into `folder`."""
 
     inputs: ComparisonInputs
     base: ClassifierRecipe
@@ -109,11 +109,11 @@ class FeatureTrialRunner:
         return True
 
     def prepare(self, reporter: Reporter) -> None:
-        """Make the features, in a process of its own: this one stays without torch."""
+        """Compute the features in a subprocess, so that this process need not import torch."""
         if not (self.folder / FEATURES).is_file():
             run_in_worker(_embed, self.inputs, self.base, self.folder / FEATURES, reporter=reporter)
 
-    def score(self, recipe: Recipe, place: Path, on_epoch: OnEpoch | None) -> float:  # noqa: ARG002
+    def score(self, recipe: Recipe, folder: Path, on_epoch: OnEpoch | None) -> float:  # noqa: ARG002
         """See `TrialRunner`; no files are written."""
         from facetry.experiments.tune.heads import score_heads
 
@@ -131,7 +131,7 @@ def _embed(
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingTrialRunner:
-    """Any recipe, trained and scored as `facetry train` does it."""
+    """Trains and scores any recipe as `facetry train` does."""
 
     inputs: ComparisonInputs
 
@@ -143,39 +143,41 @@ class TrainingTrialRunner:
     def prepare(self, reporter: Reporter) -> None:
         """Nothing is shared."""
 
-    def score(self, recipe: Recipe, place: Path, on_epoch: OnEpoch | None) -> float:
-        """See `TrialRunner`; the model folder is `place`. Members of an ensemble tell of no epochs."""
-        log = partial_folder(place) / "training" / "log.jsonl"
-        build_model(self.inputs, recipe, place, reporter=_Watch(log, on_epoch) if on_epoch else SILENT)
-        metrics = json.loads((place / "metrics.json").read_text(encoding="utf-8"))
+    def score(self, recipe: Recipe, folder: Path, on_epoch: OnEpoch | None) -> float:
+        """See `TrialRunner`; `folder` becomes the model folder. Ensembles report no epochs."""
+        log = partial_folder(folder) / "training" / "log.jsonl"
+        build_model(
+            self.inputs, recipe, folder, reporter=_LogWatcher(log, on_epoch) if on_epoch else SILENT
+        )
+        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
         total = metrics["validation"]["total"]
         return nan if total is None else float(total)
 
 
 @dataclass
-class _Watch:
-    """A reporter that looks, whenever work goes on, for new epochs in the log of a training."""
+class _LogWatcher:
+    """A reporter that, on every progress step, passes new epochs of the training log to `on_epoch`."""
 
     log: Path
     on_epoch: OnEpoch
-    num_told: int = 0
+    num_passed: int = 0
     num_bytes: int = 0
 
     def say(self, text: str) -> None:
-        """Nobody listens."""
+        """Print nothing."""
 
     @contextmanager
     def bar(self, description: str, total: int | None) -> Iterator[Advance]:  # noqa: ARG002
-        """Nobody looks, but the log may have grown."""
-        yield self.look
+        """Show nothing; each step checks the log."""
+        yield self.check_log
 
-    def look(self, _: int) -> None:
+    def check_log(self, _: int) -> None:
         if not self.log.is_file() or self.log.stat().st_size == self.num_bytes:
             return
         text = self.log.read_text(encoding="utf-8")
         self.num_bytes = self.log.stat().st_size
-        whole = text[: text.rfind("\n") + 1].splitlines()
-        for line in whole[self.num_told :]:
+        complete = text[: text.rfind("\n") + 1].splitlines()
+        for line in complete[self.num_passed :]:
             row = json.loads(line)
-            self.num_told += 1
+            self.num_passed += 1
             self.on_epoch(row["epoch"], nan if row["score"] is None else row["score"])

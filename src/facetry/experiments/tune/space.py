@@ -1,10 +1,10 @@
-"""The search space: which keys of a recipe vary, and what each of them may be.
+"""The search space: which keys of a recipe vary, and the values that each may have.
 
     training.heads_lr: [5.0e-5, 5.0e-4, 1.0e-3]
     training.weight_decay: {low: 0.001, high: 0.1, log: true}
     heads.hidden_dim: {low: 128, high: 1024, step: 128}
 
-Whatever is in a space has been through the recipe's own checks.
+Every value in a space has been validated by the recipe.
 """
 
 import json
@@ -24,14 +24,14 @@ from facetry.recipe import Recipe, parse_recipe, set_key
 from facetry.runtime.config import Config
 
 Setting = str | int | float | bool | None
-"""What a study keeps of a value: the value itself or, for a list or a mapping, its JSON."""
+"""A value as the study stores it: the value itself or, for a list or a mapping, its JSON."""
 
 _FIXED = frozenset({"kind", "seed", "split", "repairs"})
 
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """A list of values to choose from, and the setting that stands for each."""
+    """A list of values to choose from, and the setting that the study stores for each."""
 
     values: tuple[Any, ...]
     settings: tuple[Setting, ...]
@@ -42,7 +42,7 @@ class Choices:
         return self.settings
 
     def value(self, setting: Setting) -> Any:
-        """The value that a setting stands for."""
+        """The recipe's value for a setting."""
         return self.values[self.settings.index(setting)]
 
 
@@ -58,7 +58,7 @@ class Span:
 
     @property
     def points(self) -> tuple[Setting, ...] | None:
-        """The numbers if they can be counted.
+        """All numbers if there is a step, else None.
 
         >>> Span(low=0.1, high=0.4, step=0.1).points
         (0.1, 0.2, 0.3, 0.4)
@@ -70,7 +70,7 @@ class Span:
         return tuple(kind(low + index * step) for index in range(int((high - low) / step) + 1))
 
     def value(self, setting: Setting) -> Any:
-        """The setting is the value."""
+        """The setting itself."""
         return setting
 
 
@@ -79,14 +79,14 @@ Dimension = Choices | Span
 
 @dataclass(frozen=True, eq=False)
 class Space:
-    """A recipe, and what each of some of its keys may be instead."""
+    """A base recipe, and the values that some of its keys may have instead."""
 
     base: Recipe
     dimensions: Mapping[str, Dimension]
 
     @property
     def num_points(self) -> int | None:
-        """How many recipes there are; None where a span has no steps."""
+        """The number of different recipes; None if a span has no step."""
         counts = [each.points for each in self.dimensions.values()]
         return None if None in counts else prod(len(points) for points in counts if points)
 
@@ -95,13 +95,13 @@ class Space:
         """All settings of each key.
 
         Raises:
-            SettingError: a span without steps.
+            SettingError: a span has no step.
         """
         points = {key: each.points for key, each in self.dimensions.items()}
-        endless = [key for key, found in points.items() if found is None]
-        if endless:
+        uncountable = [key for key, found in points.items() if found is None]
+        if uncountable:
             raise SettingError(
-                f"A grid needs a list of choices, and {endless[0]!r} is a range.",
+                f"A grid needs a list of choices, and {uncountable[0]!r} is a range.",
                 hint="Give it a step, or use --sampler random or tpe.",
             )
         return {key: found for key, found in points.items() if found is not None}
@@ -110,7 +110,7 @@ class Space:
         """The recipe with these settings.
 
         Raises:
-            RecipeError: each is allowed, and all together are not.
+            RecipeError: each setting is allowed, but not together.
         """
         content = self.base.model_dump(mode="json")
         for key, setting in settings.items():
@@ -126,8 +126,8 @@ def read_space(path: str | Path, base: Recipe) -> Space:
     """Read a search space for a recipe.
 
     Raises:
-        SettingError: no such file, nothing in it, or a key with nothing to choose from.
-        RecipeError: a key that the recipe does not have, or a value that it does not allow.
+        SettingError: the file is missing or empty, or a key has no choices.
+        RecipeError: the recipe does not have the key or does not allow a value.
     """
     path = Path(path)
     try:
@@ -136,7 +136,7 @@ def read_space(path: str | Path, base: Recipe) -> Space:
         raise SettingError(f"The search space {str(path)!r} cannot be read: {error}") from error
     if not isinstance(content, dict) or not content:
         raise SettingError(
-            f"The search space {str(path)!r} is not a mapping of recipe keys to what they may be.",
+            f"The search space {str(path)!r} is not a mapping of recipe keys to values to try.",
             hint="Write lines such as: training.heads_lr: [0.0005, 0.001]",
         )
     return parse_space(content, base, origin=str(path))
@@ -151,7 +151,7 @@ def parse_space(content: Mapping[str, Any], base: Recipe, *, origin: str = "spac
 
 
 class _SpanText(Config):
-    """A range as it is written."""
+    """A range as it is written in the file."""
 
     low: FiniteFloat
     high: FiniteFloat
@@ -161,7 +161,7 @@ class _SpanText(Config):
 
 @dataclass(frozen=True)
 class _Reader:
-    """Reads what one key of a recipe may be."""
+    """Reads the dimension of one key of a recipe."""
 
     base: Recipe
     key: str
@@ -169,7 +169,7 @@ class _Reader:
 
     def dimension(self, wanted: Any) -> Dimension:
         if not _FIXED.isdisjoint(self.key.split(".")):
-            raise self.refused(
+            raise self.error(
                 "trials with another one could not be compared",
                 "Set it in the recipe, the same for all trials.",
             )
@@ -177,19 +177,19 @@ class _Reader:
             return self.choices(wanted)
         if isinstance(wanted, dict):
             return self.span(wanted)
-        raise self.refused(
+        raise self.error(
             f"{wanted!r} is neither a list of choices nor a range",
             "Write [A, B, C] or {low: A, high: B}.",
         )
 
     def choices(self, wanted: list[Any]) -> Choices:
-        values = tuple(self.settled(each) for each in wanted)
+        values = tuple(self.validated(each) for each in wanted)
         if not values:
-            raise self.refused("the list of choices is empty", "Leave the key out, or name choices.")
+            raise self.error("the list of choices is empty", "Leave the key out, or name choices.")
         settings = tuple(_setting(each) for each in values)
         twice = [each for index, each in enumerate(settings) if each in settings[:index]]
         if twice:
-            raise self.refused(f"the choice {twice[0]!r} is there twice", "Name each choice once.")
+            raise self.error(f"the choice {twice[0]!r} is there twice", "Name each choice once.")
         return Choices(values, settings)
 
     def span(self, wanted: dict[str, Any]) -> Span:
@@ -198,13 +198,13 @@ class _Reader:
         except ValidationError as error:
             fault = error.errors()[0]
             what = ".".join(map(str, fault["loc"]))
-            raise self.refused(
+            raise self.error(
                 f"a range has low and high, perhaps step and log; {what}: {fault['msg']}",
                 "Write {low: A, high: B}, or [A, B, C] for a list of choices.",
             ) from error
-        low, high = self.settled(wanted["low"]), self.settled(wanted["high"])
+        low, high = self.validated(wanted["low"]), self.validated(wanted["high"])
         if not (_is_number(low) and _is_number(high)):
-            raise self.refused("only numbers can be a range", "Write a list of choices: [A, B, C].")
+            raise self.error("only numbers can be a range", "Write a list of choices: [A, B, C].")
         is_whole = isinstance(low, int) and isinstance(high, int)
         step = 1.0 if is_whole and text.step is None and not text.log else text.step
         span = Span(low=low, high=high, step=step, is_log=text.log, is_whole=is_whole)
@@ -212,22 +212,22 @@ class _Reader:
         return span
 
     def check(self, span: Span) -> None:
-        """Refuse a range that cannot be gone through."""
+        """Raise if no number or no whole number of steps is between the ends of a range."""
         if span.low >= span.high:
-            raise self.refused(f"low {span.low!r} is not below high {span.high!r}", "Swap them.")
+            raise self.error(f"low {span.low!r} is not below high {span.high!r}", "Swap them.")
         if span.is_log and (span.step or span.low <= 0):
-            raise self.refused("log goes with a low above 0 and without a step", "Leave out one.")
+            raise self.error("log goes with a low above 0 and without a step", "Leave out one.")
         if span.step is None:
             return
         reach, step = Decimal(str(span.high)) - Decimal(str(span.low)), Decimal(str(span.step))
         if reach % step or (span.is_whole and step % 1):
-            raise self.refused(
+            raise self.error(
                 f"steps of {span.step!r} do not lead from {span.low!r} to {span.high!r}",
                 "Choose another high or step.",
             )
 
-    def settled(self, value: Any) -> Any:
-        """A value as the recipe has it once it was checked."""
+    def validated(self, value: Any) -> Any:
+        """A value after validation by the recipe, which may convert it."""
         content = self.base.model_dump(mode="json")
         set_key(content, self.key, value)
         found: Any = parse_recipe(content, origin=self.origin)
@@ -235,11 +235,12 @@ class _Reader:
             found = found[name] if isinstance(found, Mapping) else getattr(found, name)
         return to_jsonable_python(found)
 
-    def refused(self, why: str, hint: str) -> SettingError:
+    def error(self, why: str, hint: str) -> SettingError:
         return SettingError(f"{self.origin}: {self.key}: {why}.", hint=hint)
 
 
 def _setting(value: Any) -> Setting:
+    """The setting for a value: see `Setting`."""
     if value is None or isinstance(value, str | int | float | bool):
         return value
     return json.dumps(value)

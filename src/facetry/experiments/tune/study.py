@@ -1,7 +1,7 @@
-"""The study: which settings are tried next, and how each trial went, kept in a file.
+"""The study: draws the settings of the next trial, and stores every trial's result in a file.
 
-One process alone holds a study. Trials that were under way when it died are begun again, with the
-settings that they had.
+Only one process at a time has a study open. Trials that were running when it died are begun again with
+the same settings.
 """
 
 import sqlite3
@@ -25,31 +25,31 @@ if TYPE_CHECKING:
 _NAME = "facetry"
 _TIMEOUT_S = 60.0
 _NUM_TRIES = 3
-_NUM_STARTUP = 5  # trials that no trial is compared with others before
+_NUM_STARTUP = 5  # pruning starts after so many trials
 _MIN_FOR_IMPORTANCES = 10
-_MIN_BEST, _BEST_SHARE = 5, 0.1  # with fewer best trials PED-ANOVA tells little
+_MIN_BEST, _BEST_SHARE = 5, 0.1  # with fewer best trials PED-ANOVA is unreliable
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How a study is gone through: what draws settings, with which seed, how often.
+    """How a space is searched: by which sampler, with which seed, in how many trials.
 
-    Where trials are pruned at all, they never are in the first `num_spared_epochs`.
+    No trial is pruned in its first `num_unpruned_epochs`.
     """
 
     sampler: SamplerName
     seed: int
     num_trials: int
-    num_spared_epochs: int = 3
+    num_unpruned_epochs: int = 3
 
 
 @contextmanager
 def open_study(file: Path, space: Space, plan: Plan) -> Iterator["StudyStore"]:
-    """The study in `file`, made there if there is none yet.
+    """Open the study in `file`, which is created if it does not exist.
 
     Raises:
         MissingExtra: Optuna is not installed.
-        FolderDamaged: the file is no study, or damaged.
+        FolderDamaged: the file is not a study, or is damaged.
     """
     optuna = _import_optuna()
     from sqlalchemy.exc import SQLAlchemyError
@@ -63,13 +63,13 @@ def open_study(file: Path, space: Space, plan: Plan) -> Iterator["StudyStore"]:
         return connection
 
     try:
-        # The address only names the kind of database: a path may hold what an address may not.
+        # The URL only names the kind of database: a path may hold characters that a URL may not.
         storage = optuna.storages.RDBStorage("sqlite:///study.db", engine_kwargs={"creator": connect})
         study = optuna.create_study(
             storage=storage,
             study_name=_NAME,
             direction="maximize",
-            pruner=optuna.pruners.MedianPruner(_NUM_STARTUP, plan.num_spared_epochs + 1),
+            pruner=optuna.pruners.MedianPruner(_NUM_STARTUP, plan.num_unpruned_epochs + 1),
             load_if_exists=True,
         )
     except (SQLAlchemyError, sqlite3.Error, RuntimeError) as error:
@@ -80,14 +80,14 @@ def open_study(file: Path, space: Space, plan: Plan) -> Iterator["StudyStore"]:
         yield StudyStore(study, space, plan)
     finally:
         storage.remove_session()
-        storage.engine.dispose()  # folds what was written last into the one file
+        storage.engine.dispose()  # merges the write-ahead log into the file
 
 
 class StudyStore:
-    """The trials of a study that is open.
+    """The trials of an open study.
 
-    Settings depend on the seed, on how many trials were begun and, for `tpe`, on how those that are
-    over went: a study that was interrupted goes on as if it had not been.
+    Settings depend on the seed, on the number of trials begun and, for `tpe`, on the results of
+    finished trials: a study that was interrupted continues as if it had not been.
     """
 
     def __init__(self, study: "optuna.Study", space: Space, plan: Plan) -> None:
@@ -96,7 +96,7 @@ class StudyStore:
         self.plan = plan
         self.distributions = {key: _distribution(each) for key, each in space.dimensions.items()}
         self.num_begun = 0
-        self._take_up()
+        self._requeue_running()
         for each in study.get_trials(deepcopy=False):
             self.num_begun += not _is_lost(each) and not _is_waiting(each)
 
@@ -106,7 +106,7 @@ class StudyStore:
         return max(0, self.plan.num_trials - self.num_begun)
 
     def begin(self) -> "optuna.Trial | None":
-        """The next trial; None when there are as many as were asked for."""
+        """The next trial; None if all of the planned trials were begun."""
         if not self.num_left:
             return None
         self.study.sampler = _sampler(self.space, self.plan, self.num_begun)
@@ -114,45 +114,45 @@ class StudyStore:
         self.num_begun += 1
         return trial
 
-    def lags_behind(self, trial: "optuna.Trial", epoch: int, score: float) -> bool:
-        """Note the score after an epoch; whether the trial is to be stopped."""
+    def should_prune(self, trial: "optuna.Trial", epoch: int, score: float) -> bool:
+        """Record the score after an epoch; whether the trial should be stopped."""
         trial.report(score, epoch)
         return bool(trial.should_prune())
 
     def finish(self, trial: "optuna.Trial", score: float) -> None:
-        """A trial was trained to the end; one without a score has failed."""
+        """Record a trial that was trained to the end; without a score it counts as failed."""
         if isfinite(score):
             self.study.tell(trial, score)
         else:
             self.fail(trial, "It has no score.")
 
     def prune(self, trial: "optuna.Trial") -> None:
-        """A trial was stopped because it lags behind."""
+        """Record a trial that was stopped because it scored low."""
         self.study.tell(trial, state=_states().PRUNED)
 
     def fail(self, trial: "optuna.Trial", reason: str) -> None:
-        """A trial cannot be trained."""
+        """Record a trial that could not be trained."""
         trial.set_user_attr("error", reason)
         self.study.tell(trial, state=_states().FAIL)
 
-    def lose(self, trial: "optuna.Trial", reason: str) -> None:
-        """A trial's process died: begin it again, unless that happened too often."""
+    def restart(self, trial: "optuna.Trial", reason: str) -> None:
+        """Begin a trial again whose process died; after too many attempts it has failed."""
         num_tries = trial.user_attrs.get("num_tries", 0) + 1
         if num_tries >= _NUM_TRIES:
             self.fail(trial, reason)
             return
         frozen = self.study.get_trials(deepcopy=False)[trial.number]
-        self._again(frozen, num_tries)
+        self._requeue(frozen, num_tries)
         self.num_begun -= 1
 
-    def in_line(self) -> set[int]:
+    def waiting(self) -> set[int]:
         """The first numbers of trials that will be begun again."""
         return {
             first_number(each) for each in self.study.get_trials(deepcopy=False) if _is_waiting(each)
         }
 
     def trials(self) -> list[Trial]:
-        """The trials that are over, in the order in which they began."""
+        """The finished trials, in the order in which they began."""
         return [
             _plain(each)
             for each in self.study.get_trials(deepcopy=False)
@@ -160,9 +160,9 @@ class StudyStore:
         ]
 
     def importances(self) -> dict[str, float]:
-        """How much each key has to do with being among the best trials (PED-ANOVA), 1 in all.
+        """How strongly each key decides whether a trial is among the best (PED-ANOVA); the sum is 1.
 
-        The best are a tenth, and five at least. Empty where too few trials were trained to the end.
+        The best are a tenth, at least five. Empty if too few trials were trained to the end.
         """
         from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
@@ -174,35 +174,37 @@ class StudyStore:
         found = get_param_importances(self.study, evaluator=evaluator)
         return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
-    def _take_up(self) -> None:
-        """Put in line again what was under way when the last process died."""
+    def _requeue_running(self) -> None:
+        """Queue the trials again that were running when the last process died."""
         found = self.study.get_trials(deepcopy=False)
-        in_line = self.in_line()
+        waiting = self.waiting()
         for each in found:
             if not _is_running(each):
                 continue
-            if first_number(each) in in_line:  # it died while it did just this
+            if (
+                first_number(each) in waiting
+            ):  # already queued again: the process died before this was recorded
                 self.study.tell(each.number, state=_states().FAIL)
             else:
-                self._again(each, each.user_attrs.get("num_tries", 0))
+                self._requeue(each, each.user_attrs.get("num_tries", 0))
 
-    def _again(self, lost: "optuna.trial.FrozenTrial", num_tries: int) -> None:
-        """Give a trial up and put one with all that it had in line."""
+    def _requeue(self, lost: "optuna.trial.FrozenTrial", num_tries: int) -> None:
+        """Mark a trial as failed and queue a new one with its settings."""
         import optuna
 
-        waiting = optuna.create_trial(
+        new = optuna.create_trial(
             state=_states().WAITING,
             params=lost.params,
             distributions=lost.distributions,
             user_attrs={"first": first_number(lost), "num_tries": num_tries},
             system_attrs=lost.system_attrs,
         )
-        self.study.add_trial(waiting)
+        self.study.add_trial(new)
         self.study.tell(lost.number, state=_states().FAIL)
 
 
 def first_number(trial: "optuna.Trial | optuna.trial.FrozenTrial") -> int:
-    """The number that a trial had when it was begun for the first time."""
+    """The number that a trial had when it was first begun."""
     return int(trial.user_attrs.get("first", trial.number))
 
 
@@ -230,7 +232,7 @@ def _is_waiting(trial: "optuna.trial.FrozenTrial") -> bool:
 
 
 def _is_lost(trial: "optuna.trial.FrozenTrial") -> bool:
-    """Whether a trial's process died: of one that failed the reason is known."""
+    """Whether a trial's process died: one that failed otherwise has a reason recorded."""
     return bool(trial.state == _states().FAIL) and "error" not in trial.user_attrs
 
 
@@ -257,14 +259,14 @@ def _distribution(dimension: Dimension) -> "optuna.distributions.BaseDistributio
 
 
 def _sampler(space: Space, plan: Plan, num_begun: int) -> "optuna.samplers.BaseSampler":
-    """What draws the next trial: made anew for each, so that it has no state of its own."""
+    """The sampler of the next trial: a new one for each, so that it needs no stored state."""
     from optuna.samplers import GridSampler, RandomSampler, TPESampler
 
     class Grid(GridSampler):
-        """A grid whose end is ours to tell: looking for it after each trial takes long."""
+        """A grid sampler that does not check after each trial whether the grid is done: that is slow."""
 
         def after_trial(self, *_: object) -> None:
-            """Look for nothing."""
+            """Skip the check; `Plan.num_trials` ends the search."""
 
     seed = int(np.random.SeedSequence([plan.seed, num_begun]).generate_state(1)[0])
     if plan.sampler == "grid":

@@ -1,4 +1,4 @@
-"""What came out of a search."""
+"""The trials of a search: ranking, tables and text."""
 
 import json
 from collections import Counter
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class Trial:
     """One recipe that was tried. `score` is on the validation part, NaN for a trial that failed.
 
-    A trial that was `pruned` lagged behind: its score is that of its last epoch. `first` is the number
-    of the one that was begun with these settings, where its process died.
+    A `pruned` trial was stopped because it scored low: its score is that of its last epoch. `first` is
+    the number of the first trial with these settings, if its process died and it was begun again.
     """
 
     number: int
@@ -38,7 +38,7 @@ class Trial:
 
 
 def ranked(trials: Sequence[Trial]) -> list[Trial]:
-    """The trials that were trained to the end, best first; of equal ones the earlier."""
+    """The trials that were trained to the end, best first; of equal ones the earlier first."""
     done = [each for each in trials if each.state == "done"]
     return sorted(done, key=lambda each: (-each.score, each.number))
 
@@ -64,7 +64,7 @@ def _frame(trials: Sequence[Trial]) -> pl.DataFrame:
 
 
 def _column(key: str, values: Sequence[Setting]) -> pl.Series:
-    """Numbers as numbers; whatever else is mixed as text."""
+    """A column of numbers if all values are numbers, else of texts."""
     known = [each for each in values if each is not None]
     if all(isinstance(each, int | float) and not isinstance(each, bool) for each in known):
         return pl.Series(key, values, strict=False)
@@ -72,7 +72,7 @@ def _column(key: str, values: Sequence[Setting]) -> pl.Series:
 
 
 def setting_text(setting: Setting) -> str:
-    """A setting as people read it.
+    """A setting as text.
 
     >>> [setting_text(each) for each in (0.00005, 256, 0.30000000000000004, True, "[4, 6]", None)]
     ['5e-05', '256', '0.3', 'true', '[4, 6]', 'none']
@@ -85,7 +85,7 @@ def setting_text(setting: Setting) -> str:
 
 
 def short_names(keys: Sequence[str]) -> dict[str, str]:
-    """What each key can be called where room is short: its last parts that are its own.
+    """A short name for each key: as few of its last parts as make it unique.
 
     >>> short_names(["training.heads_lr", "members.a.seed", "members.b.seed"])
     {'training.heads_lr': 'heads_lr', 'members.a.seed': 'a.seed', 'members.b.seed': 'b.seed'}
@@ -110,7 +110,7 @@ def trials_table(trials: Sequence[Trial], *, num_shown: int = 10) -> "Table":
     table = Table(
         box=box.SIMPLE_HEAD,
         pad_edge=False,
-        caption="Score: on the validation part. The best of many flatters itself a little.",
+        caption="Score: on the validation part. The best of many trials is slightly too high.",
         caption_justify="left",
     )
     best = ranked(trials)[:num_shown]
@@ -128,7 +128,7 @@ def trials_table(trials: Sequence[Trial], *, num_shown: int = 10) -> "Table":
 
 
 def counts_text(trials: Sequence[Trial]) -> str:
-    """How many trials ended how, in a line.
+    """How many trials were finished, stopped and failed, in a line.
 
     >>> counts_text([Trial(number=0, first=0, state="failed", settings={})])
     '1 trial: 0 trained to the end, 0 stopped early, 1 failed.'
@@ -142,9 +142,9 @@ def counts_text(trials: Sequence[Trial]) -> str:
 
 @dataclass(frozen=True)
 class Findings:
-    """All trials in the order in which they began, and what each key has to do with success.
+    """All trials in the order in which they began, and the importance of each key for the score.
 
-    `importances` add up to 1; they are empty where there are too few trials to tell.
+    `importances` add up to 1; they are empty if there are too few trials.
     """
 
     space: Space
@@ -164,5 +164,5 @@ class Findings:
 
     @property
     def best_recipe(self) -> Recipe | None:
-        """Its recipe."""
+        """The recipe of the best trial."""
         return self.space.recipe(self.best.settings) if self.best else None
