@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from facetry.build.load import load
 from facetry.catalogue.catalogue import open_catalogue
 from facetry.cli import main
-from facetry.cli.evaluate import _keep
+from facetry.cli.evaluate import _open_cache
 from facetry.engines.engine import EngineConfig
 from facetry.errors import FolderMismatch, ModelFolderError
 from facetry.models import folder as model_folder
@@ -81,13 +81,13 @@ def test_scores_of_another_member_are_not_gone_on_with(
 ) -> None:
     catalogue = open_catalogue(drawn)
     products = catalogue.products()[:3]
-    with _keep(tmp_path / "out", open_folder(ensemble), catalogue, products) as cache:
+    with _open_cache(tmp_path / "out", open_folder(ensemble), catalogue, products) as cache:
         (cache.folder / "kept.json").write_text("{}")
-    with _keep(tmp_path / "out", open_folder(ensemble), catalogue, products):
+    with _open_cache(tmp_path / "out", open_folder(ensemble), catalogue, products):
         pass
     write_model(ensemble / "members" / "two", CLASSIFIER, b"trained again")
     refused = pytest.raises(FolderMismatch, match="another model")
-    with refused, _keep(tmp_path / "out", open_folder(ensemble), catalogue, products):
+    with refused, _open_cache(tmp_path / "out", open_folder(ensemble), catalogue, products):
         pass
 
 

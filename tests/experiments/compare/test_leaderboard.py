@@ -47,7 +47,7 @@ def test_like_photos_stay_in_one_half(catalogue: Catalogue, split: Split) -> Non
 def test_a_test_part_that_cannot_be_halved(catalogue: Catalogue, count: int) -> None:
     codes = np.zeros(len(catalogue), dtype=np.int8)
     codes[:count] = 2
-    with pytest.raises(NotEnoughData, match=f"has {count} products") as caught:
+    with pytest.raises(NotEnoughData, match=f"has {count} different products") as caught:
         HeldOutPart.of(catalogue, Split(codes), seed=0)
     assert "split.test" in caught.value.hint
 
