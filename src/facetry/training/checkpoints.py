@@ -1,7 +1,7 @@
-"""Checkpoint files: each is called by its content's sum, so that one that is not whole is never taken.
+"""Checkpoint files, each named by the hash of its content, so that a damaged one is never loaded.
 
 `step_00000120-<first 16 digits of the SHA-256>.pt` is a training's state after 120 steps, and
-`best_00000100-<...>.pt` the best weights so far, as a state may name them.
+`best_00000100-<...>.pt` are the best weights so far, which a state refers to by file name.
 """
 
 from collections.abc import Mapping
@@ -16,17 +16,17 @@ from facetry.runtime.files import sha256, sync, writing
 
 FOLDER: Final = "checkpoints"
 NUM_KEPT: Final = 2
-"""How many states are kept; the older of them is for a disk that loses what it was given."""
+"""How many states are kept; the older one is a spare in case the disk loses the newer one."""
 
-_SUM_LENGTH = 16
+_HASH_LENGTH = 16
 
 
 def write_checkpoint(folder: Path, kind: str, step: int, content: Mapping[str, Any]) -> str:
-    """Write a checkpoint into `folder`, safely on disk before it gets its name; returns the name."""
+    """Write a checkpoint into `folder` and sync it to disk before naming it; returns the name."""
     unnamed = folder / "unnamed.pt"
     with writing(unnamed) as draft:
         torch.save(dict(content), draft)
-    named = folder / f"{kind}_{step:08d}-{sha256(unnamed)[:_SUM_LENGTH]}.pt"
+    named = folder / f"{kind}_{step:08d}-{sha256(unnamed)[:_HASH_LENGTH]}.pt"
     unnamed.replace(named)
     sync(folder)
     return named.name
@@ -44,8 +44,8 @@ def is_refused(error: OSError | RuntimeError) -> bool:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a file is there and its content is what its name says."""
-    return path.is_file() and path.stem.rpartition("-")[2] == sha256(path)[:_SUM_LENGTH]
+    """Whether a file exists and its content has the hash in its name."""
+    return path.is_file() and path.stem.rpartition("-")[2] == sha256(path)[:_HASH_LENGTH]
 
 
 def states(folder: Path) -> list[Path]:
@@ -67,16 +67,16 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def damaged(path: Path, why: object) -> FolderDamaged:
-    """The error of a checkpoint that cannot be gone on from."""
+    """The error for a checkpoint that cannot be resumed from."""
     return FolderDamaged(
         f"The checkpoint {path} cannot be read: {why}", hint="Delete its folder to start again."
     )
 
 
 def prune(folder: Path, written: str) -> None:
-    """Remove all but the state just written and the one before, and best weights that neither names.
+    """Remove all but the state just written and the one before, and best weights that neither uses.
 
-    States that are further than the one just written were passed over: they are not whole.
+    States of later steps than the one just written are damaged, or training would have used them.
     """
     newest = folder / written
     kept = [newest, *(each for each in states(folder) if _step(each) < _step(newest))][:NUM_KEPT]

@@ -29,7 +29,7 @@ Rows = NDArray[np.int64]
 class Batch:
     """Products that go through the model together: their rows, inputs, targets and categories.
 
-    `beside` is what goes into the model beside the inputs, by the name that it has there.
+    `model_kwargs` are the model's further arguments by name.
     """
 
     rows: Rows
@@ -43,16 +43,16 @@ class Batch:
 
     def parts(self, size: int) -> "list[Batch]":
         """The batch cut up; the last part may be smaller."""
-        places = [slice(start, start + size) for start in range(0, len(self), size)]
+        slices = [slice(start, start + size) for start in range(0, len(self), size)]
         return [
             Batch(
-                rows=self.rows[place],
-                inputs=self.inputs[place],
-                targets=self.targets[place],
-                categories=self.categories[place],
-                model_kwargs={name: each[place] for name, each in self.model_kwargs.items()},
+                rows=self.rows[each],
+                inputs=self.inputs[each],
+                targets=self.targets[each],
+                categories=self.categories[each],
+                model_kwargs={name: value[each] for name, value in self.model_kwargs.items()},
             )
-            for place in places
+            for each in slices
         ]
 
 
@@ -73,15 +73,15 @@ class Inputs(Protocol):
         ...
 
     def batches(self, order: Sequence[Rows], *, epoch: int | None = None) -> Iterator[Tensor]:
-        """The inputs of each batch of rows, not varied yet; None reads what prediction would."""
+        """The inputs of each batch of rows, not augmented yet; with `epoch` None, as for prediction."""
         ...
 
     def model_kwargs(self, rows: Rows, inputs: Tensor) -> dict[str, Tensor]:
-        """What goes into the model beside the inputs of some rows, by the name that it has there."""
+        """The model's further arguments, by name, for the inputs of some rows."""
         ...
 
     def augment(self, batch: Batch, at: EpochProgress) -> Batch:
-        """A batch as training is to see it this time: a function of its rows and the moment."""
+        """The augmented batch: a function of its rows and of the progress of training."""
         ...
 
 
@@ -102,14 +102,14 @@ class PhotoInputs:
 
     @property
     def num_prefetched(self) -> int:
-        """See `Inputs`; a GPU varies the next batch before it is done with this one."""
+        """See `Inputs`; a GPU needs no thread, as it queues the next batch's augmentation anyway."""
         return 2 if self.device.type == "cpu" else 0
 
     def batches(self, order: Sequence[Rows], *, epoch: int | None = None) -> Iterator[Tensor]:
         """See `Inputs`."""
         picks = None
         if self.draws_photos and epoch is not None and self.store.spec.max_photos > 1:
-            picks = [self._drawn(rows, epoch) for rows in order]
+            picks = [self._chosen_photos(rows, epoch) for rows in order]
         for pixels in self.store.batches(order, picks=picks):
             yield torch.from_numpy(pixels).to(self.device)
 
@@ -122,10 +122,10 @@ class PhotoInputs:
             model_kwargs["texts"] = self.texts[torch.from_numpy(rows)].to(self.device)
         return model_kwargs
 
-    def _drawn(self, rows: Rows, epoch: int) -> Rows:
-        """The photo that each product shows in an epoch."""
-        draws = counter_uniforms(rows, seed=self.augmenter.seed, epoch=epoch, purpose="photo", count=1)
-        return (draws[:, 0] * self.store.num_photos[rows]).astype(np.int64)
+    def _chosen_photos(self, rows: Rows, epoch: int) -> Rows:
+        """The index of the photo of each product that training sees in an epoch."""
+        randoms = counter_uniforms(rows, seed=self.augmenter.seed, epoch=epoch, purpose="photo", count=1)
+        return (randoms[:, 0] * self.store.num_photos[rows]).astype(np.int64)
 
     def _augmented(self, batch: Batch, epoch: int) -> Tensor:
         """The photos; several of a product are augmented in the same way."""
@@ -156,7 +156,7 @@ class PhotoInputs:
 
 @dataclass(frozen=True, eq=False)
 class FeatureInputs:
-    """Features (N, D) of a frozen backbone, embedded once, and of texts; they are not varied.
+    """Features (N, D) of a frozen backbone, embedded once, and of texts; they are not augmented.
 
     Of products with several photos they are (N, P, D), of which the first `num_photos` (N) are there.
     """
@@ -189,7 +189,7 @@ class Examples:
     `train` and `validation` are positions, into the other arrays, of those that can be read.
     `weights` (N, A), above 0, weigh the labels in the loss; None weighs all the same. `factors`, one
     for each of `train`, are how often it is shown in an epoch on average, 1 or more; None is once.
-    With `teaching`, a teacher's answers are learned from beside the labels.
+    With a `distillation`, a teacher's answers are learned from, too.
     """
 
     ids: Sequence[ProductId]
@@ -215,7 +215,7 @@ def useful_rows(catalogue: Catalogue, split: Split, *, unlabelled: bool = False)
 
 
 def rows_to_learn(catalogue: Catalogue, split: Split, *, unlabelled: bool = False) -> Rows:
-    """The training part's rows that have a known category and, unless told otherwise, any label."""
+    """The training part's rows with a known category and, unless `unlabelled`, with any label."""
     rows = split.rows("train")
     is_useful = catalogue.category_codes >= 0 if unlabelled else catalogue.is_labelled
     useful: Rows = rows[is_useful[rows]]
@@ -223,7 +223,7 @@ def rows_to_learn(catalogue: Catalogue, split: Split, *, unlabelled: bool = Fals
 
 
 def line_up(catalogue: Catalogue, split: Split, rows: Rows, problems: Sequence[str]) -> Examples:
-    """The examples in `rows`, with the problem of each one's photo, "" for none.
+    """The examples in `rows`; `problems` says why each one's photo cannot be read ("": it can).
 
     Raises:
         NotEnoughData: nothing is left to train on.

@@ -22,15 +22,15 @@ from facetry.training.config import TrainingSections
 from facetry.training.data import FeatureInputs, Inputs, PhotoInputs
 
 FEATURES, TEXTS = "features.safetensors", "texts.safetensors"
-"""Where features of photos and of texts are kept."""
+"""The files with the features of photos and of texts."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrainingInputs:
-    """Products, what is fitted to them, its inputs, and why a photo cannot be read ("": it can).
+    """Products, the model to fit to them, its inputs, and why a photo cannot be read ("": it can).
 
-    `features` (N, D) are there where they are the inputs. `num_skipped_photos` counts photos that could
-    not be read, of products that have others.
+    `features` (N, D) are set if they are the inputs. `num_skipped_photos` counts the photos that could
+    not be read of products that have others.
     """
 
     products: Sequence[Product]
@@ -42,18 +42,18 @@ class TrainingInputs:
 
     @property
     def sentences(self) -> list[str]:
-        """What could not be read, in words; nothing where all could."""
-        told = []
+        """Sentences on what could not be read; none if all could."""
+        sentences = []
         if num_unreadable := sum(map(bool, self.problems)):
-            told.append(
+            sentences.append(
                 f"{num_unreadable:,} of {len(self.products):,} products have no readable photo and are "
                 "left out."
             )
         if self.num_skipped_photos:
-            told.append(
+            sentences.append(
                 f"{self.num_skipped_photos:,} photos cannot be read; their products have others."
             )
-        return told
+        return sentences
 
 
 def read_inputs(
@@ -65,7 +65,7 @@ def read_inputs(
 ) -> TrainingInputs:
     """Photos and texts for the whole classifier or, with a frozen backbone, their features.
 
-    Features are kept in `folder`, and taken from there.
+    Features are stored in `folder` and read from there the next time.
 
     Raises:
         NotEnoughData: text is to be read, and no product has any.
@@ -101,7 +101,7 @@ def read_inputs(
 def _embedded(
     classifier: Classifier, products: Sequence[Product], folder: Path, reporter: Reporter
 ) -> TrainingInputs:
-    """Features of all photos and texts, for what is above the encoders."""
+    """Features of all photos and texts, as inputs of the layers above the encoders."""
     device = classifier.device
     embedding = embed_products(classifier.backbone, products, file=folder / FEATURES, reporter=reporter)
     texts = None

@@ -19,7 +19,7 @@ from facetry.training.distributed.sharding import load_part, own_part
 class MovingAverage:
     """average = d * average + (1 - d) * weights after each step, d = min(decay, (1 + t) / (10 + t)).
 
-    t counts the steps, so that the first ones, which know little, are soon forgotten (the warm-up of
+    t counts the steps, so that the weights of the first steps soon count little (the warm-up of
     TensorFlow's ExponentialMovingAverage). Statistics of batch norms are averaged as weights are;
     counters are copied.
     """
@@ -32,20 +32,20 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take in the model's weights after a step."""
+        """Add the model's weights after a step to the average."""
         decay = min(self.decay, (1 + self.num_steps) / (10 + self.num_steps))
         self.num_steps += 1
         current = _tensors(self.model)
         floats = [name for name, each in current.items() if each.is_floating_point()]
         averages = [own_part(self.weights[name]) for name in floats]
-        news = [own_part(current[name]) for name in floats]
-        torch._foreach_lerp_(averages, news, 1 - decay)
+        latest = [own_part(current[name]) for name in floats]
+        torch._foreach_lerp_(averages, latest, 1 - decay)
         for name in current.keys() - floats:
             self.weights[name].copy_(current[name])
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """The model has the averaged weights while the context lasts."""
+        """A context in which the model has the averaged weights."""
         self._swap()
         try:
             yield
@@ -55,10 +55,10 @@ class MovingAverage:
     @torch.no_grad()
     def _swap(self) -> None:
         for name, each in _tensors(self.model).items():
-            mine, models = own_part(self.weights[name]), own_part(each)
-            before = models.clone()
-            models.copy_(mine)
-            mine.copy_(before)
+            average, weight = own_part(self.weights[name]), own_part(each)
+            before = weight.clone()
+            weight.copy_(average)
+            average.copy_(before)
 
     def state_dict(self) -> dict[str, int | dict[str, Tensor]]:
         """What to save."""
@@ -66,7 +66,7 @@ class MovingAverage:
 
     @torch.no_grad()
     def load_state_dict(self, content: dict[str, int | dict[str, Tensor]]) -> None:
-        """Go back to what was saved."""
+        """Restore what was saved."""
         num_steps, weights = content["num_steps"], content["weights"]
         assert isinstance(num_steps, int)
         assert isinstance(weights, dict)
@@ -76,12 +76,12 @@ class MovingAverage:
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:
-    """What a model learns and what it counts, by name."""
+    """A model's parameters and buffers by name."""
     return dict(chain(model.named_parameters(), model.named_buffers()))
 
 
 def build_optimiser(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
-    """AdamW over those parameters of backbone and heads that learn; decay and betas hold for all.
+    """AdamW over the trainable parameters; weight decay and betas are the same for all.
 
     The first group has the backbone's full rate, the last one the heads'. With `layer_decay` there is
     one group for each depth of the tower (Clark et al. 2020, ELECTRA; Bao et al. 2022, BEiT). A text
@@ -106,7 +106,7 @@ def build_optimiser(model: nn.Module, config: TrainingConfig) -> torch.optim.Ada
 
 
 def _backbone_groups(model: Classifier, config: TrainingConfig) -> list[dict[str, Any]]:
-    """One group for each rate, from the output down to the input."""
+    """One group for each learning rate, from the output down to the input."""
     tower, reader = model.backbone.tower, model.text_tower
     depths = tower_blocks(tower).depths if config.layer_decay < 1 else {}
     learning = [] if reader is None else [each for each in reader.parameters() if each.requires_grad]
@@ -126,7 +126,7 @@ def _group(parameters: Iterable[nn.Parameter], rate: float) -> dict[str, Any]:
 
 
 def rate_factor(config: TrainingConfig, step: int, steps_per_epoch: int) -> float:
-    """What all learning rates are multiplied with at a step: first warm-up, then the schedule.
+    """The factor on all learning rates at a step: warm-up first, then the schedule.
 
     A function of the step alone, so there is no schedule state to save. `steps` without warm-up is
     torch's MultiStepLR by epoch. `cosine` falls from where warm-up ends to 0 after the last step

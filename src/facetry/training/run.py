@@ -1,4 +1,4 @@
-"""The state that a training run begins with."""
+"""What a training run is made of, and the state it begins with."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from facetry.training.tracking.records import Tracker
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Run:
-    """One training run: what to fit, on what, how, and where its state goes (None: nowhere)."""
+    """One training run: what to fit, on what, how, and in which `folder` to save (None: do not)."""
 
     taxonomy: Taxonomy
     config: TrainingConfig
@@ -54,19 +54,19 @@ class Run:
         return -(-self.config.batch_size // self.processes.num)
 
     def order(self, epoch: int) -> list[Rows]:
-        """The batches of an epoch: a function of the epoch and what the run is given."""
+        """The batches of an epoch, which depend only on the epoch, the seed and the examples."""
         examples = self.examples
         rows = epoch_order(examples.train, seed=self.seed, epoch=epoch, factors=examples.factors)
         return in_batches(rows, self.config.batch_size)
 
 
 def start(run: Run, model: nn.Module) -> TrainingState:
-    """Put optimiser, loss scaling and averages to a model that lies on the run's device.
+    """Build optimiser, loss scaling and averaged weights for a model on the run's device.
 
-    Where processes spread its weights it is a copy that is trained, and the model goes to the CPU.
+    If the weights are sharded over processes, a copy is trained and the model is moved to the CPU.
 
     Raises:
-        SettingError: weights that are spread and trained in fp16.
+        SettingError: sharded weights in fp16.
     """
     is_fp16 = compute_dtype(run.config.precision, run.device) == torch.float16
     make_equal(run.processes, model)

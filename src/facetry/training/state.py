@@ -1,7 +1,7 @@
-"""When a training's state is saved: now and then, after an epoch, and when it is asked to stop.
+"""The state of a training, and when it is saved: at intervals, after epochs, and on SIGTERM.
 
-What happens in a step depends on this and on the seed alone: the order, the augmentation and what
-dropout draws are functions of (seed, epoch, step, row), so no generator's state is kept.
+A step depends on this state and the seed alone: order, augmentation and dropout are functions of
+(seed, epoch, step, row), so the state of no random generator is saved.
 
 Shapes: H heads.
 """
@@ -28,8 +28,8 @@ from facetry.training.optimiser import MovingAverage
 from facetry.training.step_statistics import StepStatistics
 
 
-def seed_torch(*place: int) -> None:
-    """Seed the generators of CPU and GPUs by numbers of 0 or more, such as (seed, epoch, step).
+def seed_torch(*numbers: int) -> None:
+    """Seed torch's generators on CPU and GPUs with numbers of 0 or more, such as (seed, epoch, step).
 
     >>> seed_torch(0, 3, 7)
     >>> first = torch.rand(2)
@@ -37,15 +37,16 @@ def seed_torch(*place: int) -> None:
     >>> torch.equal(torch.rand(2), first)
     True
     """
-    torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0]))
+    torch.manual_seed(int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]))
 
 
 @dataclass(kw_only=True)
 class TrainingState:
-    """Model, optimiser, loss scaling and averaged weights, how far it is, and the best weights so far.
+    """Model, optimiser, loss scaling, averaged weights, progress, and the best weights so far.
 
-    `epoch` and `step` are done ones, `step` in the epoch at hand, `num_steps` in all. A step goes
-    through the model in `num_parts` parts at least. `statistics` is of the epoch at hand.
+    `epoch` counts finished epochs, `step` the finished steps of the current epoch and `num_steps` all
+    finished steps. A step goes through the model in at least `num_parts` parts. `statistics` are those
+    of the current epoch.
     """
 
     model: nn.Module
@@ -63,11 +64,11 @@ class TrainingState:
     best_file: str = ""
 
     def averaged(self) -> AbstractContextManager[None]:
-        """Where the model has averaged weights, if they are averaged."""
+        """A context in which the model has its averaged weights, if there are any."""
         return self.average.applied() if self.average else nullcontext()
 
     def keep_best(self, score: float) -> None:
-        """Remember the weights if `score` beats the best so far; the last epoch's if there is none."""
+        """Copy the weights if `score` beats the best so far; with a NaN score, always."""
         if math.isnan(score) or score > self.best_score:
             self.best_score = -1.0 if math.isnan(score) else score
             self.best_weights = {
@@ -85,28 +86,28 @@ class TrainingState:
         )
 
     def end_epoch(self) -> None:
-        """Count the epoch at hand as done."""
+        """Count the current epoch as done."""
         self.epoch, self.step, self.statistics = self.epoch + 1, 0, StepStatistics()
 
     def save(self, folder: Path | None) -> None:
-        """Write a checkpoint below `folder`, whole or not at all; older ones are removed after.
+        """Write a checkpoint below `folder` atomically, then remove old ones.
 
-        With None it is another process that writes, and this one gives it what it has of the weights.
+        With None another process writes, and this one only sends its shards of the weights.
 
         Raises:
             WriteFailed: it could not be written; the older ones are intact.
         """
-        content = gather(self._content(), keeps=folder is not None)
+        content = gather(self._content(), is_kept=folder is not None)
         if folder is None:
             return
-        place = folder / checkpoints.FOLDER
+        directory = folder / checkpoints.FOLDER
         try:
             if self.best_weights and not self.best_file:
                 self.best_file = checkpoints.write_checkpoint(
-                    place, "best", self.best_step, self.best_weights
+                    directory, "best", self.best_step, self.best_weights
                 )
             content["best_file"] = self.best_file
-            written = checkpoints.write_checkpoint(place, "step", self.num_steps, content)
+            written = checkpoints.write_checkpoint(directory, "step", self.num_steps, content)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
             if not checkpoints.is_refused(error):
                 raise
@@ -114,13 +115,13 @@ class TrainingState:
                 f"The checkpoint in epoch {self.epoch + 1} could not be written: {error}",
                 hint="The one before is intact. Make room on the disk, then run the same command again.",
             ) from error
-        checkpoints.prune(place, written)
+        checkpoints.prune(directory, written)
 
     def restore(self, folder: Path, reporter: Reporter = SILENT) -> bool:
-        """Go back to the newest checkpoint below `folder` that is whole; False where there is none.
+        """Load the newest undamaged checkpoint below `folder`; False where there is no checkpoint.
 
         Raises:
-            FolderDamaged: there are checkpoints, and none can be gone on from.
+            FolderDamaged: there are checkpoints, and all are damaged.
         """
         found = checkpoints.states(folder / checkpoints.FOLDER)
         for path in found:
@@ -128,7 +129,7 @@ class TrainingState:
                 content = checkpoints.read_checkpoint(path)
                 best = path.with_name(content["best_file"]) if content["best_file"] else None
                 if best is None or checkpoints.is_whole(best):
-                    self._take(content, path)
+                    self._load(content, path)
                     self.best_weights = checkpoints.read_checkpoint(best) if best else {}
                     return True
             reporter.say(f"The checkpoint {path.name} is damaged and is passed over.")
@@ -137,7 +138,7 @@ class TrainingState:
         return False
 
     def describe(self, num_epochs: int) -> str:
-        """Where it is, as a sentence."""
+        """How far the training is, as a sentence."""
         steps = "1 step" if self.step == 1 else f"{self.step} steps"
         further = f", {steps} into the next" if self.step else ""
         return f"Going on after epoch {self.epoch} of {num_epochs}{further}."
@@ -152,7 +153,7 @@ class TrainingState:
             **{name: getattr(self, name) for name in _PLAIN},
         }
 
-    def _take(self, content: Mapping[str, Any], path: Path) -> None:
+    def _load(self, content: Mapping[str, Any], path: Path) -> None:
         try:
             load_weights(self.model, content["model"])
             load_optimiser(self.optimiser, content["optimiser"])
@@ -167,19 +168,19 @@ class TrainingState:
 
 
 _PLAIN = ("epoch", "step", "num_steps", "num_parts", "best_score", "best_step", "best_file")
-"""What is kept as it is."""
+"""The fields that a checkpoint stores under their own names."""
 
 
 MAX_SAVING_SHARE = 0.1
-"""Epochs so short that saving would take a larger share of the time are not all saved."""
+"""After an epoch the state is not saved if saving has taken a larger share of the time so far."""
 
 
 class Pace(Protocol):
-    """What a recipe says of how long training goes on, and how often it is saved meanwhile."""
+    """The part of a recipe that says how long to train and how often to save."""
 
     @property
     def epochs(self) -> int:
-        """How many there are."""
+        """The number of epochs."""
         ...
 
     @property
@@ -191,7 +192,7 @@ class Pace(Protocol):
 class Saving:
     """Saves the state of a training into its folder, if it has one.
 
-    The main process decides when, and writes; the others give it their parts of spread weights.
+    The main process decides when, and writes; the others send it their shards of the weights.
     """
 
     def __init__(
@@ -209,10 +210,10 @@ class Saving:
         self._spent_s = 0.0
 
     def after_step(self, stop: Stop) -> None:
-        """Save if it is time to, or if training is to stop.
+        """Save if the time since the last checkpoint is up, or if training is to stop.
 
         Raises:
-            Stopped: it is.
+            Stopped: SIGTERM was received.
             WriteFailed: the checkpoint could not be written.
         """
         waited_s = time.perf_counter() - self._saved

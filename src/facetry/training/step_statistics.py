@@ -1,4 +1,4 @@
-"""What a step, or all steps of an epoch so far, add up to.
+"""Loss, gradient norm and speed of a step, or of all steps of an epoch so far.
 
 Shapes: B products, A slots, C categories, H heads.
 """
@@ -18,10 +18,10 @@ from facetry.taxonomy import Head, Taxonomy
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StepStatistics:
-    """Sums, which may be added up: `sums` (H, 2) of the labels' losses and of their weights.
+    """Statistics that can be added: `sums` (H, 2) are those of the labels' losses and weights by head.
 
     `norms` is the sum of the gradient's norms, before clipping, of those `num_norms` steps where it is
-    finite. `waiting_s` of the `seconds` went by before the products were there.
+    finite. Of the `seconds`, `waiting_s` were spent waiting for the products.
     """
 
     sums: Tensor = field(default_factory=lambda: torch.zeros(1, 2, dtype=torch.float64))
@@ -32,30 +32,30 @@ class StepStatistics:
     seconds: float = 0.0
 
     def __add__(self, other: "StepStatistics") -> "StepStatistics":
-        return StepStatistics(**{name: mine + getattr(other, name) for name, mine in vars(self).items()})
+        return StepStatistics(**{name: own + getattr(other, name) for name, own in vars(self).items()})
 
     def with_timing(self, num_products: int, *, waiting_s: float, seconds: float) -> "StepStatistics":
-        """The statistics of a step, with what it took."""
+        """The statistics of a step, with its products and times."""
         return replace(self, num_products=num_products, waiting_s=waiting_s, seconds=seconds)
 
     @property
     def loss(self) -> float:
-        """Of a label on average; 0 where there is none."""
+        """The mean loss of a label; 0 without labels."""
         losses, weights = self.sums.sum(dim=0).tolist()
         return float(losses / weights) if weights else float(losses)
 
     @property
     def gradient_norm(self) -> float:
-        """Of a step on average; NaN where none is finite."""
+        """The mean over the steps; NaN where no step's is finite."""
         return self.norms / self.num_norms if self.num_norms else math.nan
 
     def loss_by_head(self, taxonomy: Taxonomy) -> dict[Head, float]:
-        """Of a label on average, for the heads that have any."""
+        """The mean loss of a label, for each head that has labels."""
         rows = zip(taxonomy.heads, self.sums.tolist(), strict=True)
         return {head: losses / weights for head, (losses, weights) in rows if weights}
 
     def speed(self) -> dict[str, float]:
-        """What a record says of time and memory."""
+        """The figures on time and memory in a record."""
         seconds = max(self.seconds, 1e-9)
         return {
             "photos_per_s": self.num_products / seconds,

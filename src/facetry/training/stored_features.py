@@ -1,10 +1,8 @@
-"""What a model says of products that it was not trained on: probabilities fold by fold.
+"""Heads trained on the stored features of a frozen backbone, once or fold by fold.
 
-The model is this package's own heads on frozen features, trained anew for each fold on the others.
+Fold by fold, each product gets its probabilities from heads that were not trained on it.
 
-Shapes: N products, D features, F products of a fold, A slots, V values, K folds.
-
-Shapes: N products, D features.
+Shapes: N products, D features, F products of a fold, A slots, V values.
 """
 
 from dataclasses import dataclass
@@ -32,7 +30,7 @@ from facetry.training.tracking.records import Tracker
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FeatureSet:
-    """Features (N, D) of a frozen backbone, on the device to train on, and what is known of them."""
+    """Features (N, D) of a frozen backbone, on the device to train on, and their examples."""
 
     taxonomy: Taxonomy
     features: Tensor
@@ -59,7 +57,7 @@ def fit_heads(
     on_step: Advance = lambda _: None,
     tracker: Tracker | None = None,
 ) -> FittedHeads:
-    """Train new heads in place; the same arguments end in the same weights, whatever was done before.
+    """Train new heads in place; equal arguments give equal weights, whatever was computed before.
 
     Raises:
         NonFiniteLoss: the loss became NaN or infinite.
@@ -85,10 +83,10 @@ def fit_heads(
 
 HEADS = HeadsConfig(hidden_dim=64, dropout=0.3)
 TRAINING = TrainingConfig(epochs=15, heads_lr=3e-3, weight_decay=0.05, milestones=(10, 13))
-"""Small heads and few epochs: larger ones learn the wrong labels by heart and then defend them."""
+"""Small heads and few epochs: larger ones memorise wrong labels, so that these look right."""
 
 MAX_BATCH, MIN_STEPS = 256, 16
-"""Batches are as large as leaves an epoch this many steps: small catalogues take steps as well."""
+"""The largest batch, unless an epoch would have fewer steps than this: then batches are smaller."""
 
 _NUM_PREDICTED = 4096
 
@@ -105,8 +103,8 @@ def out_of_fold(
     """Each product's probabilities (N, A, V) from a model that has not seen its fold.
 
     `folds` (N) are -1 for products to leave out, which get zeros; so does a fold that has no product
-    to train on outside. With a `folder` each finished fold is kept there, and a second call with the
-    same arguments goes on.
+    to train on outside. With a `folder` each finished fold is saved there, and a second call with the
+    same arguments resumes.
     """
     is_used = folds >= 0
     inputs = torch.from_numpy(_standardised(features, is_used)).to(pick_device())
@@ -129,7 +127,7 @@ def out_of_fold(
 
 
 def _standardised(features: NDArray[np.float32], is_used: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Every feature with a mean of 0 and a deviation of 1, whatever the backbone's own scale is."""
+    """Features scaled to a mean of 0 and a standard deviation of 1, whatever the backbone's scale."""
     used = features[is_used]
     if not len(used):
         return features

@@ -1,4 +1,4 @@
-"""A tower made smaller before training, once: what went is written beside the training's state.
+"""A tower before training: pruned once, with the choice stored in the training's folder, and compiled.
 
 Shapes: B products, S side in pixels.
 """
@@ -27,10 +27,10 @@ from facetry.training.run import Run
 
 @contextmanager
 def compiled(run: Run, backbone: Backbone) -> Iterator[bool]:
-    """The backbone is compiled while the context lasts; gives whether it is.
+    """Compile the backbone for as long as the context lasts; yields whether that worked.
 
-    It is tried on a part of a step. Where that fails it stays as it was, and it is said why.
-    The heads are left: which of them a batch needs is decided anew for each.
+    It is tried with a part of a step; if that fails, the reporter says why and nothing is compiled.
+    Heads are not compiled: each batch needs other ones.
     """
     try:
         reason = _try(run, backbone)
@@ -43,7 +43,7 @@ def compiled(run: Run, backbone: Backbone) -> Iterator[bool]:
 
 
 def _try(run: Run, backbone: Backbone) -> str:
-    """Forward and backward once, with no trace left; why that fails, "" if it does not."""
+    """Go forward and backward once, without changing the model; why that fails, "" if it does not."""
     if run.processes.is_sharded:
         return "its weights are spread over processes."
     side = backbone.preprocess.size_px
@@ -65,7 +65,7 @@ def _try(run: Run, backbone: Backbone) -> str:
 
 
 PRUNING = "pruning.json"
-"""Where a training keeps what it chose, so that it goes on with the same tower."""
+"""The file in a training's folder with what was pruned, so that it resumes with the same tower."""
 
 
 def prune_for(
@@ -75,7 +75,7 @@ def prune_for(
     folder: Path,
     reporter: Reporter,
 ) -> None:
-    """Prune `backbone` as was chosen before in `folder`; else choose, by photos of some of `products`.
+    """Prune `backbone` as stored in `folder`, or else as photos of some of `products` suggest.
 
     Raises:
         BackboneError: a tower without parts of a kind that is to be pruned.
@@ -100,11 +100,11 @@ def _some_photos(products: Sequence[Product], backbone: Backbone) -> Tensor:
     """Photos (B, 3, S, S) of some products, the same ones each time."""
     spec = backbone.preprocess.model_copy(update={"max_photos": 1})
 
-    def in_turn() -> Iterator[Product]:
-        for place in np.random.RandomState(0).permutation(len(products)).tolist():
-            yield products[place]
+    def shuffled() -> Iterator[Product]:
+        for index in np.random.RandomState(0).permutation(len(products)).tolist():
+            yield products[index]
 
-    with closing(load(in_turn(), [spec], num_workers=NUM_DECODERS)) as loaded:
+    with closing(load(shuffled(), [spec], num_workers=NUM_DECODERS)) as loaded:
         readable = (product.pixels[spec] for product in loaded if not product.problem)
         photos = list(islice(readable, NUM_PHOTOS))
     return torch.from_numpy(np.stack(photos)) if photos else torch.empty(0)

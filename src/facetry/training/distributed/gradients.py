@@ -1,9 +1,9 @@
-"""What processes that train together exchange in each step: gradients, and what batch norms count.
+"""What processes exchange in each step: gradients, and the running statistics of batch norms.
 
 Gradients are exchanged after the backward pass, by `add_up_gradients`. torch's DistributedDataParallel
 does so during it, which hides some of the time; but one process whose memory runs out in the middle
-then leaves the others waiting for ever. Here all hear of it first and begin the step again together,
-and a head that no process's products ask keeps no gradient, as it does in a single process.
+then leaves the others waiting for ever. Here all learn of it first and begin the step again together,
+and a head that no process's products use has no gradient, as in a single process.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,14 +18,14 @@ _BUCKET_NUMBERS = 8 * 2**20  # at once: enough to be fast, few enough to copy
 
 
 def make_equal(processes: Processes, model: nn.Module) -> None:
-    """Give all processes the main one's weights, to begin with."""
+    """Copy the main process's weights and buffers to all others."""
     if processes.num > 1:
         for each in model.state_dict().values():
             torch.distributed.broadcast(each, src=0)
 
 
 def add_up_gradients(processes: Processes, model: nn.Module) -> None:
-    """Every gradient becomes the sum of all processes' ones; those of spread weights are already."""
+    """Sum every gradient over all processes; FSDP has already summed those of sharded weights."""
     if processes.num == 1:
         return
     parameters = [each for each in model.parameters() if each.requires_grad and not is_sharded(each)]
@@ -38,24 +38,24 @@ def add_up_gradients(processes: Processes, model: nn.Module) -> None:
 
 
 def average_statistics(processes: Processes, model: nn.Module) -> None:
-    """What batch norms counted becomes the mean of all processes' counts."""
+    """Average the running statistics of batch norms over all processes."""
     if processes.num == 1:
         return
-    counted = [
+    statistics = [
         each
         for module in model.modules()
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training  # noqa: SLF001
         for each in (module.running_mean, module.running_var)
         if each is not None
     ]
-    _add_up(counted)
-    for each in counted:
+    _add_up(statistics)
+    for each in statistics:
         each.div_(processes.num)
 
 
 @torch.no_grad()
 def _add_up(tensors: Sequence[Tensor]) -> None:
-    """Make each the sum over processes, in place."""
+    """Sum each tensor over all processes, in place."""
     for bucket in _buckets(tensors):
         flat = torch.cat([each.flatten() for each in bucket])
         torch.distributed.all_reduce(flat)
@@ -65,7 +65,7 @@ def _add_up(tensors: Sequence[Tensor]) -> None:
 
 
 def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-    """Tensors in order, some at a time, all of one type."""
+    """Group tensors, in order, into lists of one dtype and a limited size."""
     bucket: list[Tensor] = []
     for each in tensors:
         size = sum(other.numel() for other in bucket)

@@ -3,8 +3,8 @@
     torchrun --nproc-per-node 4 -m facetry train RECIPE --catalogue C --out OUT
 
 or `accelerate launch` starts them all with the same command. The first is the main one: it alone
-reads what is there, decides, writes and reports, as it would alone. The others wait until it asks them
-to help (`broadcast`, `receive`), which is where a classifier's photos go through the model.
+reads, decides, writes and reports. The others wait until it sends them a training (`broadcast`,
+`receive`), and then train with it.
 
 Shapes: N rows, B rows of a batch.
 """
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-_PATIENCE = timedelta(days=7)  # how long the others wait while the main process reads and embeds
+_TIMEOUT = timedelta(days=7)  # how long the others wait while the main process reads and embeds
 
 
 @dataclass(frozen=True, eq=False)
 class Processes:
-    """`num` processes, of which this is the one of a `rank` and has a `device`.
+    """`num` processes, of which this one has a `rank` and a `device`.
 
-    With `is_sharded` a backbone's weights are spread over them, see `training.distributed.sharding`.
+    With `is_sharded` a backbone's weights are sharded over them, see `training.distributed.sharding`.
     """
 
     rank: int = 0
@@ -48,7 +48,7 @@ class Processes:
     def shard(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
         """The rows of a batch for this process, and how many of them are its own.
 
-        All processes get as many; where rows are short, the first one fills up.
+        All processes get equally many; where rows are missing, the batch's first ones fill up.
 
         >>> [Processes(rank, 2).shard(np.array([5, 6, 7])) for rank in range(2)]
         [(array([5, 7]), 2), (array([6, 5]), 1)]
@@ -68,7 +68,7 @@ class Processes:
         return summed
 
     def all_reduce_any(self, *flags: bool) -> list[bool]:
-        """Which flags any process has up."""
+        """For each flag, whether it is set in any process."""
         if self.num == 1:
             return list(flags)
         import torch
@@ -77,14 +77,14 @@ class Processes:
         return [bool(count) for count in self.all_reduce(counts).tolist()]
 
     def broadcast(self, *request: object) -> None:
-        """Have the others get `request`, which they wait for in `receive`, if there are others."""
+        """Send `request` to the other processes, if there are any; they wait for it in `receive`."""
         if self.num > 1:
             from torch.distributed import broadcast_object_list
 
             broadcast_object_list([request], group=_waiting_group(), device=_cpu())
 
     def receive(self) -> tuple[Any, ...]:
-        """Wait for what the main process asks."""
+        """Wait for a request of the main process; an empty one ends the work."""
         from torch.distributed import broadcast_object_list
 
         received: list[Any] = [None]
@@ -104,7 +104,7 @@ def world_size() -> int:
 
 
 def current_processes() -> Processes:
-    """The processes that this one has joined with; itself alone outside of `process_group`."""
+    """The processes in the current `process_group`; a single one outside of it."""
     return _joined[-1] if _joined else SINGLE_PROCESS
 
 
@@ -112,11 +112,11 @@ def current_processes() -> Processes:
 def process_group(*, is_sharded: bool = False) -> Iterator[Processes]:
     """Join with the other processes that the launcher has started, while the context lasts.
 
-    The others are sent home when the main process is done: they are asked for nothing. If it fails, the
-    launcher ends them. `accelerate launch --use_fsdp` asks for `is_sharded` too.
+    When the main process is done it sends the others an empty request, which ends them. If it fails,
+    the launcher ends them. `accelerate launch --use_fsdp` sets `is_sharded`, too.
 
     Raises:
-        SettingError: `is_sharded`, and there is one process alone.
+        SettingError: `is_sharded` with a single process.
     """
     is_sharded = is_sharded or os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
     if world_size() == 1:
@@ -142,8 +142,8 @@ def _start(*, is_sharded: bool) -> Processes:
     import torch
     from accelerate import PartialState
 
-    state = PartialState(cpu=not torch.cuda.is_available(), timeout=_PATIENCE)
-    _groups.append(torch.distributed.new_group(backend="gloo", timeout=_PATIENCE))
+    state = PartialState(cpu=not torch.cuda.is_available(), timeout=_TIMEOUT)
+    _groups.append(torch.distributed.new_group(backend="gloo", timeout=_TIMEOUT))
     return Processes(state.process_index, state.num_processes, state.device, is_sharded)
 
 
