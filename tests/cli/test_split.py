@@ -118,4 +118,4 @@ def test_what_cannot_be_split(
 def test_a_catalogue_of_one_product(run: Run, table: Path, tmp_path: Path) -> None:
     pl.read_csv(table, infer_schema=False).head(1).write_csv(table)
     refused = run("split", table, "-o", tmp_path / "split.csv")
-    assert "this one has 1 (1 product)" in str(refused.exception)
+    assert "catalogue has 1 (1 product)" in str(refused.exception)
