@@ -233,14 +233,14 @@ def test_an_operator_that_cannot_be_converted(make_job: MakeJob, model: Path) ->
         def forward(self, features: torch.Tensor) -> torch.Tensor:
             return torch.special.bessel_j0(features)
 
-    def load(folder: ModelFolder) -> Classifier:
+    def load_odd(folder: ModelFolder) -> Classifier:
         classifier = load(folder)
         assert isinstance(classifier, Classifier)
         classifier.backbone.tower = torch.nn.Sequential(classifier.backbone.tower, Odd())
         return classifier
 
     with pytest.raises(ExportError, match="bessel_j0"):
-        export_model(make_job(), load)
+        export_model(make_job(), load_odd)
     assert not (model / "engines").exists()
 
 

@@ -207,7 +207,7 @@ def _unfinished(path: Path) -> ModelFolderError:
 
 
 def _open_members(path: Path, recipe: Mapping[str, Any]) -> dict[str, ModelFolder]:
-    names = recipe["members"] if recipe.get("kind") == "ensemble" else ()
+    names = recipe.get("members", ()) if recipe.get("kind") == "ensemble" else ()
     return {name: open_folder(path / MEMBERS / name) for name in names}
 
 
