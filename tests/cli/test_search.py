@@ -44,7 +44,7 @@ def test_shows_neighbours_and_votes(model: Path, photo: Path, drawn: Path, tmp_p
     code, shown = run(model, photo, "--category", category, "--top", "3", "--html", sheet)
     assert code == 0
     assert "distance" in shown
-    assert "Of the 15 nearest those with a label vote; all count alike." in " ".join(shown.split())
+    assert "Of the 15 nearest those with a label vote; all count equally." in " ".join(shown.split())
     assert " of " in shown
     assert sheet.read_text().count('class="card"') == 3
     assert str(sheet) in shown

@@ -39,9 +39,9 @@ def test_shares_are_equal_and_cover_all_rows_once(num: int, num_rows: int) -> No
 def test_alone_nothing_is_exchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     tensor = torch.ones(3)
     assert SINGLE_PROCESS.is_main
-    assert SINGLE_PROCESS.total(tensor) is tensor
+    assert SINGLE_PROCESS.all_reduce(tensor) is tensor
     assert SINGLE_PROCESS.all_reduce_any(True, False) == [True, False]
-    SINGLE_PROCESS.ask("nothing")
+    SINGLE_PROCESS.broadcast("nothing")
     with process_group() as processes:
         assert processes is current_processes() is SINGLE_PROCESS
     monkeypatch.setenv("WORLD_SIZE", "4")
