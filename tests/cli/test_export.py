@@ -51,7 +51,8 @@ def test_the_table_the_files_and_the_way_out_of_a_refusal(
     assert "passed" in done.output
     assert "210 products. Required: 99.9% agreement." in done.output
     assert f"Export: {model / 'engines' / 'openvino'} (" in done.output
-    assert max(map(len, done.stdout.splitlines())) <= 110  # a path is not broken
+    table = [line for line in done.stdout.splitlines() if str(model) not in line]  # a path is not broken
+    assert max(map(len, table)) <= 100
 
     again = run(*words)
     assert "exists already" in again.output

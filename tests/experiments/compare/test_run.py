@@ -184,7 +184,7 @@ def test_model_folders_beside_recipes(
 def test_an_empty_test_part(recipes: dict[str, Path], catalogue: Catalogue, tmp_path: Path) -> None:
     nothing = Split(np.zeros(len(catalogue), dtype=np.int8))
     for split in (nothing, nothing, Split(nothing.codes + np.int8(1))):  # nothing was done: no claim
-        with pytest.raises(NotEnoughData, match="has 0 products"):
+        with pytest.raises(NotEnoughData, match="has 0 different products"):
             compare(entries_of(recipes, "single"), catalogue, tmp_path / "out", split=split)
 
 
@@ -204,7 +204,7 @@ def test_different_repairs_cannot_be_compared(
             dump_recipe(make_recipe(clean={"repairs": str(tmp_path / f"{name}.csv")}))
         )
     entries = read_entries([tmp_path / "a.yaml", tmp_path / "b.yaml"])
-    with pytest.raises(SettingError, match="different repairs"):
+    with pytest.raises(SettingError, match="different repair files"):
         compare(entries, catalogue, tmp_path / "out")
 
 
