@@ -111,7 +111,7 @@ def test_repairs_are_named_wherever_labels_are_read(
     assert "--repairs" in str(run("evaluate", model, drawn).exception)
     assert told in run("evaluate", model, drawn, *named).output
     checked = run("check", drawn, "--photos", "none", *named).output
-    assert "Repair file: the label already has" in checked
+    assert "Repair file: the label already" in checked
     missing = run("check", drawn, "--photos", "none", "--repairs", tmp_path / "none.csv").output
     assert "There is no repair file" in missing
 

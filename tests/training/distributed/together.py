@@ -65,9 +65,9 @@ def _join(
 
 
 @contextmanager
-def meeting(*, shards: bool = False) -> Iterator[Processes]:
+def meeting(*, is_sharded: bool = False) -> Iterator[Processes]:
     """Join with the other processes; all leave when all are done."""
-    with process_group(is_sharded=shards) as processes:
+    with process_group(is_sharded=is_sharded) as processes:
         yield processes
         if not processes.is_main:
             assert processes.receive() == ()
