@@ -35,7 +35,7 @@ def test_training_with_a_teacher(
     recipe = make_recipe(
         teach={"model": str(tiny_model)},
         training={"epochs": 2, "batch_size": 16, "heads_lr": 1e-3, "save_every_s": 0},
-        split={"validation": 0.2, "test": 0.2},
+        split={"validation": 0.2, "test": 0.2, "method": "random"},  # the teacher's
     )
     out = tmp_path / "killed" / "out"
     assert kill_at_random(out.parent, 60, train_model, recipe, drawn, out) >= LEAST
@@ -68,7 +68,9 @@ def compare_models(models: list[Path], drawn: Path, out: Path) -> None:
 def test_a_comparison(
     tiny_model: Path, tiny_recipe: ClassifierRecipe, drawn: Path, tmp_path: Path
 ) -> None:
-    models = [tiny_model, train(tiny_recipe.with_seed(1), open_catalogue(drawn), tmp_path / "other")]
+    other = tmp_path / "other"
+    train(tiny_recipe.with_seed(1), open_catalogue(drawn), other, split=tiny_model / "split.parquet")
+    models = [tiny_model, other]
     out = tmp_path / "killed" / "out"
     assert kill_at_random(out.parent, 20, compare_models, models, drawn, out) >= LEAST
     boards = []
