@@ -15,6 +15,7 @@ from facetry.runtime.files import (
     is_refused,
     listing,
     place_folder,
+    remove_drafts,
     sha256,
     try_lock,
     write_text,
@@ -220,3 +221,11 @@ def test_torch_tells_of_a_full_disk_in_words_of_its_own() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.save({"weights": torch.zeros(300_000)}, "/dev/full")
     assert checkpoints.is_refused(caught.value)
+
+
+def test_drafts_are_removed_whether_files_or_folders(tmp_path: Path) -> None:
+    (tmp_path / "rows" / ".a.1.draft" / ".b.1.2.draft").mkdir(parents=True)
+    (tmp_path / "rows" / ".c.1.2.draft").write_text("half")
+    (tmp_path / "rows" / "whole").write_text("whole")
+    remove_drafts(tmp_path)
+    assert [path.name for path in (tmp_path / "rows").iterdir()] == ["whole"]

@@ -43,8 +43,8 @@ def writing(path: Path) -> Iterator[Path]:
 
 def remove_drafts(folder: Path) -> None:
     """Remove the temporary files that a killed process left in `folder` and below."""
-    for draft in folder.rglob(".*.draft"):
-        draft.unlink()
+    for draft in list(folder.rglob(".*.draft")):  # files, and folders with drafts in them
+        remove(draft)
 
 
 @contextmanager
