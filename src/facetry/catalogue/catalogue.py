@@ -15,19 +15,15 @@ from numpy.typing import NDArray
 
 from facetry.catalogue.photos import NAME_PHOTO_FOLDER, PhotoFinder, guess_pattern
 from facetry.catalogue.repairs import Repairs, Target, plan_repairs
-from facetry.catalogue.source import Source, find_source
-from facetry.catalogue.table import (
-    Layout,
+from facetry.catalogue.scan import (
     collect,
     collect_batches,
     collect_slices,
-    column_names,
-    find_layout,
     is_parquet,
-    labels_to_slots,
     scan,
-    tidy,
 )
+from facetry.catalogue.source import Source, find_source
+from facetry.catalogue.table import Layout, find_layout, labels_to_slots, tidy
 from facetry.catalogue.values import complete, read_taxonomy, seen_values
 from facetry.errors import CatalogueError
 from facetry.product import Product
@@ -73,8 +69,10 @@ def assemble(source: Source, taxonomy: Taxonomy | None, *, is_closed: bool) -> "
     """
     declared = read_taxonomy(source.taxonomy) if source.taxonomy else None
     given, taxonomy = taxonomy, taxonomy or declared
-    raw = scan(source.table)
-    layout = find_layout(column_names(raw), source.columns, taxonomy, named_by=declared)
+    raw = scan(source)
+    layout = find_layout(raw, source, taxonomy, named_by=declared)
+    if given is None and taxonomy is not None:
+        taxonomy = layout.cells.declare(taxonomy)
     clean = tidy(raw, layout, source.table)
     target = Target(
         frame=clean, table=source.table, layout=layout, taxonomy=taxonomy, is_closed=is_closed

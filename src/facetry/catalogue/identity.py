@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from facetry.catalogue.catalogue import Catalogue
+from facetry.catalogue.source import Constant
 from facetry.runtime.files import sha256
 
 _NUM_HASHED = 100_000  # cells in memory as Python strings at one time
@@ -63,7 +64,9 @@ def table_fingerprint(catalogue: Catalogue) -> str:
     and repairs are left out: predictions do not depend on them.
     """
     source, layout = catalogue.source, catalogue.layout
-    columns = [layout.id, layout.category, layout.photo, layout.text]
+    category = layout.category
+    constant = category.constant if isinstance(category, Constant) else None
+    columns = [layout.id, constant or category, layout.photo, layout.text]
     photos = [str(source.images and source.images.resolve()), catalogue.photos.pattern]
     content = json.dumps([sha256(source.table), columns, photos])
     return hashlib.sha256(content.encode()).hexdigest()

@@ -4,18 +4,20 @@ A catalogue is opened in one of three ways: as a folder in the challenge's layou
 (photos and taxonomy are looked for next to it), or as a `catalogue.yaml` that names everything. The
 last has the fields of `Source`:
 
-    table: products.parquet
+    table: products.xlsx
     images: photos
     repairs: repairs.csv
     columns: {id: sku, category: type, photo: image, attributes: {color: colour, neck: neckline}}
+    values: {missing_values: [n/a, "-"], aliases: {tee: t-shirt}}
 """
 
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Final, Literal
 
 import yaml
-from pydantic import ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
 from facetry.errors import CatalogueError, nearest
@@ -26,11 +28,34 @@ from facetry.runtime.resumable import stopped_hint
 CHALLENGE_PATTERN = "{id:06d}.jpg"
 """How the challenge names a product's photo."""
 
-_TABLES = {".csv", ".tsv", ".parquet", ".pq"}
+TABLES: Final = (
+    ".csv", ".tsv", ".txt", ".xlsx", ".xlsm", ".xls", ".ods", ".jsonl", ".ndjson", ".parquet", ".pq",
+)  # fmt: skip
+"""The endings of files that are read as tables."""
+
+MISSING_VALUES: Final = (
+    "nan", "dummy", "dummy_value", "nu",  # what the challenge's files have for "nothing"
+    "na", "n/a", "n.a.", "n.a", "#n/a", "#na", "<na>", "null", "(null)", "none", "none given", "nil",
+    "-", "--", "---", "\u2013", "\u2014", "?", "??", "???", ".", "...", "unknown", "unspecified",
+    "undefined", "missing", "empty", "(blank)", "blank", "tbd", "tba", "to be defined",
+    "not available", "not specified", "not given", "not known", "no data", "no value",
+    "#value!", "#ref!", "#name?", "#null!", "#num!", "#div/0!",
+)  # fmt: skip
+"""Words for "nothing is known" in a cell, in any letter case. `default` and `no` are values."""
+
+NOT_APPLICABLE: Final = ("not applicable",)
+"""Words for "this product has no such attribute", in any letter case."""
+
+
+class Constant(Config):
+    """What all rows have, where no column says it: `category: {constant: T-Shirts}`."""
+
+    constant: Annotated[str, Field(min_length=1)]
+    """The text that every row has."""
 
 
 class Columns(Config):
-    """Which column holds what. `attributes` maps an attribute to its column.
+    """Which column holds what.
 
     Without `attributes` the table either has the challenge's `attr_1`, `attr_2`, ... or columns
     named like the taxonomy's attributes. Without `text` the text is read from a column called `title`,
@@ -38,32 +63,99 @@ class Columns(Config):
     """
 
     id: str = "id"
-    category: str = "Category"
+    """The column with the product's id, a number or a text."""
+
+    category: str | Constant = "Category"
+    """The column with the category, or `{constant: T-Shirts}` for a shop of one category."""
+
     photo: str | None = None
+    """The column with the names of the photo files, several in one cell separated by `|`."""
+
     text: str | None = None
+    """The column with the title or description."""
+
     attributes: dict[str, str] | None = None
+    """Attribute -> the column with its values."""
+
+
+class Values(Config):
+    """How the cells of attribute columns become values. White space is always tidied.
+
+    A cell is cut at `separator`, brought into the form that `normalise` says, and replaced by
+    `aliases`; what is then one of `missing_values` or `not_applicable` is no label.
+    """
+
+    missing_values: tuple[str, ...] = MISSING_VALUES
+    """Words for "nothing is known", in any letter case; such cells are blanks to fill in."""
+
+    not_applicable: tuple[str, ...] = NOT_APPLICABLE
+    """Words for "this product has none", in any letter case; such cells are left as they are."""
+
+    normalise: tuple[Literal["case", "accents"], ...] = ()
+    """`case` reads Black and BLACK as black, `accents` reads \u00e9 as e."""
+
+    aliases: dict[str, str | dict[str, str]] = Field(default_factory=dict)
+    """Spelling -> value, as in `tee: t-shirt`, for all attributes or below the name of one column."""
+
+    separator: tuple[str, ...] = ()
+    """Where to cut a cell that holds several values, as in `[",", "/"]`."""
+
+    several: Literal["first", "drop"] = "first"
+    """Of several values in a cell, take the `first`, or `drop` the label."""
+
+    @field_validator("separator", "normalise", "missing_values", "not_applicable", mode="before")
+    @classmethod
+    def _one_or_several(cls, given: object) -> object:
+        return (given,) if isinstance(given, str) else given
+
+    def aliases_of(self, column: str) -> dict[str, str]:
+        """The aliases for the cells of one column: spelling -> value."""
+        own = self.aliases.get(column, {})
+        shared = {key: value for key, value in self.aliases.items() if isinstance(value, str)}
+        return shared | (dict(own) if isinstance(own, Mapping) else {})
 
 
 class Source(Config):
-    """A table and the files that belong to it; relative paths in a file start at that file's folder.
-
-    `photo_pattern` makes a photo's name from the product's id, as in `{id:06d}.jpg`; with a star, as in
-    `{id}_*.jpg` or `{id}/*.jpg`, all files that match are the product's. Where a column names the photos
-    instead, several in one cell are separated by `|`. `repairs` names files with corrections of labels,
-    one or a list; see `catalogue.repairs`.
-    """
+    """A table and the files that belong to it; relative paths in a file start at that file's folder."""
 
     table: Path
-    images: Path | None = None
-    photo_pattern: str | None = None
-    taxonomy: Path | None = None
-    repairs: tuple[Path, ...] = ()
-    columns: Columns = Columns()
+    """The table: CSV or another text with delimiters, XLSX, XLS, ODS, JSON lines or Parquet."""
 
-    @field_validator("repairs", mode="before")
+    sheet: str | None = None
+    """The sheet of a spreadsheet file; the first one if it is not given."""
+
+    header_rows: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """The rows of the file that hold the columns' names, counted from 1; found if not given."""
+
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    """What separates the cells of a text file; found if not given."""
+
+    encoding: str | None = None
+    """The encoding of a text file, such as cp1252; found if not given."""
+
+    images: Path | None = None
+    """The photo folder."""
+
+    photo_pattern: str | None = None
+    """How a photo's name is made from the id, as in `{id:06d}.jpg`; with a star, as in `{id}_*.jpg` or
+    `{id}/*.jpg`, all files that match are the product's."""
+
+    taxonomy: Path | None = None
+    """A file with categories, attributes and values; what the table has beyond it is added."""
+
+    repairs: tuple[Path, ...] = ()
+    """Files with corrections of labels, one or a list."""
+
+    columns: Columns = Columns()
+    """Which column holds what."""
+
+    values: Values = Values()
+    """How the cells of attribute columns become values."""
+
+    @field_validator("repairs", "header_rows", mode="before")
     @classmethod
-    def _one_or_several(cls, repairs: object) -> object:
-        return (repairs,) if isinstance(repairs, str | Path) else repairs
+    def _one_or_several(cls, given: object) -> object:
+        return (given,) if isinstance(given, str | Path | int) else given
 
     @field_validator("photo_pattern")
     @classmethod
@@ -155,9 +247,12 @@ def _fault(fault: ErrorDetails) -> str:
     """A fault of a `catalogue.yaml` and the key it is in; for an unknown key the nearest known one."""
     *outer, key = fault["loc"] or ("the top level",)
     if fault["type"] == "extra_forbidden":
-        known = Columns.model_fields if "columns" in outer else Source.model_fields
+        known = next((cls for name, cls in _SECTIONS.items() if name in outer), Source).model_fields
         return f"unknown key {key!r}. {nearest(str(key), known)}"
     return f"{'.'.join(map(str, [*outer, key]))}: {fault['msg']}"
+
+
+_SECTIONS: Final[Mapping[str, type[Config]]] = {"columns": Columns, "values": Values}
 
 
 def _folder_source(folder: Path) -> Source:
@@ -175,10 +270,10 @@ def _folder_source(folder: Path) -> Source:
 
 def _table_source(table: Path) -> Source:
     """The source of a table file, with the photo folder and the attribute list found next to it."""
-    if table.suffix.lower() not in _TABLES:
+    if table.suffix.lower() not in TABLES:
         raise CatalogueError(
             f"{table.name!r} is not a table that can be read.",
-            hint=f"Allowed: {', '.join(sorted(_TABLES))}, or a catalogue.yaml.",
+            hint=f"Allowed: {', '.join(TABLES)}, or a catalogue.yaml.",
         )
     folders = [table.with_name(f"{table.stem}_images"), table.with_name("images")]
     taxonomies = [table.with_name("category_attributes.parquet"), table.with_name("taxonomy.yaml")]

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import polars as pl
 
-from facetry.catalogue.table import Layout, clean_label, clean_text, collect, label_column
+from facetry.catalogue.scan import collect
+from facetry.catalogue.source import Constant
+from facetry.catalogue.table import Layout, category_text, label_column
 from facetry.errors import CatalogueError, TaxonomyError
 from facetry.runtime.resumable import stopped_hint
 from facetry.taxonomy import Taxonomy, refuse_repeated
@@ -59,10 +61,11 @@ def seen_values(
         if column in repaired:
             cells = repaired[column].select("category", value=label_column(column))
         else:
-            distinct = raw.select({layout.category, column}).unique()
+            category = set() if isinstance(layout.category, Constant) else {layout.category}
+            distinct = raw.select(category | {column}).unique()
             cells = distinct.select(
-                clean_text(schema, layout.category).alias("category"),
-                clean_label(schema, column).alias("value"),
+                category_text(schema, layout).alias("category"),
+                layout.cells.label(schema, column).alias("value"),
             )
         for category, value in collect(cells.drop_nulls().unique(), table).iter_rows():
             seen.setdefault(category, {}).setdefault(column, []).append(value)

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _DENIED: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
@@ -148,6 +148,20 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+class FileVersion(NamedTuple):
+    """A file as it is now: what is cached by it is read again once the file has changed."""
+
+    path: Path
+    mtime_ns: int
+    size: int
+
+
+def file_version(path: Path) -> FileVersion:
+    """The version of a file that exists."""
+    status = path.stat()
+    return FileVersion(path, status.st_mtime_ns, status.st_size)
 
 
 def sha256(path: Path) -> str:

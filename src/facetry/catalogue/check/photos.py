@@ -13,7 +13,7 @@ import polars as pl
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.check.kinds import photo_kind
 from facetry.catalogue.check.rows import as_findings
-from facetry.catalogue.table import collect_batches
+from facetry.catalogue.scan import collect_batches
 from facetry.errors import PhotoProblem
 from facetry.product import Product
 from facetry.runtime.progress import SILENT, Reporter

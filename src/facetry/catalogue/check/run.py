@@ -12,8 +12,9 @@ from facetry.catalogue.check.report import CheckReport, Problem, Summary, make_r
 from facetry.catalogue.check.rows import Listed, RowCheck, Rules, find_repeated, repair_findings
 from facetry.catalogue.check.structure import Structure, check_structure
 from facetry.catalogue.photos import NAME_PHOTO_FOLDER
+from facetry.catalogue.scan import collect, collect_batches, scan
 from facetry.catalogue.source import find_source
-from facetry.catalogue.table import collect, collect_batches, scan, tidy
+from facetry.catalogue.table import tidy
 from facetry.runtime.progress import SILENT, Reporter
 from facetry.taxonomy import Taxonomy
 
@@ -80,7 +81,7 @@ def _rules(catalogue: Catalogue, structure: Structure, *, is_closed: bool) -> Ru
 def _check_rows(catalogue: Catalogue, rows: RowCheck, reporter: Reporter) -> None:
     table, length_column = catalogue.source.table, rows.rules.length_column
     extra = [length_column] if length_column else []
-    frame = catalogue.repairs.apply(tidy(scan(table), catalogue.layout, table, extra=extra))
+    frame = catalogue.repairs.apply(tidy(scan(catalogue.source), catalogue.layout, table, extra=extra))
     ids = collect(frame.select("row", "id", pl.col("category").cast(pl.Categorical)), table)
     with reporter.bar("Checking rows", ids.height) as advance:
         rows.findings.append(find_repeated(ids))

@@ -6,7 +6,6 @@ Errors of opening it are collected, so that one check reports all of them.
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TypeVar
 
 import polars as pl
@@ -14,8 +13,9 @@ import polars as pl
 from facetry.catalogue.check.photos import PhotoFindings
 from facetry.catalogue.check.report import Problem
 from facetry.catalogue.check.rows import RowCheck
+from facetry.catalogue.scan import collect, column_names, scan
 from facetry.catalogue.source import Source
-from facetry.catalogue.table import collect, column_names, missing_columns, scan
+from facetry.catalogue.table import missing_columns
 from facetry.catalogue.values import read_taxonomy
 from facetry.errors import CatalogueError, FacetryError
 from facetry.taxonomy import Taxonomy
@@ -65,18 +65,18 @@ def check_structure(find: Callable[[], Source], taxonomy: Taxonomy | None) -> St
     declared = source.taxonomy
     if found.taxonomy is None and declared is not None:
         found.taxonomy = found.attempt(lambda: read_taxonomy(declared))
-    raw = found.attempt(lambda: _not_empty(source.table))
+    raw = found.attempt(lambda: _not_empty(source))
     if raw is not None:
         found.names = column_names(raw)
         found.problems += _column_problems(found.names, source)
     return found
 
 
-def _not_empty(table: Path) -> pl.LazyFrame:
-    raw = scan(table)
-    if collect(raw.head(1), table).is_empty():
+def _not_empty(source: Source) -> pl.LazyFrame:
+    raw = scan(source)
+    if collect(raw.head(1), source.table).is_empty():
         raise CatalogueError(
-            f"{table.name} has no rows.", hint="It needs a header and at least one product."
+            f"{source.table.name} has no rows.", hint="It needs a header and at least one product."
         )
     return raw
 

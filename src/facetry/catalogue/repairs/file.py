@@ -10,16 +10,10 @@ from typing import Final
 
 import polars as pl
 
-from facetry.catalogue.table import (
-    ROW_NUMBER,
-    actual_column,
-    clean_label,
-    clean_text,
-    collect,
-    column_names,
-    refuse_nested,
-    scan,
-)
+from facetry.catalogue.cells import CellReader, clean_text
+from facetry.catalogue.scan import ROW_NUMBER, collect, column_names, scan
+from facetry.catalogue.source import Source, Values
+from facetry.catalogue.table import actual_column, refuse_nested
 from facetry.errors import CatalogueError, nearest
 from facetry.product import ProductId
 from facetry.runtime.files import writing
@@ -65,6 +59,9 @@ def write_repairs(path: Path, repairs: Sequence[Repair]) -> None:
                 frame.write_csv(draft)
 
 
+_LABELS = CellReader(values=Values(missing_values=(), not_applicable=()))
+
+
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Hold a lock on the folder, against other processes and threads; waits for it."""
@@ -84,12 +81,12 @@ def read_repairs(file: Path) -> pl.DataFrame:
     """
     if not file.is_file():
         raise CatalogueError(f"There is no repair file {str(file)!r}.", hint=stopped_hint(file))
-    raw = scan(file)
+    raw = scan(Source(table=file))
     columns = _find_columns(file, column_names(raw))
     schema = raw.collect_schema()
     refuse_nested(schema, list(columns.values()))
     cells = {
-        name: (clean_label if name in {"old", "new"} else clean_text)(schema, column)
+        name: (_LABELS.label if name in {"old", "new"} else clean_text)(schema, column)
         for name, column in columns.items()
     }
     missing = {name: pl.lit(None, pl.String) for name in _COLUMNS if name not in columns}

@@ -11,7 +11,8 @@ from typing import Any, Final, NamedTuple
 import polars as pl
 
 from facetry.catalogue.repairs.file import read_repairs
-from facetry.catalogue.table import Layout, collect, label_column
+from facetry.catalogue.scan import collect
+from facetry.catalogue.table import Layout, label_column
 from facetry.taxonomy import Taxonomy
 
 _NO_LABEL: Final = ""  # in the table of fixes, where null means "not repaired"

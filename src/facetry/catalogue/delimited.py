@@ -1,0 +1,319 @@
+"""Text files with delimiters (CSV, TSV): encoding, delimiter, header, and where they are malformed.
+
+polars reads UTF-8 with line feeds. A file in another encoding, or with carriage returns alone, is
+rewritten so for the time of the process.
+"""
+
+import atexit
+import codecs
+import csv
+import re
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from io import StringIO
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+
+from facetry.catalogue.header import NUM_LOOKED_AT, Header, find_header, join_names
+from facetry.errors import CatalogueError
+from facetry.runtime.files import FileVersion, file_version
+
+_MAX_CELL_CHARACTERS = 1 << 24
+_SAMPLE_BYTES = 1 << 18
+_BLOCK_BYTES = 1 << 22
+_DELIMITERS = ",;\t|^~\x1f\x01:"
+_MARKS: Final = (  # the longer ones first: that of UTF-32 begins like that of UTF-16
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_BINARY: Final = (
+    (b"\x1f\x8b", "gzip", "Unpack it first: gunzip FILE"),
+    (b"PK\x03\x04", "a zip archive or a spreadsheet", "A spreadsheet's name ends in .xlsx or .ods."),
+    (b"\xd0\xcf\x11\xe0", "an Excel file", "Its name must end in .xls."),
+    (b"PAR1", "Parquet", "Its name must end in .parquet."),
+    (b"SQLite format 3", "a database", "Export the table as CSV."),
+    (b"%PDF", "PDF", "Export the table as CSV."),
+    (b"BZh", "bzip2", "Unpack it first: bunzip2 FILE"),
+    (b"\xfd7zXZ", "xz", "Unpack it first: unxz FILE"),
+    (b"\x28\xb5\x2f\xfd", "zstd", "Unpack it first: unzstd FILE"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """How a text file holds a table.
+
+    `mark` are the bytes of a byte order mark; `is_marked` says that the first line is Excel's `sep=;`,
+    which is no row; `num_header_lines` is the number of lines down to the end of the header.
+    """
+
+    encoding: str
+    mark: bytes
+    delimiter: str
+    is_marked: bool
+    line_end: str
+    header: Header
+    num_header_lines: int
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether polars can read the file as it is."""
+        return self.encoding == "utf-8" and self.line_end != "\r"
+
+
+def find_dialect(
+    table: Path,
+    *,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+    header_rows: Sequence[int] = (),
+) -> Dialect:
+    """Find out how a text file holds a table; what is given is not guessed.
+
+    Raises:
+        CatalogueError: not a text, an unknown encoding, or header rows that do not exist.
+    """
+    return _find_dialect(file_version(table), delimiter, encoding, tuple(header_rows))
+
+
+@cache
+def _find_dialect(
+    version: FileVersion,
+    delimiter: str | None,
+    encoding: str | None,
+    header_rows: tuple[int, ...],
+) -> Dialect:
+    table = version.path
+    mark, name = _find_encoding(table, encoding)
+    with table.open("rb") as file:
+        file.seek(len(mark))
+        text = file.read(_SAMPLE_BYTES).decode(name, errors="ignore")
+    line_end = "\n" if "\n" in text else "\r" if "\r" in text else "\n"
+    line_end = "\r\n" if "\r\n" in text else line_end
+    marked = re.match(r'"?sep=(.)"?[^\S\r\n]*(?:\r\n?|\n)', text, re.IGNORECASE)
+    body = text[marked.end() :] if marked else text
+    found = delimiter or (marked[1] if marked else guess_delimiter(body))
+    rows, ends = _first_rows(body, found, max([NUM_LOOKED_AT, *header_rows]))
+    header = _header(table, rows, header_rows)
+    return Dialect(
+        encoding=name,
+        mark=mark,
+        delimiter=found,
+        is_marked=marked is not None,
+        line_end=line_end,
+        header=header,
+        num_header_lines=bool(marked) + (ends[header.last - 1] if ends else 0),
+    )
+
+
+def _header(table: Path, rows: Sequence[Sequence[str]], header_rows: Sequence[int]) -> Header:
+    if not header_rows:
+        return find_header(rows)
+    if max(header_rows) > len(rows):
+        raise CatalogueError(
+            f"{table.name} has {len(rows)} rows, so row {max(header_rows)} cannot be its header.",
+            hint="Correct header_rows in catalogue.yaml.",
+        )
+    names = join_names([rows[number - 1] for number in header_rows])
+    return Header(rows=tuple(header_rows), names=names)
+
+
+def scan_delimited(table: Path, dialect: Dialect) -> pl.LazyFrame:
+    """Scan a text file lazily, every cell as text, with the row numbers of a spreadsheet as `(row)`."""
+    return pl.scan_csv(
+        table if dialect.is_plain else _as_utf8(table, dialect),
+        glob=False,
+        separator=dialect.delimiter,
+        infer_schema=False,
+        has_header=False,
+        new_columns=list(dialect.header.names),
+        skip_lines=dialect.num_header_lines,
+        row_index_name="(row)",
+        row_index_offset=dialect.header.last + 1,
+    )
+
+
+def guess_delimiter(text: str) -> str:
+    r"""The character that cuts most rows of a text into the same number of cells, and into most cells.
+
+    >>> guess_delimiter('name;price\nshirt, red;1,50\nshirt, blue;2,50\n')
+    ';'
+    """
+
+    def evenness(delimiter: str) -> tuple[int, int]:
+        counts = Counter(len(row) for row in _first_rows(text, delimiter, NUM_LOOKED_AT)[0] if row)
+        several = {width: count for width, count in counts.items() if width > 1}
+        if not several:
+            return (0, 0)
+        width = max(several, key=lambda each: (several[each], each))
+        return several[width] * 2 >= counts.total(), several[width] * (width - 1)
+
+    header = re.sub(r'"[^"]*"', "", text.partition("\n")[0])
+    in_header = [each for each in _DELIMITERS if each in header] or list(_DELIMITERS)
+    return max(in_header, key=evenness)
+
+
+def _first_rows(text: str, delimiter: str, count: int) -> tuple[list[list[str]], list[int]]:
+    """The first rows of a text, and after each the number of lines read so far."""
+    reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter)
+    rows, ends = [], []
+    try:
+        for row in islice(reader, count):
+            rows.append(row)
+            ends.append(reader.line_num)
+    except csv.Error:
+        pass
+    return rows, ends
+
+
+def _find_encoding(table: Path, given: str | None) -> tuple[bytes, str]:
+    """The byte order mark and the encoding of a text file.
+
+    Raises:
+        CatalogueError: an unknown encoding, or a file that is no text.
+    """
+    with table.open("rb") as file:
+        start = file.read(_SAMPLE_BYTES)
+    for magic, kind, advice in _BINARY:
+        if start.startswith(magic):
+            raise CatalogueError(f"{table.name} is {kind}, not a text.", hint=advice)
+    mark, name = next(((mark, name) for mark, name in _MARKS if start.startswith(mark)), (b"", ""))
+    if given is not None:
+        return mark, _codec(given)
+    if name or (name := _without_mark(start)):
+        return mark, name
+    if _is_utf8(table):
+        return b"", "utf-8"
+    if b"\0" in start:
+        raise CatalogueError(
+            f"{table.name} is not a text: it holds zero bytes.", hint="Export the table as CSV."
+        )
+    return b"", _guess_encoding(start)
+
+
+def _codec(name: str) -> str:
+    try:
+        return codecs.lookup(name).name
+    except LookupError as error:
+        raise CatalogueError(
+            f"{name!r} is not an encoding.", hint="Write utf-8, cp1252, utf-16, shift_jis or the like."
+        ) from error
+
+
+def _without_mark(start: bytes) -> str:
+    """UTF-16 without a byte order mark, by the zero bytes of its ASCII characters; else ""."""
+    even, odd = start[0:4096:2], start[1:4096:2]
+    if len(start) > 3 and odd.count(0) > len(odd) * 0.6 and not even.count(0):
+        return "utf-16-le"
+    return "utf-16-be" if len(start) > 3 and even.count(0) > len(even) * 0.6 else ""
+
+
+def _is_utf8(table: Path) -> bool:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        with table.open("rb") as file:
+            while block := file.read(_BLOCK_BYTES):
+                decoder.decode(block)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _guess_encoding(start: bytes) -> str:
+    """The most likely encoding of bytes that are not UTF-8; Western European if none stands out."""
+    import charset_normalizer
+
+    allowed = ["cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "shift_jis"]
+    allowed += ["gb18030", "big5", "euc_kr", "euc_jp", "koi8_r"]
+    best = charset_normalizer.from_bytes(start, cp_isolation=allowed).best()
+    return best.encoding if best else "latin-1"
+
+
+@cache
+def _folder() -> Path:
+    """A folder for rewritten files, removed when the process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="facetry-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def _as_utf8(table: Path, dialect: Dialect) -> Path:
+    """The file rewritten as UTF-8 with line feeds, once in a process.
+
+    Raises:
+        CatalogueError: bytes that the encoding does not have.
+    """
+    rewritten = _folder() / f"{abs(hash((file_version(table), dialect.encoding))):x}.csv"
+    if rewritten.exists():
+        return rewritten
+    draft = rewritten.with_suffix(".draft")
+    newline = None if dialect.line_end == "\r" else ""
+    try:
+        with (
+            table.open("rb") as file,
+            draft.open("w", encoding="utf-8", newline="") as out,
+        ):
+            file.seek(len(dialect.mark))
+            text = codecs.getreader(dialect.encoding)(file)
+            while block := text.read(_BLOCK_BYTES):
+                out.write(block if newline == "" else block.replace("\r", "\n"))
+    except UnicodeDecodeError as error:
+        raise CatalogueError(
+            f"{table.name} is not {dialect.encoding} text: byte {error.start + 1} of a block is "
+            f"0x{error.object[error.start]:02x}.",
+            hint="Name the encoding in catalogue.yaml, or save the table as 'CSV UTF-8'.",
+        ) from error
+    return draft.rename(rewritten)
+
+
+def first_fault(table: Path, dialect: Dialect) -> tuple[str, str]:
+    """A message that says what is wrong in which line or row, and a hint; ("", "") if nothing is."""
+    fault = _first_stray_quote(table, dialect) or _first_ragged_row(table, dialect)
+    hint = "Put a value that holds the delimiter, a quotation mark or a line break in quotation marks."
+    return (f"{table.name} is malformed: {fault}.", hint) if fault else ("", "")
+
+
+def _first_stray_quote(table: Path, dialect: Dialect) -> str:
+    """A quotation mark inside a cell that does not begin with one."""
+    mark = re.escape(dialect.delimiter)
+    stray = re.compile(rf'{mark}[^"{mark}\n]+"')
+    with table.open(encoding=dialect.encoding, errors="replace") as file:
+        for number, line in enumerate(file, start=1):
+            if stray.search(re.sub(r'"[^"]*"', '""', line)):
+                return f"line {number} has a quotation mark in the middle of a value"
+    return ""
+
+
+def _first_ragged_row(table: Path, dialect: Dialect) -> str:
+    num_columns = len(dialect.header.names)
+    for number, cells in enumerate(_records(table, dialect), start=1):
+        if number > dialect.header.last and cells and len(cells) != num_columns:
+            wrong = f"row {number} has {len(cells)} cells, the header {num_columns}"
+            never_closed = any(cell.count("\n") > 1 for cell in cells)
+            return f"{wrong} (a quotation mark is not closed)" if never_closed else wrong
+    return ""
+
+
+def _records(table: Path, dialect: Dialect) -> Iterator[list[str]]:
+    limit = csv.field_size_limit(_MAX_CELL_CHARACTERS)
+    try:
+        with table.open(encoding=dialect.encoding, errors="replace", newline="") as file:
+            file.seek(len(dialect.mark))
+            if dialect.is_marked:
+                file.readline()
+            yield from csv.reader(file, delimiter=dialect.delimiter)
+    except csv.Error:
+        return
+    finally:
+        csv.field_size_limit(limit)

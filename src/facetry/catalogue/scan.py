@@ -1,0 +1,135 @@
+"""Reading a catalogue's table, of any format, lazily, as it is: every cell of a text file stays text."""
+
+from collections.abc import Generator
+from itertools import count
+from pathlib import Path
+
+import polars as pl
+
+from facetry.catalogue.delimited import Dialect, find_dialect, first_fault, scan_delimited
+from facetry.catalogue.source import Source
+from facetry.catalogue.spreadsheet import is_spreadsheet, scan_spreadsheet
+from facetry.errors import CatalogueError
+
+_SLICE_ROWS = 32_768
+
+ROW_NUMBER = "(row)"
+"""A scanned table's column of row numbers; in brackets, lest the file has a column of that name."""
+
+
+def scan(source: Source) -> pl.LazyFrame:
+    """Scan a table as it is, lazily, with a column `ROW_NUMBER`; cells of a text file stay text.
+
+    Row numbers are those of a spreadsheet; of Parquet and JSON lines, they count from 1. Blank rows are
+    skipped but counted.
+
+    Raises:
+        CatalogueError: a file that is missing, empty or not what its name says.
+    """
+    table = source.table
+    if not table.is_file():
+        raise CatalogueError(f"There is no table {str(table)!r}.")
+    if is_spreadsheet(table):
+        frame, _ = scan_spreadsheet(table, source.sheet, source.header_rows)
+    elif is_parquet(table):
+        frame = pl.scan_parquet(table, glob=False, row_index_name=ROW_NUMBER, row_index_offset=1)
+    elif is_json_lines(table):
+        frame = pl.scan_ndjson(
+            table, infer_schema_length=None, row_index_name=ROW_NUMBER, row_index_offset=1
+        )
+    else:
+        frame = scan_delimited(table, dialect_of(source))
+    frame = _guarded(frame, table)
+    return frame if is_parquet(table) else _without_blank_lines(frame)
+
+
+def dialect_of(source: Source) -> Dialect:
+    """How a source's text file holds its table."""
+    return find_dialect(
+        source.table,
+        delimiter=source.delimiter,
+        encoding=source.encoding,
+        header_rows=source.header_rows,
+    )
+
+
+def _without_blank_lines(frame: pl.LazyFrame) -> pl.LazyFrame:
+    cells = pl.col([name for name in frame.collect_schema() if name != ROW_NUMBER])
+    return frame.filter(pl.any_horizontal(cells.is_not_null()))
+
+
+def column_names(raw: pl.LazyFrame) -> list[str]:
+    """The columns of a scanned table, without `ROW_NUMBER`."""
+    return [name for name in raw.collect_schema() if name != ROW_NUMBER]
+
+
+def collect(frame: pl.LazyFrame, table: Path) -> pl.DataFrame:
+    """Run a query over `table`; streamed, so that memory grows with the result, not with the table.
+
+    Raises:
+        CatalogueError: the file cannot be read; says where.
+    """
+    try:
+        return frame.collect(engine="streaming")
+    except pl.exceptions.PolarsError as error:
+        raise unreadable(table, error) from error
+
+
+def collect_batches(
+    frame: pl.LazyFrame, table: Path, num_rows: int
+) -> Generator[pl.DataFrame, None, None]:
+    """Run a query over `table` and yield at most `num_rows` rows at a time, in the table's order.
+
+    Raises:
+        CatalogueError: the file turns out to be unreadable further down.
+    """
+    try:
+        for part in frame.collect_batches(chunk_size=num_rows, maintain_order=True):
+            yield from part.iter_slices(num_rows)
+    except pl.exceptions.PolarsError as error:
+        raise unreadable(table, error) from error
+
+
+def collect_slices(
+    frame: pl.LazyFrame, table: Path, num_rows: int
+) -> Generator[pl.DataFrame, None, None]:
+    """Do as `collect_batches` does, but without loading whole row groups of a Parquet file.
+
+    Only for a query with one row for each of the table's: any other is computed anew for each slice.
+
+    Raises:
+        CatalogueError: the file turns out to be unreadable further down.
+    """
+    for start in count(0, _SLICE_ROWS):
+        part = collect(frame.slice(start, _SLICE_ROWS), table)
+        yield from part.iter_slices(num_rows)
+        if part.height < _SLICE_ROWS:
+            return
+
+
+def unreadable(table: Path, error: Exception) -> CatalogueError:
+    """The error to raise when reading `table` failed."""
+    if isinstance(error, pl.exceptions.NoDataError):
+        return CatalogueError(f"{table.name} is empty.", hint="It needs a header and at least one row.")
+    is_text = not (is_parquet(table) or is_json_lines(table) or is_spreadsheet(table))
+    message, hint = first_fault(table, find_dialect(table)) if is_text else ("", "")
+    first_line = next(iter(str(error).splitlines()), type(error).__name__)
+    return CatalogueError(message or f"{table.name} cannot be read: {first_line}", hint=hint)
+
+
+def is_parquet(table: Path) -> bool:
+    """Whether a table is a Parquet file, by its name."""
+    return table.suffix.lower() in {".parquet", ".pq"}
+
+
+def is_json_lines(table: Path) -> bool:
+    """Whether a table is a file of JSON lines, by its name."""
+    return table.suffix.lower() in {".jsonl", ".ndjson"}
+
+
+def _guarded(frame: pl.LazyFrame, table: Path) -> pl.LazyFrame:
+    try:
+        frame.collect_schema()
+    except pl.exceptions.PolarsError as error:
+        raise unreadable(table, error) from error
+    return frame
