@@ -84,11 +84,11 @@ def test_a_faulty_description_is_refused(tmp_path: Path, text: str, said: str) -
         ("trian.csv", "Did you mean 'train.csv'?"),
         ("nowhere/train.csv", "There is no file or folder"),
         ("train_images", "neither train.csv nor catalogue.yaml"),
-        ("products.xlsx", "is not a table that can be read"),
+        ("products.docx", "is not a table that can be read"),
     ],
 )
 def test_what_is_no_catalogue_is_refused(challenge: Path, name: str, said: str) -> None:
-    (challenge / "products.xlsx").touch()
+    (challenge / "products.docx").touch()
     with pytest.raises(CatalogueError) as refusal:
         find_source(challenge / name)
     assert said in str(refusal.value)

@@ -19,6 +19,7 @@ from facetry.catalogue.scan import (
     collect,
     collect_batches,
     collect_slices,
+    column_names,
     is_parquet,
     scan,
 )
@@ -70,7 +71,9 @@ def assemble(source: Source, taxonomy: Taxonomy | None, *, is_closed: bool) -> "
     declared = read_taxonomy(source.taxonomy) if source.taxonomy else None
     given, taxonomy = taxonomy, taxonomy or declared
     raw = scan(source)
-    layout = find_layout(raw, source, taxonomy, named_by=declared)
+    layout = find_layout(
+        column_names(raw), source.columns, taxonomy, values=source.values, named_by=declared
+    )
     if given is None and taxonomy is not None:
         taxonomy = layout.cells.declare(taxonomy)
     clean = tidy(raw, layout, source.table)

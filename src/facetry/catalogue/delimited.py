@@ -98,12 +98,13 @@ def _find_dialect(
     with table.open("rb") as file:
         file.seek(len(mark))
         text = file.read(_SAMPLE_BYTES).decode(name, errors="ignore")
-    line_end = "\n" if "\n" in text else "\r" if "\r" in text else "\n"
-    line_end = "\r\n" if "\r\n" in text else line_end
+    outside = re.sub(r'"[^"]*"', "", text)
+    ends = (each for each in ("\r\n", "\n", "\r") if each in outside)
+    line_end = next(ends, "\n")
     marked = re.match(r'"?sep=(.)"?[^\S\r\n]*(?:\r\n?|\n)', text, re.IGNORECASE)
     body = text[marked.end() :] if marked else text
     found = delimiter or (marked[1] if marked else guess_delimiter(body))
-    rows, ends = _first_rows(body, found, max([NUM_LOOKED_AT, *header_rows]))
+    rows, lines = _first_rows(body, found, max([NUM_LOOKED_AT, *header_rows]))
     header = _header(table, rows, header_rows)
     return Dialect(
         encoding=name,
@@ -112,7 +113,7 @@ def _find_dialect(
         is_marked=marked is not None,
         line_end=line_end,
         header=header,
-        num_header_lines=bool(marked) + (ends[header.last - 1] if ends else 0),
+        num_header_lines=bool(marked) + (lines[header.last - 1] if lines else 0),
     )
 
 

@@ -54,7 +54,7 @@ def join_names(rows: Sequence[Cells]) -> tuple[str, ...]:
 
     A name of the last row that occurs only once there is enough; any other is completed by what is
     above, where a merged cell names all columns that it spans. What is then no name yet, or occurs
-    again, gets a number: the repeated ones `_duplicated_0`, `_duplicated_1`, ... as polars does it, and a
+    again, gets a number: `_duplicated_0`, `_duplicated_1`, ... as polars does it, and a
     column without a name its position from 1.
 
     >>> join_names([["a", "", "a"]])

@@ -114,7 +114,10 @@ def unreadable(table: Path, error: Exception) -> CatalogueError:
     is_text = not (is_parquet(table) or is_json_lines(table) or is_spreadsheet(table))
     message, hint = first_fault(table, find_dialect(table)) if is_text else ("", "")
     first_line = next(iter(str(error).splitlines()), type(error).__name__)
-    return CatalogueError(message or f"{table.name} cannot be read: {first_line}", hint=hint)
+    return CatalogueError(
+        message or f"{table.name} cannot be read: {first_line}",
+        hint=hint or "Check that it is complete, and that its name ends as its format does.",
+    )
 
 
 def is_parquet(table: Path) -> bool:

@@ -14,8 +14,8 @@ from pathlib import Path
 import polars as pl
 
 from facetry.catalogue.cells import CellReader, as_text, clean_text
-from facetry.catalogue.scan import ROW_NUMBER, collect, column_names
-from facetry.catalogue.source import Columns, Constant, Source
+from facetry.catalogue.scan import ROW_NUMBER, collect
+from facetry.catalogue.source import Columns, Constant, Values
 from facetry.errors import CatalogueError, nearest
 from facetry.taxonomy import Taxonomy
 
@@ -67,20 +67,20 @@ class Layout:
 
 
 def find_layout(
-    raw: pl.LazyFrame,
-    source: Source,
+    names: Sequence[str],
+    columns: Columns,
     taxonomy: Taxonomy | None,
     *,
+    values: Values | None = None,
     named_by: Taxonomy | None = None,
 ) -> Layout:
-    """Match the wanted columns with those of a scanned table, in any letter case.
+    """Match the wanted columns with the table's, in any letter case; `values` says how to read labels.
 
     `named_by` is the table's own attribute list, if it has one: it says what `attr_1`, ... mean.
 
     Raises:
         CatalogueError: columns that the table does not have, all at once, with the nearest names.
     """
-    names, columns = column_names(raw), source.columns
     missing = missing_columns(names, columns)
     if missing:
         raise CatalogueError(
@@ -99,7 +99,7 @@ def find_layout(
         category=_actual_category(columns, names),
         photo=actual_column(columns.photo, names),
         text=_text_column(names, columns, [*slots, *(column for _, column in attributes)]),
-        cells=CellReader.of(source.values, taxonomy),
+        cells=CellReader.of(values or Values(), taxonomy),
         slots=slots,
         attributes=attributes,
         named_by=named_by,

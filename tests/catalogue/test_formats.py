@@ -1,0 +1,158 @@
+"""Tables of every format and dialect give the same rows."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+import xlsxwriter
+
+from facetry.catalogue.catalogue import open_catalogue
+from facetry.catalogue.scan import collect, column_names, scan
+from facetry.catalogue.source import Source
+from facetry.errors import CatalogueError
+
+ROWS = [["1", "Tees", "rouge foncé"], ["2", "Tees", 'say "hi", \nyou'], ["3", "Caps", ""]]
+HEADER = ["id", "Category", "colour"]
+
+
+def csv_text(delimiter: str = ",", end: str = "\n") -> str:
+    def quoted(cell: str) -> str:
+        doubled = cell.replace('"', '""')
+        return f'"{doubled}"' if {delimiter, "\n", '"'} & set(cell) else cell
+
+    return "".join(delimiter.join(map(quoted, row)) + end for row in [HEADER, *ROWS])
+
+
+def read(path: Path, **options: object) -> list[tuple[object, ...]]:
+    source = Source.model_validate({"table": path, **options})
+    frame = collect(scan(source), path)
+    return [tuple(str(cell or "") for cell in row) for row in frame.select(HEADER).iter_rows()]
+
+
+WANTED = [tuple(row) for row in ROWS]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|", "^"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32", "cp1252"])
+def test_delimiters_and_encodings(tmp_path: Path, delimiter: str, encoding: str) -> None:
+    file = tmp_path / "t.csv"
+    file.write_bytes(csv_text(delimiter).encode(encoding))
+    assert read(file) == WANTED
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_line_ends(tmp_path: Path, end: str) -> None:
+    file = tmp_path / "t.csv"
+    file.write_bytes(csv_text(end=end).encode())
+    assert read(file) == WANTED
+
+
+def test_a_line_that_names_the_separator_is_no_row(tmp_path: Path) -> None:
+    file = tmp_path / "t.csv"
+    file.write_text("sep=;\r\n" + csv_text(";", "\r\n"), newline="")
+    assert read(file) == WANTED
+    assert collect(scan(Source(table=file)), file)["(row)"].to_list() == [2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("above", "rows"),
+    [
+        ("Price list;;\n;;\n", [4, 5, 6]),
+        ("Price list\n\n", [4, 5, 6]),
+        ("", [2, 3, 4]),
+    ],
+)
+def test_titles_above_the_header(tmp_path: Path, above: str, rows: list[int]) -> None:
+    file = tmp_path / "t.csv"
+    file.write_text(above + csv_text(";"))
+    assert read(file) == WANTED
+    assert collect(scan(Source(table=file)), file)["(row)"].to_list() == rows
+
+
+def test_header_rows_are_as_the_catalogue_says(tmp_path: Path) -> None:
+    file = tmp_path / "t.csv"
+    file.write_text("1,2,3\n" + csv_text())
+    assert read(file, header_rows=2) == WANTED
+    with pytest.raises(CatalogueError, match="row 99 cannot be its header"):
+        read(file, header_rows=99)
+
+
+WriteSheet = Callable[[list[list[object]]], Path]
+
+
+@pytest.fixture
+def write_sheet(tmp_path: Path) -> WriteSheet:
+    def write(rows: list[list[object]]) -> Path:
+        with xlsxwriter.Workbook(tmp_path / "t.xlsx") as book:
+            book.add_worksheet("Read me").write(0, 0, "nothing here")
+            sheet = book.add_worksheet("Products")
+            for number, row in enumerate(rows):
+                for column, cell in enumerate(row):
+                    if cell != "":
+                        sheet.write(number, column, cell)
+        return tmp_path / "t.xlsx"
+
+    return write
+
+
+def test_a_sheet_by_its_name(write_sheet: WriteSheet) -> None:
+    file = write_sheet([HEADER, *ROWS])
+    assert read(file, sheet="Products") == WANTED
+    with pytest.raises(CatalogueError, match="no sheet 'Product'") as refusal:
+        read(file, sheet="Product")
+    assert "'Products'" in refusal.value.hint
+
+
+def test_numbers_of_a_sheet_are_whole_and_texts_keep_zeros(write_sheet: WriteSheet) -> None:
+    file = write_sheet([HEADER, [1563.0, "Tees", 12.5], ["00012", "Tees", True]])
+    assert read(file, sheet="Products") == [("1563", "Tees", "12.5"), ("00012", "Tees", "true")]
+
+
+def test_the_header_of_a_sheet_is_found_below_empty_rows_and_titles(write_sheet: WriteSheet) -> None:
+    file = write_sheet([[], [], ["Our products"], [], HEADER, *ROWS])
+    source = Source(table=file, sheet="Products")
+    assert read(file, sheet="Products") == WANTED
+    assert collect(scan(source), file)["(row)"].to_list() == [6, 7, 8]
+
+
+def test_merged_cells_over_the_header(write_sheet: WriteSheet) -> None:
+    file = write_sheet([["", "", "Look", ""], [*HEADER, "neck"], ["1", "Tees", "red", "v"]])
+    frame = scan(Source(table=file, sheet="Products"))
+    assert column_names(frame) == [*HEADER, "neck"]
+
+
+def test_json_lines(tmp_path: Path) -> None:
+    file = tmp_path / "t.jsonl"
+    pl.DataFrame(ROWS, HEADER, orient="row").write_ndjson(file)
+    assert read(file) == WANTED
+
+
+@pytest.mark.parametrize("name", ["t.xlsx", "t.xls", "t.ods", "t.jsonl", "t.csv", "t.parquet"])
+@pytest.mark.parametrize("content", [b"", b"\0\1\2 nonsense", b"PK\x03\x04 cut short"])
+def test_a_file_that_is_not_what_its_name_says_is_refused(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(CatalogueError, match=f"t\\.{name[2:]} ") as refusal:
+        read(tmp_path / name)
+    assert refusal.value.hint
+
+
+def test_a_shop_of_one_category(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("id,colour\n1,red\n2,blue\n")
+    (tmp_path / "catalogue.yaml").write_text(
+        "table: t.csv\ncolumns: {category: {constant: Tees}, attributes: {colour: colour}}\n"
+    )
+    catalogue = open_catalogue(tmp_path)
+    assert catalogue.taxonomy.categories == ("Tees",)
+    assert [product.labels for product in catalogue.products()] == [
+        {"colour": "red"},
+        {"colour": "blue"},
+    ]
+
+
+def test_a_slot_that_no_table_has_is_refused_at_once(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("id,Category,attr_99999999999\n1,Tees,x\n")
+    with pytest.raises(CatalogueError, match="attr_99999999999"):
+        open_catalogue(tmp_path / "t.csv")
