@@ -82,6 +82,7 @@ class PhotoProblem(StrEnum):
     EMPTY = "file is empty"
     NOT_AN_IMAGE = "not an image"
     FORMAT = "image format not allowed"
+    HEIC = "HEIC, to be converted to JPEG"
     TOO_LARGE = "too many pixels"
     TOO_HEAVY = "file is too large"
     TRUNCATED = "file is truncated"

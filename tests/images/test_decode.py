@@ -19,7 +19,8 @@ from PIL import Image, ImageCms, ImageOps
 
 from facetry.errors import ImageError, PhotoProblem
 from facetry.images import decode, read_photo
-from facetry.images.decode import ALLOWED_FORMATS, MAX_FILE_BYTES
+from facetry.images.decode import MAX_FILE_BYTES
+from facetry.images.formats import ALLOWED_FORMATS
 
 Encode = Callable[[Image.Image], bytes]
 
@@ -52,6 +53,14 @@ def jpeg_claiming(width: int, height: int) -> bytes:
     data = bytearray(encoded(Image.new("L", (8, 8)), "JPEG"))
     place = data.index(b"\xff\xc0") + 5
     data[place : place + 4] = struct.pack(">HH", height, width)
+    return bytes(data)
+
+
+def avif_claiming(width: int, height: int) -> bytes:
+    """An AVIF of a few hundred bytes whose header claims any size."""
+    data = bytearray(encoded(Image.new("L", (8, 8)), "AVIF"))
+    place = data.index(b"ispe") + 8
+    data[place : place + 8] = struct.pack(">II", width, height)
     return bytes(data)
 
 
@@ -133,6 +142,8 @@ TAKEN: list[tuple[str, Encode, float]] = [
     ("webp", lambda photo: encoded(photo, "WEBP", quality=95), 5),
     ("lossless webp", lambda photo: encoded(photo, "WEBP", lossless=True), 0),
     ("animated webp", lambda photo: animation(photo, "WEBP", lossless=True), 0),
+    ("avif", lambda photo: encoded(photo, "AVIF", quality=95), 5),
+    ("avif sequence", lambda photo: animation(photo, "AVIF", quality=95), 5),
     ("gif", lambda photo: encoded(photo, "GIF"), 12),
     ("animated gif", lambda photo: animation(photo, "GIF"), 12),
     ("bmp", lambda photo: encoded(photo, "BMP"), 0),
@@ -187,7 +198,8 @@ def transparent_palette(*, partly: bool) -> bytes:
 def left_transparent(mode: str, colour: tuple[int, ...], image_format: str) -> bytes:
     image = Image.new(mode, (2, 1), (*colour, 0))
     image.putpixel((1, 0), (*colour, 255))
-    return encoded(image, image_format, **({"lossless": True} if image_format == "WEBP" else {}))
+    lossless = {"WEBP": {"lossless": True}, "AVIF": {"quality": 100, "subsampling": "4:4:4"}}
+    return encoded(image, image_format, **lossless.get(image_format, {}))
 
 
 DEEP_GREY_WITH_KEY = png(
@@ -198,6 +210,7 @@ DEEP_GREY_WITH_KEY = png(
 # name, file, the colour of the opaque right pixel; the left one is transparent: white
 TRANSPARENT = [
     ("rgba png", lambda: left_transparent("RGBA", (0, 0, 255), "PNG"), (0, 0, 255)),
+    ("rgba avif", lambda: left_transparent("RGBA", (0, 0, 0), "AVIF"), (0, 0, 0)),
     ("rgba webp", lambda: left_transparent("RGBA", (0, 0, 255), "WEBP"), (0, 0, 255)),
     ("grey with alpha", lambda: left_transparent("LA", (90,), "PNG"), (90, 90, 90)),
     ("palette, one colour", lambda: transparent_palette(partly=False), (0, 0, 255)),
@@ -217,7 +230,7 @@ def test_half_transparent_is_half_white():
 
 
 @pytest.mark.parametrize("orientation", range(10))
-@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "AVIF"])
 def test_exif_turns_the_photo_upright(draw, orientation, image_format):
     data = encoded(draw(30, 20), image_format, exif=exif(orientation))
     np.testing.assert_array_equal(decode(data), judged_by_pillow(data))
@@ -245,7 +258,7 @@ def test_odd_exif_is_ignored_without_a_warning(draw, odd):
     assert decode(data).shape == (24, 16, 3)
 
 
-@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "AVIF"])
 def test_embedded_profile_is_brought_to_srgb(image_format):
     red = Image.new("RGB", (16, 16), (255, 0, 0))
     data = encoded(red, image_format, icc_profile=swapped_profile())
@@ -275,7 +288,7 @@ def test_jpegs_are_decoded_as_pillow_does(draw, options):
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 2000), (2000, 1)])
 def test_thin_photos(draw, size):
-    for image_format in ("JPEG", "PNG", "WEBP", "GIF", "BMP"):
+    for image_format in ALLOWED_FORMATS:
         assert decode(encoded(draw(*size), image_format)).shape == (*reversed(size), 3)
 
 
@@ -297,12 +310,15 @@ REFUSED = [
     ("zeros", lambda _: bytes(1000), PhotoProblem.NOT_AN_IMAGE),
     ("html", lambda _: b"<!DOCTYPE html><html>404</html>", PhotoProblem.NOT_AN_IMAGE),
     ("tiff", lambda photo: encoded(photo, "TIFF"), PhotoProblem.FORMAT),
-    ("avif", lambda _: b"\0\0\0\x20ftypavif" + bytes(20), PhotoProblem.FORMAT),
-    ("heic", lambda _: b"\0\0\0\x18ftypheic" + bytes(20), PhotoProblem.FORMAT),
+    ("avif without photo", lambda _: b"\0\0\0\x1cftypavif" + bytes(16), PhotoProblem.TRUNCATED),
+    ("heic", lambda _: b"\0\0\0\x18ftypheic" + bytes(20), PhotoProblem.HEIC),
+    ("heic by its second brand", lambda _: b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", PhotoProblem.HEIC),
     ("pdf", lambda _: b"%PDF-1.7\n", PhotoProblem.FORMAT),
     ("svg", lambda _: b"<svg xmlns='http://www.w3.org/2000/svg'/>", PhotoProblem.FORMAT),
     ("ico", lambda photo: encoded(photo, "ICO"), PhotoProblem.FORMAT),
     ("jpeg of 65000 x 65000", lambda _: jpeg_claiming(65_000, 65_000), PhotoProblem.TOO_LARGE),
+    ("avif of 15000 x 12000", lambda _: avif_claiming(15_000, 12_000), PhotoProblem.TOO_LARGE),
+    ("avif of 11000 x 10000", lambda _: avif_claiming(11_000, 10_000), PhotoProblem.TOO_LARGE),
     ("jpeg of 12000 x 9000", lambda _: jpeg_claiming(12_000, 9_000), PhotoProblem.TOO_LARGE),
     ("png of 30000 x 30000", lambda _: BLACK_30000, PhotoProblem.TOO_LARGE),
     (
@@ -334,7 +350,7 @@ def test_the_caller_sets_the_limit(draw):
 
 
 def test_the_format_is_named(draw):
-    with pytest.raises(ImageError, match="TIFF; allowed: JPEG, PNG, WEBP, GIF, BMP"):
+    with pytest.raises(ImageError, match="TIFF; allowed: JPEG, PNG, WEBP, GIF, BMP, AVIF"):
         decode(encoded(draw(4, 4), "TIFF"))
 
 
@@ -352,6 +368,7 @@ CUTS = (0.02, 0.1, 0.25, 0.5, 0.75, 0.95)
         ("WEBP", {}),
         ("WEBP", {"lossless": True}),
         ("BMP", {}),
+        ("AVIF", {}),
     ],
 )
 def test_truncated(draw, image_format, options, share):

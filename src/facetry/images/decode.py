@@ -3,7 +3,10 @@
 Pillow always reads the header first: it decides what is an image and how large it is, before any
 decoder allocates memory. Plain JPEGs are then decoded by simplejpeg, which gives the same pixels in less
 time, can decode at a half, a quarter or an eighth of the size, and refuses any damage; what it refuses,
-Pillow decodes. Where Pillow fails too, signatures and end markers in the bytes tell the reason.
+Pillow decodes. Where Pillow fails too, `images.formats` tells the reason by the bytes.
+
+Pillow decodes before anything else asks the image for something that needs its pixels: after an error it
+would not start again, but give what it has so far, half a picture on black.
 
 Shapes: h, w are the photo's height and width in pixels.
 """
@@ -13,7 +16,6 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -22,90 +24,8 @@ import simplejpeg
 from PIL import Image, ImageCms
 
 from facetry.errors import ImageError, PhotoProblem
+from facetry.images.formats import ALLOWED_FORMATS, is_cut_short, named_format
 from facetry.product import Pixels
-
-ALLOWED_FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Signature:
-    """The bytes `magic` at `offset` mark a file of `format`."""
-
-    format: str
-    magic: bytes
-    offset: int = 0
-
-    def marks(self, data: bytes) -> bool:
-        """Whether `data` carries this signature."""
-        return data[self.offset : self.offset + len(self.magic)] == self.magic
-
-
-SIGNATURES: Final = (
-    Signature(format="JPEG", magic=b"\xff\xd8\xff"),
-    Signature(format="PNG", magic=b"\x89PNG\r\n\x1a\n"),
-    Signature(format="WEBP", magic=b"WEBP", offset=8),
-    Signature(format="GIF", magic=b"GIF8"),
-    # "BM" alone also begins many a text: the four reserved bytes after the file size are zero.
-    Signature(format="BMP", magic=bytes(4), offset=6),
-    Signature(format="TIFF", magic=b"II*\0"),
-    Signature(format="TIFF", magic=b"MM\0*"),
-    Signature(format="AVIF", magic=b"ftypavif", offset=4),
-    Signature(format="HEIC", magic=b"ftyphe", offset=4),
-    Signature(format="HEIF", magic=b"ftypmif1", offset=4),
-    Signature(format="JPEG 2000", magic=b"\0\0\0\x0cjP  "),
-    Signature(format="JPEG XL", magic=b"\0\0\0\x0cJXL "),
-    Signature(format="JPEG XL", magic=b"\xff\x0a"),
-    Signature(format="ICO", magic=b"\0\0\1\0"),
-    Signature(format="PSD", magic=b"8BPS"),
-    Signature(format="PDF", magic=b"%PDF"),
-    Signature(format="SVG", magic=b"<svg"),
-)
-
-
-def named_format(data: bytes) -> str | None:
-    """The image format that the first bytes indicate; None if it is not a known one.
-
-    >>> named_format(b"GIF89a")
-    'GIF'
-    >>> named_format(b"Dear customer,") is None
-    True
-    """
-    for signature in SIGNATURES:
-        if signature.marks(data) and (signature.format != "BMP" or data.startswith(b"BM")):
-            return signature.format
-    return None
-
-
-def is_cut_short(data: bytes, image_format: str) -> bool:
-    """Whether a file of an allowed format lacks its end.
-
-    >>> is_cut_short(bytes.fromhex("ffd8ffda00ffd9"), "JPEG")
-    False
-    """
-    return not HAS_END[image_format](data)
-
-
-def _jpeg_has_end(data: bytes) -> bool:
-    # An embedded thumbnail has an end marker too, but before the photo's own scans.
-    return data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda")
-
-
-def _webp_has_end(data: bytes) -> bool:
-    return len(data) >= int.from_bytes(data[4:8], "little") + 8
-
-
-def _bmp_has_end(data: bytes) -> bool:
-    return len(data) >= int.from_bytes(data[2:6], "little")
-
-
-HAS_END: Final[Mapping[str, Callable[[bytes], bool]]] = {
-    "JPEG": _jpeg_has_end,
-    "PNG": lambda data: b"IEND" in data,
-    "WEBP": _webp_has_end,
-    "GIF": lambda data: data.rstrip(b"\0").endswith(b";"),
-    "BMP": _bmp_has_end,
-}
-
 
 PILLOW_MODULES: Final = r"PIL\."
 
@@ -279,12 +199,13 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, min_side_px: int | None
     silence_warnings()
     image = _open(data, max_pixels)
     try:
-        turn = UPRIGHT.get(_orientation(image))
         pixels = _decode_plain_jpeg(data, image, min_side_px)
         if pixels is None:
+            image.load()
             pixels = np.array(to_srgb(image))
     except PILLOW_ERRORS as error:
         raise _refusal(data, error) from error
+    turn = UPRIGHT.get(_orientation(image))
     return pixels if turn is None else np.ascontiguousarray(turn(pixels))  # (h, w, 3)
 
 
@@ -312,6 +233,8 @@ def _refusal(data: bytes, error: Exception) -> ImageError:
     name = named_format(data)
     if name is None:
         return ImageError(PhotoProblem.NOT_AN_IMAGE)
+    if name == "HEIC":
+        return ImageError(PhotoProblem.HEIC)
     if name not in ALLOWED_FORMATS:
         allowed = ", ".join(ALLOWED_FORMATS)
         return ImageError(PhotoProblem.FORMAT, f"{name}; allowed: {allowed}")

@@ -91,7 +91,12 @@ _PHOTO_ADVICE = {
     PhotoProblem.OUTSIDE: "Name photos relative to the photo folder, without '..'.",
     PhotoProblem.EMPTY: "Copy or download the photo again.",
     PhotoProblem.NOT_AN_IMAGE: "Replace it with a photo.",
-    PhotoProblem.FORMAT: "Save it as JPEG, PNG or WEBP.",
+    PhotoProblem.FORMAT: "Save it as JPEG, PNG, WEBP or AVIF.",
+    PhotoProblem.HEIC: (
+        "Convert it to JPEG: `mogrify -format jpg *.heic` with ImageMagick, or on a Mac "
+        "`sips -s format jpeg *.heic --out jpeg`. An iPhone takes "
+        "JPEGs with Settings, Camera, Formats, Most Compatible."
+    ),
     PhotoProblem.TOO_LARGE: "Scale it down.",
     PhotoProblem.TOO_HEAVY: "Save it smaller.",
     PhotoProblem.TRUNCATED: "Copy or download the photo again.",

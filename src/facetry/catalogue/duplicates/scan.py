@@ -93,7 +93,7 @@ def make_manager() -> "ImagePropertyIssueManager":
 CHUNK: Final = 2000
 """Products whose results are stored together; a killed scan loses one such chunk at most."""
 
-_VERSION: Final = 1  # to be raised when the same photo gives other results
+_VERSION: Final = 2  # to be raised when the same photo gives other results
 _SIGNATURES: Final = "signatures.npy"
 _SHAPE: Final = (SIGNATURE_PX, SIGNATURE_PX, 3)
 
