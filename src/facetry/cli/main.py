@@ -22,6 +22,7 @@ from facetry.cli import (
     evaluate,
     export,
     import_,
+    init,
     models,
     predict,
     sample,
@@ -82,6 +83,7 @@ def _say(text: str) -> None:
 for command in (
     demo.demo,
     sample.sample,
+    init.init,
     check.check,
     audit.audit,
     split.split,

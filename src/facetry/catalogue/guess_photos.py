@@ -1,0 +1,148 @@
+"""Guesses in which folder a shop's photos are and how their files are named, and counts those found."""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from facetry.catalogue.catalogue import Catalogue
+from facetry.catalogue.photos import PhotoFinder
+from facetry.catalogue.scan import collect_batches
+from facetry.catalogue.source import Source
+from facetry.product import ProductId
+
+_ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".avif"})
+_FOLDERS = ("photos", "images", "pictures", "img", "bilder", "fotos", "photo", "image")
+_MOST_FILES = 100_000
+_MOST_FOLDERS = 30
+_NUM_TRIED = 300  # products by which a folder or a pattern is chosen
+_NUM_SHOWN = 3
+_NUM_ROWS = 10_000
+
+Cells = Sequence[tuple[ProductId, str | None]]
+"""The id and the photo cell of some products."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhotoCount:
+    """Of `num_products`, `num_found` have a photo; the first others with the path that was tried."""
+
+    num_products: int
+    num_found: int
+    missing: tuple[tuple[ProductId, str], ...]
+
+
+def guess_folder(table: Path, cells: Cells, given: Path | None) -> Path | None:
+    """The folder below which the photo column's names are found; with a name alone, one with photos.
+
+    Folders that are tried: `given` and those around it, else those next to the table.
+    """
+    tried = [*_around(given)] if given else [*_below(table.parent), table.parent]
+    names = [name for _, cell in cells if cell for name in cell.split("|")[:1]]
+
+    def num_found(folder: Path) -> int:
+        return sum((folder / name.strip()).is_file() for name in names)
+
+    best = max(tried, key=num_found, default=None)
+    if best is not None and num_found(best):
+        return best
+    return given or next((each for each in tried if each.name.lower() in _FOLDERS), None)
+
+
+def guess_file_pattern(folder: Path, ids: Sequence[ProductId]) -> str | None:
+    """The pattern that most of the files below `folder` follow, made of the products' ids."""
+    by_id = {}
+    for each in ids:
+        by_id[str(each)] = "{id}"
+        if isinstance(each, int):
+            by_id |= {
+                f"{each:0{width}d}": f"{{id:0{width}d}}" for width in range(len(str(each)) + 1, 13)
+            }
+    patterns = Counter(pattern for file in _photo_files(folder) for pattern in _patterns_of(file, by_id))
+    whole = {pattern for pattern in patterns if "*" not in pattern}
+    for pattern in [each for each in patterns if "_*" in each or "-*" in each]:
+        start = re.sub(r"[_-]\*", "", pattern)
+        if start in whole and patterns[start] >= patterns[pattern]:
+            del patterns[pattern]  # most products have one photo, named by the id alone
+    return patterns.most_common(1)[0][0] if patterns else None
+
+
+def _patterns_of(file: PurePosixPath, by_id: dict[str, str]) -> Iterator[str]:
+    """The patterns by which a file is a photo of one of the ids."""
+    folder = "" if file.parent == PurePosixPath() else f"{file.parent.as_posix()}/"
+    if key := by_id.get(file.stem):
+        yield f"{folder}{key}{file.suffix}"
+    if (found := re.fullmatch(r"(.+?)([_-]+)[^_-]*", file.stem)) and (key := by_id.get(found[1])):
+        yield f"{folder}{key}{found[2]}*{file.suffix}"
+    if key := by_id.get(file.parent.name):
+        outer = file.parent.parent
+        yield f"{'' if outer == PurePosixPath() else f'{outer.as_posix()}/'}{key}/*{file.suffix}"
+
+
+def _photo_files(folder: Path) -> Iterator[PurePosixPath]:
+    """Some of the photo files below a folder, relative to it."""
+    count = 0
+    for parent, folders, files in os.walk(folder):
+        folders.sort()
+        for name in sorted(files):
+            if PurePosixPath(name).suffix.lower() in _ENDINGS:
+                yield PurePosixPath(Path(parent, name).relative_to(folder).as_posix())
+                if (count := count + 1) == _MOST_FILES:
+                    return
+
+
+def _around(folder: Path) -> Iterator[Path]:
+    yield folder
+    yield folder.parent
+    yield from _below(folder)
+
+
+def _below(folder: Path) -> list[Path]:
+    """The folders in a folder, those that are called as photo folders are first."""
+    found = [Path(each.path) for each in os.scandir(folder) if each.is_dir()]
+    found.sort(key=lambda each: (each.name.lower() not in _FOLDERS, each.name))
+    return [each for each in found if not each.name.startswith(".")][:_MOST_FOLDERS]
+
+
+def with_photos(source: Source, cells: Cells, given: Path | None) -> Source:
+    """The source with the folder of its photos and, if no column names them, their pattern."""
+    tried = cells[:_NUM_TRIED]
+    folder = guess_folder(source.table, tried, given)
+    if folder is None or source.columns.photo:
+        return source.model_copy(update={"images": folder})
+    ids = [each for each, _ in cells]
+    options = [folder] if given else [folder, *_below(source.table.parent)]
+    for each in options:
+        if pattern := guess_file_pattern(each, ids):
+            return source.model_copy(update={"images": each, "photo_pattern": pattern})
+    return source.model_copy(update={"images": folder})
+
+
+def count_photos(catalogue: Catalogue) -> PhotoCount:
+    """Count the products of a catalogue whose photo's file is there."""
+    num_products = num_found = 0
+    missing: list[tuple[ProductId, str]] = []
+    for id_, cell in _cells(catalogue):
+        num_products += 1
+        path, is_there = _first(catalogue.photos, id_, cell)
+        num_found += is_there
+        if not is_there and len(missing) < _NUM_SHOWN:
+            missing.append((id_, path))
+    return PhotoCount(num_products=num_products, num_found=num_found, missing=tuple(missing))
+
+
+def _cells(catalogue: Catalogue) -> Iterable[tuple[ProductId, str | None]]:
+    wanted = catalogue.scan.select("id", "photo")
+    for part in collect_batches(wanted, catalogue.source.table, _NUM_ROWS):
+        yield from part.iter_rows()
+
+
+def _first(photos: PhotoFinder, id_: ProductId, cell: str | None) -> tuple[str, bool]:
+    """The path that is tried for a product's first photo, and whether a file is there."""
+    paths, problem = photos.find(id_, cell)
+    if not paths:
+        tried = "" if photos.folder is None else str(photos.folder / (cell or photos.name(id_)))
+        return tried or problem, False
+    return str(paths[0]), paths[0].is_file()
