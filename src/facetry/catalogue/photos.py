@@ -41,11 +41,11 @@ class PhotoFinder:
         if self.folder is None:
             return (), PhotoProblem.NO_FOLDER
         names = [name.strip() for name in (cell or "").split("|") if name.strip()]
-        if not all(_stays_below(name) for name in names):
+        if not all(stays_below(name) for name in names):
             return (), PhotoProblem.OUTSIDE
         if not names and product_id is not None:
             name = self.name(product_id)
-            if not _stays_below(name):
+            if not stays_below(name):
                 return (), PhotoProblem.OUTSIDE
             names = self._matching(name, self.folder) if "*" in self.pattern else [name]
             if not names:
@@ -97,7 +97,7 @@ def guess_pattern(folder: Path | None, ids: list[ProductId]) -> str:
     def num_found(pattern: str) -> int:
         fits = [each for each in ids if "06d" not in pattern or isinstance(each, int)]
         names = [pattern.format(id=each) for each in fits]
-        return sum(_is_file(folder / name) for name in names if _stays_below(name)) if folder else 0
+        return sum(_is_file(folder / name) for name in names if stays_below(name)) if folder else 0
 
     fallback = CHALLENGE_PATTERN if all(isinstance(each, int) for each in ids) else "{id}.jpg"
     best = max(_PATTERNS, key=num_found)
@@ -114,7 +114,7 @@ def _by_number(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
-def _stays_below(name: str) -> bool:
+def stays_below(name: str) -> bool:
     """Whether a relative path, read as a POSIX or a Windows path, stays in its folder."""
     return not any(
         path.anchor or ".." in path.parts or "\0" in name

@@ -29,6 +29,9 @@ def check(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="CSV file to write all findings to.")
     ] = None,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Add the lines that mend spellings to catalogue.yaml.")
+    ] = False,
 ) -> None:
     """Report everything that is wrong with a catalogue. Exit code 2 if there are errors."""
     from facetry.catalogue.check import check_catalogue
@@ -52,8 +55,34 @@ def check(
         with writing(out) as draft:
             report.findings.write_csv(draft)
         console.print(f"{report.findings.height:,} findings written to {out}")
+    _mend(catalogue, report, fix=fix)
     if report.count("error"):
         raise typer.Exit(2)
+
+
+def _mend(catalogue: Path, report: "CheckReport", *, fix: bool) -> None:
+    """Show the lines of catalogue.yaml that mend what was found, and with `fix` add them."""
+    from facetry.catalogue.describe import CATALOGUE, changed_values, value_lines, with_values
+    from facetry.cli.console import make_console
+    from facetry.runtime.files import write_text
+
+    if report.source is None or report.mended is None:
+        return
+    changed = changed_values(report.source.values, report.mended)
+    if not changed:
+        return
+    file = catalogue / CATALOGUE if catalogue.is_dir() else catalogue
+    console = make_console()
+    console.print(f"Lines for {file if file.suffix == '.yaml' else CATALOGUE} that mend spellings:")
+    console.print("\n".join(value_lines(changed)), markup=False, highlight=False, soft_wrap=True)
+    if not fix:
+        console.print("`facetry check --fix` adds them.")
+    elif file.suffix not in {".yaml", ".yml"} or not file.exists():
+        console.print(f"There is no {CATALOGUE} to add them to: facetry init {catalogue}")
+    else:
+        text = with_values(file.read_text(encoding="utf-8"), report.mended)
+        write_text(file, text)
+        console.print(f"Added to {file}.")
 
 
 def _table(problems: "tuple[Problem, ...]") -> "Table":

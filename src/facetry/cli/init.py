@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    import polars as pl
     from rich.table import Table
 
     from facetry.catalogue.guess import Guess
@@ -94,6 +95,7 @@ def _one_category(guess: "Guess", category: str | None, *, yes: bool) -> str | N
 def _completed(source: "Source", guess: "Guess", images: Path | None, category: str | None) -> "Source":
     """The source with the columns of the guess and with its photos."""
     from facetry.catalogue.guess_photos import with_photos
+    from facetry.catalogue.pasted_photos import PATTERN
     from facetry.catalogue.scan import collect, scan
     from facetry.catalogue.source import Source
     from facetry.catalogue.table import find_layout, tidy
@@ -103,9 +105,27 @@ def _completed(source: "Source", guess: "Guess", images: Path | None, category: 
     raw = scan(source)
     names = raw.collect_schema().names()
     layout = find_layout(names, source.columns, None, values=source.values)
-    frame = tidy(raw, layout, source.table).select("id", "photo")
-    cells = collect(frame, source.table).drop_nulls("id").rows()
-    return with_photos(source, cells, images)
+    frame = tidy(raw, layout, source.table).select("row", "id", "photo")
+    rows = collect(frame, source.table).drop_nulls("id")
+    if source.columns.photo is None and (folder := _take_out(source, rows, images)):
+        return source.model_copy(update={"images": folder, "photo_pattern": PATTERN})
+    return with_photos(source, rows.select("id", "photo").rows(), images)
+
+
+def _take_out(source: "Source", rows: "pl.DataFrame", images: Path | None) -> Path | None:
+    """Write the photos that were pasted into an XLSX to files; their folder, None if there are none."""
+    from facetry.catalogue.pasted_photos import find_pasted, write_pasted
+
+    if source.table.suffix.lower() not in {".xlsx", ".xlsm"}:
+        return None
+    found = find_pasted(source.table, source.sheet)
+    ids = dict(rows.select("row", "id").iter_rows())
+    if not ids.keys() & found.keys():
+        return None
+    folder = images or source.table.parent / "photos"
+    count = write_pasted(found, ids, folder)
+    typer.echo(f"Photos of {count:,} products were taken out of {source.table.name} into {folder}.")
+    return folder
 
 
 def _shown(guess: "Guess") -> "Table":

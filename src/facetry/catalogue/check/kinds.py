@@ -84,6 +84,32 @@ WRONG_LENGTH = Kind(
     by=("category", "value"),
 )
 
+SPELLINGS: dict[str, Kind] = {
+    name: Kind(name=name, severity="warning", what=what, advice="")
+    for name, what in (
+        ("placeholder", "{texts} in {column!r} probably means that nothing is known."),
+        ("several values", "{texts} in {column!r} holds several values."),
+        ("case twins", "{texts} in {column!r} differ in case only."),
+        ("accents twins", "{texts} in {column!r} differ in accents only."),
+        ("hyphen twins", "{texts} in {column!r} differ in hyphens or spaces only."),
+        ("look-alikes", "{texts} in {column!r} look like spellings of one value."),
+    )
+}
+"""Cells that are probably one value, or none, by name; `check.spellings` fills in `what`."""
+
+NOTHING_KNOWN = Kind(
+    name="words for nothing",
+    severity="note",
+    what="{texts} in {column!r} means that nothing is known: blanks to fill in.",
+    advice="",
+)
+NOT_APPLICABLE = Kind(
+    name="not applicable",
+    severity="note",
+    what="{texts} in {column!r} means that the product has none: left as it is.",
+    advice="",
+)
+
 _PHOTO_ADVICE = {
     PhotoProblem.NO_FOLDER: NAME_PHOTO_FOLDER,
     PhotoProblem.NONE_GIVEN: "Name the photo, or give the product an id.",
@@ -187,5 +213,6 @@ ROW_KINDS: tuple[Kind, ...] = (
     WRONG_LENGTH,
     *_PHOTO_KINDS.values(),
     *REPAIR_KINDS.values(),
+    *SPELLINGS.values(),
 )
 """Every kind of which rows are found, in the order of reports."""

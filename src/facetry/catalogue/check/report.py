@@ -9,12 +9,14 @@ from facetry.catalogue.check.kinds import (
     FURTHER_VALUE,
     ROW_KINDS,
     SEVERITIES,
+    SPELLINGS,
     UNKNOWN_CATEGORY,
     UNKNOWN_VALUE,
     WRONG_LENGTH,
     Kind,
     Severity,
 )
+from facetry.catalogue.source import Source, Values
 from facetry.errors import nearest
 from facetry.taxonomy import Taxonomy
 
@@ -27,9 +29,13 @@ FINDINGS = pl.Schema(
         "category": pl.String(),
         "attribute": pl.String(),
         "value": pl.String(),
+        "suggested": pl.String(),
     }
 )
-"""One row for each finding; `row` is a spreadsheet's number, `value` the cell or the photo's name."""
+"""One row for each finding; `row` is a spreadsheet's number, `value` the cell or the photo's name.
+
+`suggested` is the right value, where it is known: with it, the table is also a file of repairs.
+"""
 
 _NUM_ROWS_SHOWN = 5
 _NUM_PROBLEMS_SHOWN = 10  # of one kind
@@ -65,11 +71,17 @@ class Summary:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CheckReport:
-    """Everything found, worst first. `summary` is None if the table cannot be read."""
+    """Everything found, worst first. `summary` is None if the table cannot be read.
+
+    `source` is the catalogue's, if it can be read, and `mended` its section `values` with all that
+    would mend spellings and placeholders.
+    """
 
     problems: tuple[Problem, ...]
     findings: pl.DataFrame
     summary: Summary | None = None
+    source: Source | None = None
+    mended: Values | None = None
 
     def count(self, severity: Severity) -> int:
         """How many problems have this severity."""
@@ -87,6 +99,8 @@ def make_report(
     table = pl.concat([FINDINGS.to_frame(), *findings]).sort("severity", "problem", "row")
     found = [*problems]
     for kind in ROW_KINDS:
+        if kind.name in SPELLINGS:  # reported by column
+            continue
         found += _problems_of(kind, table.filter(pl.col("problem") == kind.name), taxonomy)
     found.sort(key=lambda problem: SEVERITIES.index(problem.severity))
     return CheckReport(problems=tuple(found), findings=table, summary=summary)

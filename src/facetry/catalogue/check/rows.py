@@ -9,6 +9,7 @@ import polars as pl
 from facetry.catalogue.check import kinds
 from facetry.catalogue.check.kinds import Kind
 from facetry.catalogue.check.report import FINDINGS
+from facetry.catalogue.check.spellings import Spelling
 from facetry.catalogue.table import Layout, label_column
 from facetry.taxonomy import Taxonomy
 
@@ -18,7 +19,7 @@ Listed = Mapping[tuple[str, str], tuple[str, ...]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What rows are checked for.
+    """What rows are checked for; `spellings` are those that were found in the whole table.
 
     `off_list` is the kind to report a value as that is not `listed`; `length_column` is the name of
     the challenge's column `len`, if the table has it.
@@ -29,6 +30,7 @@ class Rules:
     listed: Listed
     off_list: Kind
     length_column: str | None
+    spellings: tuple[Spelling, ...] = ()
 
     def attributes_in(self, column: str) -> dict[str, str]:
         """Map categories to the attribute whose labels are in `column`."""
@@ -76,12 +78,21 @@ class RowCheck:
         misplaced = labels.filter(pl.col("attribute").is_null())
         self._add(kinds.MISPLACED_LABEL, misplaced.with_columns(attribute=pl.lit(column)))
         labels = labels.drop_nulls("attribute")
+        self._check_spellings(labels, column)
         is_off_list = self._is_off_list(attributes)
         self._add(self.rules.off_list, labels.filter(is_off_list))
         if self.rules.off_list is kinds.UNKNOWN_VALUE:
             labels = labels.filter(~is_off_list)
         counted = labels.group_by("category", "attribute").len()
         self.num_labels.update({(each[0], each[1]): each[2] for each in counted.iter_rows()})
+
+    def _check_spellings(self, labels: pl.DataFrame, column: str) -> None:
+        for each in self.rules.spellings:
+            if each.column == column:
+                right = {text: value or None for text, value in each.cells.items()}
+                suggested = pl.col("value").replace_strict(right, return_dtype=pl.String)
+                rows = labels.filter(pl.col("value").is_in(list(each.cells)))
+                self._add(kinds.SPELLINGS[each.kind], rows.with_columns(suggested=suggested))
 
     def _is_off_list(self, attributes: Mapping[str, str]) -> pl.Expr:
         """Whether a value is none of those listed for the row's category."""

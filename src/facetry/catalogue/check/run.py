@@ -1,20 +1,25 @@
 """The check of a whole catalogue: first the structure, then rows, then photos, then what is missing."""
 
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import polars as pl
 
 from facetry.catalogue.catalogue import Catalogue, assemble
+from facetry.catalogue.cells import BLANK, NOT_APPLICABLE, clean_text
 from facetry.catalogue.check import kinds, structure
 from facetry.catalogue.check.photos import PhotoCheck, PhotoFindings, check_photos
 from facetry.catalogue.check.report import CheckReport, Problem, Summary, make_report
 from facetry.catalogue.check.rows import Listed, RowCheck, Rules, find_repeated, repair_findings
+from facetry.catalogue.check.spellings import Spelling, find_spellings, mended
 from facetry.catalogue.check.structure import Structure, check_structure
 from facetry.catalogue.photos import NAME_PHOTO_FOLDER
 from facetry.catalogue.scan import collect, collect_batches, scan
 from facetry.catalogue.source import find_source
-from facetry.catalogue.table import tidy
+from facetry.catalogue.table import label_column, tidy
 from facetry.runtime.progress import SILENT, Reporter
 from facetry.taxonomy import Taxonomy
 
@@ -52,14 +57,20 @@ def check_catalogue(
         return make_report(structure.problems)
     rows = RowCheck(rules=_rules(catalogue, structure, is_closed=is_closed))
     rows.findings += repair_findings(catalogue.repairs.problems)
-    structure.attempt(lambda: _check_rows(catalogue, rows, reporter))
+    spellings = structure.attempt(lambda: _check_rows(catalogue, rows, reporter)) or []
     if not structure.is_sound:
         return make_report(structure.problems, rows.findings, taxonomy=catalogue.taxonomy)
     found = structure.attempt(lambda: _check_photos(catalogue, photos, rows, reporter))
-    problems = [*structure.problems, *_missing_parts(catalogue, rows, found, photos)]
+    problems = [
+        *structure.problems,
+        *_missing_parts(catalogue, rows, found, photos),
+        *(each.as_problem() for each in spellings),
+        *_words_for_nothing(catalogue),
+    ]
     findings = rows.findings + (found.findings if found else [])
     summary = _summarise(catalogue.taxonomy, rows)
-    return make_report(problems, findings, taxonomy=catalogue.taxonomy, summary=summary)
+    report = make_report(problems, findings, taxonomy=catalogue.taxonomy, summary=summary)
+    return replace(report, source=source, mended=mended(source.values, spellings))
 
 
 def _rules(catalogue: Catalogue, structure: Structure, *, is_closed: bool) -> Rules:
@@ -78,16 +89,55 @@ def _rules(catalogue: Catalogue, structure: Structure, *, is_closed: bool) -> Ru
     )
 
 
-def _check_rows(catalogue: Catalogue, rows: RowCheck, reporter: Reporter) -> None:
+def _check_rows(catalogue: Catalogue, rows: RowCheck, reporter: Reporter) -> list[Spelling]:
+    """Check all rows; returns the spellings that can be mended."""
     table, length_column = catalogue.source.table, rows.rules.length_column
     extra = [length_column] if length_column else []
     frame = catalogue.repairs.apply(tidy(scan(catalogue.source), catalogue.layout, table, extra=extra))
+    spellings = find_spellings(_label_counts(catalogue, frame), catalogue.source.values)
+    rows.rules = replace(rows.rules, spellings=tuple(spellings))
     ids = collect(frame.select("row", "id", pl.col("category").cast(pl.Categorical)), table)
     with reporter.bar("Checking rows", ids.height) as advance:
         rows.findings.append(find_repeated(ids))
         for part in collect_batches(frame, table, _NUM_ROWS):
             rows.check(part)
             advance(part.height)
+    return spellings
+
+
+def _label_counts(catalogue: Catalogue, frame: pl.LazyFrame) -> dict[str, Counter[str]]:
+    """How often each label occurs in each column of a tidy table."""
+    return {
+        column: _counts(frame.select(text=label_column(column)), catalogue)
+        for column in catalogue.layout.labels
+    }
+
+
+def _counts(texts: pl.LazyFrame, catalogue: Catalogue) -> Counter[str]:
+    """How often each text of the column `text` occurs."""
+    counts = texts.drop_nulls().group_by("text").len()
+    return Counter(dict(collect(counts, catalogue.source.table).iter_rows()))
+
+
+def _words_for_nothing(catalogue: Catalogue) -> Iterator[Problem]:
+    """Notes on words in the table that are read as "nothing is known" or "this product has none"."""
+    raw, cells = scan(catalogue.source), catalogue.layout.cells
+    schema = raw.collect_schema()
+    for column in catalogue.layout.labels:
+        texts = raw.select(text=clean_text(schema, column), state=cells.state(schema, column))
+        for state, kind, advice in (
+            (BLANK, kinds.NOTHING_KNOWN, "values.missing_values in catalogue.yaml lists them."),
+            (NOT_APPLICABLE, kinds.NOT_APPLICABLE, "values.not_applicable lists them."),
+        ):
+            if found := _counts(texts.filter(pl.col("state") == state).select("text"), catalogue):
+                shown = ", ".join(repr(text) for text, _ in found.most_common(5))
+                yield Problem(
+                    severity="note",
+                    kind=kind.name,
+                    what=kind.what.format(texts=shown, column=column),
+                    count=found.total(),
+                    advice=advice,
+                )
 
 
 def _check_photos(

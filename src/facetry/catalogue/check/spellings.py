@@ -6,10 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import polars as pl
 from rapidfuzz import fuzz, process
 
 from facetry.catalogue.cells import normal_form
+from facetry.catalogue.check.kinds import SPELLINGS
+from facetry.catalogue.check.report import Problem
+from facetry.catalogue.describe import value_lines
 from facetry.catalogue.source import Values
 from facetry.taxonomy import NO_LABEL
 
@@ -32,18 +34,30 @@ _MIN_RATIO = 20  # how many times as frequent the right spelling is
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spelling:
-    """A way to mend cells of a column: what is wrong with `count` cells, and the `values` that mend it.
+    """Texts of a column that are probably one value, or none, in `count` cells.
 
-    `cells` are the texts of these cells. `values` is a part of the section `values` of a
-    catalogue.yaml.
+    `shown` names some of them; `cells` maps each to the right value, "" where it is not known. `values`
+    is the part of the section `values` of a catalogue.yaml that mends them.
     """
 
     kind: str
     column: str
-    what: str
+    shown: str
     count: int
-    cells: tuple[str, ...]
+    cells: Mapping[str, str]
     values: Mapping[str, Any]
+
+    def as_problem(self) -> Problem:
+        """The problem to report, with what to do about it."""
+        kind = SPELLINGS[self.kind]
+        *_, line = value_lines(self.values)
+        return Problem(
+            severity=kind.severity,
+            kind=kind.name,
+            what=kind.what.format(texts=self.shown, column=self.column),
+            count=self.count,
+            advice=f"In catalogue.yaml, below values: {line.strip()}",
+        )
 
 
 def find_spellings(counts: Mapping[str, Counter[str]], values: Values) -> list[Spelling]:
@@ -59,7 +73,7 @@ def find_spellings(counts: Mapping[str, Counter[str]], values: Values) -> list[S
         single = Counter({text: count for text, count in known.items() if text not in cut})
         twins = [*_twins(column, single, values)]
         found += twins
-        mended = {text for each in twins for text in each.cells}
+        mended = {text for each in twins for text in (*each.cells, *each.cells.values())}
         rest = Counter({text: count for text, count in single.items() if text not in mended})
         found += _look_alikes(column, rest, values)
     return sorted(found, key=lambda each: -each.count)
@@ -82,14 +96,6 @@ def _joined(old: Any, new: Any) -> Any:
     return new
 
 
-def count_texts(frame: pl.DataFrame, columns: Sequence[str]) -> dict[str, Counter[str]]:
-    """How often each text occurs in each column."""
-    return {
-        column: Counter(dict(frame[column].drop_nulls().value_counts().iter_rows()))
-        for column in columns
-    }
-
-
 def _is_nothing(text: str, values: Values) -> bool:
     words = {each.lower() for each in (*values.missing_values, *values.not_applicable)}
     return text.lower() in words | NO_LABEL
@@ -102,9 +108,9 @@ def _placeholders(column: str, cells: Counter[str]) -> Iterator[Spelling]:
         yield Spelling(
             kind="placeholder",
             column=column,
-            what=f"{_named(found)} in {column!r} probably means that nothing is known.",
+            shown=_named(found),
             count=sum(cells[text] for text in found),
-            cells=tuple(found),
+            cells=dict.fromkeys(found, ""),
             values={"missing_values": tuple(sorted({text.lower() for text in found}))},
         )
 
@@ -124,9 +130,9 @@ def _several(column: str, cells: Counter[str], values: Values) -> list[Spelling]
         Spelling(
             kind="several values",
             column=column,
-            what=f"{_named(texts)} in {column!r} holds several values.",
+            shown=_named(texts),
             count=sum(cells[text] for text in texts),
-            cells=tuple(texts),
+            cells={text: text.partition(separator)[0].strip() for text in texts},
             values={"separator": (separator,)},
         )
         for separator, texts in found.items()
@@ -142,20 +148,20 @@ def _twins(column: str, cells: Counter[str], values: Values) -> Iterator[Spellin
         wider = _normalising(values, key)
         groups = _groups(left, values, lambda text, wider=wider: normal_form(text, wider))
         if groups:
-            texts = [text for group in groups for text in group]
+            texts = {text for group in groups for text in group}
             yield Spelling(
                 kind=f"{key} twins",
                 column=column,
-                what=f"{_pairs(groups)} in {column!r} differ in {key} only.",
+                shown=_pairs(groups),
                 count=sum(cells[text] for group in groups for text in group[1:]),
-                cells=tuple(texts),
+                cells={text: group[0] for group in groups for text in group[1:]},
                 values={"normalise": (key,)},
             )
-            left = Counter({text: n for text, n in left.items() if text not in set(texts)})
+            left = Counter({text: n for text, n in left.items() if text not in texts})
     both = _normalising(_normalising(values, "case"), "accents")
     joined = _groups(left, both, lambda text: re.sub(r"[\W_]+", "", normal_form(text, both)))
     if joined:
-        yield _aliases("hyphen twins", column, cells, joined, "differ in hyphens or spaces only")
+        yield _aliases("hyphen twins", column, cells, joined)
 
 
 def _normalising(values: Values, key: str) -> Values:
@@ -171,16 +177,14 @@ def _groups(cells: Counter[str], values: Values, key: Any) -> list[list[str]]:
     return [texts for texts in by_key.values() if len({normal_form(text, values) for text in texts}) > 1]
 
 
-def _aliases(
-    kind: str, column: str, cells: Counter[str], groups: Sequence[Sequence[str]], how: str
-) -> Spelling:
+def _aliases(kind: str, column: str, cells: Counter[str], groups: Sequence[Sequence[str]]) -> Spelling:
     aliases = {text: group[0] for group in groups for text in group[1:]}
     return Spelling(
         kind=kind,
         column=column,
-        what=f"{_pairs(groups)} in {column!r} {how}.",
+        shown=_pairs(groups),
         count=sum(cells[text] for text in aliases),
-        cells=tuple(aliases),
+        cells=aliases,
         values={"aliases": {column: aliases}},
     )
 
@@ -199,7 +203,7 @@ def _look_alikes(column: str, cells: Counter[str], values: Values) -> Iterator[S
         if best and not _is_meant(text, best[0]):
             pairs.append([best[0], text])
     if pairs:
-        yield _aliases("look-alikes", column, cells, pairs, "look like spellings of one value")
+        yield _aliases("look-alikes", column, cells, pairs)
 
 
 def _is_meant(text: str, other: str) -> bool:

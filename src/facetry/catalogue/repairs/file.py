@@ -21,6 +21,7 @@ from facetry.runtime.resumable import stopped_hint
 
 _NEEDED: Final = ("id", "category", "attribute", "old", "new")
 _COLUMNS: Final = (*_NEEDED, "who", "when")
+_SUGGESTED: Final = "suggested"
 _PARQUET: Final = {".parquet", ".pq"}
 
 
@@ -48,7 +49,7 @@ def write_repairs(path: Path, repairs: Sequence[Repair]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with _locked(path.parent):
         if path.exists():
-            raw = scan(path)
+            raw = scan(Source(table=path))
             known = {column: name for name, column in _find_columns(path, column_names(raw)).items()}
             before = collect(raw.drop(ROW_NUMBER), path).rename(known).cast(pl.String)
             frame = pl.concat([before, frame], how="diagonal")
@@ -90,16 +91,23 @@ def read_repairs(file: Path) -> pl.DataFrame:
         for name, column in columns.items()
     }
     missing = {name: pl.lit(None, pl.String) for name in _COLUMNS if name not in columns}
-    return collect(raw.select(row=pl.col(ROW_NUMBER).cast(pl.Int64), **cells, **missing), file)
+    table = raw.select(row=pl.col(ROW_NUMBER).cast(pl.Int64), **cells, **missing)
+    if columns["new"] == _SUGGESTED:  # findings: most of them suggest nothing
+        table = table.drop_nulls("new")
+    return collect(table, file)
 
 
 def _find_columns(file: Path, names: Sequence[str]) -> dict[str, str]:
     """Map the names of `_COLUMNS` to the file's columns, in any letter case.
 
+    The findings of a check or an audit serve as they are: they name the columns `value` and `suggested`.
+
     Raises:
         CatalogueError: a column that is needed is missing.
     """
     found = {name: column for name in _COLUMNS if (column := actual_column(name, names))}
+    if _SUGGESTED in names and "new" not in found:
+        found |= {"old": "value", "new": _SUGGESTED}
     missing = [name for name in _NEEDED if name not in found]
     if missing:
         hints = [f"{name!r}: {nearest(name, names)}" for name in missing]
