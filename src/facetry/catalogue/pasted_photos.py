@@ -14,8 +14,8 @@ from typing import Final
 from xml.etree.ElementTree import Element, ParseError
 from zipfile import BadZipFile, ZipFile
 
-from defusedElementTree import fromstring, iterparse
 from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring, iterparse
 
 from facetry.catalogue.photos import stays_below
 from facetry.errors import CatalogueError
