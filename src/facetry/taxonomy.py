@@ -14,7 +14,7 @@ head that has most. A slot past a category's attributes and a value past a head'
 import difflib
 import json
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -25,6 +25,7 @@ import yaml
 from numpy.typing import NDArray
 
 from facetry.errors import TaxonomyError, nearest
+from facetry.runtime.documents import parse_json, parse_yaml
 
 NO_LABEL = frozenset({"", "nan", "dummy", "dummy_value", "nu"})
 """Cell contents that mean "no label", after cleaning, in any letter case. `default` is a value."""
@@ -127,9 +128,9 @@ class Taxonomy:
             TaxonomyError: text that is not YAML or not of that form.
         """
         try:
-            content = _UniqueKeys(text).get_single_data()
-        except yaml.YAMLError as error:
-            raise TaxonomyError(f"The taxonomy is not YAML: {error}") from error
+            content = parse_yaml(text)
+        except ValueError as error:
+            raise TaxonomyError(f"The taxonomy is not YAML: {error}.") from error
         return cls.of(_checked(content))
 
     def to_yaml(self) -> str:
@@ -144,9 +145,9 @@ class Taxonomy:
             TaxonomyError: text of another form or of a newer version.
         """
         try:
-            content = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise TaxonomyError(f"The taxonomy is not JSON: {error}") from error
+            content = parse_json(text)
+        except ValueError as error:
+            raise TaxonomyError(f"The taxonomy is not JSON: {error}.") from error
         if not isinstance(content, dict) or content.get("format") != _FORMAT:
             raise TaxonomyError(
                 f"The taxonomy is not of format {_FORMAT}.",
@@ -340,14 +341,6 @@ def clean(text: str) -> str:
     'same as saree'
     """
     return " ".join(text.split())
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """A YAML loader that refuses a repeated key, of which PyYAML would drop all but the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
-        refuse_repeated([str(key.value) for key, _ in node.value])
-        return super().construct_mapping(node, deep)
 
 
 def refuse_repeated(names: Sequence[str], *, where: str = "The taxonomy") -> None:

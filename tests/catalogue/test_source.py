@@ -63,6 +63,12 @@ def test_a_described_catalogue_names_everything_relative_to_its_file(tmp_path: P
         ("images: photos", "table: Field required"),
         ("", "the top level"),
         ("table: [", "not YAML"),
+        ("table: a.csv\ntable: b.csv", "line 2: names the key 'table' twice"),
+        ("table: &t [*t]", "contains itself"),
+        (f"table: {'[' * 1000}", "nested more than 64 deep"),
+        (f"table: {'a' * 5000}", "File name too long"),
+        (f"table: a.csv\nimages: {'a/' * 3000}", "File name too long"),
+        ('table: a.csv\nrepairs: ["a\\0"]', "embedded null byte"),
         ("table: a.csv\nphoto_pattern: photo.jpg", "does not say where the id goes"),
         ("table: a.csv\nphoto_pattern: '{sku}.jpg'", "does not say where the id goes"),
         ("table: a.csv\nphoto_pattern: '{id.name}.jpg'", "does not say where the id goes"),
@@ -92,6 +98,13 @@ def test_what_is_no_catalogue_is_refused(challenge: Path, name: str, said: str) 
     with pytest.raises(CatalogueError) as refusal:
         find_source(challenge / name)
     assert said in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", ["a" * 5000, "a\0.csv"])
+def test_a_path_that_no_file_can_have_is_refused(challenge: Path, name: str) -> None:
+    for path, images in ((challenge / name, None), (challenge, challenge / name)):
+        with pytest.raises(CatalogueError, match="cannot be read"):
+            find_source(path, images=images)
 
 
 def test_a_photo_folder_that_is_not_there_is_refused(challenge: Path) -> None:

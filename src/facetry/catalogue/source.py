@@ -14,16 +14,18 @@ last has the fields of `Source`:
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
-import yaml
 from pydantic import Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
 from facetry.errors import CatalogueError, nearest
 from facetry.product import ProductId
 from facetry.runtime.config import Config
+from facetry.runtime.documents import parse_yaml
 from facetry.runtime.resumable import stopped_hint
+
+_SHOWN: Final = 200  # characters of a path in a message
 
 CHALLENGE_PATTERN = "{id:06d}.jpg"
 """How the challenge names a product's photo."""
@@ -196,6 +198,7 @@ def find_source(path: Path, *, images: Path | None = None, repairs: Path | None 
     Raises:
         CatalogueError: nothing usable there.
     """
+    _require_possible(path)
     if path.is_dir():
         source = _folder_source(path)
     elif not path.exists():
@@ -210,6 +213,8 @@ def find_source(path: Path, *, images: Path | None = None, repairs: Path | None 
         source = source.model_copy(update={"images": images})
     if repairs is not None:
         source = source.model_copy(update={"repairs": (repairs,)})
+    for each in filter(None, (images, repairs)):
+        _require_possible(each)
     if source.images is not None and not source.images.is_dir():
         raise CatalogueError(
             f"The photo folder {str(source.images)!r} does not exist.",
@@ -225,15 +230,16 @@ def read_source(path: Path) -> Source:
         CatalogueError: not YAML, an unknown key, a missing or malformed value.
     """
     try:
-        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CatalogueError(f"{path} is not YAML: {error}.") from error
+    try:
         source = Source.model_validate(content)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise CatalogueError(f"{path} is not YAML: {error}") from error
     except ValidationError as error:
         message = "\n".join(_fault(fault) for fault in error.errors())
         raise CatalogueError(f"{path}: {message}") from error
     base = path.parent
-    return source.model_copy(
+    found = source.model_copy(
         update={
             "table": base / source.table,
             "images": base / source.images if source.images else None,
@@ -241,6 +247,29 @@ def read_source(path: Path) -> Source:
             "repairs": tuple(base / repairs for repairs in source.repairs),
         }
     )
+    for each in filter(None, (found.table, found.images, found.taxonomy, *found.repairs)):
+        _require_possible(each, where=f"{path}: ")
+    return found
+
+
+def _require_possible(path: Path, *, where: str = "") -> None:
+    """Refuse a path that no file can have, or that may not be looked up; it need not exist.
+
+    Raises:
+        CatalogueError: a path that is too long, has a zero byte, or leads in circles.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise CatalogueError(f"{where}{_shortened(path)!r} cannot be read: {reason}.") from error
+
+
+def _shortened(path: Path) -> str:
+    text = str(path)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def _fault(fault: ErrorDetails) -> str:

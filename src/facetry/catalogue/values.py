@@ -30,9 +30,11 @@ def read_taxonomy(path: Path) -> Taxonomy:
         return _challenge_taxonomy(path)
     try:
         text = path.read_text(encoding="utf-8")
+        return Taxonomy.from_json(text) if suffix == ".json" else Taxonomy.from_yaml(text)
     except UnicodeDecodeError as error:
         raise TaxonomyError(f"{path.name} is not UTF-8 text: {error}") from error
-    return Taxonomy.from_json(text) if suffix == ".json" else Taxonomy.from_yaml(text)
+    except TaxonomyError as error:
+        raise TaxonomyError(f"{path.name}: {error.message}", hint=error.hint) from error
 
 
 def write_attribute_list(taxonomy: Taxonomy, path: Path) -> None:
@@ -125,7 +127,11 @@ def _challenge_taxonomy(path: Path) -> Taxonomy:
     missing = [name for name in wanted if name not in frame.columns]
     if missing:
         raise TaxonomyError(f"{path.name} lacks the column {missing[0]!r}; it has {frame.columns}.")
-    rows = [(category, names or ()) for category, names in frame.select(wanted).iter_rows()]
+    kinds = frame.select(wanted).dtypes
+    if kinds != [pl.String, pl.List(pl.String)] or frame["Category"].has_nulls():
+        raise TaxonomyError(f"{path.name} must hold a text and a list of texts in each row: {kinds}.")
+    lists = frame.select(wanted).iter_rows()
+    rows = [(category, [name for name in names or () if name]) for category, names in lists]
     refuse_repeated([category for category, _ in rows], where=path.name)
     for _, names in rows:
         refuse_repeated(names, where=path.name)

@@ -11,11 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from facetry.errors import ModelFolderError
 from facetry.models.retired import without_retired
 from facetry.product import Preprocess
+from facetry.runtime.documents import parse_json, parse_yaml
 from facetry.runtime.files import listing, sha256, write_text
 from facetry.runtime.resumable import stopped_hint
 from facetry.taxonomy import Taxonomy
@@ -207,14 +206,18 @@ def _unfinished(path: Path) -> ModelFolderError:
 
 
 def _open_members(path: Path, recipe: Mapping[str, Any]) -> dict[str, ModelFolder]:
-    names = recipe.get("members", ()) if recipe.get("kind") == "ensemble" else ()
+    members = recipe.get("members") if recipe.get("kind") == "ensemble" else None
+    names = map(str, members) if isinstance(members, dict) else ()
     return {name: open_folder(path / MEMBERS / name) for name in names}
 
 
 def _read_recipe(path: Path) -> Mapping[str, Any]:
     """The recipe in a model folder, without retired keys."""
-    content = yaml.safe_load((path / RECIPE).read_text(encoding="utf-8"))
-    return without_retired(content) if isinstance(content, dict) else {}
+    try:
+        content = parse_yaml((path / RECIPE).read_text(encoding="utf-8"))
+        return without_retired(content) if isinstance(content, dict) else {}
+    except ValueError as error:
+        raise ModelFolderError(f"{path / RECIPE} is not YAML: {error}.", hint=_AGAIN) from error
 
 
 def _is_own(folder: Path, path: Path) -> bool:
@@ -229,7 +232,7 @@ def _parse_checksums(folder: Path, text: bytes) -> dict[str, str]:
         ModelFolderError: the checksums are damaged, or made by a newer version.
     """
     try:
-        content = json.loads(text)
+        content = parse_json(text)
         version, sums = int(content["format"]), dict(content["files"])
     except (ValueError, KeyError, TypeError) as error:
         raise ModelFolderError(f"{folder / CHECKSUMS} is damaged.", hint=_AGAIN) from error

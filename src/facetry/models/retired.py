@@ -37,14 +37,16 @@ def without_retired(recipe: Mapping[str, Any], *, only_off: bool = False) -> dic
     {'training': {'epochs': 3}}
     """
     content = {key: dict(each) if isinstance(each, dict) else each for key, each in recipe.items()}
-    for name, each in content.get("members", {}).items():
+    members = content.get("members")
+    members = members if isinstance(members, dict) else {}
+    for name, each in members.items():
         if isinstance(each, dict):
-            content["members"][name] = without_retired(each, only_off=only_off)
+            members[name] = without_retired(each, only_off=only_off)
     for key, retired in RETIRED.items():
         _drop(content, key.split("."), retired.off if only_off else None)
-    if content.get("kind") == "soup" and not only_off:
+    if content.get("kind") == "soup" and not only_off and members:
         shared = {key: content[key] for key in ("seed", "split") if key in content}
-        return {**next(iter(content["members"].values())), **shared}
+        return {**next(iter(members.values())), **shared}
     return content
 
 

@@ -12,6 +12,7 @@ from facetry.errors import RecipeError, nearest
 from facetry.models.retired import why_retired, without_retired
 from facetry.recipe.kinds import Member, Recipe
 from facetry.runtime.config import keys, sections
+from facetry.runtime.documents import parse_yaml
 from facetry.runtime.resumable import stopped_hint
 
 _EXTENDS = "extends"  # names the recipe whose keys are used where this one has none
@@ -64,9 +65,9 @@ def override_key(content: dict[str, Any], override: str) -> None:
     if not equals or not path.strip():
         raise RecipeError(f"Cannot read {override!r}.", hint="Write KEY=VALUE, as in training.epochs=3")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"The value of {override!r} is not YAML.") from error
+        value = parse_yaml(text)
+    except ValueError as error:
+        raise RecipeError(f"The value of {override!r} is not YAML: {error}.") from error
     set_key(content, path.strip(), value)
 
 
@@ -90,15 +91,17 @@ def _read(path: Path, parents: tuple[Path, ...] = ()) -> dict[str, Any]:
 
     `parents` are the recipes that include this one; none may be included again.
     """
-    if path.resolve() in parents:
-        raise RecipeError(f"The recipe {str(path)!r} is a member of itself, or extends itself.")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+        if path.resolve() in parents:
+            raise RecipeError(f"The recipe {str(path)!r} is a member of itself, or extends itself.")
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
         message = f"The recipe {str(path)!r} cannot be read: {error}"
         raise RecipeError(message, hint=stopped_hint(path)) from error
-    except yaml.YAMLError as error:
-        raise RecipeError(f"The recipe {str(path)!r} is not YAML: {error}") from error
+    try:
+        content = parse_yaml(text)
+    except ValueError as error:
+        raise RecipeError(f"The recipe {str(path)!r} is not YAML: {error}.") from error
     if not isinstance(content, dict):
         raise RecipeError(f"The recipe {str(path)!r} is not a mapping of keys to values.")
     return _expanded(

@@ -15,13 +15,13 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import FiniteFloat, PositiveFloat, ValidationError
 from pydantic_core import to_jsonable_python
 
 from facetry.errors import SettingError
 from facetry.recipe import Recipe, parse_recipe, set_key
 from facetry.runtime.config import Config
+from facetry.runtime.documents import parse_yaml
 
 Setting = str | int | float | bool | None
 """A value as the study stores it: the value itself or, for a list or a mapping, its JSON."""
@@ -131,8 +131,8 @@ def read_space(path: str | Path, base: Recipe) -> Space:
     """
     path = Path(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = parse_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise SettingError(f"The search space {str(path)!r} cannot be read: {error}") from error
     if not isinstance(content, dict) or not content:
         raise SettingError(
