@@ -99,7 +99,7 @@ def test_no_two_modules_import_each_other_even_by_way_of_others(
 
 COMMANDS = (
     "", "demo", "sample", "init", "check", "audit", "split", "train", "tune", "compare", "evaluate",
-    "predict", "export", "search", "models", "import",
+    "predict", "fill", "export", "search", "models", "import",
 )  # fmt: skip
 
 

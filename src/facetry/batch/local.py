@@ -28,11 +28,15 @@ _MIN_FAILURES = 64
 
 @dataclass(frozen=True, kw_only=True)
 class BatchConfig:
-    """How a table is predicted. `model` is the predictor's fingerprint."""
+    """How a table is predicted. `model` is the predictor's fingerprint.
+
+    Only the challenge's catalogues need a `submission.csv`.
+    """
 
     model: str
     table_format: Format = "parquet"
     fill: str = FILL
+    has_submission: bool = True
     shard_rows: int = SHARD_ROWS
 
 
@@ -99,6 +103,7 @@ def predict_table(
             predictor.taxonomy,
             table_format=config.table_format,
             fill=config.fill,
+            has_submission=config.has_submission,
         )
         store.finish()
     statuses = store.statuses()

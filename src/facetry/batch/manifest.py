@@ -7,7 +7,7 @@ which parts are done, by which model, from which table.
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Literal
@@ -15,7 +15,7 @@ from typing import Literal
 import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from facetry.errors import FolderMismatch
+from facetry.errors import FolderDamaged, FolderMismatch
 from facetry.predictions import PREDICTIONS, Predictions
 from facetry.product import Product
 from facetry.runtime.files import write_text, writing
@@ -162,6 +162,24 @@ def read_part(folder: Path, part: Part) -> pl.DataFrame | None:
     """A part's rows; None if the file is missing or damaged."""
     content = _content(folder, part)
     return None if content is None else from_bytes(content)
+
+
+def read_rows(folder: Path) -> Iterator[pl.DataFrame]:
+    """The rows of all parts of a run, part by part, in the table's order.
+
+    Raises:
+        FolderDamaged: a part is missing or damaged.
+        FolderOccupied, FolderMismatch: as in `read_manifest`.
+    """
+    manifest = read_manifest(folder)
+    for part in manifest.parts if manifest else ():
+        rows = read_part(folder, part)
+        if rows is None:
+            raise FolderDamaged(
+                f"{folder / PARTS / part.name} was damaged or removed during the run.",
+                hint="The same command predicts it again.",
+            )
+        yield rows
 
 
 def is_intact(folder: Path, part: Part) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, final
 
 import polars as pl
 
@@ -12,6 +12,8 @@ from facetry.runtime.files import writing
 from facetry.taxonomy import Taxonomy
 
 Format = Literal["parquet", "csv"]
+
+SUBMISSION = "submission.csv"
 
 _CHUNK_ROWS = 2500  # converting a whole part at once would take twice the memory that scoring it does
 
@@ -23,30 +25,33 @@ def write_outputs(
     *,
     table_format: Format = "parquet",
     fill: str = FILL,
+    has_submission: bool = True,
 ) -> None:
-    """Write all parts as three tables; each file is replaced in one step when it is complete.
+    """Write all parts as tables; each file is replaced in one step when it is complete.
 
-    `predictions.parquet` (or `.csv`): id, category, attribute, value, confidence. `submission.csv`:
-    the challenge's form. `problems.csv`: products that could not be predicted, with the reason.
+    `predictions.parquet` (or `.csv`): id, category, attribute, value, confidence. `problems.csv`:
+    products that could not be predicted, with the reason. If it `has_submission`, `submission.csv`:
+    the challenge's form.
     """
     with ExitStack() as stack:
         long = _open(stack, folder / f"predictions.{table_format}")
-        submission = _open(stack, folder / "submission.csv")
+        submission = _open(stack, folder / SUBMISSION) if has_submission else None
         problems = _open(stack, folder / "problems.csv")
         for rows in (piece for part in parts for piece in part.iter_slices(_CHUNK_ROWS)):
             long(to_long(rows))
-            submission(to_submission(rows, taxonomy, fill=fill))
+            if submission:
+                submission(to_submission(rows, taxonomy, fill=fill))
             problems(to_problems(rows))
     other = "csv" if table_format == "parquet" else "parquet"
-    (folder / f"predictions.{other}").unlink(
-        missing_ok=True
-    )  # outdated: written by a run with the other format
+    outdated = [f"predictions.{other}", *([] if has_submission else [SUBMISSION])]
+    for name in outdated:  # written by a run with other settings
+        (folder / name).unlink(missing_ok=True)
 
 
 def _open(stack: ExitStack, path: Path) -> Callable[[pl.DataFrame], None]:
     """A function that appends a frame to the file."""
     draft = stack.enter_context(writing(path))
-    writer = _ParquetWriter(draft) if path.suffix == ".parquet" else _CsvWriter(draft)
+    writer = ParquetAppender(draft) if path.suffix == ".parquet" else _CsvWriter(draft)
     stack.callback(writer.close)
     return writer
 
@@ -64,14 +69,16 @@ class _CsvWriter:
         self._file.close()
 
 
-class _ParquetWriter:
-    """Writes each frame as a row group, cast to the column types of the first."""
+@final
+class ParquetAppender:
+    """Writes each frame to a Parquet file as a row group, cast to the column types of the first."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._writer: Any = None  # pyarrow has no types
 
     def __call__(self, frame: pl.DataFrame) -> None:
+        """Write a frame."""
         import pyarrow.parquet
 
         table = frame.to_arrow()
@@ -80,5 +87,6 @@ class _ParquetWriter:
         self._writer.write_table(table.cast(self._writer.schema))
 
     def close(self) -> None:
+        """Finish the file."""
         if self._writer is not None:
             self._writer.close()

@@ -16,11 +16,11 @@ from facetry.batch.manifest import (
     is_intact,
     read_manifest,
     read_part,
+    read_rows,
     write_part,
 )
 from facetry.batch.previous import PreviousResults
 from facetry.batch.shard import Scored
-from facetry.errors import FolderDamaged
 from facetry.runtime.files import remove_drafts
 from facetry.runtime.progress import Reporter
 
@@ -88,14 +88,7 @@ class RunStore:
         Raises:
             FolderDamaged: one is missing or damaged.
         """
-        for part in self.manifest.parts:
-            rows = read_part(self.folder, part)
-            if rows is None:
-                raise FolderDamaged(
-                    f"{self.folder / PARTS / part.name} was damaged or removed during the run.",
-                    hint="The same command predicts it again.",
-                )
-            yield rows
+        yield from read_rows(self.folder)
 
     def statuses(self) -> Counter[str]:
         """How many rows have which status."""

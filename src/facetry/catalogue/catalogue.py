@@ -101,7 +101,8 @@ def assemble(source: Source, taxonomy: Taxonomy | None, *, is_closed: bool) -> "
 class Catalogue:
     """A table of products with its taxonomy. `scan` is the tidy table as a lazy query.
 
-    `given` and `is_closed` are the arguments of `assemble`. `repairs` are already applied.
+    `given` and `is_closed` are the arguments of `assemble`. `repairs` are already applied. If there
+    are `streamed_rows`, by row number, `stream` yields these rows alone.
     """
 
     source: Source
@@ -111,6 +112,7 @@ class Catalogue:
     taxonomy: Taxonomy
     repairs: Repairs
     scan: pl.LazyFrame
+    streamed_rows: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return self.table.height
@@ -199,11 +201,13 @@ class Catalogue:
         return self._products(table, labels)
 
     def num_rows(self) -> int:
-        """How many products the table has, counted without holding it in memory."""
+        """How many products `stream` yields, counted without holding the table in memory."""
+        if self.streamed_rows is not None:
+            return int(self.streamed_rows.sum())
         return int(collect(self.scan.select(pl.len()), self.source.table).item())
 
     def stream(self, num_rows: int) -> Iterator[list[Product]]:
-        """Yield all products, at most `num_rows` at a time, reading the table lazily.
+        """Yield all products, or those in `streamed_rows`, `num_rows` at most at a time, read lazily.
 
         Raises:
             CatalogueError: the table turns out to be unreadable further down.
@@ -211,7 +215,10 @@ class Catalogue:
         is_row_by_row = is_parquet(self.source.table) and not self.repairs.columns
         collect_parts = collect_slices if is_row_by_row else collect_batches
         for part in collect_parts(self.scan, self.source.table, num_rows):
-            yield self._products(part, self._labels(part))
+            chosen = part
+            if self.streamed_rows is not None:
+                chosen = part.filter(pl.Series(np.take(self.streamed_rows, part["row"], mode="clip")))
+            yield self._products(chosen, self._labels(chosen))
 
     def require_sound(self) -> None:
         """Refuse a table that cannot be worked with.

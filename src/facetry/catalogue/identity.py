@@ -60,8 +60,8 @@ def is_same_catalogue(found: Mapping[str, Any], catalogue: Catalogue) -> bool:
 def table_fingerprint(catalogue: Catalogue) -> str:
     """A hash that identifies a table to predict, computed without loading it into memory.
 
-    Covers the file's content, the columns that are read and where the photos are. Labels, taxonomy
-    and repairs are left out: predictions do not depend on them.
+    Covers the file's content, the columns and rows that are read and where the photos are. Labels,
+    taxonomy and repairs are left out: predictions do not depend on them.
     """
     source, layout = catalogue.source, catalogue.layout
     category = layout.category
@@ -69,7 +69,8 @@ def table_fingerprint(catalogue: Catalogue) -> str:
     columns = [layout.id, constant or category, layout.photo, layout.text]
     photos = [str(source.images and source.images.resolve()), catalogue.photos.pattern]
     content = json.dumps([sha256(source.table), columns, photos])
-    return hashlib.sha256(content.encode()).hexdigest()
+    rows = b"" if catalogue.streamed_rows is None else catalogue.streamed_rows.tobytes()
+    return hashlib.sha256(content.encode() + rows).hexdigest()
 
 
 def _hash_cells(cells: pl.Series) -> str:

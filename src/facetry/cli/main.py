@@ -21,6 +21,7 @@ from facetry.cli import (
     demo,
     evaluate,
     export,
+    fill,
     import_,
     init,
     models,
@@ -52,6 +53,7 @@ _RESUMABLE = frozenset(
         compare.compare,
         evaluate.evaluate,
         predict.predict,
+        fill.fill,
     }
 )
 """Commands that resume where they stopped if `--out` names a folder."""
@@ -92,6 +94,7 @@ for command in (
     compare.compare,
     evaluate.evaluate,
     predict.predict,
+    fill.fill,
     export.export,
     search.search,
     models.models,

@@ -1,0 +1,1 @@
+"""A table's own file with its blanks filled in: same columns, order and format, nothing else touched."""

@@ -1,0 +1,289 @@
+"""Fills a table: predicts products that have blanks, and writes the same file with them filled in."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import get_args
+
+import polars as pl
+
+from facetry.batch.fill.cells import IS_OWN, Cells, columns_to_fill
+from facetry.batch.fill.config import Added, FillConfig, FillSummary, Shown
+from facetry.batch.fill.plan import (
+    FILLED,
+    WRITTEN,
+    Plan,
+    Tally,
+    cells_to_write,
+    shown_confidence,
+    shown_source,
+)
+from facetry.batch.fill.record import Fill, Record, fill_folder, read_record
+from facetry.batch.fill.writers import open_writer, require_format
+from facetry.batch.local import BatchConfig, predict_table
+from facetry.batch.manifest import read_rows
+from facetry.catalogue.catalogue import Catalogue, assemble
+from facetry.catalogue.scan import column_names, scan
+from facetry.errors import FolderOccupied, InputChanged, NotEnoughData, SettingError
+from facetry.predictions import Predictor
+from facetry.runtime.files import sha256, writing
+from facetry.runtime.progress import SILENT, Reporter
+from facetry.runtime.resumable import lock
+
+PREDICTIONS = "predictions"
+"""The folder, within that of the record, in which products are predicted."""
+
+
+def fill_table(
+    predictor: Predictor,
+    catalogue: Catalogue,
+    out: Path,
+    config: FillConfig,
+    *,
+    reporter: Reporter = SILENT,
+) -> FillSummary:
+    """Write the catalogue's table to `out` with its blanks filled in, and a record of it beside it.
+
+    If it was stopped, the same call goes on where it stopped. What a person has changed in `out` since
+    it was written stays. `out` may be the table itself.
+
+    Raises:
+        SettingError: columns or a name of `out` that do not fit the table.
+        FolderOccupied: `out` exists and no fill has written it.
+        InputChanged: the table has changed, and so has what an earlier fill made of it.
+        FolderError, WriteFailed, PredictorMismatch, CatalogueError, Stopped: as in `predict_table`.
+    """
+    require_format(catalogue.source.table, out)
+    catalogue.require_sound()
+    with lock(fill_folder(out)):
+        work = _Work.begin(catalogue, out, config)
+        plan = Plan(cells=work.cells, config=config)
+        num_products, problems = work.predict(predictor, plan, reporter)
+        if config.replaces_known:
+            _say_what_is_replaced(plan, work.predicted(plan), reporter)
+        tally = work.write(plan, work.predicted(plan))
+    return FillSummary(
+        out=out,
+        columns=tally.summaries(),
+        num_corrected=tally.num_corrected,
+        num_products=num_products,
+        problems=problems,
+    )
+
+
+def _say_what_is_replaced(plan: Plan, predicted: Iterator[pl.DataFrame], reporter: Reporter) -> None:
+    """Count the known values that are going to be replaced, before any is."""
+    tally = Tally(plan.cells.columns)
+    for outcomes in plan.outcomes(predicted, lambda _, __: True):
+        tally.add(outcomes)
+    counts = {each.column: each.num_replaced for each in tally.summaries() if each.num_replaced}
+    shown = ", ".join(f"{column} {count:,}" for column, count in counts.items())
+    reporter.say(f"{sum(counts.values()):,} known values are replaced{': ' + shown if shown else ''}.")
+
+
+def write_filled(
+    catalogue: Catalogue, out: Path, config: FillConfig, rows: Iterator[pl.DataFrame]
+) -> FillSummary:
+    """Write the catalogue's table to `out` with its blanks filled in, from predictions of all products.
+
+    Raises:
+        FolderOccupied, InputChanged: as in `fill_table`.
+    """
+    with lock(fill_folder(out)):
+        work = _Work.begin(catalogue, out, config)
+        tally = work.write(Plan(cells=work.cells, config=config), rows)
+    return FillSummary(out=out, columns=tally.summaries(), num_corrected=tally.num_corrected)
+
+
+def undo_fill(catalogue: Catalogue, out: Path) -> FillSummary:
+    """Take back the cells of `out` that fills have written, but for those that a person has changed.
+
+    Columns that fills have added are taken out.
+
+    Raises:
+        NotEnoughData: no fill has written the file.
+    """
+    with lock(fill_folder(out)):
+        record = read_record(out)
+        if not record.fills:
+            raise NotEnoughData(
+                f"There is nothing to take back: no fill is recorded for {out}.",
+                hint="Name the file that was filled: --out FILE.",
+            )
+        base = _with_table(catalogue, out)
+        names = column_names(scan(base.source))
+        dropped = [each.name for each in record.added if each.name in names]
+        cells = Cells(catalogue=base, columns=base.layout.labels, record=record)
+        own = [part.filter(IS_OWN) for part in cells.parts()]
+        tally = Tally(cells.columns)
+        with writing(out) as draft:
+            with closing(open_writer(base, draft, dropped=dropped)) as writer:
+                for part in own:
+                    writer.write(part.with_columns(written=None, confidence=None).select(*_AS_CELL))
+                writer.finish()
+            undone = pl.concat(own).select("id", "column")
+            with record.extended(fill_folder(out), without=undone):
+                pass
+            table = record.fills[-1].table
+            fill = Fill(source="undo", table=table, before=sha256(out), after=sha256(draft))
+            record.save(fill_folder(out), fill)
+    for part in own:
+        tally.add(part.with_columns(outcome=pl.lit(FILLED), confidence="shown_confidence"))
+    return FillSummary(out=out, columns=tally.summaries())
+
+
+_AS_CELL = ("row", "id", "column", pl.col("written").alias("text"), "raw", "confidence")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Work:
+    """A fill of one file: the table to begin from, its cells, and the columns to add to it."""
+
+    base: Catalogue
+    cells: Cells
+    out: Path
+    table_sum: str
+    config: FillConfig
+
+    @classmethod
+    def begin(cls, catalogue: Catalogue, out: Path, config: FillConfig) -> "_Work":
+        """Find out where to begin: from the table, or from what an earlier fill made of it.
+
+        Raises:
+            FolderOccupied, InputChanged: as in `fill_table`.
+        """
+        table_sum = sha256(catalogue.source.table)
+        base, record = _base(catalogue, out, table_sum)
+        cells = Cells(catalogue=base, columns=columns_to_fill(base, config.only), record=record)
+        work = cls(base=base, cells=cells, out=out, table_sum=table_sum, config=config)
+        work.require_free_names()
+        return work
+
+    @property
+    def folder(self) -> Path:
+        """The folder with the record."""
+        return fill_folder(self.out)
+
+    @property
+    def added(self) -> list[Added]:
+        """The columns for confidence and source, those that earlier fills have added among them."""
+        wanted = [
+            Added(f"{column} {shown}", column, shown)
+            for column in self.cells.columns
+            for shown in get_args(Shown)
+            if shown in self.config.shows
+        ]
+        earlier = [each for each in self.cells.record.added if each.name in self.names]
+        return list(dict.fromkeys([*wanted, *earlier]))
+
+    @property
+    def names(self) -> list[str]:
+        """The columns of the table to begin from."""
+        return column_names(scan(self.base.source))
+
+    def require_free_names(self) -> None:
+        """Refuse to add a column that the table has.
+
+        Raises:
+            SettingError: it has one, and no fill has added it.
+        """
+        names, own = self.names, self.cells.record.added
+        taken = [each.name for each in self.added if each.name in names and each not in own]
+        if taken:
+            raise SettingError(
+                f"The table has a column {taken[0]!r} already.", hint="Rename it, or leave out --with."
+            )
+
+    def predict(self, predictor: Predictor, plan: Plan, reporter: Reporter) -> tuple[int, Counter[str]]:
+        """Predict the products that have something to fill; their number, and the problems of some."""
+        rows = plan.rows_to_predict
+        if not rows.any():
+            return 0, Counter()
+        self.base.require_photos()
+        summary = predict_table(
+            predictor,
+            replace(self.base, streamed_rows=rows),
+            self.folder / PREDICTIONS,
+            BatchConfig(model=self.config.model, has_submission=False),
+            reporter=reporter,
+        )
+        return summary.num_products, summary.problems
+
+    def predicted(self, plan: Plan) -> Iterator[pl.DataFrame]:
+        """What was predicted."""
+        return read_rows(self.folder / PREDICTIONS) if plan.rows_to_predict.any() else iter(())
+
+    def write(self, plan: Plan, predicted: Iterator[pl.DataFrame]) -> Tally:
+        """Write the file and the record."""
+        names, record = self.names, self.cells.record
+        new = [each for each in self.added if each.name not in names]
+        tally = Tally(self.cells.columns)
+        before = sha256(self.out) if self.out.exists() else ""
+        with writing(self.out) as draft:
+            with (
+                closing(open_writer(self.base, draft, added=new)) as writer,
+                record.extended(self.folder) as add_to_record,
+            ):
+                for outcomes in plan.outcomes(predicted, writer.accepts):
+                    tally.add(outcomes)
+                    cells = cells_to_write(outcomes, self.added, new, self.config.source)
+                    add_to_record(self._recorded(outcomes, cells, writer.write(cells)))
+                writer.finish()
+            fill = Fill(
+                source=self.config.source,
+                table=self.table_sum,
+                before=before,
+                after=sha256(draft),
+                added=tuple(self.added),
+            )
+            record.save(self.folder, fill)
+        return tally
+
+    def _recorded(
+        self, outcomes: pl.DataFrame, cells: pl.DataFrame, raws: Sequence[str]
+    ) -> pl.DataFrame:
+        """The record of cells that were written; `raw` is what was there before any fill."""
+        found = cells.select("row", "column").with_columns(before=pl.Series(raws, dtype=pl.String))
+        written = outcomes.filter(pl.col("outcome").is_in(WRITTEN))
+        source = self.config.source
+        return written.join(found, on=["row", "column"], how="left", maintain_order="left").select(
+            pl.col("id").cast(pl.String),
+            "column",
+            filled="written",
+            raw=pl.when(IS_OWN).then("raw").otherwise("before"),
+            shown_confidence=shown_confidence(),
+            shown_source=shown_source(source),
+        )
+
+
+def _base(catalogue: Catalogue, out: Path, table_sum: str) -> tuple[Catalogue, Record]:
+    """The table to begin from and its record.
+
+    That is the catalogue's; or `out` as an earlier fill of the same table has made it, if a person
+    has changed it since.
+    """
+    table = catalogue.source.table
+    if not out.exists() or out.resolve() == table.resolve():
+        return catalogue, read_record(table)
+    record = read_record(out)
+    if not record.fills:
+        raise FolderOccupied(
+            f"{out} exists and was not made by `facetry fill`.",
+            hint="Choose another --out, or fill it itself: name it as the table, too.",
+        )
+    if record.fills[-1].after == sha256(out):
+        return catalogue, read_record(table)
+    if record.fills[-1].table == table_sum:
+        return _with_table(catalogue, out), record
+    raise InputChanged(
+        f"{table} has changed since {out} was filled, and so has {out}.",
+        hint=f"Choose another --out; or name {out} as the table to fill what is blank in it.",
+    )
+
+
+def _with_table(catalogue: Catalogue, table: Path) -> Catalogue:
+    """The same catalogue with another file as its table."""
+    source = catalogue.source.model_copy(update={"table": table})
+    return assemble(source, catalogue.given, is_closed=catalogue.is_closed)

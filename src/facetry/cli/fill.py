@@ -1,0 +1,132 @@
+"""`facetry fill`: a shop's own file with its blanks filled in."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from facetry.cli.options import CatalogueArgument, Engine, Images, Precision, Repairs, Threads
+from facetry.cli.options import engine_config as make_engine_config
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from facetry.batch.fill.config import FillSummary
+    from facetry.models.folder import ModelFolder
+
+
+def fill(
+    model: Annotated[Path, typer.Argument(help="Model folder.")],
+    catalogue: CatalogueArgument,
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", help="File to write, of the table's format; may be the table."),
+    ],
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN", help="Fill this column or attribute; may be repeated."),
+    ] = None,
+    all_: Annotated[
+        bool, typer.Option("--all", help="Also replace values that the model would fill otherwise.")
+    ] = False,
+    min_confidence: Annotated[
+        float, typer.Option(min=0, max=1, help="Leave a cell blank if the model is less sure.")
+    ] = 0.0,
+    with_: Annotated[
+        list[Literal["confidence", "source"]] | None,
+        typer.Option("--with", help="Add such a column for each attribute; may be repeated."),
+    ] = None,
+    undo: Annotated[
+        bool, typer.Option("--undo", help="Take back what was filled in --out and not changed since.")
+    ] = False,
+    images: Images = None,
+    repairs: Repairs = None,
+    engine: Engine = "auto",
+    precision: Precision = "auto",
+    threads: Threads = None,
+) -> None:
+    """Write the catalogue's own table with its blanks filled in: same columns, order and format.
+
+    Nothing else in the file is touched. What a person has changed in it since it was filled stays as it
+    is. If it was stopped, the same command resumes.
+    """
+    from facetry.runtime.memory import release_polars_memory_at_once
+
+    release_polars_memory_at_once()
+    from facetry.batch.fill.config import FillConfig
+    from facetry.batch.fill.run import fill_table, undo_fill
+    from facetry.batch.fill.writers import require_format
+    from facetry.batch.snapshot import precisions_of
+    from facetry.build.load import load
+    from facetry.catalogue.catalogue import open_catalogue
+    from facetry.cli.console import make_console, make_reporter
+    from facetry.models.folder import open_folder
+
+    console, reporter = make_console(), make_reporter()
+    folder = open_folder(model)
+    opened = open_catalogue(catalogue, images=images, repairs=repairs, taxonomy=folder.taxonomy)
+    require_format(opened.source.table, out)
+    if undo:
+        _show(console, undo_fill(opened, out), is_undo=True)
+        return
+    predictor = load(folder, make_engine_config(engine, precision, threads), reporter=reporter)
+    config = FillConfig(
+        model=folder.fingerprint_with(*precisions_of(predictor)),
+        source=source_of(folder),
+        only=tuple(only or ()),
+        replaces_known=all_,
+        min_confidence=min_confidence,
+        shows=tuple(with_ or ()),
+    )
+    _show(console, fill_table(predictor, opened, out, config, reporter=reporter))
+
+
+def source_of(folder: "ModelFolder") -> str:
+    """What the column for sources calls a model: its folder's name and when it was made."""
+    from datetime import UTC, datetime
+
+    from facetry.models.folder import CHECKSUMS
+
+    made = datetime.fromtimestamp((folder.path / CHECKSUMS).stat().st_mtime, UTC)
+    return f"model {folder.path.resolve().name} {made:%Y-%m-%d}"
+
+
+def _show(console: "Console", summary: "FillSummary", *, is_undo: bool = False) -> None:
+    """What was done in each column, which products were not predicted, and where the file is."""
+    done = "taken back" if is_undo else "filled"
+    if summary.num_written:
+        console.print(_table(summary, done))
+    if summary.num_corrected:
+        console.print(f"{summary.num_corrected:,} cells that were changed since they were filled: kept.")
+    if summary.problems:
+        console.print(f"{summary.problems.total():,} products could not be predicted:")
+        for problem, count in summary.problems.most_common():
+            console.print(f"  {count:>8,}  {problem}")
+    for note in summary.notes:
+        console.print(note)
+    console.print(f"{summary.num_written:,} cells {done} in {summary.out}")
+
+
+def _table(summary: "FillSummary", done: str) -> "Table":
+    from rich import box
+    from rich.table import Table
+
+    columns = {
+        done: lambda each: each.num_filled,
+        "replaced": lambda each: each.num_replaced,
+        "repaired": lambda each: each.num_repaired,
+        "below": lambda each: each.num_below,
+        "not predicted": lambda each: each.num_unpredicted,
+        "cannot be held": lambda each: each.num_refused,
+    }
+    shown = [name for name in columns if name == done or any(map(columns[name], summary.columns))]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("column")
+    for name in (*shown, "confidence"):
+        table.add_column(name, justify="right")
+    for each in summary.columns:
+        mean = each.mean_confidence
+        counts = (f"{columns[name](each):,}" for name in shown)
+        table.add_row(each.column, *counts, "" if mean is None else f"{mean:.2f}")
+    return table
