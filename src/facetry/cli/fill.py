@@ -1,7 +1,7 @@
 """`facetry fill`: a shop's own file with its blanks filled in."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from facetry.batch.fill.config import FillSummary
+    from facetry.batch.fill.config import FillSummary, Shown
     from facetry.models.folder import ModelFolder
 
 
@@ -33,10 +33,13 @@ def fill(
     min_confidence: Annotated[
         float, typer.Option(min=0, max=1, help="Leave a cell blank if the model is less sure.")
     ] = 0.0,
-    with_: Annotated[
-        list[Literal["confidence", "source"]] | None,
-        typer.Option("--with", help="Add such a column for each attribute; may be repeated."),
-    ] = None,
+    with_confidence: Annotated[
+        bool, typer.Option("--with-confidence", help="Add a column of confidences for each attribute.")
+    ] = False,
+    with_source: Annotated[
+        bool,
+        typer.Option("--with-source", help="Add a column for each attribute: seller, model or repair."),
+    ] = False,
     undo: Annotated[
         bool, typer.Option("--undo", help="Take back what was filled in --out and not changed since.")
     ] = False,
@@ -77,9 +80,15 @@ def fill(
         only=tuple(only or ()),
         replaces_known=all_,
         min_confidence=min_confidence,
-        shows=tuple(with_ or ()),
+        shows=_shown(confidence=with_confidence, source=with_source),
     )
     _show(console, fill_table(predictor, opened, out, config, reporter=reporter))
+
+
+def _shown(**is_wanted: bool) -> "tuple[Shown, ...]":
+    from facetry.batch.fill.config import Shown
+
+    return tuple(each for each in get_args(Shown) if is_wanted[each])
 
 
 def source_of(folder: "ModelFolder") -> str:

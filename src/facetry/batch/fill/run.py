@@ -193,7 +193,8 @@ class _Work:
         taken = [each.name for each in self.added if each.name in names and each not in own]
         if taken:
             raise SettingError(
-                f"The table has a column {taken[0]!r} already.", hint="Rename it, or leave out --with."
+                f"The table has a column {taken[0]!r} already.",
+                hint="Rename it, or leave out --with-confidence and --with-source.",
             )
 
     def predict(self, predictor: Predictor, plan: Plan, reporter: Reporter) -> tuple[int, Counter[str]]:
