@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from io import StringIO
@@ -36,6 +37,9 @@ _MARKS: Final = (  # the longer ones first: that of UTF-32 begins like that of U
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+_WITHOUT_MARK: Final = {"utf-8-sig": "utf-8", "utf-16": "utf-16-le", "utf-32": "utf-32-le"}
+"""What a file without a byte order mark is in, by the encoding that asks for one."""
+
 _BINARY: Final = (
     (b"\x1f\x8b", "gzip", "Unpack it first: gunzip FILE"),
     (b"PK\x03\x04", "a zip archive or a spreadsheet", "A spreadsheet's name ends in .xlsx or .ods."),
@@ -168,12 +172,10 @@ def _first_rows(text: str, delimiter: str, count: int) -> tuple[list[list[str]],
     """The first rows of a text, and after each the number of lines read so far."""
     reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter)
     rows, ends = [], []
-    try:
+    with suppress(csv.Error):
         for row in islice(reader, count):
             rows.append(row)
             ends.append(reader.line_num)
-    except csv.Error:
-        pass
     return rows, ends
 
 
@@ -190,7 +192,8 @@ def _find_encoding(table: Path, given: str | None) -> tuple[bytes, str]:
             raise CatalogueError(f"{table.name} is {kind}, not a text.", hint=advice)
     mark, name = next(((mark, name) for mark, name in _MARKS if start.startswith(mark)), (b"", ""))
     if given is not None:
-        return mark, _codec(given)
+        codec = _codec(given)
+        return mark, (name or _WITHOUT_MARK[codec]) if codec in _WITHOUT_MARK else codec
     if name or (name := _without_mark(start)):
         return mark, name
     if _is_utf8(table):
