@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
+from pydantic import ValidationError
 
 from facetry.catalogue.guess import ATTRIBUTE, NONE, Guess
 from facetry.catalogue.source import Constant, Source, Values
@@ -42,24 +43,24 @@ def catalogue_yaml(source: Source, guess: Guess, *, base: Path, photos: str = ""
 def _columns(source: Source, guess: Guess) -> Iterable[str]:
     columns = source.columns
     reasons = {name: reason for name, (_, reason) in guess.roles.items()}
-    yield from _key("id", columns.id, reasons.get(columns.id, ""), indent=1)
+    yield from _key("id", columns.id, reasons.get(columns.id, ""), margin="  ")
     if isinstance(columns.category, Constant):
-        yield from _key("category", {"constant": columns.category.constant}, indent=1)
+        yield from _key("category", {"constant": columns.category.constant}, margin="  ")
     else:
         facts = guess.by_name.get(columns.category)
         yield from _key(
-            "category", columns.category, f"{facts.num_values} categories" if facts else "", indent=1
+            "category", columns.category, f"{facts.num_values} categories" if facts else "", margin="  "
         )
     if columns.photo:
-        yield from _key("photo", columns.photo, reasons.get(columns.photo, ""), indent=1)
+        yield from _key("photo", columns.photo, reasons.get(columns.photo, ""), margin="  ")
     if columns.text:
-        yield from _key("text", columns.text, "read by recipes with titles", indent=1)
+        yield from _key("text", columns.text, "read by recipes with titles", margin="  ")
     if columns.attributes is not None:
         yield "  attributes:  # attribute: column"
         for attribute, column in columns.attributes.items():
             facts = guess.by_name.get(column)
             remark = f"{facts.num_values} values: {', '.join(facts.examples)}, ..." if facts else ""
-            yield from _key(attribute, column, remark, indent=2)
+            yield from _key(attribute, column, remark, margin="    ")
     named = {columns.id, columns.category, columns.photo, columns.text}
     named |= set((columns.attributes or {}).values())
     for name, (role, reason) in guess.roles.items():
@@ -79,7 +80,7 @@ def _values(values: Values) -> Iterable[str]:
     for key, given in values.model_dump().items():
         content = list(given) if isinstance(given, tuple) else given
         yield f"  # {remarks[key]}"
-        yield from _key(key, content, indent=1)
+        yield from _key(key, content, margin="  ")
 
 
 def with_values(text: str, values: Values) -> str:
@@ -90,19 +91,28 @@ def with_values(text: str, values: Values) -> str:
     """
     old = Values.model_validate((yaml.safe_load(text) or {}).get("values") or {})
     lines = text.splitlines()
-    if not any(re.match(r"values:\s*(#.*)?$", line) for line in lines):
+    if not any(line.startswith("values:") for line in lines):
         lines += ["", "values:"]
-    start = next(i for i, line in enumerate(lines) if re.match(r"values:\s*(#.*)?$", line)) + 1
+    start = next(i for i, line in enumerate(lines) if line.startswith("values:")) + 1
+    margin = next((m[0] for line in lines[start:] if (m := re.match(r" +(?=\w)", line))), "  ")
     for key, given in changed_values(old, values).items():
         first, last = _span(lines, start, key)
-        lines[first:last] = _key(key, given, indent=1)
+        lines[first:last] = _key(key, given, margin=margin)
     changed = "\n".join(lines) + "\n"
-    if Values.model_validate((yaml.safe_load(changed) or {}).get("values") or {}) != values:
+    if not _says(changed, values):
         raise CatalogueError(
             "The section `values` cannot be changed line by line.",
             hint="Write each of its keys on a line of its own, or add the lines by hand.",
         )
     return changed
+
+
+def _says(text: str, values: Values) -> bool:
+    """Whether the section `values` of a catalogue.yaml has this content."""
+    try:
+        return Values.model_validate((yaml.safe_load(text) or {}).get("values") or {}) == values
+    except (yaml.YAMLError, ValidationError):
+        return False
 
 
 def changed_values(old: Values, new: Values) -> dict[str, Any]:
@@ -113,7 +123,7 @@ def changed_values(old: Values, new: Values) -> dict[str, Any]:
 
 def value_lines(changed: Mapping[str, Any]) -> list[str]:
     """The lines that say these keys of the section `values` in a catalogue.yaml."""
-    return ["values:", *(line for key, each in changed.items() for line in _key(key, each, indent=1))]
+    return ["values:", *(line for key, each in changed.items() for line in _key(key, each, margin="  "))]
 
 
 def _span(lines: list[str], start: int, key: str) -> tuple[int, int]:
@@ -124,20 +134,20 @@ def _span(lines: list[str], start: int, key: str) -> tuple[int, int]:
     for first in range(start, end):
         if found := re.match(rf"( +){key}:", lines[first]):
             last = first + 1
-            while last < end and len(lines[last]) - len(lines[last].lstrip()) > len(found[1]):
+            while last < end and re.match(rf" {{{len(found[1])}}}[ -]", lines[last]):
                 last += 1
             return first, last
     return start, start
 
 
-def _key(key: str, value: Any, remark: str = "", *, indent: int = 0) -> list[str]:
+def _key(key: str, value: Any, remark: str = "", *, margin: str = "") -> list[str]:
     """The lines of one key; a remark stands at its first line's end."""
     if isinstance(value, dict) and value:
         text = yaml.safe_dump({key: value}, allow_unicode=True, sort_keys=False, width=_WIDTH)
     else:
         name, content = (_flow(each) for each in (key, value))
         text = f"{name}: {content}"
-    first, *more = (f"{'  ' * indent}{line}" for line in text.rstrip("\n").splitlines())
+    first, *more = (f"{margin}{line}" for line in text.rstrip("\n").splitlines())
     return [f"{first}  # {remark}" if remark else first, *more]
 
 

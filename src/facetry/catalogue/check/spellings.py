@@ -27,7 +27,7 @@ _SUSPECTS: Final = frozenset(
         "not provided", "not defined", "not sure", "don't know", "does not apply",
     }
 )  # fmt: skip
-_MIN_SIMILARITY = 88  # of 100, of two values that may be spellings of one
+_MIN_SIMILARITY = 85  # of 100, of two values that may be spellings of one
 _MIN_LETTERS = 5
 _MIN_RATIO = 20  # how many times as frequent the right spelling is
 
