@@ -49,8 +49,9 @@ coverage: $(INSTALLED)  ## run all tests and show which lines they reach
 demo: $(INSTALLED)  ## run the main job on a drawn catalogue
 	$(BIN)/facetry demo
 
-docs: $(INSTALLED)  ## renew the recipe reference from the schema
+docs: $(INSTALLED)  ## renew the references of recipes and catalogues from their schemas
 	$(BIN)/python -m facetry.recipe.reference > docs/recipes.md
+	$(BIN)/python -m facetry.catalogue.reference > docs/catalogue.md
 
 lock: $(BIN)/uv  ## renew requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --quiet --all-extras --group dev --universal \
