@@ -19,8 +19,8 @@ A catalogue.yaml says how Facetry reads a shop's own table and photos. `facetry 
 file is kept in the shop's folder, and its paths count from there. An unknown key is an error that names
 the nearest known one. Every command takes the folder, the catalogue.yaml or a table.
 
-Tables are read from {", ".join(f"`{ending}`" for ending in TABLES)}. Delimiter, encoding, header and line
-ends of a text file are found; of a spreadsheet the first sheet is read.
+Tables end in {", ".join(f"`{ending}`" for ending in TABLES)}. Delimiter, encoding, header and
+line ends of a text file are found; of a spreadsheet the first sheet is read.
 
 ## Examples
 

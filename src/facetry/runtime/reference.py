@@ -131,7 +131,7 @@ def _value(value: object) -> str:
     """
     if isinstance(value, float):
         return format(Decimal(repr(value)).normalize(), "f")
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _anchor(heading: str) -> str:
