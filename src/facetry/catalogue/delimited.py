@@ -163,9 +163,7 @@ def guess_delimiter(text: str) -> str:
         width = max(several, key=lambda each: (several[each], each))
         return several[width] * 2 >= counts.total(), several[width] * (width - 1)
 
-    header = re.sub(r'"[^"]*"', "", text.partition("\n")[0])
-    in_header = [each for each in _DELIMITERS if each in header] or list(_DELIMITERS)
-    return max(in_header, key=evenness)
+    return max(_DELIMITERS, key=evenness)
 
 
 def _first_rows(text: str, delimiter: str, count: int) -> tuple[list[list[str]], list[int]]:
