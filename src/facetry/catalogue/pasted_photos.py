@@ -11,13 +11,14 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
-from xml.etree.ElementTree import Element, ParseError
+from xml.etree.ElementTree import ParseError
 from zipfile import BadZipFile, ZipFile
 
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring, iterparse
 
 from facetry.catalogue.photos import stays_below
+from facetry.catalogue.workbook import RELATION, local_name, related_parts, sheet_part
 from facetry.errors import CatalogueError
 from facetry.product import ProductId
 from facetry.runtime.files import writing
@@ -26,7 +27,6 @@ PATTERN: Final = "{id}_*"
 """How the files are named that photos are taken out into."""
 
 _SUFFIXES: Final = {".jpeg": ".jpg"}
-_RELATION: Final = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
 
 
 def find_pasted(table: Path, sheet: str | None = None) -> dict[int, list[tuple[str, bytes]]]:
@@ -72,15 +72,15 @@ def write_pasted(
 def _floating(table: Path, sheet: str | None) -> Iterator[tuple[int, str, bytes]]:
     """The pictures above a sheet: the row that each is anchored to, its name and its bytes."""
     with ZipFile(table) as archive:
-        part = _sheet_part(archive, sheet)
-        for drawing in _related(archive, part, "drawing").values():
-            pictures = _related(archive, drawing, "image")
+        part = sheet_part(archive, sheet)
+        for drawing in related_parts(archive, part, "drawing").values():
+            pictures = related_parts(archive, drawing, "image")
             for anchor in fromstring(archive.read(drawing)):
-                start = next((each for each in anchor if _tag(each) == "from"), None)
-                blip = next((each for each in anchor.iter() if _tag(each) == "blip"), None)
+                start = next((each for each in anchor if local_name(each) == "from"), None)
+                blip = next((each for each in anchor.iter() if local_name(each) == "blip"), None)
                 if start is None or blip is None:
                     continue
-                row = next(int(each.text or 0) for each in start if _tag(each) == "row")
+                row = next(int(each.text or 0) for each in start if local_name(each) == "row")
                 key = next((text for name, text in blip.items() if name.endswith("}embed")), "")
                 if key in pictures:
                     yield row + 1, pictures[key], archive.read(pictures[key])
@@ -92,12 +92,12 @@ def _in_cells(table: Path, sheet: str | None) -> Iterator[tuple[int, str, bytes]
         pictures = _values_with_pictures(archive)
         if not pictures:
             return
-        with archive.open(_sheet_part(archive, sheet)) as file:
+        with archive.open(sheet_part(archive, sheet)) as file:
             for _, element in iterparse(file):
-                if _tag(element) == "c" and (name := pictures.get(element.get("vm", ""))):
+                if local_name(element) == "c" and (name := pictures.get(element.get("vm", ""))):
                     row = int(re.sub(r"\D", "", element.get("r", "")) or 0)
                     yield row, name, archive.read(name)
-                if _tag(element) == "row":
+                if local_name(element) == "row":
                     element.clear()
 
 
@@ -106,56 +106,21 @@ def _values_with_pictures(archive: ZipFile) -> dict[str, str]:
     rich, relations = "xl/richData/rdrichvalue.xml", "xl/richData/richValueRel.xml"
     if not {rich, relations, "xl/metadata.xml"} <= set(archive.namelist()):
         return {}
-    named = _related(archive, relations, "image")
-    keys = [each.get(_RELATION, "") for each in fromstring(archive.read(relations))]
+    named = related_parts(archive, relations, "image")
+    keys = [each.get(RELATION, "") for each in fromstring(archive.read(relations))]
     values = [
-        next((int(v.text or 0) for v in value if _tag(v) == "v"), -1)
+        next((int(v.text or 0) for v in value if local_name(v) == "v"), -1)
         for value in fromstring(archive.read(rich))
     ]
     metadata = fromstring(archive.read("xl/metadata.xml"))
-    blocks = [each for each in metadata.iter() if _tag(each) == "rvb"]
+    blocks = [each for each in metadata.iter() if local_name(each) == "rvb"]
     indices = [int(each.get("i", -1)) for each in blocks]
     found = {}
-    cells = next((each for each in metadata if _tag(each) == "valueMetadata"), None)
+    cells = next((each for each in metadata if local_name(each) == "valueMetadata"), None)
     for number, block in enumerate(cells if cells is not None else [], start=1):
-        chosen = next((int(each.get("v", -1)) for each in block if _tag(each) == "rc"), -1)
+        chosen = next((int(each.get("v", -1)) for each in block if local_name(each) == "rc"), -1)
         if 0 <= chosen < len(indices) and 0 <= (index := indices[chosen]) < len(values):
             key = keys[values[index]] if 0 <= values[index] < len(keys) else ""
             if key in named:
                 found[str(number)] = named[key]
     return found
-
-
-def _sheet_part(archive: ZipFile, sheet: str | None) -> str:
-    """The part of the file that holds a sheet; the first one without a name."""
-    workbook = "xl/workbook.xml"
-    parts = _related(archive, workbook, "worksheet")
-    sheets = [e for e in fromstring(archive.read(workbook)).iter() if _tag(e) == "sheet"]
-    chosen = next((each for each in sheets if sheet in {None, each.get("name")}), None)
-    if chosen is None:
-        raise KeyError(f"no sheet {sheet!r}")
-    return parts[chosen.get(_RELATION, "")]
-
-
-def _related(archive: ZipFile, part: str, kind: str) -> dict[str, str]:
-    """The parts that a part of the file refers to, by their keys, of one kind."""
-    folder, name = posixpath.split(part)
-    relations = f"{folder}/_rels/{name}.rels"
-    if relations not in archive.namelist():
-        return {}
-    return {
-        each.get("Id", ""): _resolve(folder, each.get("Target", ""))
-        for each in fromstring(archive.read(relations))
-        if each.get("Type", "").endswith(f"/{kind}")
-    }
-
-
-def _resolve(folder: str, target: str) -> str:
-    if target.startswith("/"):
-        return target.lstrip("/")
-    return posixpath.normpath(posixpath.join(folder, target))
-
-
-def _tag(element: Element) -> str:
-    """An element's name without its namespace."""
-    return element.tag.rpartition("}")[2]

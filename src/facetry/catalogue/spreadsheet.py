@@ -26,7 +26,7 @@ def sheet_names(table: Path) -> list[str]:
     Raises:
         CatalogueError: the file cannot be read.
     """
-    return list(_open(table).sheet_names)
+    return list(open_spreadsheet(table).sheet_names)
 
 
 def scan_spreadsheet(
@@ -67,7 +67,7 @@ def _find_header(table: Path, cells: pl.DataFrame, header_rows: Sequence[int]) -
 def _read(version: FileVersion, sheet: str | None) -> tuple[pl.DataFrame, int]:
     """A sheet's cells as texts, and the number of empty rows above them, which calamine leaves out."""
     table = version.path
-    book = _open(table)
+    book = open_spreadsheet(table)
     names = list(book.sheet_names)
     if sheet is not None and sheet not in names:
         raise CatalogueError(
@@ -82,7 +82,12 @@ def _read(version: FileVersion, sheet: str | None) -> tuple[pl.DataFrame, int]:
     return cells, _num_empty_rows_above(table, chosen)
 
 
-def _open(table: Path) -> Any:
+def open_spreadsheet(table: Path) -> Any:
+    """The reader of a file, by fastexcel.
+
+    Raises:
+        CatalogueError: the file cannot be read.
+    """
     import fastexcel
 
     try:

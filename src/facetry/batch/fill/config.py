@@ -66,10 +66,11 @@ class TableWriter(Protocol):
         """Whether a column can hold a text: its type and the file's encoding may not allow it."""
         ...
 
-    def write(self, cells: pl.DataFrame) -> list[str]:
+    def write(self, cells: pl.DataFrame) -> Sequence[str | None]:
         """Write cells, a frame with the columns `CELL`, which come after those of the last call.
 
-        Returns, for each of them, what was there before, as `Cell.raw` takes it.
+        Returns, for each of them, what was there before, as `Cell.raw` takes it; None for a cell that
+        is left alone, because it holds a formula, for instance.
 
         Raises:
             InputChanged: a row has another id.

@@ -13,6 +13,7 @@ from facetry.batch.fill.cells import IS_OWN, Cells, columns_to_fill
 from facetry.batch.fill.config import Added, FillConfig, FillSummary, Shown
 from facetry.batch.fill.plan import (
     FILLED,
+    REFUSED,
     WRITTEN,
     Plan,
     Tally,
@@ -21,7 +22,7 @@ from facetry.batch.fill.plan import (
     shown_source,
 )
 from facetry.batch.fill.record import Fill, Record, fill_folder, read_record
-from facetry.batch.fill.writers import open_writer, require_format
+from facetry.batch.fill.writers import note_on_format, open_writer, require_format
 from facetry.batch.local import BatchConfig, predict_table
 from facetry.batch.manifest import read_rows
 from facetry.catalogue.catalogue import Catalogue, assemble
@@ -70,6 +71,7 @@ def fill_table(
         num_corrected=tally.num_corrected,
         num_products=num_products,
         problems=problems,
+        notes=[note] if (note := note_on_format(catalogue.source.table)) else [],
     )
 
 
@@ -224,13 +226,14 @@ class _Work:
         before = sha256(self.out) if self.out.exists() else ""
         with writing(self.out) as draft:
             with (
-                closing(open_writer(self.base, draft, added=new)) as writer,
+                closing(open_writer(self.base, draft, added=self.added)) as writer,
                 record.extended(self.folder) as add_to_record,
             ):
-                for outcomes in plan.outcomes(predicted, writer.accepts):
+                for planned in plan.outcomes(predicted, writer.accepts):
+                    cells = cells_to_write(planned, self.added, new, self.config.source)
+                    outcomes = _with_raws(planned, cells, writer.write(cells))
                     tally.add(outcomes)
-                    cells = cells_to_write(outcomes, self.added, new, self.config.source)
-                    add_to_record(self._recorded(outcomes, cells, writer.write(cells)))
+                    add_to_record(self._recorded(outcomes))
                 writer.finish()
             fill = Fill(
                 source=self.config.source,
@@ -242,14 +245,10 @@ class _Work:
             record.save(self.folder, fill)
         return tally
 
-    def _recorded(
-        self, outcomes: pl.DataFrame, cells: pl.DataFrame, raws: Sequence[str]
-    ) -> pl.DataFrame:
+    def _recorded(self, outcomes: pl.DataFrame) -> pl.DataFrame:
         """The record of cells that were written; `raw` is what was there before any fill."""
-        found = cells.select("row", "column").with_columns(before=pl.Series(raws, dtype=pl.String))
-        written = outcomes.filter(pl.col("outcome").is_in(WRITTEN))
         source = self.config.source
-        return written.join(found, on=["row", "column"], how="left", maintain_order="left").select(
+        return outcomes.filter(pl.col("outcome").is_in(WRITTEN)).select(
             pl.col("id").cast(pl.String),
             "column",
             filled="written",
@@ -257,6 +256,16 @@ class _Work:
             shown_confidence=shown_confidence(),
             shown_source=shown_source(source),
         )
+
+
+def _with_raws(outcomes: pl.DataFrame, cells: pl.DataFrame, raws: Sequence[str | None]) -> pl.DataFrame:
+    """The outcomes with what was in each cell `before`; what the writer left alone is refused."""
+    found = cells.select("row", "column").with_columns(before=pl.Series(raws, dtype=pl.String))
+    joined = outcomes.join(found, on=["row", "column"], how="left", maintain_order="left")
+    is_left = pl.col("outcome").is_in(WRITTEN) & pl.col("before").is_null()
+    return joined.with_columns(
+        outcome=pl.when(is_left).then(pl.lit(REFUSED)).otherwise(pl.col("outcome"))
+    )
 
 
 def _base(catalogue: Catalogue, out: Path, table_sum: str) -> tuple[Catalogue, Record]:

@@ -6,8 +6,8 @@ from typing import Final
 
 from facetry.batch.fill.config import Added, TableWriter
 from facetry.catalogue.catalogue import Catalogue
-from facetry.catalogue.scan import dialect_of, is_json_lines, is_parquet, scan
-from facetry.catalogue.spreadsheet import is_spreadsheet
+from facetry.catalogue.scan import column_names, dialect_of, is_json_lines, is_parquet, scan
+from facetry.catalogue.spreadsheet import is_spreadsheet, scan_spreadsheet
 from facetry.errors import SettingError
 
 _CONVERTED: Final = {".xls": ".xlsx", ".ods": ".xlsx"}
@@ -16,10 +16,15 @@ _CONVERTED: Final = {".xls": ".xlsx", ".ods": ".xlsx"}
 def open_writer(
     catalogue: Catalogue, draft: Path, *, added: Sequence[Added] = (), dropped: Sequence[str] = ()
 ) -> TableWriter:
-    """The writer of a copy of a catalogue's table, with columns `added` or `dropped`."""
+    """The writer of a copy of a catalogue's table, with columns `added` or `dropped`.
+
+    `added` may name columns that the table has already.
+    """
     source, id_column = catalogue.source, catalogue.layout.id
     if is_spreadsheet(source.table):
-        raise NotImplementedError
+        return _open_workbook(catalogue, draft, added, dropped)
+    names = column_names(scan(source))
+    added = [each for each in added if each.name not in names]
     if is_parquet(source.table):
         from facetry.batch.fill.parquet import ParquetWriter
 
@@ -40,6 +45,27 @@ def open_writer(
     return open_delimited(
         source.table, draft, dialect_of(source), id_column=id_column, added=added, dropped=dropped
     )
+
+
+def _open_workbook(
+    catalogue: Catalogue, draft: Path, added: Sequence[Added], dropped: Sequence[str]
+) -> TableWriter:
+    from facetry.batch.fill.convert import as_xlsx
+    from facetry.batch.fill.workbook import SheetLayout, WorkbookWriter
+
+    source = catalogue.source
+    _, header = scan_spreadsheet(source.table, source.sheet, source.header_rows)
+    is_converted = source.table.suffix.lower() in _CONVERTED
+    book = as_xlsx(source.table, source.sheet, header) if is_converted else source.table.open("rb")
+    layout = SheetLayout(sheet=source.sheet, header=header, id_column=catalogue.layout.id)
+    return WorkbookWriter(book, draft, layout, added=added, dropped=dropped)
+
+
+def note_on_format(table: Path) -> str:
+    """What changes because a table's format cannot be written; "" if it can."""
+    if table.suffix.lower() not in _CONVERTED:
+        return ""
+    return f"{table.name} comes back as XLSX: with all sheets and values, without formats and formulas."
 
 
 def require_format(table: Path, out: Path) -> None:
