@@ -110,9 +110,12 @@ class JsonEditor:
         return _without(record, found), before
 
     def _insert(self, record: str, members: Mapping[str, _Member], key: str, raw: str) -> str:
-        added = self.added.get(key)
-        after = members.get(added.beside) if added else None
-        place = after or max(members.values(), key=lambda each: each.end)
+        beside = self.added[key].beside if key in self.added else None
+        near = {beside, *(each.name for each in self.added.values() if each.beside == beside)}
+        place = max(
+            [each for name, each in members.items() if name in near] or members.values(),
+            key=lambda each: each.end,
+        )
         space = " " if record[place.value_start - 1] == " " else ""
         text = f",{space}{json.dumps(key, ensure_ascii=False)}:{space}{raw}"
         return record[: place.end] + text + record[place.end :]
