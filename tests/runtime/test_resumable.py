@@ -1,9 +1,8 @@
 """Folders that are begun, stopped at any moment, gone on with and finished."""
 
 import json
-import os
 from collections.abc import Callable
-from itertools import count
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -19,61 +18,18 @@ from facetry.recipe import load_recipe
 from facetry.runtime import resumable
 from facetry.runtime.files import remove, try_lock, write_text
 from facetry.runtime.resumable import JobKind, open_or_resume, stopped_hint
-from tests.runtime.killing import killed
-
-PLACED = JobKind(command="audit", preliminary=frozenset({"plan.txt"}))
-IN_PLACE = JobKind(
-    command="audit",
-    preliminary=frozenset({"plan.txt"}),
-    works_in_place=True,
-    result="result.txt",
+from tests.runtime.steps import (
+    IN_PLACE,
+    PLACED,
+    attempt_otherwise,
+    begin_nothing,
+    contents,
+    kill_at_every_moment,
+    partial,
+    work,
 )
+
 KINDS = pytest.mark.parametrize("kind", [PLACED, IN_PLACE], ids=["placed", "in place"])
-NUM_STEPS = 3
-
-
-def work(out: Path, kind: JobKind, seed: int = 1, num_steps: int = NUM_STEPS) -> list[int]:
-    """A small job; returns the steps that were done, which are all that were not kept."""
-    done = []
-    with open_or_resume(out, {"seed": seed, "sizes": (1, 2)}, kind) as job:
-        if job.is_finished:
-            return []
-        if not (job.folder / "plan.txt").exists():
-            write_text(job.folder / "plan.txt", f"with {seed}")
-        for step in range(num_steps):
-            file = job.folder / "steps" / f"{step}.txt"
-            if not file.exists():
-                write_text(file, f"{step} with {seed}")
-                done.append(step)
-        if num_steps == NUM_STEPS:
-            write_text(job.folder / "result.txt", f"all with {seed}")
-            if not kind.works_in_place:
-                job.finish()
-    return done
-
-
-def contents(folder: Path) -> dict[str, str]:
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "job.json"]
-    return {path.relative_to(folder).as_posix(): path.read_text() for path in files}
-
-
-@pytest.fixture(autouse=True)
-def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a killed process has written is there, on disk or not."""
-    monkeypatch.setattr(os, "fsync", lambda _: None)
-
-
-def partial(out: Path, kind: JobKind) -> Path:
-    return out if kind.works_in_place else resumable.partial_folder(out)
-
-
-def attempt_otherwise(out: Path, kind: JobKind) -> None:
-    """What an attempt with another seed leaves that failed before it did anything."""
-    work(out, kind, seed=0, num_steps=0)
-
-
-def begin_nothing(out: Path, kind: JobKind) -> None:
-    """No attempt before."""
 
 
 @KINDS
@@ -81,23 +37,11 @@ def begin_nothing(out: Path, kind: JobKind) -> None:
 def test_killed_between_any_two_file_operations_nothing_is_lost_and_nothing_refused(
     tmp_path: Path, kind: JobKind, before: Callable[[Path, JobKind], None]
 ) -> None:
-    work(tmp_path / "unbroken" / "out", kind)
-    expected = contents(tmp_path / "unbroken" / "out")
-    for number in count(1):
-        folder = tmp_path / str(number)
-        out = folder / "out"
-        before(out, kind)
-        was_killed = killed(folder, number, work, out, kind)
-        kept = {
-            int(path.stem) for place in (out, partial(out, kind)) for path in place.glob("steps/?.txt")
-        }
-        again = work(out, kind)
-        assert set(again) == set(range(NUM_STEPS)) - kept
-        assert contents(out) == expected, "and no half-written file"
-        assert [path.name for path in folder.iterdir()] == ["out"]
-        if not was_killed:
-            break
-    assert number > 20
+    """In a new process: one that has torch in it takes long to fork, and is forked for each kill."""
+    process = get_context("spawn").Process(target=kill_at_every_moment, args=(tmp_path, kind, before))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
 
 
 @KINDS

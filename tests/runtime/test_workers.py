@@ -50,9 +50,9 @@ def test_the_result_and_what_is_said() -> None:
 
 def test_memory_is_the_works_own() -> None:
     _, little = run_in_worker(workloads.hoard, 1, reporter=SILENT)
-    _, much = run_in_worker(workloads.hoard, 300, reporter=SILENT)
+    _, much = run_in_worker(workloads.hoard, 200, reporter=SILENT)
     _, again = run_in_worker(workloads.hoard, 1, reporter=SILENT)
-    assert 290 < much.memory_mib < 400
+    assert 190 < much.memory_mib < 300
     assert max(little.memory_mib, again.memory_mib) < 60
 
 
