@@ -65,7 +65,7 @@ def many(make_catalogue: MakeCatalogue, tmp_path: Path) -> Catalogue:
     (tmp_path / "images").mkdir()
     rows = [(id_, "Shirts", ("red", "blue")[id_ % 2], f"fabric {id_}", "") for id_ in range(160)]
     for id_, *_ in rows:
-        Image.new("RGB", (300, 400), (id_, 90, 120)).save(tmp_path / "images" / f"{id_}.png")
+        Image.new("RGB", (60, 80), (id_, 90, 120)).save(tmp_path / "images" / f"{id_}.png")
     return make_catalogue(rows)
 
 

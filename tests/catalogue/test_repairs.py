@@ -280,7 +280,7 @@ def test_check_tells_of_everything_at_once(table: Path) -> None:
 
 
 def test_order_and_rows_stay_in_a_long_table(write: Write) -> None:
-    num_rows = 50_000
+    num_rows = 10_000
     lines = "".join(f"{row},Shirts,red,,\n" for row in reversed(range(num_rows)))
     table = write("id,Category,attr_1,attr_2,attr_3\n" + lines)
     chosen = range(0, num_rows, 7)

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from facetry.build.train import train
-from facetry.catalogue.catalogue import Catalogue
+from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.errors import FolderDamaged, WorkerFailed
 from facetry.recipe import ClassifierRecipe, dump_recipe
 from facetry.runtime.files import sha256
@@ -27,7 +28,7 @@ MakeRecipe = Callable[..., ClassifierRecipe]
 TIMES = ("seconds", "photos_per_s", "waiting_share", "memory_mib")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def recipe(make_recipe: MakeRecipe) -> ClassifierRecipe:
     """Three steps an epoch, each saved; with all that a step may draw or keep."""
     return make_recipe(
@@ -149,6 +150,21 @@ def test_nobody_takes_a_stopped_training_for_a_finished_one() -> None:
         run_in_worker(workloads.be_stopped, reporter=SILENT)
 
 
+@pytest.fixture(scope="module")
+def stopped(recipe: ClassifierRecipe, drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a training that was stopped after an epoch and two steps; not to be written to."""
+    folder = tmp_path_factory.mktemp("stopped")
+    stop_after(5, recipe, open_catalogue(drawn), folder / "broken")
+    return folder
+
+
+@pytest.fixture
+def broken(stopped: Path, tmp_path: Path) -> Path:
+    """The folder of checkpoints of a copy of it, `tmp_path / "broken"`."""
+    shutil.copytree(stopped, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "broken.partial" / "training" / checkpoints.FOLDER
+
+
 def spoil(path: Path, how: str) -> None:
     content = bytearray(path.read_bytes())
     if how == "half":
@@ -162,10 +178,9 @@ def spoil(path: Path, how: str) -> None:
 
 @pytest.mark.parametrize("how", ["half", "zeros", "flipped bit"])
 def test_a_damaged_checkpoint_is_passed_over(
-    recipe: ClassifierRecipe, catalogue: Catalogue, tmp_path: Path, how: str
+    recipe: ClassifierRecipe, catalogue: Catalogue, broken: Path, tmp_path: Path, how: str
 ) -> None:
-    folder = stop_after(5, recipe, catalogue, tmp_path / "broken")
-    newest, _ = checkpoints.states(folder)
+    newest, _ = checkpoints.states(broken)
     expected = checkpoints.read_checkpoint(newest)["model"]
     spoil(newest, how)
     lines = Lines(stop_after=1)
@@ -173,7 +188,7 @@ def test_a_damaged_checkpoint_is_passed_over(
         train(recipe, catalogue, tmp_path / "broken", reporter=lines)
     assert f"The checkpoint {newest.name} is damaged and is passed over." in lines.said
     assert "Going on after epoch 1 of 3, 1 step into the next." in lines.said
-    again, older = checkpoints.states(folder)
+    again, older = checkpoints.states(broken)
     assert checkpoints.is_whole(again)
     assert checkpoints.is_whole(older)
     assert again.name.startswith("step_00000005-")
@@ -182,10 +197,9 @@ def test_a_damaged_checkpoint_is_passed_over(
 
 
 def test_with_no_whole_checkpoint_it_says_so(
-    recipe: ClassifierRecipe, catalogue: Catalogue, tmp_path: Path
+    recipe: ClassifierRecipe, catalogue: Catalogue, broken: Path, tmp_path: Path
 ) -> None:
-    folder = stop_after(3, recipe, catalogue, tmp_path / "broken")
-    for each in checkpoints.states(folder):
+    for each in checkpoints.states(broken):
         spoil(each, "half")
     with pytest.raises(FolderDamaged, match="no checkpoint beside it is whole") as caught:
         train(recipe, catalogue, tmp_path / "broken")
@@ -193,11 +207,10 @@ def test_with_no_whole_checkpoint_it_says_so(
 
 
 def test_a_state_whose_best_weights_are_damaged_is_passed_over(
-    recipe: ClassifierRecipe, catalogue: Catalogue, tmp_path: Path
+    recipe: ClassifierRecipe, catalogue: Catalogue, broken: Path, tmp_path: Path
 ) -> None:
-    folder = stop_after(5, recipe, catalogue, tmp_path / "broken")  # one epoch and a step
-    (best,) = folder.glob("best_*")
-    newest, older = checkpoints.states(folder)
+    (best,) = broken.glob("best_*")
+    newest, older = checkpoints.states(broken)
     spoil(best, "flipped bit")
     lines = Lines(stop_after=1)
     with pytest.raises(FolderDamaged, match=newest.name):
@@ -205,16 +218,13 @@ def test_a_state_whose_best_weights_are_damaged_is_passed_over(
     assert [older.name in line for line in lines.said].count(True) == 1
 
 
-def test_old_checkpoints_go_and_the_best_stays(
-    recipe: ClassifierRecipe, catalogue: Catalogue, tmp_path: Path
-) -> None:
-    folder = stop_after(8, recipe, catalogue, tmp_path / "broken")
-    kept = checkpoints.states(folder)
-    assert [each.name.partition("-")[0] for each in kept] == ["step_00000008", "step_00000007"]
+def test_old_checkpoints_go_and_the_best_stays(broken: Path) -> None:
+    kept = checkpoints.states(broken)
+    assert [each.name.partition("-")[0] for each in kept] == ["step_00000005", "step_00000004"]
     for each in kept:
         best = checkpoints.read_checkpoint(each)["best_file"]
-        assert checkpoints.is_whole(folder / best)
-    assert len(list(folder.iterdir())) == 3, "two states and the best weights"
+        assert checkpoints.is_whole(broken / best)
+    assert len(list(broken.iterdir())) == 3, "two states and the best weights"
     before = [sha256(each) for each in kept]
     assert all(each.stem.endswith(f"-{sum_[:16]}") for each, sum_ in zip(kept, before, strict=True))
 

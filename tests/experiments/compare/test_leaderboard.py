@@ -20,6 +20,7 @@ from facetry.experiments.compare.leaderboard import (
     pareto_front,
     rank,
 )
+from tests.experiments.compare.conftest import NUM_RESAMPLES
 
 MakeResult = Callable[..., Result]
 
@@ -74,7 +75,7 @@ def test_rows_stand_beside_the_best(test_part: HeldOutPart, make_result: MakeRes
     assert (best.behind.mean, best.behind.interval) == (0, (0, 0))
     assert best.score == best.public == best.private == 1
     answers = [test_part.grade(each.scored.answers) for each in results[1::-1] if each.scored]
-    expected = paired_difference(answers[:1], answers[1:])
+    expected = paired_difference(answers[:1], answers[1:], num_resamples=NUM_RESAMPLES)
     assert rows["fair"].behind == expected
     assert rows["poor"].score < rows["fair"].score < 1
     low, high = rows["fair"].interval
