@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +14,6 @@ from facetry.errors import (
     FolderMismatch,
     FolderOccupied,
     InputChanged,
-    WorkerFailed,
     WriteFailed,
 )
 from facetry.runtime.files import try_lock
@@ -23,6 +21,7 @@ from facetry.runtime.progress import SILENT
 from facetry.runtime.workers import run_in_worker
 from tests.batch import workloads
 from tests.batch.workloads import Lines, Seeing, make_table, outcome, run, write_table
+from tests.runtime.killing import kill_at_random
 
 NUM_ROWS = 57
 
@@ -44,11 +43,7 @@ def stop_after(num_rows: int, folder: Path) -> None:
 @pytest.mark.slow
 def test_killed_at_random_it_ends_as_an_unbroken_run(tmp_path: Path) -> None:
     folder = make_table(tmp_path, 300)
-    draw = random.Random(3)
-    for _ in range(10):
-        killer = workloads.Killer(draw.randint(1, 25), draw.uniform(0.0, 0.03))
-        with pytest.raises(WorkerFailed, match="Killed by the system"):  # SIGKILL
-            run_in_worker(workloads.predict_and_say_who, folder, reporter=killer)
+    assert kill_at_random(folder / "out", 60, run, folder) == 10
     assert not json.loads((folder / "out" / "manifest.json").read_text())["is_finished"]
     summary = run(folder)
     assert summary.num_done_before >= 50

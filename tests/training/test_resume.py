@@ -1,13 +1,12 @@
 """Training that was stopped goes on as if it had not been, however it was stopped."""
 
 import json
-import random
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,6 +21,7 @@ from facetry.runtime.files import sha256
 from facetry.runtime.progress import SILENT
 from facetry.runtime.workers import run_in_worker
 from facetry.training import checkpoints
+from tests.runtime.killing import kill_at_random
 from tests.training import workloads
 
 MakeRecipe = Callable[..., ClassifierRecipe]
@@ -91,15 +91,11 @@ def stop_after(steps: int, recipe: ClassifierRecipe, catalogue: Catalogue, out: 
 def test_killed_at_random_it_ends_with_the_same_weights(
     recipe: ClassifierRecipe, drawn: Path, tmp_path: Path
 ) -> None:
-    draw = random.Random(5)
-    out = tmp_path / "killed"
-    longer = recipe.training.model_copy(update={"epochs": 8})  # so long that five kills find it alive
+    out = tmp_path / "killed" / "out"
+    longer = recipe.training.model_copy(update={"epochs": 8})  # so long that the kills find it alive
     recipe = recipe.model_copy(update={"training": longer})
-    for _ in range(5):
-        killer = workloads.Killer(draw.randint(1, 2), draw.uniform(0.0, 0.08))
-        with pytest.raises(WorkerFailed, match="Killed by the system"):  # SIGKILL
-            run_in_worker(workloads.train_and_say_who, recipe, drawn, out, reporter=killer)
-        assert not out.exists()
+    work = partial(workloads.train_to_the_end, reporter=SILENT)
+    assert kill_at_random(out.parent, 40, work, recipe, drawn, out) >= 5
     for folder in (out, tmp_path / "unbroken"):
         run_in_worker(workloads.train_to_the_end, recipe, drawn, folder, reporter=SILENT)
     assert_same(out, tmp_path / "unbroken")
@@ -120,6 +116,21 @@ def test_sigterm_saves_after_the_step(recipe: ClassifierRecipe, drawn: Path, tmp
     assert_same(out, tmp_path / "unbroken")
 
 
+TELLS_STEPS = """\
+from facetry.cli.main import main
+from facetry.training import loop
+
+log_step = loop.log_step
+
+def log_and_tell(*arguments):
+    log_step(*arguments)
+    print("A step is done.", flush=True)
+
+loop.log_step = log_and_tell
+main()
+"""
+
+
 @pytest.mark.slow
 def test_the_command_ends_well_when_asked_to_stop(
     make_recipe: MakeRecipe, drawn: Path, tmp_path: Path
@@ -127,19 +138,19 @@ def test_the_command_ends_well_when_asked_to_stop(
     recipe = make_recipe(training={"epochs": 500, "batch_size": 16})
     (tmp_path / "recipe.yaml").write_text(dump_recipe(recipe))
     process = subprocess.Popen(
-        [sys.executable, "-m", "facetry", "train", "recipe.yaml", "-c", drawn, "-o", "model"],
+        [sys.executable, "-c", TELLS_STEPS, "train", "recipe.yaml", "-c", drawn, "-o", "model"],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         text=True,
     )
-    training = tmp_path / "model.partial" / "training"
-    while not (training / "steps.jsonl").exists() and process.poll() is None:
-        time.sleep(0.05)
+    assert process.stdout
+    assert "A step is done.\n" in process.stdout
     process.terminate()
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0
     assert "Stopped by SIGTERM. Run the same command again to resume." in output
     assert not (tmp_path / "model").exists()
+    training = tmp_path / "model.partial" / "training"
     steps = [json.loads(line) for line in (training / "steps.jsonl").read_text().splitlines()]
     newest, *_ = checkpoints.states(training / checkpoints.FOLDER)
     assert newest.name.startswith(f"step_{steps[-1]['step']:08d}-")

@@ -207,7 +207,8 @@ def make_classifier(catalogue: Catalogue, photos: PhotosConfig) -> Classifier:
 
 
 def test_an_ensemble_has_members_with_and_without_text(shirts: Catalogue, tmp_path: Path) -> None:
-    frozen = make_recipe(backbone=FROZEN, augment={}).model_dump(mode="json")
+    training = {**CONFIG["training"], "epochs": 3}
+    frozen = make_recipe(backbone=FROZEN, augment={}, training=training).model_dump(mode="json")
     members = {
         "blind": frozen,
         "reader": {**frozen, "text": {}},

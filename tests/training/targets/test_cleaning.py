@@ -118,7 +118,7 @@ ALL = {
     "clean": {"neighbours": "weigh", "upsample": 0.3},
     "training": {
         **SCHEDULE,
-        "epochs": 3,
+        "epochs": 2,
         "loss": {"class_weights": "balanced"},
     },
 }
@@ -149,7 +149,11 @@ def test_another_backbone_may_tell_the_neighbours(
     catalogue: Catalogue, make_recipe: MakeRecipe, tmp_path: Path
 ) -> None:
     def means(**keys: object) -> float:
-        recipe = make_recipe(backbone=FROZEN, clean={"neighbours": "weigh", "num_neighbours": 3, **keys})
+        recipe = make_recipe(
+            backbone=FROZEN,
+            clean={"neighbours": "weigh", "num_neighbours": 3, **keys},
+            training={**SCHEDULE, "epochs": 1},
+        )
         out = train(recipe, catalogue, tmp_path / str(len(keys)))
         return float(json.loads((out / "training" / "cleaning.json").read_text())["mean_weight"])
 

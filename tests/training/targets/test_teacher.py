@@ -209,7 +209,7 @@ def test_a_student_follows_its_teacher(
 def test_an_interrupted_student_goes_on(
     catalogue: Catalogue, make_recipe: MakeRecipe, tiny_model: Path, tmp_path: Path
 ) -> None:
-    recipe = make_recipe(training=TRAINING, teach=teach(tiny_model, unlabelled=True))
+    recipe = make_recipe(training={**TRAINING, "epochs": 1}, teach=teach(tiny_model, unlabelled=True))
     unbroken = train(recipe, catalogue, tmp_path / "unbroken")
 
     class Stopping:
@@ -264,5 +264,6 @@ def test_a_search_teaches_too(catalogue: Catalogue, make_recipe: MakeRecipe, tmp
         catalogue,
         tmp_path / "search",
     )
-    recipe = make_recipe(training={**TRAINING, "epochs": 1}, teach=teach(search))
+    frozen = {"name": "nano_convnext", "weights": "none", "frozen": True}
+    recipe = make_recipe(backbone=frozen, training={**TRAINING, "epochs": 1}, teach=teach(search))
     assert torch.is_tensor(next(load(train(recipe, catalogue, tmp_path / "student")).parameters()))  # type: ignore[attr-defined]
