@@ -28,6 +28,15 @@ def convert_to(runtime: Runtime, graph: Graph, folder: Path) -> Path:
     return folder / "model.xml"
 
 
+def write_converted(graph: Graph, folder: Path) -> None:
+    """Make a folder with both runtimes' files of a graph."""
+    draft = folder.with_name(f"{folder.name}.draft")
+    draft.mkdir()
+    for runtime in RUNTIMES:
+        convert_to(runtime, graph, draft)
+    draft.rename(folder)
+
+
 def write_exported(model: Path, folder: Path) -> None:
     """Copy a classifier's model folder, and give the copy an export for each runtime."""
     draft = folder.with_name(f"{folder.name}.draft")

@@ -17,19 +17,9 @@ from facetry.build.load import load
 from facetry.build.train import train
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.engines.engine import EngineConfig
-from facetry.engines.export_folder import (
-    PARITY,
-    ExportNote,
-    export_folder,
-    metadata,
-    write_export,
-)
 from facetry.engines.serving import serve
-from facetry.engines.torch.convert import save_openvino, to_onnx, to_openvino
-from facetry.engines.torch.graph import Graph
 from facetry.errors import EngineError, ExportError, MissingExtra, ModelFolderError
 from facetry.images import load_batches
-from facetry.models.classifier.serialization import load_classifier
 from facetry.models.folder import WEIGHTS, open_folder, write_checksums
 from facetry.predictions import Predictions, Predictor
 from facetry.predictors.ensemble import Ensemble
@@ -45,36 +35,6 @@ class Listener(Silent):
 
     def say(self, text: str) -> None:
         self.said.append(text)
-
-
-def add_exports(model: Path) -> None:
-    """Exports of a classifier as `facetry export` writes them, but for the check of their answers."""
-    graph = Graph(load_classifier(open_folder(model)))
-    about = metadata(graph.taxonomy, graph.preprocess)
-    for runtime in ("openvino", "onnx"):
-        folder = export_folder(model, runtime)
-        folder.mkdir(parents=True)
-        if runtime == "openvino":
-            save_openvino(to_openvino(graph), folder, about)
-        else:
-            to_onnx(graph, folder / "model.onnx", about)
-        (folder / PARITY).write_text("{}")
-        note = ExportNote(
-            runtime=runtime,  # type: ignore[arg-type]
-            precision="fp32",
-            weights=open_folder(model).weights_sum or "",
-            versions={},
-        )
-        write_export(folder, note)
-
-
-@pytest.fixture(scope="module")
-def exported(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny model with an export for each runtime; not to be written to."""
-    model = tmp_path_factory.mktemp("exported") / "model"
-    shutil.copytree(tiny_model, model)
-    add_exports(model)
-    return model
 
 
 @pytest.fixture
@@ -186,6 +146,7 @@ def test_an_ensemble_keeps_its_weights(ensemble: Path) -> None:
     assert served.weights == {"a": 0.75, "b": 0.25}
 
 
+@pytest.mark.usefixtures("converted_before")
 def test_an_export_of_other_weights_is_not_used(exported: Path, tmp_path: Path, ask: Ask) -> None:
     model = Path(shutil.copytree(exported, tmp_path / "model"))
     other = model / "engines" / "openvino"
