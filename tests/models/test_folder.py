@@ -136,6 +136,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return found
 
 
+@pytest.mark.usefixtures("converted_before")
 @pytest.mark.parametrize(
     "words",
     [
