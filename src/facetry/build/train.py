@@ -37,7 +37,7 @@ from facetry.recipe import (
 from facetry.runtime.files import link_folder, remove, write_text
 from facetry.runtime.progress import SILENT, Reporter
 from facetry.runtime.resumable import JobKind, open_or_resume, partial_folder, read_record
-from facetry.training.tracking import About, Service
+from facetry.training.tracking import RunInfo, Service
 from facetry.training.tracking.files import LOGS
 
 
@@ -77,10 +77,10 @@ class Job:
         return {**_origin(self.recipe, self.catalogue), "split": self.split.fingerprint}
 
     @property
-    def about(self) -> About:
+    def run_info(self) -> RunInfo:
         """The description of the job that tracking services get."""
         content = self.recipe.model_dump(mode="json")
-        return About.of(self.catalogue.source.table, self.folder, content, self.options.services)
+        return RunInfo.of(self.catalogue.source.table, self.folder, content, self.options.services)
 
     @property
     def held_out(self) -> HeldOut:
@@ -233,7 +233,7 @@ def _build_classifier(job: Job) -> Predictor:
     job.held_out.refuse_donors(job.recipe.donors)
     if job.recipe.teach:
         predict_teacher(job.recipe.teach, job.held_out, job.folder / "training", load, job.reporter)
-    return train_classifier(job.recipe, job.catalogue, job.split, job.folder, job.about, job.reporter)
+    return train_classifier(job.recipe, job.catalogue, job.split, job.folder, job.run_info, job.reporter)
 
 
 def _build_search(job: Job) -> Predictor:
@@ -313,7 +313,7 @@ def _build_vlm(job: Job) -> Predictor:
     from facetry.predictors.vlm.train import train_vlm
 
     assert isinstance(job.recipe, VlmRecipe)
-    return train_vlm(job.recipe, job.catalogue, job.split, job.folder, job.about, job.reporter)
+    return train_vlm(job.recipe, job.catalogue, job.split, job.folder, job.run_info, job.reporter)
 
 
 _BUILDERS: Mapping[str, Callable[[Job], Predictor]] = {

@@ -29,7 +29,7 @@ from facetry.runtime.files import sha256, write_text
 from facetry.runtime.progress import SILENT
 from facetry.runtime.workers import run_in_worker
 from facetry.training import checkpoints
-from facetry.training.tracking import About
+from facetry.training.tracking import RunInfo
 from tests.predictors.vlm.conftest import TAXONOMY, MakePredictor, loaded, make_recipe
 from tests.predictors.vlm.reference import log_likelihood
 from tests.training import workloads
@@ -102,8 +102,8 @@ def test_saved_and_loaded_it_predicts_the_same(
         vlm={"model": str(base)}, training={**QUICK, "epochs": 1, "rank": rank, "lr": 1e-2}
     )
     split = make_split(eight, recipe.split, seed=0)
-    about = About.of(eight.source.table, folder, {})
-    kept = train_vlm(recipe, eight, split, folder, about, SILENT)
+    run_info = RunInfo.of(eight.source.table, folder, {})
+    kept = train_vlm(recipe, eight, split, folder, run_info, SILENT)
     write_text(folder / "taxonomy.json", eight.taxonomy.to_json())
     numbers = {each.dtype for each in kept.qwen.network.parameters() if each.requires_grad}
     assert numbers == {torch.float32}, "what is trained"
