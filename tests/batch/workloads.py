@@ -28,7 +28,7 @@ OUTPUTS = ("predictions.parquet", "submission.csv", "problems.csv")
 
 
 class Seeing:
-    """A predictor whose answers follow from the photo's pixels, and that remembers whom it was asked.
+    """A predictor whose answers follow from the photo's pixels, and that stores the ids of its products.
 
     It fails on the products `culprits`.
     """
@@ -38,12 +38,12 @@ class Seeing:
 
     def __init__(self, culprits: Sequence[object] = ()) -> None:
         self.culprits = set(culprits)
-        self.asked: list[object] = []
+        self.predicted: list[object] = []
 
     def predict(self, products: Sequence[Product]) -> Predictions:
         if bad := [each.id for each in products if each.id in self.culprits]:
             raise RuntimeError(f"cannot see {bad[0]}\nat all")
-        self.asked += [each.id for each in products]
+        self.predicted += [each.id for each in products]
         codes = [max(TAXONOMY.category_indices.get(each.category, 0), 0) for each in products]
         mask = TAXONOMY.value_mask[codes]  # B A V
         light = [each.pixels[self.preprocesses[0]].mean() if each.pixels else 0 for each in products]
@@ -107,7 +107,7 @@ def outcome(out: Path) -> dict[str, bytes]:
 
 
 class Lines:
-    """A reporter that keeps what was said, and does something after some rows."""
+    """A reporter that stores its messages, and does something after some rows."""
 
     def __init__(self, after: int = 0, then: Callable[[], object] = lambda: None) -> None:
         self.after = after

@@ -30,7 +30,7 @@ FROZEN = {"name": "nano_convnext", "weights": "none", "frozen": True}
 
 
 class Lines:
-    """A reporter that keeps what is said."""
+    """A reporter that stores its messages."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
@@ -49,7 +49,7 @@ class Lines:
         pass
 
 
-def test_a_model_folder_is_whole(tiny_model: Path) -> None:
+def test_a_model_folder_is_complete(tiny_model: Path) -> None:
     names = {path.relative_to(tiny_model).as_posix() for path in tiny_model.rglob("*") if path.is_file()}
     assert names == {
         "weights.safetensors",
@@ -68,7 +68,7 @@ def test_a_model_folder_is_whole(tiny_model: Path) -> None:
     }
 
 
-def test_the_model_card_tells_scores_and_licences(tiny_model: Path) -> None:
+def test_the_model_card_has_scores_and_licences(tiny_model: Path) -> None:
     card = (tiny_model / "README.md").read_text()
     assert "none: trained from scratch" in card
     assert card.count("\n| Sarees | ") == 2 * 10
@@ -86,7 +86,9 @@ def test_metrics_are_those_of_the_loaded_model(
     assert metrics["test"]["total"] == scores.total
 
 
-def test_done_already(tiny_model: Path, tiny_recipe: ClassifierRecipe, catalogue: Catalogue) -> None:
+def test_a_finished_model_is_not_trained_again(
+    tiny_model: Path, tiny_recipe: ClassifierRecipe, catalogue: Catalogue
+) -> None:
     reporter = Lines()
     assert train(tiny_recipe, catalogue, tiny_model, reporter=reporter) == tiny_model
     assert reporter.said == [f"{tiny_model} is trained already."]

@@ -69,7 +69,7 @@ def test_adds_products(model: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [[], ["photo.jpg", "--add", "table.csv"]])
-def test_wants_one_thing(arguments: list[str], model: Path) -> None:
+def test_options_that_exclude_each_other_are_refused(arguments: list[str], model: Path) -> None:
     code, shown = run(model, *arguments)
     assert code == 2
     assert "either a photo" in shown

@@ -44,8 +44,8 @@ def fewer_photos_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parity, "MIN_PHOTOS", 80)
 
 
-class Told(Silent):
-    """Keeps what is said."""
+class Recorder(Silent):
+    """A reporter that stores its messages."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -125,7 +125,7 @@ def load_rounded(folder: ModelFolder) -> Predictor:
 def test_an_export_is_written_once_and_again_for_other_weights(
     make_job: MakeJob, model: Path, runtime: str
 ) -> None:
-    before, rows, reporter = files(model), [], Told()
+    before, rows, reporter = files(model), [], Recorder()
     job = make_job(runtime=runtime)
     (place,) = export_model(job, load, show=rows.extend, reporter=reporter)
     assert place == model / "engines" / runtime
@@ -189,7 +189,7 @@ def test_int8_that_falls_too_far_is_refused_and_the_earlier_export_stays(
 def test_a_slim_folder_has_each_members_export_and_no_weights(
     make_job: MakeJob, ensemble: Path, tmp_path: Path
 ) -> None:
-    before, out, reporter = files(ensemble), tmp_path / "slim", Told()
+    before, out, reporter = files(ensemble), tmp_path / "slim", Recorder()
     rows: list[Parity] = []
     job = make_job(folder=ensemble, out=out)
     places = export_model(job, load, show=rows.extend)
@@ -252,7 +252,7 @@ def test_a_graph_that_cannot_be_converted_leaves_nothing(
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"kind": "search", "hashes": ["phash"]}, "is of the kind search"),
         ({"kind": "vlm", "vlm": {"model": "tiny"}}, "is of the kind vlm"),
@@ -261,12 +261,12 @@ def test_a_graph_that_cannot_be_converted_leaves_nothing(
     ],
 )
 def test_what_cannot_be_exported(
-    make_job: MakeJob, model: Path, make_recipe: Any, changes: dict[str, object], told: str
+    make_job: MakeJob, model: Path, make_recipe: Any, changes: dict[str, object], message: str
 ) -> None:
     recipe = parse_recipe(changes) if "kind" in changes else make_recipe(**changes)
     (model / "recipe.yaml").write_text(dump_recipe(recipe))
     write_checksums(model)
-    with pytest.raises(ExportError, match=told) as caught:
+    with pytest.raises(ExportError, match=message) as caught:
         export_model(make_job(), lambda _: pytest.fail("loaded"))
     assert caught.value.hint
 

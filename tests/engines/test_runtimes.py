@@ -52,7 +52,7 @@ def test_every_batch_size_and_thread_count_gives_the_same(
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_photos_need_not_lie_in_one_piece(files: dict[object, Path], engine: AnyEngine) -> None:
+def test_photos_need_not_be_contiguous(files: dict[object, Path], engine: AnyEngine) -> None:
     opened, photos = engine.load(files[engine], num_threads=2), noise(16, 6)
     np.testing.assert_allclose(opened(photos[::2]), opened(photos)[::2], atol=1e-6)
 
@@ -119,7 +119,7 @@ def test_a_missing_package_names_its_extra(
         engine.load(tmp_path / "model")
 
 
-def test_nothing_is_told_of_what_is_done() -> None:
+def test_no_telemetry_is_sent() -> None:
     package("openvino")
     package("nncf")
     from nncf.telemetry.wrapper import NNCFTelemetryStub, telemetry
@@ -130,12 +130,12 @@ def test_nothing_is_told_of_what_is_done() -> None:
     assert sys.modules["openvino_telemetry"] is None
 
 
-def test_a_signal_is_heeded_after_engines_came_and_went(converted: Path) -> None:
+def test_signal_handlers_work_after_engines_were_closed(converted: Path) -> None:
     code = (
         "import os, signal, sys, threading\n"
         "from pathlib import Path\n"
         "from facetry.engines.runtimes import OpenVinoEngine\n"
-        "signal.signal(signal.SIGTERM, lambda *_: print('heeded'))\n"
+        "signal.signal(signal.SIGTERM, lambda *_: print('handled'))\n"
         "engines = [OpenVinoEngine.load(Path(sys.argv[1])) for _ in range(3)]\n"
         "del engines[0]\n"
         "thread = threading.Thread(target=engines.clear)\n"
@@ -145,4 +145,4 @@ def test_a_signal_is_heeded_after_engines_came_and_went(converted: Path) -> None
     )
     words = [sys.executable, "-c", code, converted / "model.xml"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, "heeded\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr

@@ -95,7 +95,7 @@ def test_checkpointing_changes_nothing(
     ],
     ids=str,
 )
-def test_what_a_tower_cannot_do_is_said_before_training(
+def test_what_a_tower_cannot_do_is_reported_before_training(
     catalogue: Catalogue,
     make_recipe: MakeRecipe,
     tmp_path: Path,

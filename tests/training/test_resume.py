@@ -1,4 +1,4 @@
-"""Training that was stopped goes on as if it had not been, however it was stopped."""
+"""Stopped training resumes as if it had not been stopped, however that happened."""
 
 import json
 import shutil
@@ -48,7 +48,7 @@ def recipe(make_recipe: MakeRecipe) -> ClassifierRecipe:
 
 
 class Lines:
-    """A reporter that keeps what is said, and presses Ctrl-C after some steps."""
+    """A reporter that stores its messages, and presses Ctrl-C after some steps."""
 
     def __init__(self, stop_after: int = -1) -> None:
         self.said: list[str] = []
@@ -88,7 +88,7 @@ def stop_after(steps: int, recipe: ClassifierRecipe, catalogue: Catalogue, out: 
 
 
 @pytest.mark.slow
-def test_killed_at_random_it_ends_with_the_same_weights(
+def test_a_training_killed_at_random_moments_gives_equal_weights(
     recipe: ClassifierRecipe, drawn: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "killed" / "out"
@@ -107,7 +107,7 @@ def test_sigterm_saves_after_the_step(recipe: ClassifierRecipe, drawn: Path, tmp
         update={"training": recipe.training.model_copy(update={"save_every_s": 999.0})}
     )
     out = tmp_path / "stopped"
-    what, _ = run_in_worker(workloads.train_until_asked_to_stop, rare, drawn, out, 2, reporter=SILENT)
+    what, _ = run_in_worker(workloads.train_until_sigterm, rare, drawn, out, 2, reporter=SILENT)
     assert what == "stopped"
     (state,) = checkpoints.states(tmp_path / "stopped.partial" / "training" / checkpoints.FOLDER)
     assert state.name.startswith("step_00000003-")
@@ -132,7 +132,7 @@ main()
 
 
 @pytest.mark.slow
-def test_the_command_ends_well_when_asked_to_stop(
+def test_the_command_exits_cleanly_on_a_signal(
     make_recipe: MakeRecipe, drawn: Path, tmp_path: Path
 ) -> None:
     recipe = make_recipe(training={"epochs": 500, "batch_size": 16})
@@ -156,7 +156,7 @@ def test_the_command_ends_well_when_asked_to_stop(
     assert newest.name.startswith(f"step_{steps[-1]['step']:08d}-")
 
 
-def test_nobody_takes_a_stopped_training_for_a_finished_one() -> None:
+def test_a_stopped_training_is_not_taken_for_a_finished_one() -> None:
     with pytest.raises(WorkerFailed, match="ended with code 130"):
         run_in_worker(workloads.be_stopped, reporter=SILENT)
 
@@ -188,7 +188,7 @@ def spoil(path: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["half", "zeros", "flipped bit"])
-def test_a_damaged_checkpoint_is_passed_over(
+def test_a_damaged_checkpoint_is_skipped(
     recipe: ClassifierRecipe, catalogue: Catalogue, broken: Path, tmp_path: Path, how: str
 ) -> None:
     newest, _ = checkpoints.states(broken)
@@ -207,7 +207,7 @@ def test_a_damaged_checkpoint_is_passed_over(
     assert all(torch.equal(expected[name], got[name]) for name in expected)
 
 
-def test_with_no_whole_checkpoint_it_says_so(
+def test_without_a_sound_checkpoint_resuming_is_refused(
     recipe: ClassifierRecipe, catalogue: Catalogue, broken: Path, tmp_path: Path
 ) -> None:
     for each in checkpoints.states(broken):
@@ -217,7 +217,7 @@ def test_with_no_whole_checkpoint_it_says_so(
     assert "Delete its folder" in caught.value.hint
 
 
-def test_a_state_whose_best_weights_are_damaged_is_passed_over(
+def test_a_state_whose_best_weights_are_damaged_is_skipped(
     recipe: ClassifierRecipe, catalogue: Catalogue, broken: Path, tmp_path: Path
 ) -> None:
     (best,) = broken.glob("best_*")
@@ -229,7 +229,7 @@ def test_a_state_whose_best_weights_are_damaged_is_passed_over(
     assert [older.name in line for line in lines.said].count(True) == 1
 
 
-def test_old_checkpoints_go_and_the_best_stays(broken: Path) -> None:
+def test_old_checkpoints_are_removed_and_the_best_is_kept(broken: Path) -> None:
     kept = checkpoints.states(broken)
     assert [each.name.partition("-")[0] for each in kept] == ["step_00000005", "step_00000004"]
     for each in kept:

@@ -1,4 +1,4 @@
-"""Training: it learns, it repeats itself, it goes on where it stopped, it fails without losing work."""
+"""Training learns, is deterministic, resumes where it stopped, and fails without losing work."""
 
 import json
 from collections.abc import Callable
@@ -101,7 +101,7 @@ def unbroken(
     tiny_model: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[ClassifierRecipe, Path]:
-    """A recipe, and what comes out if nobody interrupts."""
+    """A recipe, and the weights of a training without interruption."""
     if not request.param:
         return make_recipe(), tiny_model
     recipe = make_recipe(backbone=FROZEN)
@@ -116,7 +116,7 @@ def test_another_seed_gives_another_model(
     assert sha256(one / WEIGHTS) != sha256(other / WEIGHTS)
 
 
-def test_interrupted_it_goes_on_to_the_same_weights(
+def test_an_interrupted_training_gives_equal_weights(
     catalogue: Catalogue, unbroken: tuple[ClassifierRecipe, Path], tmp_path: Path
 ) -> None:
     """Before anything is kept, within the first epoch, and within the second."""
@@ -164,7 +164,7 @@ def test_best_weights_are_kept(catalogue: Catalogue, make_recipe: MakeRecipe, tm
     assert metrics["validation"]["total"] == pytest.approx(max(row["score"] for row in log), abs=0.02)
 
 
-def test_frozen_backbone_stays_as_it_was(
+def test_a_frozen_backbone_is_unchanged(
     catalogue: Catalogue, make_recipe: MakeRecipe, tmp_path: Path
 ) -> None:
     def tower(epochs: int) -> dict[str, torch.Tensor]:

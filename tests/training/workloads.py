@@ -36,7 +36,7 @@ class Signalling:
         yield advance
 
 
-def train_until_asked_to_stop(
+def train_until_sigterm(
     recipe: Recipe, catalogue: Path, out: Path, after: int, *, reporter: Reporter
 ) -> str:
     """Train and be sent SIGTERM after a step; returns what became of it."""

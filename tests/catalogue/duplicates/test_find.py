@@ -48,7 +48,7 @@ def test_finds_what_was_planted(tmp_path: Path, size_px: int, seed: int) -> None
     assert sum(broken) > 4
 
 
-def test_pairs_tell_how_they_are_related(tmp_path: Path) -> None:
+def test_pairs_have_their_kind_of_match(tmp_path: Path) -> None:
     truth = draw(tmp_path / "drawn", num_products=80, seed=5, size_px=64, rates=MANY)
     found = find_duplicates(scan_photos(open_catalogue(tmp_path / "drawn").products()))
     pairs, faults = found.pairs, truth["fault"]
@@ -139,8 +139,8 @@ def test_alike_features_join(tmp_path: Path) -> None:
     assert found.groups.tolist() == [0, 0, 2, 3, 4, 5]
 
 
-def test_a_crowd_is_not_alike(tmp_path: Path) -> None:
-    """Features that hardly differ for all photos tell nothing, but for two that are nearer still."""
+def test_many_equally_similar_products_are_no_look_alikes(tmp_path: Path) -> None:
+    """Where the features of all photos hardly differ, only a pair that is nearer still is found."""
     rng = np.random.RandomState(0)
     features = (1 + 0.05 * rng.standard_normal((12, 16))).astype(np.float32)
     features[7] = features[3] + 0.002
@@ -155,7 +155,9 @@ def test_a_near_pair_is_not_listed_as_alike_too(tmp_path: Path) -> None:
     assert relations == {(0, 1): "near", (0, 2): "alike", (1, 2): "alike"}
 
 
-def test_cells_find_what_a_whole_search_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_inverted_file_index_finds_the_same_pairs_as_a_full_search(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     rng = np.random.RandomState(0)
     vectors = rng.standard_normal((600, 24)).astype(np.float32)
     vectors[300:] = vectors[:300] + 0.05 * rng.standard_normal((300, 24))
@@ -164,8 +166,8 @@ def test_cells_find_what_a_whole_search_finds(monkeypatch: pytest.MonkeyPatch) -
     assert whole.tolist() == [[row, row + 300] for row in range(300)]
     assert (cosines > 0.95).all()
     monkeypatch.setattr(module, "MAX_FLAT_ROWS", 100)
-    cells, _, _ = module._neighbours(vectors, 0.95)
-    assert cells.tolist() == whole.tolist()
+    inverted, _, _ = module._neighbours(vectors, 0.95)
+    assert inverted.tolist() == whole.tolist()
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def graph() -> Graph:
     return Graph(make_classifier())
 
 
-def test_files_tell_other_programs_what_they_need(graph: Graph, converted: Path) -> None:
+def test_files_have_the_metadata_that_other_programs_need(graph: Graph, converted: Path) -> None:
     onnx = package("onnx").load(converted / FILES["onnx"])
     openvino = shared_core().read_model(converted / FILES["openvino"])
     texts = metadata(graph.taxonomy, graph.preprocess)
@@ -107,7 +107,7 @@ def test_the_same_files_each_time(graph: Graph, converted: Path, tmp_path: Path)
     assert not any(project in each.read_bytes() for each in files)
 
 
-def test_weights_above_the_limit_stand_beside_the_file(
+def test_weights_above_the_limit_are_in_a_separate_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(convert, "_MOST_IN_ONE_FILE", 0)

@@ -25,7 +25,7 @@ SPLIT_SHARES = {"validation": 0.2, "test": 0.3, "method": "random"}
 
 
 class Lines:
-    """A reporter that keeps what is said and which bars there were."""
+    """A reporter that stores its messages and which bars there were."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
@@ -123,7 +123,7 @@ def test_members_that_are_rows_are_not_trained_again(done: tuple[Path, Leaderboa
 
 
 @pytest.mark.slow
-def test_rows_that_are_done_are_not_done_again(
+def test_finished_rows_are_not_repeated(
     done: tuple[Path, Leaderboard, Lines], recipes: dict[str, Path], catalogue: Catalogue, tmp_path: Path
 ) -> None:
     _, board, _ = done
@@ -157,7 +157,7 @@ def test_another_split_or_catalogue_is_refused(
         compare(entries_of(recipes, "single"), other, out)
 
 
-def test_model_folders_beside_recipes(
+def test_model_folders_and_recipes_are_compared_together(
     tiny_model: Path,
     make_recipe: MakeRecipe,
     catalogue: Catalogue,

@@ -46,7 +46,7 @@ TWO = TuneConfig(num_workers=2)
 
 
 class Lines:
-    """A reporter that keeps what is said, and may be told to interrupt."""
+    """A reporter that stores its messages, and can interrupt."""
 
     def __init__(self, stop_after: int = 10_000) -> None:
         self.said: list[str] = []
@@ -157,11 +157,11 @@ def test_a_trial_on_features_is_stopped_between_epochs(
     done: tuple[Path, Findings], space: Space, catalogue: Catalogue, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    told: list[tuple[int, float]] = []
+    reported: list[tuple[int, float]] = []
     shutil.copytree(done[0], out)
 
     def on_epoch(epoch: int, score: float) -> None:
-        told.append((epoch, score))
+        reported.append((epoch, score))
         if epoch == 2:
             raise Pruned
 
@@ -169,9 +169,9 @@ def test_a_trial_on_features_is_stopped_between_epochs(
         runner = choose_runner(space, inputs, out)
         assert isinstance(space.base, ClassifierRecipe)
         with pytest.raises(Pruned):
-            runner.score(space.base, tmp_path / "place", on_epoch)
-    assert [epoch for epoch, _ in told] == [1, 2]
-    assert all(0 <= score <= 1 for _, score in told)
+            runner.score(space.base, tmp_path / "trial", on_epoch)
+    assert [epoch for epoch, _ in reported] == [1, 2]
+    assert all(0 <= score <= 1 for _, score in reported)
 
 
 @pytest.fixture
@@ -190,7 +190,7 @@ def six_widths(frozen_recipe: ClassifierRecipe) -> Space:
 
 
 @pytest.mark.usefixtures("scripted")
-def test_an_interrupted_search_goes_on(six_widths: Space, drawn: Path, tmp_path: Path) -> None:
+def test_an_interrupted_search_resumes(six_widths: Space, drawn: Path, tmp_path: Path) -> None:
     lines, out = Lines(stop_after=3), tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
         tune(six_widths, open_catalogue(drawn), out, TWO, reporter=lines)
@@ -237,7 +237,7 @@ def test_trials_that_fail_or_die_do_not_stop_the_others(
 
 
 @pytest.mark.usefixtures("scripted")
-def test_killed_while_it_embeds_the_same_search_goes_on(
+def test_a_search_killed_while_embedding_resumes(
     frozen_recipe: ClassifierRecipe, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     space, out = parse_space({"heads.hidden_dim": [10]}, frozen_recipe), tmp_path / "out"
@@ -365,7 +365,7 @@ def test_unknown_samplers() -> None:
         ({"frozen": False}, {"heads.dropout": [0.1]}, TrainingTrialRunner),
     ],
 )
-def test_features_serve_where_the_backbone_stays_as_it_is(
+def test_stored_features_are_used_if_the_backbone_does_not_change(
     base: dict[str, object], content: dict[str, list[object]], kind: type, frozen_recipe: Recipe,
     catalogue: Catalogue, tmp_path: Path,
 ) -> None:  # fmt: skip
@@ -409,18 +409,18 @@ def test_a_whole_training_is_stopped_between_epochs(
     space = parse_space({"training.clip_norm": [1.0]}, base)
     with open_or_resume_study(tmp_path, space, "grid", catalogue, None, SILENT) as inputs:
         bench = TrainingTrialRunner(inputs=inputs)
-    told: list[tuple[int, float]] = []
+    reported: list[tuple[int, float]] = []
 
     def on_epoch(epoch: int, score: float) -> None:
-        told.append((epoch, score))
+        reported.append((epoch, score))
         if epoch == 2:
             raise Pruned
 
     with pytest.raises(Pruned):
-        bench.score(base, tmp_path / "place", on_epoch)
-    assert [epoch for epoch, _ in told] == [1, 2]
-    assert all(0 < score < 1 for _, score in told)
-    assert not (tmp_path / "place").exists()
+        bench.score(base, tmp_path / "trial", on_epoch)
+    assert [epoch for epoch, _ in reported] == [1, 2]
+    assert all(0 < score < 1 for _, score in reported)
+    assert not (tmp_path / "trial").exists()
 
 
 def test_the_study_is_one_file_that_others_can_read(done: tuple[Path, Findings]) -> None:

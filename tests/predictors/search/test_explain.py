@@ -18,7 +18,7 @@ def first_photo(search: SimilaritySearch) -> tuple[Path, str]:
     return Path(row["photos"][0]), row["category"]
 
 
-def test_votes_are_those_of_the_neighbours_that_are_asked(search: SimilaritySearch) -> None:
+def test_votes_are_those_of_the_num_neighbours_nearest(search: SimilaritySearch) -> None:
     photo, category = first_photo(search)
     explanation = explain(search, photo, category, num_nearest=search.num_neighbours)
     heads = search.taxonomy.heads_of(category)

@@ -92,9 +92,9 @@ def make_predictor(qwen: Qwen) -> MakePredictor:
         examples: tuple[Example, ...] = (), *, other: Qwen | None = None, **config: object
     ) -> VlmPredictor:
         used = other or qwen
-        asked = VlmConfig.model_validate({"model": "tiny", **config})
+        vlm = VlmConfig.model_validate({"model": "tiny", **config})
         image = ImageConfig(size_px=2 * used.px_per_token)
-        return VlmPredictor(used, TAXONOMY, asked, used.preprocess(image), examples)
+        return VlmPredictor(used, TAXONOMY, vlm, used.preprocess(image), examples)
 
     return make
 

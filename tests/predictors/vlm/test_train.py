@@ -148,7 +148,9 @@ def epochs_logged(model: Path) -> list[tuple[int, int, float]]:
 
 
 @pytest.mark.parametrize("rank", [4, 0])
-def test_stopped_it_goes_on_as_if_it_had_not(rank: int, twenty: Catalogue, tmp_path: Path) -> None:
+def test_a_stopped_training_resumes_with_equal_results(
+    rank: int, twenty: Catalogue, tmp_path: Path
+) -> None:
     recipe = make_recipe(training={**QUICK, "rank": rank}, split={"validation": 0.3, "test": 0})
     stopping = Stopping(after=3)  # of two steps an epoch
     with pytest.raises(KeyboardInterrupt):
@@ -164,11 +166,11 @@ def test_stopped_it_goes_on_as_if_it_had_not(rank: int, twenty: Catalogue, tmp_p
 
 
 @pytest.mark.slow
-def test_asked_to_stop_within_an_epoch_it_goes_on_there(twenty: Catalogue, tmp_path: Path) -> None:
+def test_a_training_stopped_within_an_epoch_resumes_there(twenty: Catalogue, tmp_path: Path) -> None:
     recipe, catalogue = make_recipe(training={**QUICK, "batch_size": 4}), twenty.source.table.parent
     stopped, whole = tmp_path / "stopped", tmp_path / "whole"
     what, _ = run_in_worker(
-        workloads.train_until_asked_to_stop, recipe, catalogue, stopped, 2, reporter=SILENT
+        workloads.train_until_sigterm, recipe, catalogue, stopped, 2, reporter=SILENT
     )
     assert what == "stopped"
     kept = stopped.with_name("stopped.partial") / "training" / checkpoints.FOLDER
@@ -180,7 +182,7 @@ def test_asked_to_stop_within_an_epoch_it_goes_on_there(twenty: Catalogue, tmp_p
     assert epochs_logged(stopped) == epochs_logged(whole)
 
 
-def test_memory_that_runs_out_changes_nothing(
+def test_running_out_of_memory_changes_nothing(
     eight: Catalogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A device that holds three photos at once takes the same steps."""

@@ -87,7 +87,7 @@ def test_records_sent_before_an_interruption_are_not_sent_again(history: History
     assert service.records == history[5:]
 
 
-def test_a_training_keeps_its_name_and_no_two_share_one(tmp_path: Path) -> None:
+def test_a_training_keeps_its_run_id_and_no_two_share_one(tmp_path: Path) -> None:
     first = run_id(tmp_path / "first")
     assert run_id(tmp_path / "first") == first
     assert run_id(tmp_path / "second") != first
@@ -137,9 +137,7 @@ def track(service: Service, folder: Path, done: Position, records: History) -> N
     assert not lines.said
 
 
-def test_weights_and_biases_goes_on_with_its_run(
-    offline: Path, history: History, tmp_path: Path
-) -> None:
+def test_weights_and_biases_resumes_its_run(offline: Path, history: History, tmp_path: Path) -> None:
     assert require_service("wandb") == "wandb"
     folder = tmp_path / "training"
     track("wandb", folder, Position(), history[:6])
@@ -204,7 +202,7 @@ def log_records(content: bytes) -> Iterator[bytes]:
             record = b""
 
 
-def test_trackio_goes_on_with_its_run(
+def test_trackio_resumes_its_run(
     monkeypatch: pytest.MonkeyPatch, history: History, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))

@@ -77,7 +77,7 @@ def test_a_training_logs_its_steps_epochs_and_heads(tiny_model: Path, catalogue:
 
 
 @pytest.mark.parametrize(("save_every_s", "is_frozen"), [(0.0, False), (300.0, True)])
-def test_interrupted_it_logs_what_an_unbroken_one_does(
+def test_an_interrupted_training_logs_the_same_as_an_unbroken_one(
     catalogue: Catalogue, make_recipe: MakeRecipe, tmp_path: Path, save_every_s: float, is_frozen: bool
 ) -> None:
     training = {
