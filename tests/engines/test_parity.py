@@ -108,7 +108,7 @@ def test_an_ensemble_has_a_row_for_each_member_and_the_last_for_the_whole() -> N
         ({}, False, ""),
         ({}, True, ""),
         ({"agreement": 0.999}, False, ""),
-        ({"agreement": 0.9989}, False, r"99\.89% of its answers agree, and 99\.9% is asked for"),
+        ({"agreement": 0.9989}, False, r"99\.89% of its answers agree, and 99\.9% is required"),
         ({"agreement": 0.9}, True, ""),
         ({"agreement": float("nan")}, False, "agree"),
         ({"exported_score": 0.4951}, True, ""),

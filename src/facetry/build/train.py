@@ -183,7 +183,7 @@ def _find_split(
 
 
 def _earlier_split(folders: Iterable[Path], recipe: Recipe, catalogue: Catalogue) -> Split | None:
-    """The split that an earlier run made by this recipe: finding look-alikes anew would take long."""
+    """The split that an earlier run made by this recipe; finding near duplicates again is slow."""
     expected = {**_origin(recipe, catalogue), "is_split_given": False}
     for folder in folders:
         found = upgraded_job(read_record(folder), catalogue)

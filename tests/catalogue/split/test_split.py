@@ -185,7 +185,7 @@ def test_the_real_tables_split_evenly(shared_data: Path) -> None:
     split = make_split(real, SplitConfig(), seed=0)
     shares = dict(zip(PARTS, SplitConfig().shares, strict=True))
     for part in summarise(real, split.codes, shares):
-        assert part.share == pytest.approx(part.wanted, abs=0.001)
+        assert part.share == pytest.approx(part.requested, abs=0.001)
         assert part.num_absent == 0
         assert part.deviation < 0.025
     by_chance = make_split(real, SplitConfig(method="random"), seed=0)
@@ -233,7 +233,7 @@ def test_too_few_groups(numbered: Catalogue) -> None:
     groups = np.arange(1000) % 2
     with pytest.raises(
         CatalogueError,
-        match=r"at least 3 groups of products with like photos; this catalogue has 2 \(1,000 products\)",
+        match=r"at least 3 groups of near-duplicate photos; this catalogue has 2 \(1,000 products\)",
     ):
         make_split(numbered, SplitConfig(), seed=0, groups=groups)
     with pytest.raises(CatalogueError, match="at least 5 groups"):
