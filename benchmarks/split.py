@@ -93,7 +93,7 @@ def _measure(catalogue: Catalogue, method: str, groups: np.ndarray) -> dict[str,
     parts = summarise(catalogue, made[0].codes, dict(zip(PARTS, config.shares, strict=True)))
     return {
         "seconds": round(seconds, 3),
-        "worst_share_off": round(max(abs(part.share - part.wanted) for part in parts), 6),
+        "worst_share_off": round(max(abs(part.share - part.requested) for part in parts), 6),
         "worst_value_off": round(max(part.deviation for part in parts), 6),
         "num_absent": sum(part.num_absent for part in parts),
     }
@@ -142,7 +142,9 @@ def _scores(options: argparse.Namespace) -> dict[str, Any]:
     ]
     num_shared = count_groups(groups, np.zeros(len(catalogue), dtype=np.int8)).num_shared
     columns = ["split", "test score", "95% interval", "by seed", "groups cut"]
-    show_table(f"{len(catalogue):,} products, {num_shared:,} groups of like photos", columns, rows)
+    show_table(
+        f"{len(catalogue):,} products, {num_shared:,} groups of near-duplicate photos", columns, rows
+    )
     return {"num_products": len(catalogue), "num_shared": num_shared, **measured}
 
 

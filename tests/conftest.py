@@ -22,6 +22,7 @@ from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.demo.garments import SampleConfig, draw_catalogue
 from facetry.predictions import Predictor
 from facetry.recipe import ClassifierRecipe, Recipe, dump_recipe, load_recipe, parse_recipe
+from tests.engines.exports import reuse_conversions, write_exported
 
 PROJECT = Path(__file__).parent.parent
 
@@ -130,6 +131,18 @@ def tiny_model(drawn: Path, tiny_recipe: Recipe, make_once: MakeOnce) -> Path:
 def tiny_predictor(tiny_model: Path) -> Predictor:
     """The predictor in the tiny model's folder."""
     return load(tiny_model)
+
+
+@pytest.fixture(scope="session")
+def exported(tiny_model: Path, make_once: MakeOnce) -> Path:
+    """The tiny model with an export for each runtime; not to be written to."""
+    return make_once("exported", lambda folder: write_exported(tiny_model, folder))
+
+
+@pytest.fixture
+def converted_before(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Convert the tiny model within no time, for tests of what is done with the result."""
+    reuse_conversions(exported, monkeypatch)
 
 
 @pytest.fixture(scope="session")

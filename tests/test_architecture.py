@@ -1,4 +1,4 @@
-"""Dependencies point one way, and nothing heavy is imported before it is wanted."""
+"""Dependencies point one way, and nothing heavy is imported before it is needed."""
 
 import ast
 import re
@@ -66,7 +66,7 @@ def import_graph(project: Path) -> dict[str, set[str]]:
 
 
 def position(module: str) -> tuple[int, int]:
-    """The group of a module, and the place of its package in the group."""
+    """The group of a module, and the index of its package in the group."""
     name = module.split(".")[1]
     for index, group in enumerate(GROUPS):
         if name in group:
@@ -75,9 +75,9 @@ def position(module: str) -> tuple[int, int]:
 
 
 def is_allowed(module: str, imported: str) -> bool:
-    """Whether what is imported is of the same package or stands below it."""
-    (group, place), (other_group, other_place) = position(module), position(imported)
-    return group < other_group or (group == other_group and place <= other_place)
+    """Whether the imported module is in the same package or in one below it."""
+    (group, index), (other_group, other_index) = position(module), position(imported)
+    return group < other_group or (group == other_group and index <= other_index)
 
 
 def test_dependencies_point_one_way(import_graph: dict[str, set[str]]) -> None:
@@ -91,7 +91,7 @@ def test_dependencies_point_one_way(import_graph: dict[str, set[str]]) -> None:
     assert not wrong
 
 
-def test_no_two_modules_import_each_other_even_by_way_of_others(
+def test_no_import_cycles_between_modules(
     import_graph: dict[str, set[str]],
 ) -> None:
     TopologicalSorter(import_graph).prepare()  # raises CycleError, which names the cycle
@@ -124,7 +124,7 @@ def test_the_package_itself_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_nobody_swallows_errors_in_silence(project: Path) -> None:
+def test_no_error_is_swallowed(project: Path) -> None:
     for path in (project / "src" / "facetry").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ExceptHandler):

@@ -97,7 +97,7 @@ def test_training_says_what_it_is_compared_with(capsys: pytest.CaptureFixture[st
     assert each["hours"] > 0
 
 
-def test_options_go_on_and_list_what_cannot_be_had(
+def test_options_resumes_and_lists_unavailable_settings(
     capsys: pytest.CaptureFixture[str], drawn: Path, tmp_path: Path
 ) -> None:
     module = importlib.import_module("benchmarks.options")

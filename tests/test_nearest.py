@@ -105,7 +105,7 @@ def test_more_neighbours_than_rows_are_all_rows() -> None:
     assert sorted(indices[0]) == [0, 1, 2]
 
 
-def test_where_too_few_are_found_places_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_too_few_are_found_indices_are_minus_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_NUM_PROBES", 1)
     distances, indices = Index.build(clustered(200), "ivf").search(clustered(2, seed=1), 150)
     assert (indices < 0).any()
@@ -138,7 +138,7 @@ def test_a_damaged_file_is_named(damage: str, is_binary: bool, tmp_path: Path) -
         Index.open(path, is_binary=is_binary)
 
 
-def test_an_index_of_the_other_sort_is_refused(tmp_path: Path) -> None:
+def test_an_index_of_another_kind_is_refused(tmp_path: Path) -> None:
     Index.build(bits(50)).save(tmp_path / "index")
     with pytest.raises(ModelFolderError, match="not an index of numbers"):
         Index.open(tmp_path / "index", is_binary=False)

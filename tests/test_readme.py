@@ -1,4 +1,4 @@
-"""The README's commands and its Python run as they stand; the documents name what exists."""
+"""The README's commands and its Python run as they are; the documents name what exists."""
 
 import re
 import shlex
@@ -44,7 +44,7 @@ def test_every_command_runs(readme: str, after_demo: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.slow
-def test_the_python_runs(
+def test_the_python_examples_run(
     readme: str, after_demo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(after_demo)
@@ -62,7 +62,7 @@ def test_make_targets_exist(readme: str, project: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"])
-def test_links_lead_somewhere(project: Path, name: str) -> None:
+def test_links_have_targets(project: Path, name: str) -> None:
     for target in LINK.findall((project / name).read_text()):
         assert (project / target).exists(), target
 

@@ -58,7 +58,7 @@ def with_photos(make_catalogue: MakeCatalogue, tmp_path: Path) -> MakeCatalogue:
 
 
 def striped(shade: int) -> Image.Image:
-    """A picture like no other of another shade: stripes as wide as the shade says."""
+    """A photo that differs from those of other shades: its stripes are as wide as the shade says."""
     image = Image.new("RGB", (64, 80), (200, 180, 90))
     for place in range(0, 64, 2 + shade % 13):
         image.paste((30, 5 * shade % 256, 40 + shade), (place, 0, place + 1 + shade % 5, 80))

@@ -1,4 +1,4 @@
-"""Products that show the same and say different things are found, and nobody else."""
+"""Products with the same photo and different labels are found, and no others."""
 
 import numpy as np
 import polars as pl

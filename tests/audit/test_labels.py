@@ -51,7 +51,7 @@ def test_a_head_without_labels(small: Catalogue) -> None:
     assert border.unused() == ["plain", "zari"]
 
 
-def test_what_misses_together(small: Catalogue) -> None:
+def test_attributes_that_are_missing_together(small: Catalogue) -> None:
     shirts = category(small, "Shirts")
     patterns = [(pattern.missing, pattern.count) for pattern in shirts.patterns]
     assert patterns == [((False, False), 2), ((False, True), 1), ((True, True), 1)]
@@ -90,7 +90,7 @@ def test_products_with_rare_values(small: Catalogue) -> None:
     assert find(small, min_examples=1).filter(kind="rare value").is_empty()
 
 
-def test_a_category_nobody_knows_is_not_counted(make_catalogue: MakeCatalogue) -> None:
+def test_an_unknown_category_is_not_counted(make_catalogue: MakeCatalogue) -> None:
     catalogue = make_catalogue([*ROWS, (6, "Hats", "green", "", ""), (7, "", "green", "", "")])
     assert sum(each.num_products for each in count_labels(catalogue)) == 5
     assert "green" not in find(catalogue)["value"]

@@ -1,4 +1,4 @@
-"""Label noise: planted mistakes are found, odd tables do not crash it, stopped it goes on."""
+"""Label noise: planted wrong labels are found, odd tables do not crash it, a stopped run resumes."""
 
 import sys
 from pathlib import Path
@@ -40,7 +40,7 @@ class StopAfter:
 
 
 def draw_table() -> tuple[pl.DataFrame, np.ndarray, set[int]]:
-    """A table, features that tell its true values, and the rows whose color is wrong."""
+    """A table, features that follow its true values, and the rows whose color is wrong."""
     random = np.random.RandomState(0)
     truth = {name: random.randint(len(values), size=NUM_PRODUCTS) for name, values in VALUES.items()}
     wrong = random.permutation(NUM_PRODUCTS)[:NUM_WRONG]
@@ -65,7 +65,7 @@ def as_catalogue(frame: pl.DataFrame, folder: Path) -> Catalogue:
     return open_catalogue(folder / "catalogue.yaml")
 
 
-def test_planted_mistakes_are_found(tmp_path: Path) -> None:
+def test_planted_wrong_labels_are_found(tmp_path: Path) -> None:
     frame, features, wrong = draw_table()
     catalogue = as_catalogue(frame, tmp_path)
     ranked = find_label_noise(catalogue, features, np.arange(NUM_PRODUCTS))
@@ -103,7 +103,7 @@ def test_the_same_call_gives_the_same_table(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("two_epochs")
-def test_stopped_it_goes_on(tmp_path: Path) -> None:
+def test_a_stopped_run_resumes(tmp_path: Path) -> None:
     frame, features, _ = draw_table()
     catalogue, groups = as_catalogue(frame, tmp_path), np.arange(NUM_PRODUCTS)
     folder = tmp_path / "folds"
@@ -118,7 +118,7 @@ def test_stopped_it_goes_on(tmp_path: Path) -> None:
     assert whole.equals(find_label_noise(catalogue, features, groups))
 
 
-def test_copies_do_not_vouch_for_each_other(tmp_path: Path) -> None:
+def test_copies_do_not_confirm_each_others_labels(tmp_path: Path) -> None:
     frame, features, wrong = draw_table()
     again = pl.concat([frame, frame.with_columns(id=pl.col("id") + "x")])
     catalogue = as_catalogue(again, tmp_path)

@@ -50,7 +50,7 @@ def test_finds(issue: str, change, photo: np.ndarray, tmp_path: Path) -> None:  
 
 
 def test_planted_faults_are_found(tmp_path: Path) -> None:
-    config = SampleConfig(num_products=400, seed=2, size_px=64, test_share=0)
+    config = SampleConfig(num_products=150, seed=2, size_px=64, test_share=0)
     draw_catalogue(tmp_path / "drawn", config)
     products = open_catalogue(tmp_path / "drawn").products()
     issues = quality_issues(scan_photos(products, quality=True))

@@ -1,4 +1,4 @@
-"""The report stands alone, shows what was found and no more than it can carry, and obeys no markup."""
+"""The report is one file, shows what was found up to a limit, and escapes markup."""
 
 import json
 import re
@@ -65,7 +65,7 @@ def many(make_catalogue: MakeCatalogue, tmp_path: Path) -> Catalogue:
     (tmp_path / "images").mkdir()
     rows = [(id_, "Shirts", ("red", "blue")[id_ % 2], f"fabric {id_}", "") for id_ in range(160)]
     for id_, *_ in rows:
-        Image.new("RGB", (300, 400), (id_, 90, 120)).save(tmp_path / "images" / f"{id_}.png")
+        Image.new("RGB", (60, 80), (id_, 90, 120)).save(tmp_path / "images" / f"{id_}.png")
     return make_catalogue(rows)
 
 
@@ -87,7 +87,7 @@ def large(many: Catalogue) -> Audit:
     return make_audit(many, make_photos(many, codes, pairs, issues=issues), noise=noise)
 
 
-def test_stands_alone(tmp_path: Path, large: Audit) -> None:
+def test_needs_no_other_file(tmp_path: Path, large: Audit) -> None:
     source, page = write(tmp_path, large)
     without_photos = re.sub(r'src="data:[^"]*"', "", source)
     addresses = set(re.findall(r"""(?:https?:)?//[\w.]+[^\s"'<]*""", without_photos))
@@ -122,7 +122,7 @@ def test_what_differs_is_marked(tmp_path: Path, make_catalogue: MakeCatalogue) -
     assert source.count(">no photo<") == 3
 
 
-def test_markup_in_names_is_shown_not_obeyed(tmp_path: Path, make_catalogue: MakeCatalogue) -> None:
+def test_markup_in_names_is_escaped(tmp_path: Path, make_catalogue: MakeCatalogue) -> None:
     taxonomy = "'<b>Shirts</b>': {'<i>color</i>': ['<script>alert(1)</script>']}\n"
     catalogue = make_catalogue([("<u>1", "<b>Shirts</b>", "", "", "")], taxonomy=taxonomy)
     broken = make_photos(catalogue, [0], [], problems=["not an image (<s>)"])
@@ -132,7 +132,7 @@ def test_markup_in_names_is_shown_not_obeyed(tmp_path: Path, make_catalogue: Mak
         assert tag in page.text
 
 
-def test_no_photos_is_said(tmp_path: Path, make_catalogue: MakeCatalogue) -> None:
+def test_missing_photos_are_reported(tmp_path: Path, make_catalogue: MakeCatalogue) -> None:
     _, page = write(tmp_path, make_audit(make_catalogue([(1, "Shirts", "red", "", "")])))
     assert page.text.count("There is no photo folder") == 2
     assert "--features recipes/cpu/mobilenetv2_frozen.yaml" in page.text

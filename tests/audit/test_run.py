@@ -115,7 +115,7 @@ def test_a_finished_audit_is_left_alone(small: Catalogue, tmp_path: Path) -> Non
 
 
 @pytest.mark.usefixtures("two_epochs")
-def test_interrupted_it_goes_on(drawn: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_an_interrupted_audit_resumes(drawn: Path, tiny_model: Path, tmp_path: Path) -> None:
     config = AuditConfig(features=tiny_model, min_examples=3)
     whole = Recorder()
     expected = contents(audit_catalogue(open_catalogue(drawn), tmp_path / "a", config, reporter=whole))
@@ -165,7 +165,7 @@ def test_interrupted_it_goes_on(drawn: Path, tiny_model: Path, tmp_path: Path) -
     ],
 )
 @pytest.mark.parametrize("name", ["out", "out.partial"])
-def test_what_is_something_else_is_not_touched(
+def test_a_foreign_folder_is_not_touched(
     make_catalogue: MakeCatalogue,
     tmp_path: Path,
     change: Callable[[Path], None],
@@ -186,7 +186,7 @@ def _change(job: Path, **changes: object) -> None:
     job.write_text(json.dumps(json.loads(job.read_text()) | changes))
 
 
-def test_what_failed_at_once_may_be_tried_otherwise(
+def test_after_an_immediate_failure_settings_may_change(
     small: Catalogue, tiny_recipe: Recipe, tmp_path: Path
 ) -> None:
     (tmp_path / "recipe.yaml").write_text(dump_recipe(tiny_recipe))
@@ -199,7 +199,7 @@ def test_what_failed_at_once_may_be_tried_otherwise(
     audit_catalogue(small, tmp_path / "out")
 
 
-def test_a_file_where_the_folder_should_be(make_catalogue: MakeCatalogue, tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_folder_is_refused(make_catalogue: MakeCatalogue, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("mine")
     with pytest.raises(FolderOccupied, match="was not made by `facetry audit`"):
         audit_catalogue(make_catalogue(ROWS), tmp_path / "out")
@@ -341,7 +341,9 @@ def test_scan_of_moved_photos_is_another_audit(small: Catalogue, tmp_path: Path)
 def test_an_audit_of_an_older_version_is_still_the_same(small: Catalogue, tmp_path: Path) -> None:
     first = audit_catalogue(small, tmp_path / "out")
     assert small.source.images is not None
-    _change(first / "job.json", photos=str(small.source.images.resolve()))  # that was all they told
+    _change(
+        first / "job.json", photos=str(small.source.images.resolve())
+    )  # older versions stored only this
     recorder = Recorder()
     audit_catalogue(small, first, reporter=recorder)
     assert "holds this audit already" in recorder.said[0]

@@ -1,4 +1,4 @@
-"""Predicting a table: three files, nobody forgotten, nothing guessed."""
+"""Predicting a table: three files, no product forgotten, nothing guessed."""
 
 import json
 from collections.abc import Sequence
@@ -136,7 +136,7 @@ def test_the_challenges_form_exactly(
     assert ours["len"].to_list() == [lengths[category] for category in ours["Category"]]
 
 
-def test_in_parts_as_at_once(
+def test_parts_give_the_same_tables_as_one_run(
     drawn: Path, tiny_predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     catalogue = open_catalogue(drawn / "test.csv", taxonomy=tiny_predictor.taxonomy)
@@ -157,7 +157,7 @@ def test_in_parts_as_at_once(
     assert summary.num_predicted == expected.readable.sum()
 
 
-def test_the_manifest_tells_what_there_is(folder: Path) -> None:
+def test_the_manifest_lists_the_files(folder: Path) -> None:
     run(folder)
     manifest = json.loads((folder / "out" / "manifest.json").read_text())
     (part,) = manifest["parts"]

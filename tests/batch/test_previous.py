@@ -29,7 +29,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def assert_as_if_new(folder: Path) -> None:
-    """What stands in the folder is what a run into a new one gives."""
+    """The folder has the same files as a run into a new one."""
     run(folder, out="new")
     assert outcome(folder / "out") == outcome(folder / "new")
 
@@ -38,7 +38,7 @@ def test_nothing_has_changed(folder: Path) -> None:
     before = outcome(folder / "out")
     predictor, lines = Seeing(), Lines()
     summary = run(folder, predictor, reporter=lines)
-    assert predictor.asked == [3]  # whose photo is missing: nothing tells whether it is as it was
+    assert predictor.predicted == [3]  # its photo is missing, so whether it has changed is unknown
     assert (summary.num_reused, summary.num_new) == (NUM_ROWS - 1, 1)
     assert summary.problems == {"file not found": 1, "not an image": 1}
     assert lines.said == [REUSED]
@@ -98,12 +98,12 @@ def test_only_what_changed_is_predicted(
     change(folder)
     predictor = Seeing()
     summary = run(folder, predictor)
-    assert set(predictor.asked) - {3} == expected - {3}
-    assert summary.num_reused == summary.num_products - len(set(predictor.asked))
+    assert set(predictor.predicted) - {3} == expected - {3}
+    assert summary.num_reused == summary.num_products - len(set(predictor.predicted))
     assert_as_if_new(folder)
 
 
-def test_stopped_on_the_way(folder: Path) -> None:
+def test_a_stopped_run_reuses_the_previous_rows(folder: Path) -> None:
     table_of([100, *range(NUM_ROWS)])(folder)
     change_photo(folder)
 
@@ -115,16 +115,16 @@ def test_stopped_on_the_way(folder: Path) -> None:
     table_of([100, 101, *range(NUM_ROWS)])(folder)  # changes again before it goes on
     predictor = Seeing()
     run(folder, predictor)
-    assert set(predictor.asked) == {3, 101}
+    assert set(predictor.predicted) == {3, 101}
     assert_as_if_new(folder)
 
 
-def test_a_damaged_part_is_predicted_anew(folder: Path) -> None:
+def test_a_damaged_part_is_predicted_again(folder: Path) -> None:
     part = sorted((folder / "out" / "parts").iterdir())[2]
     part.write_bytes(b"nothing")
     predictor, lines = Seeing(), Lines()
     run(folder, predictor, reporter=lines)
-    assert set(predictor.asked) == {3, *range(20, 30)}
+    assert set(predictor.predicted) == {3, *range(20, 30)}
     assert lines.said == [f"{part.name} is missing or damaged: its rows are predicted again.", REUSED]
     assert_as_if_new(folder)
 
@@ -133,7 +133,7 @@ def test_failed_products_are_tried_again(folder: Path) -> None:
     run(folder, Seeing(culprits=[12, 13]), out="failing")
     predictor = Seeing()
     assert run(folder, predictor, out="failing").num_new == 3
-    assert set(predictor.asked) == {3, 12, 13}
+    assert set(predictor.predicted) == {3, 12, 13}
     assert_as_if_new(folder)
 
 
@@ -151,5 +151,5 @@ def test_ids_that_become_texts_are_known(folder: Path) -> None:
         table.write("a,Sarees,product a\n")
     predictor = Seeing()
     run(folder, predictor)
-    assert set(predictor.asked) == {"3", "a"}
+    assert set(predictor.predicted) == {"3", "a"}
     assert_as_if_new(folder)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +14,6 @@ from facetry.errors import (
     FolderMismatch,
     FolderOccupied,
     InputChanged,
-    WorkerFailed,
     WriteFailed,
 )
 from facetry.runtime.files import try_lock
@@ -23,6 +21,7 @@ from facetry.runtime.progress import SILENT
 from facetry.runtime.workers import run_in_worker
 from tests.batch import workloads
 from tests.batch.workloads import Lines, Seeing, make_table, outcome, run, write_table
+from tests.runtime.killing import kill_at_random
 
 NUM_ROWS = 57
 
@@ -42,13 +41,9 @@ def stop_after(num_rows: int, folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_killed_at_random_it_ends_as_an_unbroken_run(tmp_path: Path) -> None:
+def test_a_run_killed_at_random_moments_gives_the_same_tables(tmp_path: Path) -> None:
     folder = make_table(tmp_path, 300)
-    draw = random.Random(3)
-    for _ in range(10):
-        killer = workloads.Killer(draw.randint(1, 25), draw.uniform(0.0, 0.03))
-        with pytest.raises(WorkerFailed, match="Killed by the system"):  # SIGKILL
-            run_in_worker(workloads.predict_and_say_who, folder, reporter=killer)
+    assert kill_at_random(folder / "out", 60, run, folder) == 10
     assert not json.loads((folder / "out" / "manifest.json").read_text())["is_finished"]
     summary = run(folder)
     assert summary.num_done_before >= 50
@@ -57,12 +52,12 @@ def test_killed_at_random_it_ends_as_an_unbroken_run(tmp_path: Path) -> None:
     assert not list((folder / "out").rglob("*.draft"))
 
 
-def test_parts_that_stand_are_not_made_again(folder: Path) -> None:
+def test_finished_parts_are_not_predicted_again(folder: Path) -> None:
     stop_after(35, folder)
     assert not (folder / "out" / "submission.csv").exists()
     predictor, lines = Seeing(), Lines()
     summary = run(folder, predictor, reporter=lines)
-    assert min(predictor.asked) == 30
+    assert min(predictor.predicted) == 30
     assert (summary.num_new, summary.num_done_before, summary.num_reused) == (27, 30, 0)
     assert lines.said == ["30 rows were already done when the run was stopped."]
     assert (lines.total, lines.num_rows) == (27, 27)
@@ -75,14 +70,16 @@ def flip(path: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", [flip, Path.unlink, lambda path: path.write_bytes(b"")])
-def test_damaged_parts_and_strays_are_made_anew(folder: Path, spoil: Callable[[Path], object]) -> None:
+def test_damaged_and_stray_parts_are_predicted_again(
+    folder: Path, spoil: Callable[[Path], object]
+) -> None:
     stop_after(35, folder)
     parts = folder / "out" / "parts"
     spoil(sorted(parts.iterdir())[1])
     (parts / "part-00003-01234567.parquet").write_text("not on the list")
     predictor = Seeing()
     assert run(folder, predictor).num_done_before == 20
-    assert set(range(10)) | set(range(20, 30)) == set(range(30)) - set(predictor.asked)
+    assert set(range(10)) | set(range(20, 30)) == set(range(30)) - set(predictor.predicted)
     run(folder, out="unbroken")
     assert outcome(folder / "out") == outcome(folder / "unbroken")
 
@@ -96,11 +93,11 @@ def test_stopped_while_the_tables_are_written(folder: Path, monkeypatch: pytest.
             run(folder)
     predictor = Seeing()
     assert run(folder, predictor).num_done_before == NUM_ROWS
-    assert not predictor.asked
+    assert not predictor.predicted
 
 
 @pytest.mark.slow
-def test_sigterm_stops_with_nothing_half(folder: Path) -> None:
+def test_sigterm_leaves_only_complete_parts(folder: Path) -> None:
     what, _ = run_in_worker(workloads.predict_until_sigterm, folder, reporter=SILENT)
     assert what == "stopped"
     assert len(list((folder / "out" / "parts").iterdir())) == 2
@@ -114,7 +111,7 @@ def test_a_second_run_into_one_folder_is_refused(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "message"),
     [
         ("submission.csv", "mine", "was not made by `facetry predict`: it holds submission.csv"),
         ("parts", None, "it holds parts"),
@@ -124,12 +121,12 @@ def test_a_second_run_into_one_folder_is_refused(folder: Path) -> None:
     ],
 )
 def test_a_folder_that_holds_something_else(
-    folder: Path, name: str, content: str | None, told: str
+    folder: Path, name: str, content: str | None, message: str
 ) -> None:
     path = folder / "out" / name
     path.parent.mkdir()
     path.mkdir() if content is None else path.write_text(content)
-    with pytest.raises(FolderOccupied, match=told):
+    with pytest.raises(FolderOccupied, match=message):
         run(folder)
     assert [each.name for each in (folder / "out").iterdir()] == [name]
 
@@ -177,7 +174,10 @@ def test_a_table_that_changes_meanwhile(folder: Path) -> None:
         run(folder, reporter=lines)
     predictor = Seeing()
     summary = run(folder, predictor)
-    assert (summary.num_products, summary.num_reused) == (40, 19)  # row 3 has no photo to know it by
+    assert (summary.num_products, summary.num_reused) == (
+        40,
+        19,
+    )  # row 3 has no photo, so it is not reused
     run(folder, out="unbroken")
     assert outcome(folder / "out") == outcome(folder / "unbroken")
 

@@ -47,7 +47,7 @@ def test_failures_are_rows(shard: Shard) -> None:
     assert lines.num_rows == 27
 
 
-def test_the_others_are_as_if_nobody_had_failed(shard: Shard) -> None:
+def test_failures_do_not_change_the_other_predictions(shard: Shard) -> None:
     fine = score_shard(shard, Seeing()).rows
     some = score_shard(shard, Seeing(culprits=[4])).rows
     assert fine.filter(fine["id"] != 4).equals(some.filter(some["id"] != 4))
@@ -69,7 +69,7 @@ def test_answers_that_are_no_numbers_have_failed(shard: Shard) -> None:
 @pytest.mark.parametrize(
     "error", [KeyboardInterrupt(), SystemExit(1), MemoryError(), BackgroundError("no such model")]
 )
-def test_what_concerns_all_products_comes_through(shard: Shard, error: BaseException) -> None:
+def test_errors_that_concern_all_products_are_raised(shard: Shard, error: BaseException) -> None:
     class Raising(Seeing):
         def predict(self, products: Sequence[Product]) -> Predictions:  # noqa: ARG002
             raise error
@@ -106,6 +106,6 @@ def test_few_failures_do_not(folder: Path) -> None:
     assert summary.problems == {"failed: RuntimeError": 25, "file not found": 1, "not an image": 1}
 
 
-def test_nothing_is_known_of_a_first_run(shard: Shard) -> None:
+def test_a_first_run_has_no_previous_rows(shard: Shard) -> None:
     assert not any(NO_PREVIOUS_ROWS.has(product) for product in shard.products)
     assert score_shard(shard, Seeing()).num_reused == 0

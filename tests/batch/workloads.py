@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +28,7 @@ OUTPUTS = ("predictions.parquet", "submission.csv", "problems.csv")
 
 
 class Seeing:
-    """A predictor whose answers follow from the photo's pixels, and that remembers whom it was asked.
+    """A predictor whose answers follow from the photo's pixels, and that stores the ids of its products.
 
     It fails on the products `culprits`.
     """
@@ -37,16 +36,14 @@ class Seeing:
     taxonomy = TAXONOMY
     preprocesses = (Preprocess(size_px=8, mean=(0, 0, 0), std=(1, 1, 1)),)
 
-    def __init__(self, culprits: Sequence[object] = (), *, pause_s: float = 0.0) -> None:
+    def __init__(self, culprits: Sequence[object] = ()) -> None:
         self.culprits = set(culprits)
-        self.pause_s = pause_s
-        self.asked: list[object] = []
+        self.predicted: list[object] = []
 
     def predict(self, products: Sequence[Product]) -> Predictions:
-        time.sleep(self.pause_s)
         if bad := [each.id for each in products if each.id in self.culprits]:
             raise RuntimeError(f"cannot see {bad[0]}\nat all")
-        self.asked += [each.id for each in products]
+        self.predicted += [each.id for each in products]
         codes = [max(TAXONOMY.category_indices.get(each.category, 0), 0) for each in products]
         mask = TAXONOMY.value_mask[codes]  # B A V
         light = [each.pixels[self.preprocesses[0]].mean() if each.pixels else 0 for each in products]
@@ -110,7 +107,7 @@ def outcome(out: Path) -> dict[str, bytes]:
 
 
 class Lines:
-    """A reporter that keeps what was said, and does something after some rows."""
+    """A reporter that stores its messages, and does something after some rows."""
 
     def __init__(self, after: int = 0, then: Callable[[], object] = lambda: None) -> None:
         self.after = after
@@ -131,27 +128,6 @@ class Lines:
         self.num_rows += count
         if self.num_rows - count < self.after <= self.num_rows:
             self.then()
-
-
-class Killer(Lines):
-    """A reporter in the parent of a process: kills it some time after some rows.
-
-    The process says its id first.
-    """
-
-    def __init__(self, after: int, seconds: float) -> None:
-        super().__init__(after, self.kill)
-        self.seconds = seconds
-
-    def kill(self) -> None:
-        time.sleep(self.seconds)
-        os.kill(int(self.said[0]), signal.SIGKILL)
-
-
-def predict_and_say_who(folder: Path, *, reporter: Reporter) -> None:
-    """Predict slowly, to the end if nobody kills this process before."""
-    reporter.say(str(os.getpid()))
-    run(folder, Seeing(pause_s=0.01), reporter=reporter)
 
 
 def predict_until_sigterm(folder: Path, *, reporter: Reporter) -> str:  # noqa: ARG001

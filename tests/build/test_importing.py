@@ -80,7 +80,9 @@ def test_coca_predicts_the_same(tmp_path: Path) -> None:
     assert recipe.backbone.unit_length
 
 
-def test_values_are_sorted_and_attributes_stand_by_column(checkpoint: Path, tmp_path: Path) -> None:
+def test_values_are_sorted_and_attributes_are_ordered_by_column(
+    checkpoint: Path, tmp_path: Path
+) -> None:
     folder = import_checkpoint(checkpoint, "nano_vit", tmp_path / "model")
     assert load(folder).taxonomy.declared() == {
         "Sarees": {
@@ -106,7 +108,7 @@ def test_the_order_of_a_given_taxonomy_is_followed(
         predicts_the_same(published, out)
 
 
-def test_columns_by_other_names_stay_as_they_stand(tmp_path: Path) -> None:
+def test_columns_with_other_names_keep_their_order(tmp_path: Path) -> None:
     columns = {"Sarees": {"pattern": "motif", "border": "rim", "blouse_pattern": "attr_1"}}
     values = {key: each for key, each in VALUES.items() if key.startswith("Sarees")}
     published = Published(columns=columns, values=values)
@@ -348,6 +350,7 @@ def test_import_then_predict(checkpoint: Path, drawn: Path, tmp_path: Path) -> N
     table.write_csv(tmp_path / "new.csv")
     photos = ("--images", drawn / "train_images")
     words = ["predict", model, tmp_path / "new.csv", "-o", filled, *photos, "--format", "csv"]
+    words += ["--engine", "torch"]
     result = invoke(app, [str(word) for word in words])
     assert result.exit_code == 0, result.exception
     rows = pl.read_csv(filled / "submission.csv", infer_schema=False)

@@ -26,9 +26,11 @@ from facetry.runtime.files import sha256
 
 MakeRecipe = Callable[..., ClassifierRecipe]
 
+FROZEN = {"name": "nano_convnext", "weights": "none", "frozen": True}
+
 
 class Lines:
-    """A reporter that keeps what is said."""
+    """A reporter that stores its messages."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
@@ -47,7 +49,7 @@ class Lines:
         pass
 
 
-def test_a_model_folder_is_whole(tiny_model: Path) -> None:
+def test_a_model_folder_is_complete(tiny_model: Path) -> None:
     names = {path.relative_to(tiny_model).as_posix() for path in tiny_model.rglob("*") if path.is_file()}
     assert names == {
         "weights.safetensors",
@@ -66,7 +68,7 @@ def test_a_model_folder_is_whole(tiny_model: Path) -> None:
     }
 
 
-def test_the_model_card_tells_scores_and_licences(tiny_model: Path) -> None:
+def test_the_model_card_has_scores_and_licences(tiny_model: Path) -> None:
     card = (tiny_model / "README.md").read_text()
     assert "none: trained from scratch" in card
     assert card.count("\n| Sarees | ") == 2 * 10
@@ -84,7 +86,9 @@ def test_metrics_are_those_of_the_loaded_model(
     assert metrics["test"]["total"] == scores.total
 
 
-def test_done_already(tiny_model: Path, tiny_recipe: ClassifierRecipe, catalogue: Catalogue) -> None:
+def test_a_finished_model_is_not_trained_again(
+    tiny_model: Path, tiny_recipe: ClassifierRecipe, catalogue: Catalogue
+) -> None:
     reporter = Lines()
     assert train(tiny_recipe, catalogue, tiny_model, reporter=reporter) == tiny_model
     assert reporter.said == [f"{tiny_model} is trained already."]
@@ -121,7 +125,7 @@ def test_other_work_is_not_overwritten(
 def test_a_split_that_was_given_is_not_taken_for_the_recipes(
     catalogue: Catalogue, make_recipe: MakeRecipe, tmp_path: Path
 ) -> None:
-    recipe = make_recipe(training={"epochs": 1, "batch_size": 16})
+    recipe = make_recipe(backbone=FROZEN, training={"epochs": 1, "batch_size": 16})
     split = Split((np.arange(len(catalogue)) % 3).astype(np.int8))
     out = train(recipe, catalogue, tmp_path / "model", split=split)
     assert train(recipe, catalogue, out, split=out / SPLIT) == out
@@ -133,7 +137,7 @@ def test_the_split_is_kept_with_its_groups(
     catalogue: Catalogue, make_recipe: MakeRecipe, tmp_path: Path
 ) -> None:
     recipe = make_recipe(
-        training={"epochs": 1, "batch_size": 32}, split={"validation": 0.2, "test": 0.2}
+        backbone=FROZEN, training={"epochs": 1, "batch_size": 32}, split={"validation": 0.2, "test": 0.2}
     )
     assert recipe.split.method == "stratified"
     out = train(recipe, catalogue, tmp_path / "model")
@@ -161,14 +165,16 @@ def test_a_catalogue_with_an_id_twice_is_refused(
 def test_an_ensemble_is_trained_saved_and_loaded(
     catalogue: Catalogue, make_recipe: MakeRecipe, tmp_path: Path
 ) -> None:
-    member = make_recipe(training={"epochs": 1, "batch_size": 16}).model_dump(mode="json")
-    vit = {**member, "backbone": {"name": "nano_vit", "weights": "none"}}
+    member = make_recipe(backbone=FROZEN, training={"epochs": 1, "batch_size": 16}).model_dump(
+        mode="json"
+    )
+    vit = {**member, "backbone": {**FROZEN, "name": "nano_vit"}}
     recipe = parse_recipe(
         {
             "kind": "ensemble",
             "members": {"a": member, "b": vit},
             "weights": {"a": 3, "b": 1},
-            "split": {"validation": 0.2, "test": 0.2},
+            "split": {"validation": 0.2, "test": 0.2, "method": "random"},
         }
     )
     model = load(train(recipe, catalogue, tmp_path / "model"))
@@ -198,9 +204,12 @@ def test_backgrounds_are_removed_in_training_and_ever_after(
 ) -> None:
     folder = tmp_path / "catalogue"
     shutil.copytree(drawn, folder)
+    pl.read_csv(drawn / "train.csv", infer_schema=False).head(30).write_csv(folder / "train.csv")
     before = check_catalogue(folder, photos="open")
     recipe = make_recipe(
-        image={"size_px": 32, "background": "grabcut"}, training={"epochs": 1, "batch_size": 16}
+        backbone=FROZEN,
+        image={"size_px": 32, "background": "grabcut"},
+        training={"epochs": 1, "batch_size": 16},
     )
     first = train(recipe, open_catalogue(folder), tmp_path / "first")
     (preprocess,) = load(first).preprocesses
@@ -225,7 +234,9 @@ def test_repairs_of_a_recipe_belong_to_the_job(
         id=product.id, category=product.category, attribute=attribute, old=old, new="new one"
     )
     write_repairs(file, [repair, replace(repair, id="nobody")])
-    recipe = make_recipe(clean={"repairs": str(file)}, training={"epochs": 1, "batch_size": 16})
+    recipe = make_recipe(
+        backbone=FROZEN, clean={"repairs": str(file)}, training={"epochs": 1, "batch_size": 16}
+    )
     reporter = Lines()
     train(recipe, catalogue, out, reporter=reporter)
     assert "Repairs of labels: 1 applied, 1 not; `facetry check` says why." in reporter.said

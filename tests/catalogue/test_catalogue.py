@@ -38,7 +38,7 @@ def test_labels_are_indices_into_sorted_values(small: Catalogue) -> None:
     assert len(small) == 6
 
 
-def test_products_know_only_what_is_labelled(small: Catalogue) -> None:
+def test_products_have_only_their_known_labels(small: Catalogue) -> None:
     products = small.products()
     assert [each.id for each in products] == [1, 2, 3, 4, 5, 6]
     assert [each.category for each in products[3:5]] == ["Hats", ""]
@@ -141,7 +141,7 @@ def test_a_described_catalogue_with_its_own_columns(tmp_path: Path) -> None:
     assert (hat.photos, hat.problem) == ((), "path leaves the image folder")
 
 
-def test_a_label_in_a_column_the_category_does_not_have_is_passed_over(tmp_path: Path) -> None:
+def test_a_label_in_a_column_that_the_category_lacks_is_ignored(tmp_path: Path) -> None:
     """Slot 0 of Shirts is an attribute without a column: Sarees' column must not fill it."""
     taxonomy = Taxonomy.of({"Sarees": {"border": ["zari"]}, "Shirts": {"color": ["zari"]}})
     (tmp_path / "t.csv").write_text("id,Category,border\n1,Sarees,zari\n2,Shirts,zari\n")

@@ -82,7 +82,7 @@ def test_fills_and_blank_lines_are_no_fault(write: Write, rows: str) -> None:
     assert found(check_catalogue(write(HEADER + GOOD + rows))) == {}
 
 
-def test_values_are_held_against_a_given_taxonomy(write: Write) -> None:
+def test_values_are_checked_against_a_given_taxonomy(write: Write) -> None:
     rows = "5,Shirts,2,rde,slim,,\n6,Shirts,2,rde,slim,,\n7,Shirts,2,slim,slim,,\n"
     report = check_catalogue(write(HEADER + GOOD + rows), taxonomy=TAXONOMY)
     _, first, second, *_ = report.problems
@@ -95,7 +95,7 @@ def test_values_are_held_against_a_given_taxonomy(write: Write) -> None:
     assert report.summary.num_labels == 13
 
 
-def test_values_beyond_the_taxonomy_file_are_added_and_told(write: Write) -> None:
+def test_values_that_the_taxonomy_file_lacks_are_added_and_reported(write: Write) -> None:
     table = write(HEADER + GOOD + "5,Shirts,2,rde,,,\n")
     (table.parent / "category_attributes.parquet").unlink()
     (table.parent / "taxonomy.yaml").write_text(TAXONOMY.to_yaml())
@@ -104,7 +104,7 @@ def test_values_beyond_the_taxonomy_file_are_added_and_told(write: Write) -> Non
     assert "Did you mean 'red'?" in report.problems[1].advice
 
 
-def test_a_given_attribute_list_holds_nothing_against_values(write: Write) -> None:
+def test_a_given_attribute_list_allows_any_value(write: Write) -> None:
     bare = {"Shirts": {"color": [], "fit": []}, "Tops & Tunics": {"color": [], "fit": [], "neck": []}}
     assert found(check_catalogue(write(HEADER + GOOD), taxonomy=Taxonomy.of(bare))) == {}
 
@@ -131,7 +131,7 @@ def test_what_cannot_be_opened_is_an_error_in_the_report(
     assert report.summary is None
 
 
-def test_faults_of_several_files_are_told_at_once(write: Write) -> None:
+def test_errors_of_several_files_are_reported_at_once(write: Write) -> None:
     table = write("sku,Category,Category\n1,Shirts,x\n")
     (table.parent / "category_attributes.parquet").write_bytes(b"no")
     report = check_catalogue(table)
@@ -146,7 +146,7 @@ def test_a_path_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     assert "photo folder" in problem.what
 
 
-def test_what_the_table_lacks_as_a_whole(write: Write) -> None:
+def test_categories_and_heads_without_labels_are_reported(write: Write) -> None:
     report = check_catalogue(write(HEADER + "1,Shirts,2,red,,,\n"))
     assert found(report) == {
         "head without labels": [("warning", 1, ())],

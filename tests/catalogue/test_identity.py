@@ -1,4 +1,4 @@
-"""What tells two catalogues apart, and what older versions stored of that."""
+"""What distinguishes two catalogues, and how older versions stored it."""
 
 import json
 from collections.abc import Callable
@@ -49,7 +49,7 @@ def opened(tmp_path: Path) -> Open:
     ],
     ids=str,
 )
-def test_what_tells_two_catalogues_apart(
+def test_what_distinguishes_two_catalogues(
     opened: Open, change: dict[str, Any], differing: list[str]
 ) -> None:
     first = opened(photo="photo")

@@ -113,7 +113,7 @@ def test_a_star_finds_all_photos_of_a_product(
     )
 
 
-def test_a_star_leads_out_of_the_folder_no_more_than_a_name(tmp_path: Path) -> None:
+def test_no_pattern_with_a_star_leads_out_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "secret_1.jpg").touch()
     (tmp_path / "photos").mkdir()
     finder = PhotoFinder(tmp_path / "photos", "{id}_*.jpg")

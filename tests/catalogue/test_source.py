@@ -1,4 +1,4 @@
-"""Where a catalogue lies, and which column holds what."""
+"""Which files a catalogue has, and what its columns hold."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def challenge(tmp_path: Path) -> Path:
         ("test.csv", "test.csv", "test_images"),
     ],
 )
-def test_what_lies_beside_a_table_is_found(challenge: Path, name: str, table: str, images: str) -> None:
+def test_files_next_to_a_table_are_found(challenge: Path, name: str, table: str, images: str) -> None:
     source = find_source(challenge / name)
     assert source.table == challenge / table
     assert source.images == challenge / images

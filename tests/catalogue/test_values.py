@@ -77,7 +77,7 @@ def test_a_given_taxonomy_is_kept_whatever_the_table_holds(write: Write) -> None
     assert catalogue.labels.tolist() == [[-1, -1], [1, -1]]
 
 
-def test_a_table_can_stand_alone(tmp_path: Path) -> None:
+def test_a_table_needs_no_taxonomy(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("id,Category,attr_1,attr_2\n1,Tops,,v\n2,Shirts,red,\n3,Empty,,\n")
     assert open_catalogue(tmp_path / "t.csv").taxonomy.declared() == {
         "Shirts": {"attr_1": ["red"]},
@@ -92,7 +92,7 @@ def test_a_table_can_stand_alone(tmp_path: Path) -> None:
         ("id,Category,attr_1\n1,A,\n", "has no labels"),
     ],
 )
-def test_a_table_that_says_nothing_needs_a_taxonomy(tmp_path: Path, text: str, said: str) -> None:
+def test_a_table_without_labels_needs_a_taxonomy(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(CatalogueError, match=said):
         open_catalogue(tmp_path / "t.csv")

@@ -38,7 +38,7 @@ def test_a_sound_catalogue_ends_with_0_and_its_size(folder: Path) -> None:
     assert "Errors: 0, warnings: 0, notes: 0" in shown
 
 
-def test_problems_stand_in_a_table_that_fits_100_columns(folder: Path) -> None:
+def test_problems_are_in_a_table_of_100_columns(folder: Path) -> None:
     (folder / "train.csv").write_text(TABLE + "2,[Shrits],red\n4,Shirts,rde\n5,Shirts,red\n")
     code, shown = run(str(folder), "--out", str(folder / "problems.csv"))
     assert code == 2
@@ -69,7 +69,7 @@ def test_what_is_no_catalogue_ends_with_2(folder: Path, arguments: tuple[str, ..
     assert "Errors: 1" in shown
 
 
-def test_photos_are_looked_at_as_asked(folder: Path) -> None:
+def test_photos_are_checked_as_the_option_says(folder: Path) -> None:
     (folder / "photos").mkdir()
     (folder / "photos" / "1.jpg").write_text("no photo")
     (folder / "photos" / "2.jpg").write_text("no photo")

@@ -56,7 +56,7 @@ def test_train_then_evaluate_then_predict(
     assert rows.height == pl.read_csv(drawn / "test.csv").height
 
 
-def test_few_functions_lie_between_the_command_and_the_backward_pass(
+def test_few_functions_are_between_the_command_and_the_backward_pass(
     drawn: Path,
     tiny_recipe: ClassifierRecipe,
     tmp_path: Path,
@@ -104,19 +104,19 @@ def test_repairs_are_named_wherever_labels_are_read(
     attribute, old = next(iter(product.labels.items()))
     repair = Repair(id=product.id, category=product.category, attribute=attribute, old=old)
     write_repairs(repairs, [repair, repair])
-    told = "Repairs of labels: 1 applied, 1 not"
+    sentence = "Repairs of labels: 1 applied, 1 not"
     named = ("--repairs", repairs)
     trained = run("train", recipe, "-c", drawn, "-o", model, "--set", "training.epochs=1", *named)
-    assert told in trained.output
+    assert sentence in trained.output
     assert "--repairs" in str(run("evaluate", model, drawn).exception)
-    assert told in run("evaluate", model, drawn, *named).output
+    assert sentence in run("evaluate", model, drawn, *named).output
     checked = run("check", drawn, "--photos", "none", *named).output
     assert "Repair file: the label already" in checked
     missing = run("check", drawn, "--photos", "none", "--repairs", tmp_path / "none.csv").output
     assert "There is no repair file" in missing
 
 
-def test_evaluate_says_what_it_cannot_score(
+def test_evaluate_reports_what_it_cannot_score(
     run: Run, drawn: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
     """On another table with an unknown value and an unknown category; and on one without labels."""
@@ -148,7 +148,7 @@ def test_evaluate_says_what_it_cannot_score(
     assert "The split has no test product." in str(empty.exception)
 
 
-def test_without_photos_no_command_goes_on(
+def test_without_photos_every_command_stops(
     run: Run, drawn: Path, tiny_model: Path, tiny_recipe: ClassifierRecipe, tmp_path: Path
 ) -> None:
     for name in ("train.csv", "category_attributes.parquet"):
@@ -182,7 +182,7 @@ def test_models_lists_cards_and_describes_a_folder(run: Run, tiny_model: Path) -
     assert "42 heads" in run("models", tiny_model).output
 
 
-def test_mistakes_are_one_message_and_exit_code_2(
+def test_user_errors_are_one_message_and_exit_code_2(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr(
@@ -196,7 +196,7 @@ def test_mistakes_are_one_message_and_exit_code_2(
     assert "Traceback" not in error
 
 
-def test_what_the_system_refuses_is_one_message_and_exit_code_2(
+def test_system_errors_are_one_message_and_exit_code_2(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     out = tmp_path / "a[/b]file" / "drawn"

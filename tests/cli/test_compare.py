@@ -51,7 +51,7 @@ def test_a_rehearsal_then_a_row_that_fails(recipe: Path, drawn: Path, tmp_path: 
     assert "large failed: There is no weights file '/nowhere.safetensors'" in printed
 
 
-def test_a_mistake_is_told_before_anything_is_done(recipe: Path, drawn: Path, tmp_path: Path) -> None:
+def test_wrong_options_are_refused_before_any_work(recipe: Path, drawn: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="Two rows"):
         run(recipe, recipe, "-c", drawn, "-o", tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -28,7 +28,7 @@ def run() -> Run:
     return invoke
 
 
-def test_every_kind_of_damage(run: Run, tiny_model: Path, drawn: Path, tmp_path: Path) -> None:
+def test_scores_every_corruption(run: Run, tiny_model: Path, drawn: Path, tmp_path: Path) -> None:
     out = tmp_path / "damaged"
     done = run(tiny_model, drawn, "--corruptions", "--out", out)
     assert done.exit_code == 0
@@ -44,7 +44,7 @@ def test_every_kind_of_damage(run: Run, tiny_model: Path, drawn: Path, tmp_path:
     assert (out / "corruptions.html").stat().st_size > 50_000
 
 
-def test_stopped_it_goes_on(
+def test_a_stopped_run_resumes(
     run: Run, tiny_model: Path, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = (
@@ -77,7 +77,7 @@ def test_stopped_it_goes_on(
     assert list(figures["corruptions"]) == ["noise", "jpeg"]
 
 
-def test_another_part_is_other_work(run: Run, tiny_model: Path, drawn: Path, tmp_path: Path) -> None:
+def test_another_part_is_another_job(run: Run, tiny_model: Path, drawn: Path, tmp_path: Path) -> None:
     words = ("--corruption", "jpeg", "--out", tmp_path / "out")
     run(tiny_model, drawn, *words)
     refused = run(tiny_model, drawn, "--part", "validation", *words)
@@ -85,18 +85,20 @@ def test_another_part_is_other_work(run: Run, tiny_model: Path, drawn: Path, tmp
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--corruption", "noize"], "Did you mean 'noise'?"),
         (["--out", "somewhere"], "Add --corruptions"),
     ],
 )
-def test_mistakes_are_told_before_the_model_is_loaded(run: Run, words: list[str], told: str) -> None:
-    assert told in str(run("no-model", "no-catalogue", *words).exception)
+def test_wrong_options_are_refused_before_the_model_is_loaded(
+    run: Run, words: list[str], message: str
+) -> None:
+    assert message in str(run("no-model", "no-catalogue", *words).exception)
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--engine", "openvino"], "Engine: OpenVINO"),
         (["--engine", "torch"], ""),
@@ -104,26 +106,26 @@ def test_mistakes_are_told_before_the_model_is_loaded(run: Run, words: list[str]
     ],
 )
 def test_an_engine_scores_as_the_model_it_was_made_of(
-    run: Run, tiny_model: Path, drawn: Path, tmp_path: Path, words: list[str], told: str
+    run: Run, tiny_model: Path, drawn: Path, tmp_path: Path, words: list[str], message: str
 ) -> None:
     figures = tmp_path / "scores.json"
     done = run(tiny_model, drawn, "--json", figures, *words)
     metrics = json.loads((tiny_model / "metrics.json").read_text())["test"]
     assert json.loads(figures.read_text())["total"] == pytest.approx(metrics["total"], abs=1e-3)
-    assert told in done.output
-    assert ("Engine" in done.output) == bool(told)
+    assert message in done.output
+    assert ("Engine" in done.output) == bool(message)
 
 
-def test_an_engine_that_cannot_do_what_it_is_asked_to(run: Run, tiny_model: Path, drawn: Path) -> None:
+def test_an_engine_that_cannot_run_the_model_is_refused(run: Run, tiny_model: Path, drawn: Path) -> None:
     refused = run(tiny_model, drawn, "--engine", "torch", "--precision", "int8")
     assert "does not compute in int8" in str(refused.exception)
     assert "Invalid value for '--engine'" in run(tiny_model, drawn, "--engine", "tensorrt").output
 
 
-@pytest.mark.parametrize(("part", "is_told"), [("test", False), ("validation", True), ("all", True)])
-def test_products_that_the_model_has_learned_from_are_told(
-    run: Run, tiny_model: Path, drawn: Path, part: str, is_told: bool
+@pytest.mark.parametrize(("part", "is_reported"), [("test", False), ("validation", True), ("all", True)])
+def test_products_that_the_model_has_learned_from_are_reported(
+    run: Run, tiny_model: Path, drawn: Path, part: str, is_reported: bool
 ) -> None:
     done = run(tiny_model, drawn, "--part", part)
     assert done.exit_code == 0
-    assert ("has learned from, or was chosen by," in done.output) == is_told
+    assert ("has learned from, or was chosen by," in done.output) == is_reported

@@ -66,7 +66,7 @@ def test_the_table_the_files_and_the_way_out_of_a_refusal(
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "shown"),
     [
         (("--to", "openvino"), "--catalogue"),
         (("-c", "x"), "--to"),
@@ -75,10 +75,10 @@ def test_the_table_the_files_and_the_way_out_of_a_refusal(
         (("-c", "x", "--to", "onnx", "--calibration", "0"), "1"),
     ],
 )
-def test_options_that_are_not_allowed(run: Run, model: Path, words: tuple[str, ...], told: str) -> None:
+def test_options_that_are_not_allowed(run: Run, model: Path, words: tuple[str, ...], shown: str) -> None:
     result = run("export", model, *words)
     assert result.exit_code == 2
-    assert told in result.output
+    assert shown in result.output
 
 
 def test_what_is_no_model_folder_or_a_newer_one(

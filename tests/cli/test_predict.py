@@ -68,7 +68,7 @@ def test_what_an_engine_computes_in(tiny_model: Path) -> None:
     assert precisions_of(load(tiny_model, EngineConfig(name="torch"))) == ("fp32",)
 
 
-def test_gone_on_with(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_prediction_is_resumed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 

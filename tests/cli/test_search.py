@@ -40,14 +40,14 @@ def photo(drawn: Path) -> Path:
 
 def test_shows_neighbours_and_votes(model: Path, photo: Path, drawn: Path, tmp_path: Path) -> None:
     category = open_catalogue(drawn).taxonomy.categories[0]
-    sheet = tmp_path / "sheet.html"
-    code, shown = run(model, photo, "--category", category, "--top", "3", "--html", sheet)
+    page = tmp_path / "page.html"
+    code, shown = run(model, photo, "--category", category, "--top", "3", "--html", page)
     assert code == 0
     assert "distance" in shown
     assert "Of the 15 nearest those with a label vote; all count equally." in " ".join(shown.split())
     assert " of " in shown
-    assert sheet.read_text().count('class="card"') == 3
-    assert str(sheet) in shown
+    assert page.read_text().count('class="card"') == 3
+    assert str(page) in shown
 
 
 def test_without_a_category_shows_neighbours_alone(model: Path, photo: Path) -> None:
@@ -69,7 +69,7 @@ def test_adds_products(model: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [[], ["photo.jpg", "--add", "table.csv"]])
-def test_wants_one_thing(arguments: list[str], model: Path) -> None:
+def test_options_that_exclude_each_other_are_refused(arguments: list[str], model: Path) -> None:
     code, shown = run(model, *arguments)
     assert code == 2
     assert "either a photo" in shown

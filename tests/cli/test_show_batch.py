@@ -58,7 +58,7 @@ def test_a_picture(drawn: Path, recipe: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "words", "error", "told"),
+    ("name", "words", "error", "message"),
     [
         ("sheet.pdf", [], SettingError, "ends in .html or .png"),
         (
@@ -81,8 +81,8 @@ def test_a_picture(drawn: Path, recipe: Path, tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_cannot_be_shown(drawn, recipe, tmp_path, name, words, error, told) -> None:  # noqa: PLR0917
-    with pytest.raises(error, match=told):
+def test_what_cannot_be_shown(drawn, recipe, tmp_path, name, words, error, message) -> None:  # noqa: PLR0917
+    with pytest.raises(error, match=message):
         run(recipe, "-c", drawn, "--show-batch", tmp_path / name, *words)
     assert not list(tmp_path.iterdir())
 
@@ -95,7 +95,7 @@ def test_a_recipe_that_augments_no_photos_is_refused(drawn: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("words", [[], ["--out", "model", "--show-batch", "sheet.html"]])
-def test_one_thing_is_asked_for(drawn: Path, recipe: Path, words: list[str]) -> None:
+def test_out_and_show_batch_exclude_each_other(drawn: Path, recipe: Path, words: list[str]) -> None:
     code, said = run(recipe, "-c", drawn, *words)
     assert code == 2
     assert "--show-batch" in said

@@ -43,8 +43,8 @@ def test_a_split_is_written_and_described(run: Run, drawn: Path, tmp_path: Path)
     frame = pl.read_parquet(out)
     assert frame.columns == ["id", "part", "group"]
     parts = dict(frame["part"].value_counts().iter_rows())
-    for part, asked in (("train", "60.00%"), ("validation", "20.00%"), ("test", "20.00%")):
-        assert re.search(rf"^ *{part} +{parts[part]} +\d+\.\d\d% +{asked} ", shown, flags=re.MULTILINE)
+    for part, target in (("train", "60.00%"), ("validation", "20.00%"), ("test", "20.00%")):
+        assert re.search(rf"^ *{part} +{parts[part]} +\d+\.\d\d% +{target} ", shown, flags=re.MULTILINE)
     assert re.search(r"whole, 0 divided", shown)
     assert f"Written to {out}" in shown
     assert max(map(len, shown.splitlines())) <= 100

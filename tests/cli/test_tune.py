@@ -1,4 +1,4 @@
-"""`facetry tune` prints the best trials and names the files; mistakes are told before work begins."""
+"""`facetry tune` prints the best trials and the files; wrong options are refused first."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
     return recipe, space
 
 
-def test_the_best_trials_and_where_all_lies(
+def test_shows_the_best_trials_and_names_the_files(
     files: tuple[Path, Path], drawn: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -57,7 +57,7 @@ def test_the_best_trials_and_where_all_lies(
         (("--sampler", "random", "--fold", "1"), FacetryError, "fold"),
     ],
 )
-def test_a_mistake_is_told_before_anything_is_done(
+def test_wrong_options_are_refused_before_any_work(
     options: tuple[str, ...], error: type[FacetryError], message: str,
     files: tuple[Path, Path], drawn: Path, tmp_path: Path,
 ) -> None:  # fmt: skip

@@ -222,18 +222,18 @@ def test_tables_have_the_challenges_form(folder: Path) -> None:
 def test_titles_name_some_of_what_is_true(plan: Plan) -> None:
     block = plan.blocks[0]
     titles = draw_titles(block, 3)
-    told = [title.lower() for title in titles if title]
-    assert 0.12 < 1 - len(told) / len(titles) < 0.18
+    texts = [title.lower() for title in titles if title]
+    assert 0.12 < 1 - len(texts) / len(titles) < 0.18
     places = [place for place, title in enumerate(titles) if title]
     for attribute in ("color", "neck"):
         values = [block.values(place)[attribute] for place in places]
-        named = [value in title for value, title in zip(values, told, strict=True)]
-        others = [value in title for value, title in zip(values, [*told[1:], told[0]], strict=True)]
+        named = [value in title for value, title in zip(values, texts, strict=True)]
+        others = [value in title for value, title in zip(values, [*texts[1:], texts[0]], strict=True)]
         is_said = [value != "default" for value in values]
         assert 0.35 < np.mean(np.array(named)[is_said]) < 0.55  # half of them, some misspelt
         assert np.mean(np.array(others)[is_said]) < np.mean(np.array(named)[is_said]) - 0.1
-    assert not any("default" in title or "same as" in title for title in told)
-    assert sum("shirt" in title or "tee" in title for title in told) < len(told)  # some are misspelt
+    assert not any("default" in title or "same as" in title for title in texts)
+    assert sum("shirt" in title or "tee" in title for title in texts) < len(texts)  # some are misspelt
 
 
 def test_titles_follow_from_seed_and_number_alone(plan: Plan) -> None:
@@ -245,13 +245,13 @@ def test_titles_follow_from_seed_and_number_alone(plan: Plan) -> None:
     assert any(titles[copy] != titles[block.originals[copy]] for copy in copies)
 
 
-def test_truth_tells_every_wrong_label(folder: Path, truth: pl.DataFrame) -> None:
+def test_the_truth_table_has_every_wrong_label(folder: Path, truth: pl.DataFrame) -> None:
     table = pl.read_csv(folder / "train.csv", infer_schema_length=None)
     by_id = {row["id"]: row for row in truth.filter(split="train").iter_rows(named=True)}
     for row in table.iter_rows(named=True):
         facts, real = FACTS[row["Category"]], by_id[row["id"]]
-        told = {name: row[f"attr_{place + 1}"] for place, name in enumerate(facts.attributes)}
-        wrong = [name for name, value in told.items() if value not in {None, real[name]}]
+        labels = {name: row[f"attr_{slot + 1}"] for slot, name in enumerate(facts.attributes)}
+        wrong = [name for name, value in labels.items() if value not in {None, real[name]}]
         assert wrong == real["wrong_labels"]
     about = json.loads((folder / "truth.json").read_text())
     assert about["seed"] == FAULTY.seed
@@ -266,7 +266,9 @@ def test_truth_tells_every_wrong_label(folder: Path, truth: pl.DataFrame) -> Non
         ({"size_px": 33}, "size_px"),
     ],
 )
-def test_a_folder_tells_what_it_was_drawn_from(folder: Path, change: dict[str, int], said: str) -> None:
+def test_a_folder_records_what_it_was_drawn_from(
+    folder: Path, change: dict[str, int], said: str
+) -> None:
     require_drawn(folder, FAULTY)
     with pytest.raises(FolderMismatch, match="holds another drawn catalogue") as refusal:
         require_drawn(folder, FAULTY.model_copy(update=change))

@@ -30,6 +30,13 @@ PRODUCTS = (
 """Of all categories and one that is not known; seven of them can be predicted."""
 
 
+class Mean(nn.Module):
+    """The smallest of towers: the mean of each colour."""
+
+    def forward(self, photos: torch.Tensor) -> torch.Tensor:
+        return photos.mean(dim=(2, 3))
+
+
 class Bessel(nn.Module):
     """A tower with an operator that no runtime has."""
 

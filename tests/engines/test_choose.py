@@ -91,7 +91,7 @@ def test_choice_says_why(
 
 
 @pytest.mark.parametrize(
-    ("given", "config", "here", "error", "told"),
+    ("given", "config", "here", "error", "message"),
     [
         (available(), {"name": "openvino"}, machine(), MissingExtra, r"facetry\[openvino\]"),
         (available(), {"name": "onnxruntime"}, machine("openvino"), MissingExtra, r"facetry\[onnx\]"),
@@ -150,11 +150,15 @@ def test_choice_says_why(
     ],
 )
 def test_what_cannot_be_had(
-    given: AvailableFormats, config: dict[str, Any], here: Machine, error: type[FacetryError], told: str
+    given: AvailableFormats,
+    config: dict[str, Any],
+    here: Machine,
+    error: type[FacetryError],
+    message: str,
 ) -> None:
     with pytest.raises(error) as caught:
         choose(given, EngineConfig(**config), here)
-    assert caught.match(told)
+    assert caught.match(message)
 
 
 def test_this_machine_has_what_the_tests_need() -> None:

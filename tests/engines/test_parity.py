@@ -75,7 +75,7 @@ FOUR = [
 ]
 
 
-def test_each_row_counts_answers_and_measures_how_far_they_lie_apart() -> None:
+def test_each_row_counts_answers_and_measures_their_differences() -> None:
     (row,) = compare_answers(Steady(0), Steady(0, odd="a", odd_value=1), [FOUR[:3], FOUR[3:]], name="m")
     assert (row.name, row.num_products, row.num_answers, row.num_labels) == ("m", 4, 6, 4)
     assert row.agreement == pytest.approx(4 / 6)
@@ -103,12 +103,12 @@ def test_an_ensemble_has_a_row_for_each_member_and_the_last_for_the_whole() -> N
 
 
 @pytest.mark.parametrize(
-    ("changes", "is_int8", "told"),
+    ("changes", "is_int8", "message"),
     [
         ({}, False, ""),
         ({}, True, ""),
         ({"agreement": 0.999}, False, ""),
-        ({"agreement": 0.9989}, False, r"99\.89% of its answers agree, and 99\.9% is asked for"),
+        ({"agreement": 0.9989}, False, r"99\.89% of its answers agree, and 99\.9% is required"),
         ({"agreement": 0.9}, True, ""),
         ({"agreement": float("nan")}, False, "agree"),
         ({"exported_score": 0.4951}, True, ""),
@@ -121,12 +121,12 @@ def test_an_ensemble_has_a_row_for_each_member_and_the_last_for_the_whole() -> N
         ({"num_labels": 0, "score": float("nan"), "exported_score": float("nan")}, True, "has a label"),
     ],
 )
-def test_the_verdict(changes: dict[str, float], is_int8: bool, told: str) -> None:
+def test_the_verdict(changes: dict[str, float], is_int8: bool, message: str) -> None:
     rows = [replace(FINE, **changes)]  # type: ignore[arg-type]
-    if not told:
+    if not message:
         require_parity(rows, is_int8=is_int8)
         return
-    with pytest.raises(ExportError, match=told) as caught:
+    with pytest.raises(ExportError, match=message) as caught:
         require_parity(rows, is_int8=is_int8)
     assert caught.value.hint
 

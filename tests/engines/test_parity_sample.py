@@ -30,7 +30,7 @@ def few_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def model(catalogue: Catalogue, tmp_path: Path) -> Path:
-    """A model folder, as far as it tells of its split: every fourth product in test and validation."""
+    """The files of a model folder that record its split: every fourth product in test and validation."""
     job = {**catalogue_identity(catalogue), "split": "any"}
     (tmp_path / JOB).write_text(json.dumps(job))
     codes = np.arange(len(catalogue)) % 4 % 3  # 0 1 2 0

@@ -10,23 +10,17 @@ import pytest
 
 from facetry.engines.engine import Precision, is_installed, package
 from facetry.engines.runtimes import OnnxEngine, OpenVinoEngine, shared_core
-from facetry.engines.torch.convert import save_openvino, to_onnx, to_openvino
-from facetry.engines.torch.graph import Graph
 from facetry.errors import EngineError, ExportError, MissingExtra
 from tests.engines.drawing import noise
-from tests.models.conftest import make_classifier
 
 ENGINES = (OpenVinoEngine, OnnxEngine)
 AnyEngine = type[OpenVinoEngine] | type[OnnxEngine]
 
 
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> dict[object, Path]:
+@pytest.fixture
+def files(converted: Path) -> dict[object, Path]:
     """The same graph for each engine."""
-    folder, graph = tmp_path_factory.mktemp("files"), Graph(make_classifier())
-    save_openvino(to_openvino(graph), folder, {})
-    to_onnx(graph, folder / "model.onnx", {})
-    return {OpenVinoEngine: folder / "model.xml", OnnxEngine: folder / "model.onnx"}
+    return {OpenVinoEngine: converted / "model.xml", OnnxEngine: converted / "model.onnx"}
 
 
 @pytest.mark.parametrize(
@@ -58,7 +52,7 @@ def test_every_batch_size_and_thread_count_gives_the_same(
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_photos_need_not_lie_in_one_piece(files: dict[object, Path], engine: AnyEngine) -> None:
+def test_photos_need_not_be_contiguous(files: dict[object, Path], engine: AnyEngine) -> None:
     opened, photos = engine.load(files[engine], num_threads=2), noise(16, 6)
     np.testing.assert_allclose(opened(photos[::2]), opened(photos)[::2], atol=1e-6)
 
@@ -82,9 +76,9 @@ def test_threads_may_share_it(files: dict[object, Path], engine: AnyEngine) -> N
             np.testing.assert_allclose(got, expected[own], atol=1e-6)
 
 
-def test_openvino_reads_a_model_in_memory() -> None:
-    graph = Graph(make_classifier())
-    assert OpenVinoEngine.load(to_openvino(graph), num_threads=1)(noise(16, 2)).shape == (2, 6, 4)
+def test_openvino_reads_a_model_in_memory(converted: Path) -> None:
+    model = shared_core().read_model(converted / "model.xml")
+    assert OpenVinoEngine.load(model, num_threads=1)(noise(16, 2)).shape == (2, 6, 4)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -125,7 +119,7 @@ def test_a_missing_package_names_its_extra(
         engine.load(tmp_path / "model")
 
 
-def test_nothing_is_told_of_what_is_done() -> None:
+def test_no_telemetry_is_sent() -> None:
     package("openvino")
     package("nncf")
     from nncf.telemetry.wrapper import NNCFTelemetryStub, telemetry
@@ -136,13 +130,12 @@ def test_nothing_is_told_of_what_is_done() -> None:
     assert sys.modules["openvino_telemetry"] is None
 
 
-def test_a_signal_is_heeded_after_engines_came_and_went(tmp_path: Path) -> None:
-    save_openvino(to_openvino(Graph(make_classifier())), tmp_path, {})
+def test_signal_handlers_work_after_engines_were_closed(converted: Path) -> None:
     code = (
         "import os, signal, sys, threading\n"
         "from pathlib import Path\n"
         "from facetry.engines.runtimes import OpenVinoEngine\n"
-        "signal.signal(signal.SIGTERM, lambda *_: print('heeded'))\n"
+        "signal.signal(signal.SIGTERM, lambda *_: print('handled'))\n"
         "engines = [OpenVinoEngine.load(Path(sys.argv[1])) for _ in range(3)]\n"
         "del engines[0]\n"
         "thread = threading.Thread(target=engines.clear)\n"
@@ -150,6 +143,6 @@ def test_a_signal_is_heeded_after_engines_came_and_went(tmp_path: Path) -> None:
         "thread.join()\n"
         "os.kill(os.getpid(), signal.SIGTERM)\n"
     )
-    words = [sys.executable, "-c", code, tmp_path / "model.xml"]
+    words = [sys.executable, "-c", code, converted / "model.xml"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, "heeded\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr

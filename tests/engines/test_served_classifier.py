@@ -1,4 +1,4 @@
-"""Each product takes its category's heads; nobody is guessed for."""
+"""Each product gets the answers of its category's heads; unreadable ones get none."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ FORM = Preprocess(size_px=8, mean=HALF, std=HALF)
 
 
 class Constant:
-    """An engine that says the same of every photo, and remembers what it was shown."""
+    """An engine that answers the same for every photo, and stores the photos it got."""
 
     description = "constant"
 
@@ -61,7 +61,7 @@ def test_takes_the_heads_of_each_products_category(scale: float) -> None:
 @pytest.mark.parametrize(
     "products", [[], [product(1, "Hats")], [product(1, "Tops", "truncated")]], ids=len
 )
-def test_an_engine_is_not_asked_for_nothing(products: list[Product]) -> None:
+def test_an_engine_is_not_run_on_an_empty_batch(products: list[Product]) -> None:
     engine = Constant()
     predicted = ServedClassifier(TAXONOMY, FORM, engine).predict(products)
     assert len(predicted) == len(products)
@@ -69,6 +69,6 @@ def test_an_engine_is_not_asked_for_nothing(products: list[Product]) -> None:
     assert not engine.shown
 
 
-def test_says_what_it_wants_and_predicts() -> None:
+def test_has_its_preprocesses_and_predicts() -> None:
     served = ServedClassifier(TAXONOMY, FORM, Constant())
     assert (served.taxonomy, served.preprocesses) == (TAXONOMY, (FORM,))

@@ -17,19 +17,9 @@ from facetry.build.load import load
 from facetry.build.train import train
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.engines.engine import EngineConfig
-from facetry.engines.export_folder import (
-    PARITY,
-    ExportNote,
-    export_folder,
-    metadata,
-    write_export,
-)
 from facetry.engines.serving import serve
-from facetry.engines.torch.convert import save_openvino, to_onnx, to_openvino
-from facetry.engines.torch.graph import Graph
 from facetry.errors import EngineError, ExportError, MissingExtra, ModelFolderError
 from facetry.images import load_batches
-from facetry.models.classifier.serialization import load_classifier
 from facetry.models.folder import WEIGHTS, open_folder, write_checksums
 from facetry.predictions import Predictions, Predictor
 from facetry.predictors.ensemble import Ensemble
@@ -45,36 +35,6 @@ class Listener(Silent):
 
     def say(self, text: str) -> None:
         self.said.append(text)
-
-
-def add_exports(model: Path) -> None:
-    """Exports of a classifier as `facetry export` writes them, but for the check of their answers."""
-    graph = Graph(load_classifier(open_folder(model)))
-    about = metadata(graph.taxonomy, graph.preprocess)
-    for runtime in ("openvino", "onnx"):
-        folder = export_folder(model, runtime)
-        folder.mkdir(parents=True)
-        if runtime == "openvino":
-            save_openvino(to_openvino(graph), folder, about)
-        else:
-            to_onnx(graph, folder / "model.onnx", about)
-        (folder / PARITY).write_text("{}")
-        note = ExportNote(
-            runtime=runtime,  # type: ignore[arg-type]
-            precision="fp32",
-            weights=open_folder(model).weights_sum or "",
-            versions={},
-        )
-        write_export(folder, note)
-
-
-@pytest.fixture(scope="module")
-def exported(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny model with an export for each runtime; not to be written to."""
-    model = tmp_path_factory.mktemp("exported") / "model"
-    shutil.copytree(tiny_model, model)
-    add_exports(model)
-    return model
 
 
 @pytest.fixture
@@ -113,19 +73,19 @@ def batch(catalogue: Catalogue, tiny_predictor: Predictor) -> Sequence[Product]:
     return next(load_batches(catalogue.products()[:20], tiny_predictor.preprocesses))
 
 
-Ask = Callable[..., tuple[Predictions, str]]
+PredictOn = Callable[..., tuple[Predictions, str]]
 
 
 @pytest.fixture
-def ask(batch: Sequence[Product]) -> Ask:
-    """Predict the batch with a model folder's predictor on an engine; gives what was said, too."""
+def predict_on(batch: Sequence[Product]) -> PredictOn:
+    """Predict the batch with a model folder's predictor on an engine; return its messages, too."""
 
-    def asked(folder: Path, **config: object) -> tuple[Predictions, str]:
+    def predict(folder: Path, **config: object) -> tuple[Predictions, str]:
         listener = Listener()
         predictor = load(folder, EngineConfig.model_validate(config), reporter=listener)
         return predictor.predict(batch), "\n".join(listener.said)
 
-    return asked
+    return predict
 
 
 ENGINES: list[tuple[dict[str, object], str]] = [
@@ -136,44 +96,52 @@ ENGINES: list[tuple[dict[str, object], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("config", "told"), ENGINES)
+@pytest.mark.parametrize(("config", "message"), ENGINES)
 @pytest.mark.parametrize("kind", ["exported", "ensemble"])
 def test_every_engine_answers_as_torch(
-    request: pytest.FixtureRequest, ask: Ask, kind: str, config: dict[str, object], told: str
+    request: pytest.FixtureRequest,
+    predict_on: PredictOn,
+    kind: str,
+    config: dict[str, object],
+    message: str,
 ) -> None:
     folder: Path = request.getfixturevalue(kind)
     batch = request.getfixturevalue("batch")
     expected = load(folder).predict(batch)
-    found, said = ask(folder, **config)
+    found, said = predict_on(folder, **config)
     np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-4)
     assert found.problems == expected.problems
     assert len(said.splitlines()) == 1
-    assert re.search(told, said)
+    assert re.search(message, said)
 
 
-@pytest.mark.parametrize(("config", "told"), ENGINES[:3])
+@pytest.mark.parametrize(("config", "message"), ENGINES[:3])
 @pytest.mark.parametrize("kind", ["exported", "ensemble"])
 def test_without_weights(
-    request: pytest.FixtureRequest, ask: Ask, kind: str, config: dict[str, object], told: str
+    request: pytest.FixtureRequest,
+    predict_on: PredictOn,
+    kind: str,
+    config: dict[str, object],
+    message: str,
 ) -> None:
     model: Path = request.getfixturevalue(kind)
     folder = without_weights(model, request.getfixturevalue("tmp_path") / "slim")
-    found, said = ask(folder, **config)
-    np.testing.assert_array_equal(found.probabilities, ask(model, **config)[0].probabilities)
-    assert re.search(told, said)
+    found, said = predict_on(folder, **config)
+    np.testing.assert_array_equal(found.probabilities, predict_on(model, **config)[0].probabilities)
+    assert re.search(message, said)
 
 
-def test_torch_needs_the_weights(slim: Path, ask: Ask) -> None:
+def test_torch_needs_the_weights(slim: Path, predict_on: PredictOn) -> None:
     with pytest.raises(EngineError, match="only exports: onnx, openvino"):
-        ask(slim, name="torch")
+        predict_on(slim, name="torch")
     with pytest.raises(ModelFolderError, match="facetry export --out"):
         load(slim)
 
 
 def test_converted_in_memory(
-    tiny_model: Path, tiny_predictor: Predictor, ask: Ask, batch: Sequence[Product]
+    tiny_model: Path, tiny_predictor: Predictor, predict_on: PredictOn, batch: Sequence[Product]
 ) -> None:
-    found, said = ask(tiny_model)
+    found, said = predict_on(tiny_model)
     expected = tiny_predictor.predict(batch)
     np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-4)
     assert f"(converted in memory; facetry export {tiny_model} --to openvino keeps it)" in said
@@ -186,55 +154,62 @@ def test_an_ensemble_keeps_its_weights(ensemble: Path) -> None:
     assert served.weights == {"a": 0.75, "b": 0.25}
 
 
-def test_an_export_of_other_weights_is_not_used(exported: Path, tmp_path: Path, ask: Ask) -> None:
+@pytest.mark.usefixtures("converted_before")
+def test_an_export_of_other_weights_is_not_used(
+    exported: Path, tmp_path: Path, predict_on: PredictOn
+) -> None:
     model = Path(shutil.copytree(exported, tmp_path / "model"))
     other = model / "engines" / "openvino"
     note = json.loads((other / "export.json").read_text())
     (other / "export.json").write_text(json.dumps({**note, "weights": "0" * 64}))
     write_checksums(other)
-    _, said = ask(model)
+    _, said = predict_on(model)
     first, second = said.splitlines()
     assert "The export openvino was made from other weights" in first
     assert "converted in memory" in second
 
 
 def test_an_export_that_only_one_member_has_is_not_used(
-    ensemble: Path, tmp_path: Path, ask: Ask
+    ensemble: Path, tmp_path: Path, predict_on: PredictOn
 ) -> None:
     both = Path(shutil.copytree(ensemble, tmp_path / "both"))
     shutil.rmtree(both / "members" / "b" / "engines" / "onnx")
     with pytest.raises(EngineError, match="it has: openvino"):
-        ask(both, name="onnxruntime")
+        predict_on(both, name="onnxruntime")
 
 
 @pytest.mark.parametrize("file", ["model.bin", "export.json"])
-def test_a_damaged_export_is_refused(exported: Path, tmp_path: Path, ask: Ask, file: str) -> None:
+def test_a_damaged_export_is_refused(
+    exported: Path, tmp_path: Path, predict_on: PredictOn, file: str
+) -> None:
     model = Path(shutil.copytree(exported, tmp_path / "model"))
     damaged = model / "engines" / "openvino" / file
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"\0")
     with pytest.raises(ExportError, match=file):
-        ask(model)
+        predict_on(model)
 
 
-def test_damaged_weights_do_not_matter_to_an_export(exported: Path, tmp_path: Path, ask: Ask) -> None:
+def test_damaged_weights_do_not_matter_to_an_export(
+    exported: Path, tmp_path: Path, predict_on: PredictOn
+) -> None:
     model = Path(shutil.copytree(exported, tmp_path / "model"))
     (model / WEIGHTS).write_bytes(b"damaged")
-    assert "its export" in ask(model)[1]
+    assert "its export" in predict_on(model)[1]
     with pytest.raises(ModelFolderError, match="damaged"):
-        ask(model, name="torch")
+        predict_on(model, name="torch")
 
 
 def test_an_engine_that_is_not_installed(
-    tiny_model: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
+    tiny_model: Path, predict_on: PredictOn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("openvino", "onnxruntime"):
         monkeypatch.setitem(sys.modules, name, None)
-    _, said = ask(tiny_model)
+    _, said = predict_on(tiny_model)
     assert 'pip install "facetry[openvino]" brings a faster one' in said
     with pytest.raises(MissingExtra, match=r"facetry\[openvino\]"):
-        ask(tiny_model, name="openvino")
+        predict_on(tiny_model, name="openvino")
     with pytest.raises(MissingExtra, match=r"facetry\[onnx\]"):
-        ask(tiny_model, name="onnxruntime")
+        predict_on(tiny_model, name="onnxruntime")
 
 
 def test_what_cannot_become_a_graph_runs_as_it_is(drawn: Path, tmp_path: Path) -> None:

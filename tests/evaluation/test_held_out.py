@@ -18,7 +18,7 @@ from facetry.runtime.resumable import JOB
 def write_model(
     folder: Path, catalogue: Catalogue, own: Part | None, stored: Mapping[str, str] | None = None
 ) -> Path:
-    """A model folder as far as it tells of its split: all products in one part of it, or in none."""
+    """The files of a model folder that record its split: all products in one part of it, or in none."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / JOB).write_text(json.dumps({**catalogue_identity(catalogue), **(stored or {})}))
     split_of(catalogue, own).save(folder / SPLIT, catalogue)
@@ -87,7 +87,7 @@ def test_equal_ids_of_another_catalogue_are_other_products(
 
 
 @pytest.mark.parametrize("lacking", [JOB, SPLIT])
-def test_a_model_of_which_nothing_is_told_has_learned_from_no_product(
+def test_a_model_without_a_record_has_learned_from_no_product(
     catalogue: Catalogue, tmp_path: Path, lacking: str
 ) -> None:
     model = write_model(tmp_path / "model", catalogue, "train")

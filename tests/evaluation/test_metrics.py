@@ -166,7 +166,7 @@ def test_baseline_is_the_score_of_the_most_frequent_value(seed: int) -> None:
     assert (majority_counts(answers.counts).sum(axis=2) == answers.counts.sum(axis=2)).all()
 
 
-def test_values_of_one_head_do_not_touch_another() -> None:
+def test_values_of_one_head_do_not_affect_another() -> None:
     categories, labels, top = draw(3)
     scores = score(Answers.of(UNEVEN, categories, labels, top), num_resamples=0)
     other = categories != 1
@@ -210,7 +210,7 @@ def test_no_label_at_all(num_rows: int) -> None:
     assert scores.categories == {}
 
 
-def test_scoring_warns_of_nothing() -> None:
+def test_scoring_gives_no_warnings() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         score_codes([-1, 0, 0], [0, -1, 1], num_resamples=20)
@@ -306,7 +306,7 @@ SHARED = Path(__file__).parents[2] / "../shared/data/meesho"
 
 
 @pytest.mark.shared_data
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the challenge's tables are not beside the project")
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the challenge's tables are not here")
 def test_most_frequent_values_of_the_challenge() -> None:
     from facetry.catalogue.catalogue import open_catalogue
 

@@ -1,4 +1,4 @@
-"""The report is one file that stands alone, shows what it is given, and is the same every time."""
+"""The report is one file that needs no other, shows what it is given, and is the same every time."""
 
 import base64
 import dataclasses
@@ -99,7 +99,7 @@ def content(photos: Path) -> ReportContent:
     return dataclasses.replace(plain, models=models)
 
 
-def test_stands_alone(tmp_path: Path, content: ReportContent) -> None:
+def test_needs_no_other_file(tmp_path: Path, content: ReportContent) -> None:
     source, page = write(tmp_path, content)
     without_photos = re.sub(r'src="data:[^"]*"', "", source)
     addresses = set(re.findall(r"""(?:https?:)?//[\w.]+[^\s"'<]*""", without_photos))
@@ -117,7 +117,7 @@ def test_same_content_same_bytes(tmp_path: Path, content: ReportContent) -> None
     assert first == second
 
 
-def test_markup_in_names_is_shown_not_obeyed(tmp_path: Path, content: ReportContent) -> None:
+def test_markup_in_names_is_escaped(tmp_path: Path, content: ReportContent) -> None:
     source, page = write(tmp_path, content)
     assert "alert(" not in re.sub(r"&lt;script&gt;alert\(", "", source)
     assert len(page.all("script")) == 1

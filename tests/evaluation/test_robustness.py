@@ -93,7 +93,9 @@ def test_damage_costs_what_it_hides(products: list[Product], clean: Scores) -> N
     assert found.heads[1].loss == pytest.approx(0)
 
 
-def test_what_is_kept_is_not_done_again(products: list[Product], clean: Scores, tmp_path: Path) -> None:
+def test_stored_scores_are_not_computed_again(
+    products: list[Product], clean: Scores, tmp_path: Path
+) -> None:
     kinds = ["poor_light", "noise"]
     with ScoreCache.open(tmp_path / "out", {"model": "m"}) as cache:
         first = score_damaged(BrightnessReader(), products, kinds[:1], clean, cache=cache)
@@ -106,7 +108,7 @@ def test_what_is_kept_is_not_done_again(products: list[Product], clean: Scores, 
     np.testing.assert_equal(robustness_json(both), robustness_json(plain))
 
 
-def test_scores_at_other_strengths_are_not_taken(tmp_path: Path) -> None:
+def test_scores_at_other_strengths_are_not_reused(tmp_path: Path) -> None:
     cache = ScoreCache(tmp_path / "out")
     scores = DamagedScores(kind="noise", levels=(1, 2, 3, 4, 5), totals=(0.5,) * 5, heads=((nan,),) * 5)
     cache.write(scores)

@@ -1,4 +1,4 @@
-"""Backgrounds turn white, products stay, and what cannot be told apart is left alone."""
+"""Backgrounds turn white, products stay, and photos without a clear product are unchanged."""
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -39,7 +39,7 @@ def test_grabcut_keeps_the_product_on_white(height: int, width: int) -> None:
     assert removed.min() == 255
 
 
-def test_grabcut_is_no_matter_of_chance() -> None:
+def test_grabcut_is_deterministic() -> None:
     photos = [np.roll(shop_photo(96, 64), shift, axis=0) for shift in range(0, 24, 3)]
     alone = [find_remover("grabcut").mask(photo) for photo in photos]
     with ThreadPoolExecutor(4) as pool:

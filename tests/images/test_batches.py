@@ -60,7 +60,7 @@ def test_part_of_a_batch_is_no_copy_either(many, spec):
         lambda first, second: [second[0], first[0]],
     ],
 )
-def test_what_is_no_run_of_rows_is_stacked(many, spec, choose):
+def test_rows_that_are_not_contiguous_are_stacked(many, spec, choose):
     batches = load_batches(many, [spec])
     chosen = choose(next(batches), next(batches))
     stacked = stack_pixels(chosen, spec)
@@ -140,7 +140,7 @@ def test_any_view_keeps_the_memory(view):
     assert first in {address(each) for each in (pool.take(3, 8), pool.take(3, 8))}
 
 
-def test_little_memory_is_kept_to_spare():
+def test_few_spare_buffers_are_kept():
     pool = PixelPool()
     arrays = [pool.take(2, 8) for _ in range(50)]
     places = {address(each) for each in arrays}

@@ -220,7 +220,7 @@ TRANSPARENT = [
 
 
 @table(("make", "colour"), TRANSPARENT)
-def test_transparency_is_laid_on_white(make, colour):
+def test_transparency_is_blended_with_white(make, colour):
     assert decode(make()).tolist() == [[[255, 255, 255], list(colour)]]
 
 

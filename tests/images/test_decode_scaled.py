@@ -1,4 +1,4 @@
-"""Decoding at a half, a quarter or an eighth, for who asks for it."""
+"""Decoding at a half, a quarter or an eighth of the size, if the preprocessing allows it."""
 
 import io
 
@@ -33,7 +33,7 @@ def test_the_smallest_scale_that_is_large_enough(draw, least_px, shape, options)
     photo = draw(128, 160)
     pixels = decode(jpeg(photo, **options), min_side_px=least_px)
     assert pixels.shape == shape
-    small = np.asarray(photo.resize((shape[1], shape[0]), 4))  # the mean of what lies below a pixel
+    small = np.asarray(photo.resize((shape[1], shape[0]), 4))  # the mean of the pixels that become one
     assert np.abs(pixels.astype(int) - small).mean() <= 5
 
 
@@ -57,7 +57,7 @@ def product(draw, tmp_path):
 
 
 @pytest.mark.parametrize("changing", [False, True])
-def test_only_where_all_ask_for_it(product, spec, changing):
+def test_photos_are_scaled_only_if_all_preprocesses_allow_it(product, spec, changing):
     def loaded(*specs):
         if changing:
             (((made,),),) = load_changed([product], specs, [lambda photo, _: photo])
@@ -83,7 +83,7 @@ def test_the_pixels_are_nearly_the_same(product, spec):
     assert np.abs(made.pixels[scaled].astype(int) - whole).mean() <= 2
 
 
-def test_it_is_written_down_only_where_it_is_on():
+def test_the_setting_is_stored_only_if_it_is_on():
     plain = Preprocess(size_px=32, mean=(0, 0, 0), std=(1, 1, 1))
     assert "scaled_decoding" not in plain.model_dump()
     scaled = plain.model_copy(update={"scaled_decoding": True})

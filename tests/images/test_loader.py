@@ -29,7 +29,7 @@ def names_of_workers() -> list[str]:
 
 @pytest.mark.parametrize("num_workers", WORKERS)
 @pytest.mark.parametrize("num_prefetched", [0, 1, 3, 100])
-def test_in_order_with_the_pixels_asked_for(products, spec, num_workers, num_prefetched):
+def test_products_come_in_order_with_the_requested_pixels(products, spec, num_workers, num_prefetched):
     other = spec.model_copy(update={"size_px": 16, "resize": "letterbox"})
     loaded = list(
         load(products, [spec, other, spec], num_workers=num_workers, num_prefetched=num_prefetched)
@@ -70,7 +70,7 @@ def test_problems_are_records(products, spec, tmp_path, num_workers):
     assert loaded[-1] is rows[-1][0]
 
 
-def test_the_unexpected_is_recorded_with_its_name(products, spec, monkeypatch):
+def test_an_unexpected_error_is_recorded_with_its_name(products, spec, monkeypatch):
     def fail(*_, **__):
         raise IndexError
 
@@ -91,7 +91,7 @@ def test_no_products(spec):
     assert list(load([], [spec], num_workers=2)) == []
 
 
-def test_reads_no_further_than_asked(products, spec):
+def test_reads_no_further_than_num_prefetched(products, spec):
     taken = []
     stream = (taken.append(product.id) or product for product in products * 10)
     loading = load(stream, [spec], num_workers=2, num_prefetched=5)
@@ -102,7 +102,7 @@ def test_reads_no_further_than_asked(products, spec):
     assert len(taken) <= 26
 
 
-def test_what_was_yielded_is_not_held(products, spec):
+def test_yielded_products_are_not_kept_in_memory(products, spec):
     loading = load(products, [spec], num_workers=2, num_prefetched=2)
     is_dropped = threading.Event()
     pixels = weakref.ref(next(loading).pixels[spec], lambda _: is_dropped.set())

@@ -44,7 +44,7 @@ def decoded(monkeypatch):
     return seen
 
 
-def test_digests_are_made_where_they_are_asked_for(products, spec):
+def test_digests_are_computed_when_requested(products, spec):
     assert all(product.digest == "" for product in load(products, [spec], num_workers=0))
     assert all(
         product.digest == "" for (batch,) in [load_batches(products, [spec])] for product in batch
@@ -55,7 +55,7 @@ def test_digests_are_made_where_they_are_asked_for(products, spec):
         np.testing.assert_array_equal(plain.pixels[spec], summed.pixels[spec])
 
 
-def test_what_is_known_is_not_decoded(products, spec, decoded):
+def test_known_products_are_not_decoded(products, spec, decoded):
     known = {sha256(products[row].photos[0]) for row in (0, 5, 11)}
     loaded = load_all(products, [spec], known)
     assert [row for row, each in enumerate(loaded) if not each.pixels] == [0, 5, 11]
@@ -86,7 +86,7 @@ def test_several_photos_are_summed_before_the_first_is_decoded(products, spec, d
     assert not decoded
 
 
-def test_a_photo_that_is_passed_over_belongs_to_the_digest(products, spec, broken, decoded):
+def test_a_skipped_photo_is_part_of_the_digest(products, spec, broken, decoded):
     product = replace(products[0], photos=(broken, products[1].photos[0]))
     (loaded,) = load_all([product], [spec])
     assert loaded.digest == sha256(broken, products[1].photos[0])
@@ -103,11 +103,11 @@ def test_a_photo_that_is_passed_over_belongs_to_the_digest(products, spec, broke
 
 def test_a_missing_photo_adds_nothing(products, spec, tmp_path):
     missing = tmp_path / "none.jpg"
-    asked = []
+    checked = []
     rows = [replace(products[0], photos=(missing,)), replace(products[0], photos=())]
     rows.append(replace(products[0], photos=(missing, *products[0].photos)))
     rows.append(replace(products[0], problem=PhotoProblem.OUTSIDE.value))
-    (loaded,) = load_batches(rows, [spec], is_known=lambda product: bool(asked.append(product)))
+    (loaded,) = load_batches(rows, [spec], is_known=lambda product: bool(checked.append(product)))
     assert [each.digest for each in loaded] == ["", "", sha256(products[0].photos[0]), ""]
     assert [each.problem for each in loaded] == [
         PhotoProblem.MISSING,
@@ -115,10 +115,10 @@ def test_a_missing_photo_adds_nothing(products, spec, tmp_path):
         "",
         PhotoProblem.OUTSIDE,
     ]
-    assert [each.id for each in asked] == [0]
+    assert [each.id for each in checked] == [0]
 
 
-def test_a_photo_that_cannot_be_decoded_may_be_known(products, spec, broken, decoded):
+def test_a_product_with_an_undecodable_photo_may_be_known(products, spec, broken, decoded):
     product = replace(products[0], photos=(broken,))
     (loaded,) = load_all([product], [spec])
     assert (loaded.problem, loaded.digest) == (PhotoProblem.NOT_AN_IMAGE, sha256(broken))
@@ -127,7 +127,7 @@ def test_a_photo_that_cannot_be_decoded_may_be_known(products, spec, broken, dec
     assert len(decoded) == 1
 
 
-def test_asking_that_fails_fails_the_loading(products, spec):
+def test_an_error_in_is_known_fails_the_loading(products, spec):
     def fail(_: Product) -> bool:
         raise LookupError("the record is gone")
 

@@ -1,4 +1,4 @@
-"""Masks kept beside the photos: found once, found again, and never in the way."""
+"""Masks stored next to the photos: computed once, reused, and never an obstacle to loading."""
 
 import shutil
 from collections.abc import Callable
@@ -20,8 +20,8 @@ from facetry.runtime.progress import Silent
 Spoil = Callable[[Path], object]
 
 
-class Told(Silent):
-    """Keeps the lines that it is told."""
+class Recorder(Silent):
+    """A reporter that stores its messages."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -102,25 +102,25 @@ def test_a_damaged_mask_is_made_anew(path: Path, spoil: Spoil) -> None:
     assert file.read_bytes() == whole
 
 
-def test_a_folder_that_takes_no_masks_is_told_once(products: list[Product]) -> None:
+def test_a_folder_that_cannot_be_written_to_is_reported_once(products: list[Product]) -> None:
     folder = products[0].photos[0].parent
     (folder / FOLDER).write_text("a file where the masks' folder would be")
-    counting, told = Counting(), Told()
-    keeper = MaskCache(counting.remover, told)
+    counting, recorder = Counting(), Recorder()
+    keeper = MaskCache(counting.remover, recorder)
     for path in [product.photos[0] for product in products[:3]] * 2:
         removed = keeper.remove(read_photo(path), path)
         np.testing.assert_array_equal(removed, remove_background(read_photo(path), counting.remover))
-    (line,) = told.lines
+    (line,) = recorder.lines
     assert line.startswith(f"Masks cannot be cached in {folder} (")
 
 
-def test_many_threads_want_the_same_mask(path: Path) -> None:
-    counting, told, photo = Counting(), Told(), read_photo(path)
-    keeper = MaskCache(counting.remover, told)
+def test_many_threads_compute_one_mask_once(path: Path) -> None:
+    counting, recorder, photo = Counting(), Recorder(), read_photo(path)
+    keeper = MaskCache(counting.remover, recorder)
     with ThreadPoolExecutor(8) as pool:
         removed = list(pool.map(lambda _: keeper.remove(photo, path), range(40)))
     assert all(np.array_equal(each, removed[0]) for each in removed)
-    assert not told.lines
+    assert not recorder.lines
     assert len(kept(path.parent)) == 1
 
 
@@ -128,9 +128,7 @@ def grabcut(spec: Preprocess) -> Preprocess:
     return spec.model_copy(update={"background": "grabcut"})
 
 
-def test_the_loader_gives_each_preprocess_what_it_wants(
-    products: list[Product], spec: Preprocess
-) -> None:
+def test_the_loader_gives_each_preprocess_its_masks(products: list[Product], spec: Preprocess) -> None:
     removed, small = grabcut(spec), grabcut(spec).model_copy(update={"size_px": 16})
     for _ in range(2):  # masks found, then masks kept
         loaded = list(load(products, [spec, removed, small], num_workers=3))
@@ -144,7 +142,9 @@ def test_the_loader_gives_each_preprocess_what_it_wants(
     assert len(kept(products[0].photos[0].parent)) == len(products)
 
 
-def test_nothing_is_kept_while_backgrounds_are(products: list[Product], spec: Preprocess) -> None:
+def test_without_background_removal_no_masks_are_stored(
+    products: list[Product], spec: Preprocess
+) -> None:
     list(load(products, [spec], num_workers=2))
     assert not (products[0].photos[0].parent / FOLDER).exists()
 
@@ -152,22 +152,22 @@ def test_nothing_is_kept_while_backgrounds_are(products: list[Product], spec: Pr
 def test_unreadable_photos_stay_records(products: list[Product], spec: Preprocess) -> None:
     products[4].photos[0].write_bytes(b"text")
     products[9].photos[0].unlink()
-    told = Told()
-    loaded = list(load(products, [grabcut(spec)], num_workers=2, reporter=told))
+    recorder = Recorder()
+    loaded = list(load(products, [grabcut(spec)], num_workers=2, reporter=recorder))
     problems = {product.id: product.problem for product in loaded if product.problem}
     assert problems == {4: PhotoProblem.NOT_AN_IMAGE, 9: PhotoProblem.MISSING}
     assert all(bool(product.pixels) != bool(product.problem) for product in loaded)
-    assert not told.lines
+    assert not recorder.lines
 
 
-def test_the_loader_tells_of_masks_that_cannot_be_kept(
+def test_the_loader_reports_masks_that_cannot_be_stored(
     products: list[Product], spec: Preprocess
 ) -> None:
     (products[0].photos[0].parent / FOLDER).touch()
-    told = Told()
-    loaded = list(load(products, [grabcut(spec)], num_workers=4, reporter=told))
+    recorder = Recorder()
+    loaded = list(load(products, [grabcut(spec)], num_workers=4, reporter=recorder))
     assert not any(product.problem for product in loaded)
-    assert len(told.lines) == 1
+    assert len(recorder.lines) == 1
 
 
 def test_a_missing_model_stops_the_loading(products: list[Product], spec: Preprocess) -> None:

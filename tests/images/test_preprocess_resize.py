@@ -66,7 +66,7 @@ def test_loading_needs_no_torch(products):
     assert done.stdout.splitlines() == ["(1, 3, 32, 32)", "[]"]
 
 
-def test_pillow_stands_in():
+def test_pillow_is_the_fallback():
     """Where there is no wheel of what is faster."""
     code = (
         "import sys; sys.modules['cykooz_resizer'] = None\n"

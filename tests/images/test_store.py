@@ -18,7 +18,7 @@ ORDER = [np.array([3, 1, 4]), np.array([0]), np.array([11, 5, 4, 4]), np.array([
 
 
 class Counting:
-    """Counts what a bar was told."""
+    """A reporter that counts the progress of its bar."""
 
     total: int | None = None
     num_done = 0

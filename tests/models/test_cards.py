@@ -52,7 +52,7 @@ def test_the_towers_of_the_paper(name: str, tag: str, image_size_px: int) -> Non
     assert (card.tag, card.image_size_px, card.feature_size) == (tag, image_size_px, 1024)
 
 
-def test_licences_are_told() -> None:
+def test_licences_are_named() -> None:
     assert all(card.licence for card in CARDS.values())
     assert "not open" in CARDS["ViT-H-14-quickgelu"].licence
     assert CARDS["convnext_xxlarge"].licence == "MIT"

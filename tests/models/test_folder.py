@@ -1,4 +1,4 @@
-"""A model folder is opened and checked once, and told apart from every other by its fingerprint."""
+"""A model folder is opened and checked once, and has a fingerprint of its own."""
 
 import hashlib
 import pickle
@@ -76,9 +76,7 @@ def test_the_fingerprint_is_what_finished_outputs_hold(ensemble: Path) -> None:
     assert open_folder(ensemble).fingerprint_with("fp32") == expected.hexdigest()
 
 
-def test_scores_of_another_member_are_not_gone_on_with(
-    ensemble: Path, drawn: Path, tmp_path: Path
-) -> None:
+def test_scores_of_another_member_are_not_resumed(ensemble: Path, drawn: Path, tmp_path: Path) -> None:
     catalogue = open_catalogue(drawn)
     products = catalogue.products()[:3]
     with _open_cache(tmp_path / "out", open_folder(ensemble), catalogue, products) as cache:
@@ -136,6 +134,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return found
 
 
+@pytest.mark.usefixtures("converted_before")
 @pytest.mark.parametrize(
     "words",
     [

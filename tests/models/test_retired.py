@@ -1,4 +1,4 @@
-"""Keys that recipes no longer have: what was trained with them loads, what is to be trained is told."""
+"""Keys that recipes no longer have: models trained with them load, recipes to train are refused."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -53,7 +53,7 @@ def of_before(model: Path, folder: Path, change: Change) -> Path:
 
 
 @pytest.mark.parametrize("change", [with_training(OFF), with_training(ON), as_soup])
-def test_what_was_trained_loads(tiny_model: Path, tmp_path: Path, change: Change) -> None:
+def test_trained_models_load(tiny_model: Path, tmp_path: Path, change: Change) -> None:
     folder = of_before(tiny_model, tmp_path / "before", change)
     assert open_folder(folder).kind == "classifier"
     assert isinstance(load(folder), Classifier)
@@ -105,13 +105,13 @@ def test_the_same_command_finds_its_work_done_where_the_keys_were_off(
     ],
     ids=str,
 )
-def test_a_recipe_to_train_is_told(content: dict[str, Any], message: str) -> None:
+def test_a_recipe_to_train_is_refused_with_a_hint(content: dict[str, Any], message: str) -> None:
     with pytest.raises(RecipeError) as caught:
         parse_recipe({"backbone": NANO, **content} if "members" not in content else content)
     assert message in caught.value.message
 
 
-def test_keys_that_are_off_say_nothing() -> None:
+def test_keys_that_are_off_are_ignored() -> None:
     assert parse_recipe({"backbone": NANO, "training": OFF}) == parse_recipe({"backbone": NANO})
     vlm = {"kind": "vlm", "vlm": {"model": "tiny"}}
     assert parse_recipe({**vlm, "vlm": {"model": "tiny", "engine": "auto"}}) == parse_recipe(vlm)

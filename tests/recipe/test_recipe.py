@@ -1,4 +1,4 @@
-"""Recipes: what is left out has the paper's value, what is misspelt is told, what is set is kept."""
+"""Recipes: missing keys have the paper's values, misspelt ones are reported, set ones are kept."""
 
 import math
 from collections.abc import Mapping
@@ -52,7 +52,7 @@ def test_every_recipe_of_the_project_loads(path: Path) -> None:
     assert "Needs:" in header
 
 
-def test_what_is_left_out_is_as_in_the_paper() -> None:
+def test_missing_keys_have_the_papers_values() -> None:
     """Table 4 and section 7.2.1."""
     recipe = as_classifier(parse_recipe({"backbone": {"name": "ViT-H-14-quickgelu"}}))
     assert recipe.heads.model_dump() == {"hidden_dim": 256, "num_hidden_layers": 1, "dropout": 0.1}
@@ -177,7 +177,7 @@ def test_values_that_are_not_allowed(content: Mapping[str, Any], message: str) -
     assert message in caught.value.message
 
 
-def test_all_faults_are_told_at_once() -> None:
+def test_all_errors_are_reported_at_once() -> None:
     content = {**NANO, "training": {"epochs": 0, "gamma": 2}, "heeds": {}}
     with pytest.raises(RecipeError) as caught:
         parse_recipe(content)

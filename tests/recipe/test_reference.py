@@ -18,10 +18,8 @@ KEYS = [(name, key) for name, schema in CLASSES.items() for key in schema["prope
 def rows() -> dict[str, tuple[str, str, str]]:
     """Allowed values, default and meaning of each key of a classifier."""
     text = reference().partition("## Kind `search`")[0]
-    cells = [
-        re.split(r"(?<!\\) \| ", line[2:-2]) for line in text.splitlines() if line.startswith("| `")
-    ]
-    return {key.strip("`"): (allowed, default, meaning) for key, allowed, default, meaning in cells}
+    rows = [re.split(r"(?<!\\) \| ", line[2:-2]) for line in text.splitlines() if line.startswith("| `")]
+    return {key.strip("`"): (allowed, default, meaning) for key, allowed, default, meaning in rows}
 
 
 def keys_of(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
@@ -70,11 +68,11 @@ def test_every_kind_and_every_key_has_its_place() -> None:
         ("heads.dropout", "number from 0, below 1", "`0.1`"),
     ],
 )
-def test_a_key_is_told_in_words(key: str, allowed: str, default: str) -> None:
+def test_a_key_is_described_in_words(key: str, allowed: str, default: str) -> None:
     assert rows()[key][:2] == (allowed, default)
 
 
-def test_links_lead_somewhere() -> None:
+def test_links_have_targets() -> None:
     text = reference()
     headings = re.findall(r"^##+ (.*)$", text, flags=re.MULTILINE)
     anchors = {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}

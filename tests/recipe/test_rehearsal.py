@@ -41,7 +41,7 @@ def test_every_family_has_its_nano_card(family: str) -> None:
     assert card.image_size_px <= 64
 
 
-def test_what_stays_and_what_goes() -> None:
+def test_what_a_rehearsal_keeps_and_drops() -> None:
     recipe = classifier(
         seed=5,
         backbone={"name": "convnext_xxlarge", "frozen": True},
@@ -99,9 +99,9 @@ def test_searches_and_language_models() -> None:
     assert by_features.backbone.name == "nano_vit"
     by_hashes = parse_recipe({"kind": "search", "hashes": ["phash"]})
     assert nano(by_hashes) == by_hashes
-    asked = nano(parse_recipe({"kind": "vlm", "vlm": {"model": "Qwen/Qwen2-VL-7B-Instruct"}}))
-    assert isinstance(asked, VlmRecipe)
-    assert asked.vlm.model == "tiny"
+    small = nano(parse_recipe({"kind": "vlm", "vlm": {"model": "Qwen/Qwen2-VL-7B-Instruct"}}))
+    assert isinstance(small, VlmRecipe)
+    assert small.vlm.model == "tiny"
 
 
 def test_a_backbone_without_a_small_one() -> None:

@@ -1,4 +1,4 @@
-"""Facts that stand on a key are found by whoever needs them."""
+"""The facts of a key are found wherever they are needed."""
 
 from pathlib import Path
 from typing import Annotated
@@ -34,7 +34,7 @@ def found(name: str) -> Key:
     return key
 
 
-def test_keys_are_found_in_sections_that_may_be_left_out_too() -> None:
+def test_keys_of_optional_sections_are_found_too() -> None:
     assert [key.name for key in keys(Whole)] == [
         "model",
         "repairs",
@@ -100,7 +100,7 @@ def priors(value: str, *, frozen: bool = False) -> WithPriors:
 
 
 def test_a_new_key_is_one_edit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reading, rehearsal and the checks find it by the facts that stand on it."""
+    """Reading, rehearsal and the checks find the key by its facts."""
     monkeypatch.setattr(reading, "Recipe", WithPriors | SearchRecipe)
     file_keys = reading.file_keys.__wrapped__()
     assert file_keys["priors",]("priors.csv")

@@ -51,13 +51,13 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, error: BaseException
     assert names(tmp_path) == ["table.csv"]
 
 
-def test_a_failed_write_leaves_nothing_where_nothing_was(tmp_path: Path) -> None:
+def test_a_failed_write_creates_no_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no"):
         fail_writing(tmp_path / "new" / "table.csv", ValueError("no"))
     assert not names(tmp_path / "new")
 
 
-def test_the_old_file_is_there_until_the_new_one_is_whole(tmp_path: Path) -> None:
+def test_the_old_file_is_there_until_the_new_one_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "table.csv"
     write_text(path, "old")
     with writing(path) as draft:
@@ -76,7 +76,7 @@ def test_a_draft_that_was_never_written(tmp_path: Path) -> None:
     assert path.read_text() == "old"
 
 
-def test_a_folder_takes_its_place_whole(tmp_path: Path) -> None:
+def test_a_folder_appears_only_when_complete(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     for content in ("first", "second"):
         with writing_folder(folder) as draft:
@@ -102,7 +102,9 @@ def test_a_failed_folder_leaves_the_old_one(tmp_path: Path) -> None:
     assert names(tmp_path) == ["model"]
 
 
-def test_what_a_killed_process_left_goes_but_not_what_another_is_writing(tmp_path: Path) -> None:
+def test_drafts_of_killed_processes_are_removed_and_those_of_running_ones_are_not(
+    tmp_path: Path,
+) -> None:
     left, written = tmp_path / ".model.1.draft", tmp_path / ".model.2.draft"
     left.mkdir()
     (left / "weights").touch()
@@ -202,7 +204,7 @@ def test_a_text_on_a_full_disk(small_disk: Path, num_free: int) -> None:
         (errno.EMFILE, False),
     ],
 )
-def test_only_what_a_user_can_remove_counts_as_refused(number: int, is_the_users: bool) -> None:
+def test_only_failures_that_a_user_can_remedy_count_as_refused(number: int, is_the_users: bool) -> None:
     assert is_refused(OSError(number, os.strerror(number))) is is_the_users
 
 
@@ -217,7 +219,7 @@ def test_another_failure_to_save_is_not_blamed_on_the_disk(
         make_state(4).save(tmp_path)
 
 
-def test_torch_tells_of_a_full_disk_in_words_of_its_own() -> None:
+def test_torchs_own_error_for_a_full_disk_is_recognised() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.save({"weights": torch.zeros(300_000)}, "/dev/full")
     assert checkpoints.is_refused(caught.value)

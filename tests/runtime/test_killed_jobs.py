@@ -22,7 +22,7 @@ from tests.runtime.killing import kill_at_random
 
 pytestmark = pytest.mark.slow
 LEAST = 5
-"""So often at least a job must be killed for the test to tell something."""
+"""How often a job must be killed at least for the test to be meaningful."""
 
 
 def train_model(recipe: Recipe, drawn: Path, out: Path) -> None:

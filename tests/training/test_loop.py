@@ -31,7 +31,7 @@ CONFIG = TrainingConfig(epochs=2, batch_size=8, heads_lr=1e-2, backbone_lr=1e-2,
 
 
 class Said:
-    """A reporter that keeps what is said."""
+    """A reporter that stores its messages."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -43,8 +43,8 @@ class Said:
         raise NotImplementedError
 
 
-class Told:
-    """A tracker that keeps what it is told."""
+class Recorder:
+    """A tracker that stores its records."""
 
     def __init__(self) -> None:
         self.steps: list[StepRecord] = []
@@ -142,7 +142,7 @@ def test_parts_make_the_same_step(accumulation: int) -> None:
 
 
 @pytest.mark.parametrize("most", [1, 3, 5])
-def test_memory_that_runs_out_changes_nothing(most: int) -> None:
+def test_running_out_of_memory_changes_nothing(most: int) -> None:
     said = Said()
     whole = fitted(make_run())
     small = fitted(replace(make_run(), reporter=said), make_model(most))
@@ -180,7 +180,7 @@ def test_a_batch_without_labels_has_no_gradient() -> None:
     assert not any(each.any() for each in gradients)
 
 
-def test_heads_that_a_batch_does_not_ask_stay_as_they_are() -> None:
+def test_heads_without_labels_in_a_batch_are_unchanged() -> None:
     run = make_run()
     rows = np.flatnonzero(run.examples.categories.numpy() == 0)[:4].tolist()
     model = make_model()
@@ -193,7 +193,7 @@ def test_heads_that_a_batch_does_not_ask_stay_as_they_are() -> None:
 @pytest.mark.parametrize(
     ("poisoned", "what"), [("weight", "loss is nan"), ("gradient", "gradient is nan")]
 )
-def test_what_is_not_finite_stops_with_the_products(poisoned: str, what: str) -> None:
+def test_an_infinite_loss_stops_training_and_names_the_products(poisoned: str, what: str) -> None:
     run = make_run()
     model = make_model()
     if poisoned == "weight":
@@ -205,7 +205,7 @@ def test_what_is_not_finite_stops_with_the_products(poisoned: str, what: str) ->
         learn(run, start(run, model), make_batch(run, [3, 0, 5]))
 
 
-def test_loss_scaling_passes_over_a_step_that_is_too_large() -> None:
+def test_loss_scaling_skips_a_step_that_overflows() -> None:
     run = make_run()
     model = make_model()
     state = start(run, model)
@@ -217,7 +217,7 @@ def test_loss_scaling_passes_over_a_step_that_is_too_large() -> None:
     assert state.scaler.get_scale() == 2.0**126
 
 
-def test_photos_that_mislead_change_what_is_learned() -> None:
+def test_adversarial_photos_change_what_is_learned() -> None:
     plain, adversarial = fitted(make_run()), fitted(make_run(adversarial=0.02))
     assert not torch.equal(weights(plain), weights(adversarial))
     halves = fitted(make_run(adversarial=0.02, accumulation=2))
@@ -240,12 +240,12 @@ def test_dropout_follows_from_the_step_alone() -> None:
     assert torch.equal(*ends)
 
 
-def test_a_tracker_is_told_of_steps_and_epochs() -> None:
-    told = Told()
-    fitted(replace(make_run(loss=LossConfig()), tracker=told))
-    assert [record.step for record in told.steps] == [1, 2, 3, 4, 5, 6]
-    assert [(record.epoch, record.step) for record in told.epochs] == [(1, 3), (2, 6)]
-    first, epoch = told.steps[0], told.epochs[0]
+def test_a_tracker_gets_steps_and_epochs() -> None:
+    recorder = Recorder()
+    fitted(replace(make_run(loss=LossConfig()), tracker=recorder))
+    assert [record.step for record in recorder.steps] == [1, 2, 3, 4, 5, 6]
+    assert [(record.epoch, record.step) for record in recorder.epochs] == [(1, 3), (2, 6)]
+    first, epoch = recorder.steps[0], recorder.epochs[0]
     assert first.learning_rates == {"backbone": 1e-2, "heads": 1e-2}
     assert 0 <= first.waiting_share < 1
     assert first.photos_per_s > 0
@@ -256,7 +256,7 @@ def test_a_tracker_is_told_of_steps_and_epochs() -> None:
         score for score in epoch.score_by_head.values() if score >= 0
     }
     assert (
-        min(each.loss for each in told.steps[:3])
+        min(each.loss for each in recorder.steps[:3])
         <= epoch.loss
-        <= max(each.loss for each in told.steps[:3])
+        <= max(each.loss for each in recorder.steps[:3])
     )

@@ -1,4 +1,4 @@
-"""Photos that adversarial_photos a model: how far they go, and what they leave alone."""
+"""Adversarial photos: how far they differ from the originals, and what stays unchanged."""
 
 import pytest
 import torch
@@ -58,7 +58,7 @@ def test_nothing_else_changes(model, photos):
     )
 
 
-def test_where_nothing_can_be_learned_photos_stay(photos):
+def test_photos_without_a_gradient_are_unchanged(photos):
     assert adversarial_photos(photos, lambda pixels: 0 * pixels.sum(), eps=0.1).equal(photos.float())
 
 

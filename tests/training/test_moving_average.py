@@ -43,7 +43,7 @@ def test_it_is_the_formula(decay: float) -> None:
     assert average.weights["1.num_batches_tracked"] == 5
 
 
-def test_the_model_has_it_for_a_while() -> None:
+def test_the_model_has_the_average_within_the_context() -> None:
     model = make_model()
     average = MovingAverage(model, 0.9)
     walk(model, average, 3)

@@ -112,7 +112,7 @@ def test_layer_decay_changes_how_far_weights_move() -> None:
 
 
 @pytest.mark.parametrize("layer_decay", [1.0, 0.8])
-def test_what_does_not_learn_is_left_out(layer_decay: float) -> None:
+def test_frozen_parameters_are_left_out(layer_decay: float) -> None:
     classifier = fresh()
     freeze_blocks(classifier.backbone, NUM_BLOCKS)
     groups = build_optimiser(classifier, TrainingConfig(layer_decay=layer_decay)).param_groups
@@ -120,7 +120,7 @@ def test_what_does_not_learn_is_left_out(layer_decay: float) -> None:
     assert [names_of(classifier, group) for group in groups[:-1]] == [tail]
 
 
-def test_a_backbone_of_which_nothing_learns_keeps_its_group() -> None:
+def test_a_frozen_backbone_keeps_its_group() -> None:
     classifier = fresh("nano_seresnext")
     freeze_blocks(classifier.backbone, 4)
     backbone, heads = build_optimiser(classifier, TrainingConfig()).param_groups
@@ -167,7 +167,7 @@ def test_warmup_rises_to_the_full_rate() -> None:
     assert factors == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
 
 
-def test_the_cosine_falls_to_nothing() -> None:
+def test_the_cosine_falls_to_zero() -> None:
     config = TrainingConfig(schedule="cosine", epochs=5, milestones=(1,))
     factors = [rate_factor(config, step, steps_per_epoch=20) for step in range(101)]
     assert factors[0] == 1

@@ -1,12 +1,12 @@
-"""Training that was stopped goes on as if it had not been, however it was stopped."""
+"""Stopped training resumes as if it had not been stopped, however that happened."""
 
 import json
-import random
+import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,20 +14,21 @@ import torch
 from safetensors.torch import load_file
 
 from facetry.build.train import train
-from facetry.catalogue.catalogue import Catalogue
+from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.errors import FolderDamaged, WorkerFailed
 from facetry.recipe import ClassifierRecipe, dump_recipe
 from facetry.runtime.files import sha256
 from facetry.runtime.progress import SILENT
 from facetry.runtime.workers import run_in_worker
 from facetry.training import checkpoints
+from tests.runtime.killing import kill_at_random
 from tests.training import workloads
 
 MakeRecipe = Callable[..., ClassifierRecipe]
 TIMES = ("seconds", "photos_per_s", "waiting_share", "memory_mib")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def recipe(make_recipe: MakeRecipe) -> ClassifierRecipe:
     """Three steps an epoch, each saved; with all that a step may draw or keep."""
     return make_recipe(
@@ -47,7 +48,7 @@ def recipe(make_recipe: MakeRecipe) -> ClassifierRecipe:
 
 
 class Lines:
-    """A reporter that keeps what is said, and presses Ctrl-C after some steps."""
+    """A reporter that stores its messages, and presses Ctrl-C after some steps."""
 
     def __init__(self, stop_after: int = -1) -> None:
         self.said: list[str] = []
@@ -87,18 +88,14 @@ def stop_after(steps: int, recipe: ClassifierRecipe, catalogue: Catalogue, out: 
 
 
 @pytest.mark.slow
-def test_killed_at_random_it_ends_with_the_same_weights(
+def test_a_training_killed_at_random_moments_gives_equal_weights(
     recipe: ClassifierRecipe, drawn: Path, tmp_path: Path
 ) -> None:
-    draw = random.Random(5)
-    out = tmp_path / "killed"
-    longer = recipe.training.model_copy(update={"epochs": 8})  # so long that five kills find it alive
+    out = tmp_path / "killed" / "out"
+    longer = recipe.training.model_copy(update={"epochs": 8})  # so long that the kills find it alive
     recipe = recipe.model_copy(update={"training": longer})
-    for _ in range(5):
-        killer = workloads.Killer(draw.randint(1, 2), draw.uniform(0.0, 0.08))
-        with pytest.raises(WorkerFailed, match="Killed by the system"):  # SIGKILL
-            run_in_worker(workloads.train_and_say_who, recipe, drawn, out, reporter=killer)
-        assert not out.exists()
+    work = partial(workloads.train_to_the_end, reporter=SILENT)
+    assert kill_at_random(out.parent, 40, work, recipe, drawn, out) >= 5
     for folder in (out, tmp_path / "unbroken"):
         run_in_worker(workloads.train_to_the_end, recipe, drawn, folder, reporter=SILENT)
     assert_same(out, tmp_path / "unbroken")
@@ -110,7 +107,7 @@ def test_sigterm_saves_after_the_step(recipe: ClassifierRecipe, drawn: Path, tmp
         update={"training": recipe.training.model_copy(update={"save_every_s": 999.0})}
     )
     out = tmp_path / "stopped"
-    what, _ = run_in_worker(workloads.train_until_asked_to_stop, rare, drawn, out, 2, reporter=SILENT)
+    what, _ = run_in_worker(workloads.train_until_sigterm, rare, drawn, out, 2, reporter=SILENT)
     assert what == "stopped"
     (state,) = checkpoints.states(tmp_path / "stopped.partial" / "training" / checkpoints.FOLDER)
     assert state.name.startswith("step_00000003-")
@@ -119,34 +116,64 @@ def test_sigterm_saves_after_the_step(recipe: ClassifierRecipe, drawn: Path, tmp
     assert_same(out, tmp_path / "unbroken")
 
 
+TELLS_STEPS = """\
+from facetry.cli.main import main
+from facetry.training import loop
+
+log_step = loop.log_step
+
+def log_and_tell(*arguments):
+    log_step(*arguments)
+    print("A step is done.", flush=True)
+
+loop.log_step = log_and_tell
+main()
+"""
+
+
 @pytest.mark.slow
-def test_the_command_ends_well_when_asked_to_stop(
+def test_the_command_exits_cleanly_on_a_signal(
     make_recipe: MakeRecipe, drawn: Path, tmp_path: Path
 ) -> None:
     recipe = make_recipe(training={"epochs": 500, "batch_size": 16})
     (tmp_path / "recipe.yaml").write_text(dump_recipe(recipe))
     process = subprocess.Popen(
-        [sys.executable, "-m", "facetry", "train", "recipe.yaml", "-c", drawn, "-o", "model"],
+        [sys.executable, "-c", TELLS_STEPS, "train", "recipe.yaml", "-c", drawn, "-o", "model"],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         text=True,
     )
-    training = tmp_path / "model.partial" / "training"
-    while not (training / "steps.jsonl").exists() and process.poll() is None:
-        time.sleep(0.05)
+    assert process.stdout
+    assert "A step is done.\n" in process.stdout
     process.terminate()
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0
     assert "Stopped by SIGTERM. Run the same command again to resume." in output
     assert not (tmp_path / "model").exists()
+    training = tmp_path / "model.partial" / "training"
     steps = [json.loads(line) for line in (training / "steps.jsonl").read_text().splitlines()]
     newest, *_ = checkpoints.states(training / checkpoints.FOLDER)
     assert newest.name.startswith(f"step_{steps[-1]['step']:08d}-")
 
 
-def test_nobody_takes_a_stopped_training_for_a_finished_one() -> None:
+def test_a_stopped_training_is_not_taken_for_a_finished_one() -> None:
     with pytest.raises(WorkerFailed, match="ended with code 130"):
         run_in_worker(workloads.be_stopped, reporter=SILENT)
+
+
+@pytest.fixture(scope="module")
+def stopped(recipe: ClassifierRecipe, drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a training that was stopped after an epoch and two steps; not to be written to."""
+    folder = tmp_path_factory.mktemp("stopped")
+    stop_after(5, recipe, open_catalogue(drawn), folder / "broken")
+    return folder
+
+
+@pytest.fixture
+def broken(stopped: Path, tmp_path: Path) -> Path:
+    """The folder of checkpoints of a copy of it, `tmp_path / "broken"`."""
+    shutil.copytree(stopped, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "broken.partial" / "training" / checkpoints.FOLDER
 
 
 def spoil(path: Path, how: str) -> None:
@@ -161,11 +188,10 @@ def spoil(path: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["half", "zeros", "flipped bit"])
-def test_a_damaged_checkpoint_is_passed_over(
-    recipe: ClassifierRecipe, catalogue: Catalogue, tmp_path: Path, how: str
+def test_a_damaged_checkpoint_is_skipped(
+    recipe: ClassifierRecipe, catalogue: Catalogue, broken: Path, tmp_path: Path, how: str
 ) -> None:
-    folder = stop_after(5, recipe, catalogue, tmp_path / "broken")
-    newest, _ = checkpoints.states(folder)
+    newest, _ = checkpoints.states(broken)
     expected = checkpoints.read_checkpoint(newest)["model"]
     spoil(newest, how)
     lines = Lines(stop_after=1)
@@ -173,7 +199,7 @@ def test_a_damaged_checkpoint_is_passed_over(
         train(recipe, catalogue, tmp_path / "broken", reporter=lines)
     assert f"The checkpoint {newest.name} is damaged and is passed over." in lines.said
     assert "Going on after epoch 1 of 3, 1 step into the next." in lines.said
-    again, older = checkpoints.states(folder)
+    again, older = checkpoints.states(broken)
     assert checkpoints.is_whole(again)
     assert checkpoints.is_whole(older)
     assert again.name.startswith("step_00000005-")
@@ -181,23 +207,21 @@ def test_a_damaged_checkpoint_is_passed_over(
     assert all(torch.equal(expected[name], got[name]) for name in expected)
 
 
-def test_with_no_whole_checkpoint_it_says_so(
-    recipe: ClassifierRecipe, catalogue: Catalogue, tmp_path: Path
+def test_without_a_sound_checkpoint_resuming_is_refused(
+    recipe: ClassifierRecipe, catalogue: Catalogue, broken: Path, tmp_path: Path
 ) -> None:
-    folder = stop_after(3, recipe, catalogue, tmp_path / "broken")
-    for each in checkpoints.states(folder):
+    for each in checkpoints.states(broken):
         spoil(each, "half")
     with pytest.raises(FolderDamaged, match="no checkpoint beside it is whole") as caught:
         train(recipe, catalogue, tmp_path / "broken")
     assert "Delete its folder" in caught.value.hint
 
 
-def test_a_state_whose_best_weights_are_damaged_is_passed_over(
-    recipe: ClassifierRecipe, catalogue: Catalogue, tmp_path: Path
+def test_a_state_whose_best_weights_are_damaged_is_skipped(
+    recipe: ClassifierRecipe, catalogue: Catalogue, broken: Path, tmp_path: Path
 ) -> None:
-    folder = stop_after(5, recipe, catalogue, tmp_path / "broken")  # one epoch and a step
-    (best,) = folder.glob("best_*")
-    newest, older = checkpoints.states(folder)
+    (best,) = broken.glob("best_*")
+    newest, older = checkpoints.states(broken)
     spoil(best, "flipped bit")
     lines = Lines(stop_after=1)
     with pytest.raises(FolderDamaged, match=newest.name):
@@ -205,16 +229,13 @@ def test_a_state_whose_best_weights_are_damaged_is_passed_over(
     assert [older.name in line for line in lines.said].count(True) == 1
 
 
-def test_old_checkpoints_go_and_the_best_stays(
-    recipe: ClassifierRecipe, catalogue: Catalogue, tmp_path: Path
-) -> None:
-    folder = stop_after(8, recipe, catalogue, tmp_path / "broken")
-    kept = checkpoints.states(folder)
-    assert [each.name.partition("-")[0] for each in kept] == ["step_00000008", "step_00000007"]
+def test_old_checkpoints_are_removed_and_the_best_is_kept(broken: Path) -> None:
+    kept = checkpoints.states(broken)
+    assert [each.name.partition("-")[0] for each in kept] == ["step_00000005", "step_00000004"]
     for each in kept:
         best = checkpoints.read_checkpoint(each)["best_file"]
-        assert checkpoints.is_whole(folder / best)
-    assert len(list(folder.iterdir())) == 3, "two states and the best weights"
+        assert checkpoints.is_whole(broken / best)
+    assert len(list(broken.iterdir())) == 3, "two states and the best weights"
     before = [sha256(each) for each in kept]
     assert all(each.stem.endswith(f"-{sum_[:16]}") for each, sum_ in zip(kept, before, strict=True))
 

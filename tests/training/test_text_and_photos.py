@@ -1,4 +1,4 @@
-"""Learning from text beside photos, and from several photos of a product."""
+"""Learning from text and photos together, and from several photos of a product."""
 
 import json
 import shutil
@@ -46,7 +46,7 @@ CONFIG: dict[str, Any] = {
 
 
 class Listening:
-    """A reporter that keeps what is said."""
+    """A reporter that stores its messages."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
@@ -72,7 +72,7 @@ def make_recipe(**changes: object) -> ClassifierRecipe:
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Shirts whose photos show the colour and whose titles tell the fabric, which no photo shows.
+    """Shirts whose photos show the colour and whose titles name the fabric, which no photo shows.
 
     Each has two photos, of which the second is turned; some titles are missing.
     """
@@ -126,12 +126,12 @@ def reader(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(make_recipe(text={}), open_catalogue(shop), folder)
 
 
-def test_text_tells_what_photos_hide_and_may_be_missing(shirts: Catalogue, reader: Path) -> None:
+def test_text_adds_what_photos_do_not_show_and_may_be_missing(shirts: Catalogue, reader: Path) -> None:
     predictor, products = load(reader), held_out(reader, shirts)
-    told = [each for each in products if each.text]
+    titled = [each for each in products if each.text]
     hidden = [replace(each, text=None) for each in products]
-    assert accuracy(predictor, told, "fabric") > 0.9
-    assert accuracy(predictor, hidden, "fabric") < 0.75  # nothing else tells it
+    assert accuracy(predictor, titled, "fabric") > 0.9
+    assert accuracy(predictor, hidden, "fabric") < 0.75  # nothing else shows it
     assert accuracy(predictor, products, "colour") > 0.95
     assert accuracy(predictor, hidden, "colour") > 0.95
 
@@ -152,8 +152,8 @@ def test_frozen_encoders_are_read_once_and_joined_by_what_learns(
     )
     folder = train(recipe, shirts, tmp_path / "model")
     predictor, products = load(folder), held_out(folder, shirts)
-    told = [each for each in products if each.text]
-    assert accuracy(predictor, told, "fabric") > 0.9
+    titled = [each for each in products if each.text]
+    assert accuracy(predictor, titled, "fabric") > 0.9
     assert not list((folder / "training").glob("*.safetensors"))
     metrics = evaluate(predictor, products).scores.total
     assert metrics == pytest.approx(json.loads((folder / "metrics.json").read_text())["test"]["total"])
@@ -207,7 +207,8 @@ def make_classifier(catalogue: Catalogue, photos: PhotosConfig) -> Classifier:
 
 
 def test_an_ensemble_has_members_with_and_without_text(shirts: Catalogue, tmp_path: Path) -> None:
-    frozen = make_recipe(backbone=FROZEN, augment={}).model_dump(mode="json")
+    training = {**CONFIG["training"], "epochs": 3}
+    frozen = make_recipe(backbone=FROZEN, augment={}, training=training).model_dump(mode="json")
     members = {
         "blind": frozen,
         "reader": {**frozen, "text": {}},
@@ -286,7 +287,9 @@ def inputs(shirts: Catalogue) -> Callable[..., PhotoInputs]:
 ROWS = np.arange(20)
 
 
-def test_training_draws_one_photo_of_each_product_anew(inputs: Callable[..., PhotoInputs]) -> None:
+def test_training_draws_a_random_photo_of_each_product_in_each_epoch(
+    inputs: Callable[..., PhotoInputs],
+) -> None:
     drawing = inputs(draws_photos=True)
     (both,) = drawing.batches([ROWS])
     assert both.shape == (20, 2, 3, 16, 16)
@@ -322,7 +325,7 @@ def test_several_photos_are_augmented_alike(inputs: Callable[..., PhotoInputs]) 
     assert not torch.equal(varied.inputs, both)
 
 
-def test_parts_of_a_batch_keep_what_is_beside(inputs: Callable[..., PhotoInputs]) -> None:
+def test_parts_of_a_batch_keep_their_other_inputs(inputs: Callable[..., PhotoInputs]) -> None:
     (both,) = inputs().batches([ROWS])
     batch = Batch(
         rows=ROWS,

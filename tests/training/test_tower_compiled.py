@@ -23,7 +23,7 @@ SIDE_PX = 8
 
 
 class Lines:
-    """A reporter that keeps what is said."""
+    """A reporter that stores its messages."""
 
     def __init__(self) -> None:
         self.said: list[str] = []

@@ -1,4 +1,4 @@
-"""Training prunes the tower first, once, and the model folder knows what went."""
+"""Training prunes the tower once before it begins, and the model folder stores what was removed."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,8 +25,8 @@ QUARTER = {"channels": 0.25}
 NANO = {"name": "nano_convnext", "weights": "none"}
 
 
-class Told:
-    """A reporter that keeps what it is told."""
+class Recorder:
+    """A reporter that stores its messages."""
 
     def __init__(self) -> None:
         self.sentences: list[str] = []
@@ -41,14 +41,14 @@ class Told:
 def test_a_pruned_tower_is_trained_and_saved(
     catalogue: Catalogue, make_recipe: MakeRecipe, tiny_model: Path, tmp_path: Path
 ) -> None:
-    recipe, told = make_recipe(backbone={**NANO, "prune": {**QUARTER, "blocks": 0.2}}), Told()
-    out = train(recipe, catalogue, tmp_path / "model", reporter=told)  # type: ignore[arg-type]
+    recipe, recorder = make_recipe(backbone={**NANO, "prune": {**QUARTER, "blocks": 0.2}}), Recorder()
+    out = train(recipe, catalogue, tmp_path / "model", reporter=recorder)  # type: ignore[arg-type]
     classifier, whole = load(out), load(tiny_model)
     assert isinstance(classifier, Classifier)
     assert isinstance(whole, Classifier)
     sizes = [sum(each.numel() for each in every.backbone.parameters()) for every in (classifier, whole)]
     assert sizes[0] < 0.9 * sizes[1]
-    assert "The tower was pruned from 0.8 to 0.6 million parameters." in told.sentences
+    assert "The tower was pruned from 0.8 to 0.6 million parameters." in recorder.sentences
     assert len(classifier.backbone.prunings[0].blocks) == 1
     assert not (out / "training" / PRUNING).exists()
 
@@ -62,7 +62,7 @@ def some(catalogue: Catalogue, *, problem: str | None = None) -> list[Product]:
     )
 
 
-def test_what_was_chosen_once_stays(
+def test_the_pruning_is_chosen_once(
     catalogue: Catalogue, make_recipe: MakeRecipe, tmp_path: Path
 ) -> None:
     recipe = make_recipe(backbone=NANO)
@@ -113,6 +113,6 @@ def test_a_tower_without_heads_is_refused(
         {"backbone": {**NANO, "prune": QUARTER, "frozen": True}},
     ],
 )
-def test_what_would_not_learn_to_do_without_is_not_pruned(content: dict[str, object]) -> None:
+def test_pruning_a_tower_that_does_not_learn_is_refused(content: dict[str, object]) -> None:
     with pytest.raises(RecipeError, match="cannot be pruned"):
         parse_recipe(content)

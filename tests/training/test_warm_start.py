@@ -27,7 +27,7 @@ from facetry.taxonomy import Taxonomy
 MakeRecipe = Callable[..., ClassifierRecipe]
 NANO = {"name": "nano_convnext", "weights": "none"}
 SHOES = Taxonomy.of({"Shoes": {"heel": ["high", "low"], "colour": ["red", "black", "tan"]}})
-TRAINING = {"epochs": 2, "batch_size": 16, "backbone_lr": 1e-3, "heads_lr": 1e-3}
+TRAINING = {"epochs": 1, "batch_size": 16, "backbone_lr": 1e-3, "heads_lr": 1e-3}
 
 
 def tower(folder: Path) -> Mapping[str, Tensor]:

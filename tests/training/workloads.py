@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,39 +36,7 @@ class Signalling:
         yield advance
 
 
-class Killer:
-    """A reporter in the parent of a process that trains: kills it `seconds` after some steps.
-
-    The process says its id first.
-    """
-
-    def __init__(self, after: int, seconds: float) -> None:
-        self.left = after
-        self.seconds = seconds
-        self.process_id = 0
-
-    def say(self, text: str) -> None:
-        self.process_id = self.process_id or int(text)
-
-    @contextmanager
-    def bar(self, description: str, total: int | None) -> Iterator[Callable[[int], None]]:  # noqa: ARG002
-        def advance(_: int) -> None:
-            self.left -= description == "Training"
-            if not self.left:
-                time.sleep(self.seconds)
-                os.kill(self.process_id, signal.SIGKILL)
-
-        yield advance
-
-
-def train_and_say_who(recipe: Recipe, catalogue: Path, out: Path, *, reporter: Reporter) -> None:
-    """Train to the end, if nobody kills this process before."""
-    torch.set_num_threads(1)
-    reporter.say(str(os.getpid()))
-    train(recipe, open_catalogue(catalogue), out, reporter=reporter)
-
-
-def train_until_asked_to_stop(
+def train_until_sigterm(
     recipe: Recipe, catalogue: Path, out: Path, after: int, *, reporter: Reporter
 ) -> str:
     """Train and be sent SIGTERM after a step; returns what became of it."""

@@ -110,8 +110,8 @@ def _with_suggestions(values: pl.DataFrame) -> pl.DataFrame:
 def conflict_findings(conflicts: pl.DataFrame) -> list[pl.DataFrame]:
     """Conflicts as findings, of categories and of labels.
 
-    Conflicts of exact duplicates are certain. Those of near or alike photos are only likely: the photos
-    may show two products.
+    Conflicts of exact duplicates are certain. Those of near-duplicate or similar photos are only
+    likely: the photos may show two products.
     """
     score = 1 - pl.col("similarity").fill_null(0).clip(0, 1)
     rows = conflicts.with_columns(score=score, detail=pl.col("relation") + " duplicate")

@@ -1,4 +1,4 @@
-"""Checkpoints that other code trained become model folders."""
+"""Import of checkpoints that other code trained, as model folders."""
 
 import json
 from collections.abc import Sequence
@@ -21,15 +21,15 @@ def import_checkpoint(
     taxonomy: Taxonomy | None = None,
     overrides: Sequence[str] = (),
 ) -> Path:
-    """Turn a checkpoint of the paper's training code into a model folder, `out`, which is returned.
+    """Write the model folder `out` from a checkpoint of the paper's training code, and return `out`.
 
-    `taxonomy` None takes the checkpoint's own. `overrides` change the recipe that the folder gets, such
-    as `backbone.tag=openai`.
+    `taxonomy` None takes the checkpoint's own. `overrides` change the folder's recipe, such as
+    `backbone.tag=openai`.
 
     Raises:
-        BackboneError: an unknown backbone, or a file that is damaged or has another backbone's weights.
-        CheckpointError: a file of another form, heads that cannot be taken over, or `out` exists.
-        RecipeError: an override that is not allowed.
+        BackboneError: the backbone is unknown, or the file is damaged or has another one's weights.
+        CheckpointError: the file has another format or heads that cannot be imported, or `out` exists.
+        RecipeError: an override is not allowed.
     """
     from facetry.models.classifier.published import read_checkpoint
     from facetry.models.classifier.serialization import save_classifier
@@ -41,7 +41,7 @@ def import_checkpoint(
     model = find_card(backbone).model
     checkpoint = read_checkpoint(file)
     content: dict[str, Any] = {
-        # open_clip's CoCa scales what `encode_image` gives, which is what the heads learned from.
+        # open_clip's CoCa normalises the features of `encode_image`, on which the heads were trained.
         "backbone": {"name": backbone, "weights": str(file), "unit_length": "coca" in model},
         "heads": checkpoint.heads.model_dump(),
     }

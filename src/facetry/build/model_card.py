@@ -23,15 +23,15 @@ def model_card(
     notes: Sequence[tuple[str, str]] = (),
     gain: Gain | None = None,
 ) -> str:
-    """Markdown: what the model is, what it saw, its scores per head, the licences of its weights.
+    """Markdown on what the model predicts, its data, its scores per head and its licences.
 
-    `notes` are sentences on how it was trained, each with what it is on; `gain` is what an ensemble's
-    learned weights are worth.
+    `notes` are pairs of a topic and a sentence on how the model was trained; `gain` is what an
+    ensemble's learned weights add to its score.
     """
     counts = ", ".join(f"{len(split.rows(part)):,} {part}" for part in PARTS)
     rows = [
         f"| data | {catalogue.source.table.name}: {counts} products |",
-        *(f"| {what} | {sentence} |" for what, sentence in notes),
+        *(f"| {topic} | {sentence} |" for topic, sentence in notes),
         *([f"| learned weights | on the test part {gain.sentence()} |"] if gain else []),
     ]
     lines = [
@@ -45,18 +45,18 @@ def model_card(
 
 
 def imported_card(recipe: Recipe, taxonomy: Taxonomy, file: str) -> str:
-    """Markdown on a model that was not trained here but imported from a `file`."""
+    """Markdown on a model that was imported from a `file` with other code's checkpoint."""
     lines = [
         *_opening(recipe, taxonomy, [f"| imported from | {file} |"]),
         "",
-        "The recipe is `recipe.yaml`; what it says of training holds for training the model anew, and",
-        "not for how it was trained.",
+        "The recipe is `recipe.yaml`. Its settings of training are those for training the model again,",
+        "not those it was trained with.",
     ]
     return "\n".join(lines) + "\n"
 
 
 def _opening(recipe: Recipe, taxonomy: Taxonomy, rows: Sequence[str]) -> list[str]:
-    """What the model predicts, and a table: `rows` on where it comes from, then the licences."""
+    """What the model predicts, and a table of `rows` on its origin and then the licences."""
     categories = ", ".join(taxonomy.categories)
     return [
         f"# Facetry model: {recipe.kind}",
@@ -76,7 +76,7 @@ def _opening(recipe: Recipe, taxonomy: Taxonomy, rows: Sequence[str]) -> list[st
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightSource:
-    """What a predictor, or one `member` of it, makes its features with, under which licence."""
+    """An encoder, language model or set of hashes of a predictor or its `member`, and its licence."""
 
     what: str
     member: str
@@ -85,7 +85,7 @@ class WeightSource:
 
 
 def weight_sources(recipe: Recipe, member: str = "") -> list[WeightSource]:
-    """Where the weights of all parts of a recipe come from, and their licences."""
+    """The origins of the weights of a recipe, with its members, and their licences."""
     if isinstance(recipe, EnsembleRecipe):
         found = [weight_sources(each, name) for name, each in recipe.members.items()]
         return [source for sources in found for source in sources]

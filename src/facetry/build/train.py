@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from facetry.catalogue.split import Split, make_split, read_split
 from facetry.errors import NotEnoughData, RecipeError
 from facetry.evaluation.held_out import SPLIT, HeldOut
 from facetry.models.folder import CHECKSUMS, MEMBERS, RECIPE, TAXONOMY, write_checksums
-from facetry.models.retired import without_retired
 from facetry.predictions import Predictor
 from facetry.predictors.ensemble import (
     WEIGHTING,
@@ -37,7 +37,7 @@ from facetry.recipe import (
 from facetry.runtime.files import link_folder, remove, write_text
 from facetry.runtime.progress import SILENT, Reporter
 from facetry.runtime.resumable import JobKind, open_or_resume, partial_folder, read_record
-from facetry.training.tracking import About, Service
+from facetry.training.tracking import RunInfo, Service
 from facetry.training.tracking.files import LOGS
 
 
@@ -77,10 +77,10 @@ class Job:
         return {**_origin(self.recipe, self.catalogue), "split": self.split.fingerprint}
 
     @property
-    def about(self) -> About:
+    def run_info(self) -> RunInfo:
         """The description of the job that tracking services get."""
         content = self.recipe.model_dump(mode="json")
-        return About.of(self.catalogue.source.table, self.folder, content, self.options.services)
+        return RunInfo.of(self.catalogue.source.table, self.folder, content, self.options.services)
 
     @property
     def held_out(self) -> HeldOut:
@@ -121,10 +121,7 @@ def train(
         reporter=reporter,
     )
     facts = {"is_split_given": split is not None}
-
-    def upgrade(found: dict[str, Any]) -> dict[str, Any]:
-        return upgraded_identity(with_current_recipe(found), catalogue)
-
+    upgrade = partial(upgraded_job, catalogue=catalogue)
     with open_or_resume(out, job.identity, TRAINING, facts=facts, upgrade=upgrade) as work:
         if work.is_finished:
             reporter.say(f"{out} is trained already.")
@@ -139,13 +136,20 @@ def train(
 
 
 def _warn_if_slow(recipe: Recipe, reporter: Reporter) -> None:
-    """Warn, before hours are spent, if this machine only emulates the recipe's precision."""
-    if not isinstance(recipe, ClassifierRecipe) or recipe.training.precision in {"auto", "fp32"}:
-        return
-    from facetry.models.towers.device import pick_device, slow_precision
+    """Warn, before hours are spent, of each precision in the recipe that this machine only emulates."""
+    if precisions := _precisions(recipe) - {"auto", "fp32"}:
+        from facetry.models.towers.device import pick_device, slow_precision
 
-    if line := slow_precision(recipe.training.precision, pick_device()):
-        reporter.say(line)
+        for each in sorted(precisions):
+            if line := slow_precision(each, pick_device()):
+                reporter.say(line)
+
+
+def _precisions(recipe: Recipe) -> set[str]:
+    """The precisions that a recipe, or its members, train in."""
+    if isinstance(recipe, EnsembleRecipe):
+        return set().union(*map(_precisions, recipe.members.values()))
+    return {recipe.training.precision} if isinstance(recipe, ClassifierRecipe) else set()
 
 
 def _repaired(catalogue: Catalogue, recipe: Recipe, reporter: Reporter) -> Catalogue:
@@ -179,10 +183,10 @@ def _find_split(
 
 
 def _earlier_split(folders: Iterable[Path], recipe: Recipe, catalogue: Catalogue) -> Split | None:
-    """The split that an earlier run made by this recipe: finding look-alikes anew would take long."""
+    """The split that an earlier run made by this recipe; finding near duplicates again is slow."""
     expected = {**_origin(recipe, catalogue), "is_split_given": False}
     for folder in folders:
-        found = upgraded_identity(with_current_recipe(read_record(folder)), catalogue)
+        found = upgraded_job(read_record(folder), catalogue)
         if (folder / SPLIT).is_file() and all(found.get(key) == expected[key] for key in expected):
             return read_split(folder / SPLIT, catalogue)
     return None
@@ -193,14 +197,18 @@ def _origin(recipe: Recipe, catalogue: Catalogue) -> dict[str, Any]:
     return {"recipe": recipe.model_dump(mode="json"), **catalogue_identity(catalogue)}
 
 
-def with_current_recipe(identity: dict[str, Any]) -> dict[str, Any]:
-    """An identity read from a file, its recipe rewritten with the keys of this version."""
-    content = identity.get("recipe")
+def upgraded_job(found: dict[str, Any], catalogue: Catalogue) -> dict[str, Any]:
+    """A job's identity read from a file, in the form that this version gives it."""
+    return upgraded_identity({**found, "recipe": _current_recipe(found)}, catalogue)
+
+
+def _current_recipe(job: dict[str, Any]) -> object:
+    """The recipe of a job read from a file, with the keys of this version."""
+    content = job.get("recipe")
     if isinstance(content, dict):
         with suppress(RecipeError):  # written by a newer version, or no recipe
-            content = without_retired(content, only_off=True)
-            return {**identity, "recipe": parse_recipe(content).model_dump(mode="json")}
-    return identity
+            return parse_recipe(content).model_dump(mode="json")
+    return content
 
 
 def _write_inputs(job: Job) -> None:
@@ -225,7 +233,7 @@ def _build_classifier(job: Job) -> Predictor:
     job.held_out.refuse_donors(job.recipe.donors)
     if job.recipe.teach:
         predict_teacher(job.recipe.teach, job.held_out, job.folder / "training", load, job.reporter)
-    return train_classifier(job.recipe, job.catalogue, job.split, job.folder, job.about, job.reporter)
+    return train_classifier(job.recipe, job.catalogue, job.split, job.folder, job.run_info, job.reporter)
 
 
 def _build_search(job: Job) -> Predictor:
@@ -289,7 +297,7 @@ def library_folder(library: Path, recipe: Recipe) -> Path:
         return folder
     content = recipe.model_dump(mode="json")
     finished = (each.parent for each in library.glob(f"*/{CHECKSUMS}"))
-    made_by = ((each, with_current_recipe(read_record(each)).get("recipe")) for each in finished)
+    made_by = ((each, _current_recipe(read_record(each))) for each in finished)
     return next((each for each, found in made_by if found == content), folder)
 
 
@@ -305,7 +313,7 @@ def _build_vlm(job: Job) -> Predictor:
     from facetry.predictors.vlm.train import train_vlm
 
     assert isinstance(job.recipe, VlmRecipe)
-    return train_vlm(job.recipe, job.catalogue, job.split, job.folder, job.about, job.reporter)
+    return train_vlm(job.recipe, job.catalogue, job.split, job.folder, job.run_info, job.reporter)
 
 
 _BUILDERS: Mapping[str, Callable[[Job], Predictor]] = {

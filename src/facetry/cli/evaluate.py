@@ -218,9 +218,9 @@ def _require_own(opened: "Catalogue", model: Path) -> None:
     """Raise unless the model was trained on this table: its split does not apply to another."""
     from facetry.catalogue.identity import catalogue_identity
     from facetry.errors import CatalogueError
-    from facetry.evaluation.held_out import read_job
+    from facetry.runtime.resumable import read_record
 
-    job = read_job(model)
+    job = read_record(model)
     if not job:
         raise CatalogueError(
             f"{str(model)!r} was not trained here, so it has no split of {opened.source.table.name}.",

@@ -19,7 +19,9 @@ def search(
         str | None, typer.Option(help="The photo's category; without it all are searched.")
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="How many products to show.")] = 15,
-    html: Annotated[Path | None, typer.Option(help="Also write a contact sheet here.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Also write a page with the photos of the results here.")
+    ] = None,
     add: Annotated[
         Path | None,
         typer.Option(help="In place of a photo: a table of products to add to the index."),
@@ -56,7 +58,7 @@ def _show_nearest(
     if html:
         facts = {"Model": str(folder.path), "Indexed products": f"{len(searcher.collection):,}"}
         write_page(html, explanation, facts)
-        console.print(f"Contact sheet: {html}")
+        console.print(f"Page: {html}")
 
 
 def _add(folder: "ModelFolder", table: Path, images: Path | None) -> None:

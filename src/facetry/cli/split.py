@@ -24,7 +24,9 @@ def split(
     images: Images = None,
     method: Annotated[
         Literal["stratified", "random", "id_blocks"],
-        typer.Option(help="All values evenly and similar photos together; random; or by blocks of ids."),
+        typer.Option(
+            help="All values evenly and near duplicates together; random; or by blocks of ids."
+        ),
     ] = "stratified",
     validation: Annotated[float, typer.Option(min=0, max=1, help="Share for validation.")] = 0.1,
     test: Annotated[float, typer.Option(min=0, max=1, help="Share for the test.")] = 0.1,
@@ -114,7 +116,7 @@ def _table(parts: "Sequence[PartSummary]") -> "Table":
             part.name,
             f"{part.num_products:,}",
             f"{part.share:.2%}",
-            f"{part.wanted:.2%}",
+            f"{part.requested:.2%}",
             f"{part.num_labels:,}",
             f"{part.deviation:.2%}" if part.worst else "-",
             Text(part.worst or "-"),
@@ -123,11 +125,11 @@ def _table(parts: "Sequence[PartSummary]") -> "Table":
 
 
 def _lines(parts: "Sequence[PartSummary]", groups: "GroupCounts") -> str:
-    """How many groups of similar photos are divided between parts, and which parts lack values."""
+    """How many groups of near-duplicate photos are divided, and which parts lack values."""
     num_whole = groups.num_shared - groups.num_cut
     counted = f"{groups.num_shared:,} of several products ({groups.num_groups:,} in all)"
     lines = [
-        f"Groups of similar photos: {counted}, {num_whole:,} whole, {groups.num_cut:,} divided.",
+        f"Groups of near-duplicate photos: {counted}, {num_whole:,} whole, {groups.num_cut:,} divided.",
     ]
     lines += [
         f"Values that are absent from {part.name}: {part.num_absent:,}."

@@ -66,7 +66,7 @@ def train(
     loaded = load_recipe(recipe, set_ or ())
     if show_batch:
         _show_batch(loaded, opened, show_batch)
-        console.print(f"Sheet: {show_batch}")
+        console.print(f"Preview: {show_batch}")
         return
     assert out is not None
     with process_group(is_sharded=shard) as processes:
@@ -90,8 +90,8 @@ def train(
 def _show_batch(recipe: "Recipe", catalogue: "Catalogue", file: Path) -> None:
     from facetry.errors import RecipeError
     from facetry.recipe import ClassifierRecipe
-    from facetry.training.preview.batch import make_sheet
-    from facetry.training.preview.files import check_ending, save_sheet
+    from facetry.training.preview.batch import make_preview
+    from facetry.training.preview.files import check_ending, save_preview
 
     check_ending(file)
     if not isinstance(recipe, ClassifierRecipe):
@@ -100,4 +100,4 @@ def _show_batch(recipe: "Recipe", catalogue: "Catalogue", file: Path) -> None:
             hint="Name the recipe of a classifier.",
         )
     catalogue.require_sound()
-    save_sheet(make_sheet(recipe, catalogue), file)
+    save_preview(make_preview(recipe, catalogue), file)

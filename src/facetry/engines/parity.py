@@ -68,7 +68,7 @@ class Parity:
         if is_int8 and not self.fall <= MAX_FALL:
             return f"its score falls by {self.fall:.4f}, and {MAX_FALL} is allowed"
         if not is_int8 and not self.agreement >= MIN_AGREEMENT:
-            return f"{self.agreement:.2%} of its answers agree, and {MIN_AGREEMENT:.1%} is asked for"
+            return f"{self.agreement:.2%} of its answers agree, and {MIN_AGREEMENT:.1%} is required"
         return ""
 
 

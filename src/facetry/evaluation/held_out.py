@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +11,6 @@ from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.identity import is_same_catalogue
 from facetry.catalogue.split import Part, Split, read_split
 from facetry.errors import CatalogueError, HeldOutLearned
-from facetry.models.retired import without_retired
 from facetry.runtime.resumable import read_record
 
 SPLIT = "split.parquet"
@@ -25,17 +23,9 @@ _TRAINED_ON: Mapping[Part, tuple[Part, ...]] = {
 """Part to score on -> the parts of the model's own split that its products must not be in."""
 
 
-def read_job(folder: Path) -> dict[str, Any]:
-    """The job that made `folder`; empty if it is not known."""
-    found = read_record(folder)
-    if isinstance(recipe := found.get("recipe"), dict):
-        found["recipe"] = without_retired(recipe, only_off=True)
-    return found
-
-
 def own_split(folder: Path, catalogue: Catalogue) -> Split | None:
     """The split that the model in `folder` was trained with, if it is one of this catalogue."""
-    if not (folder / SPLIT).is_file() or not is_same_catalogue(read_job(folder), catalogue):
+    if not (folder / SPLIT).is_file() or not is_same_catalogue(read_record(folder), catalogue):
         return None
     try:
         return read_split(folder / SPLIT, catalogue)

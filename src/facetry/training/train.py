@@ -35,7 +35,7 @@ from facetry.training.targets.cleaning import clean
 from facetry.training.targets.distillation import Distillation
 from facetry.training.targets.loss import Criterion
 from facetry.training.tower import compiled, prune_for
-from facetry.training.tracking import About, Position, tracking
+from facetry.training.tracking import Position, RunInfo, tracking
 
 
 def train_classifier(
@@ -43,12 +43,12 @@ def train_classifier(
     catalogue: Catalogue,
     split: Split,
     folder: Path,
-    about: About,
+    run_info: RunInfo,
     reporter: Reporter,
 ) -> Classifier:
     """Train to the last epoch, resuming what `folder` has, and write the best weights into `folder`.
 
-    `about` describes the training to tracking services.
+    `run_info` describes the training to tracking services.
 
     Raises:
         BackboneError: a backbone or weights that are not available.
@@ -71,7 +71,9 @@ def train_classifier(
         distillation = Distillation.read(recipe.teach, state_folder, examples.labels)
         examples = replace(examples, distillation=distillation)
         reporter.say(distillation.describe(examples.labels, torch.from_numpy(examples.train)))
-    job = _TrainingJob(recipe=recipe, rows=rows, examples=examples, folder=state_folder, about=about)
+    job = _TrainingJob(
+        recipe=recipe, rows=rows, examples=examples, folder=state_folder, run_info=run_info
+    )
     processes = SINGLE_PROCESS if recipe.backbone.frozen else current_processes()
     processes.broadcast(job)
     with _starting(job, classifier, source, processes, reporter) as (run, state, advance):
@@ -105,7 +107,7 @@ class _TrainingJob:
     rows: Rows
     examples: Examples
     folder: Path
-    about: About
+    run_info: RunInfo
 
 
 def _build(
@@ -156,7 +158,7 @@ def _starting(
     backbone = model.backbone if config.compile and isinstance(model, Classifier) else None
     tower = compiled(run, backbone) if backbone else nullcontext()
     done = Position(epoch=state.epoch, step=state.num_steps)
-    tracked = tracking(job.folder, done, job.about, reporter) if processes.is_main else nullcontext()
+    tracked = tracking(job.folder, done, job.run_info, reporter) if processes.is_main else nullcontext()
     with tower, tracked as tracker, reporter.bar("Training", num_left) as advance:
         yield replace(run, tracker=tracker), state, advance
 

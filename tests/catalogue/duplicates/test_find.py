@@ -33,9 +33,9 @@ def draw(folder: Path, **config: object) -> pl.DataFrame:
     return ids.join(truth, on="id", maintain_order="left")
 
 
-@pytest.mark.parametrize(("size_px", "seed"), [(64, 1), (64, 2), (128, 3), (256, 4)])
+@pytest.mark.parametrize(("size_px", "seed"), [(64, 1), (128, 3), (256, 4)])
 def test_finds_what_was_planted(tmp_path: Path, size_px: int, seed: int) -> None:
-    config = {"num_products": 150, "seed": seed, "size_px": size_px, "rates": MANY}
+    config = {"num_products": 80, "seed": seed, "size_px": size_px, "rates": MANY}
     truth = draw(tmp_path / "drawn", **config)
     scan = scan_photos(open_catalogue(tmp_path / "drawn").products())
     found = find_duplicates(scan)
@@ -45,11 +45,11 @@ def test_finds_what_was_planted(tmp_path: Path, size_px: int, seed: int) -> None
     assert same_partition(found.exact_groups, np.where(is_exact, original, truth["id"].to_numpy()))
     broken = truth["fault"].is_in(["truncated", "not an image", "empty"]).to_list()
     assert [bool(problem) for problem in scan.problems] == broken
-    assert sum(broken) > 10
+    assert sum(broken) > 4
 
 
-def test_pairs_tell_how_they_are_related(tmp_path: Path) -> None:
-    truth = draw(tmp_path / "drawn", num_products=120, seed=5, size_px=64, rates=MANY)
+def test_pairs_have_their_kind_of_match(tmp_path: Path) -> None:
+    truth = draw(tmp_path / "drawn", num_products=80, seed=5, size_px=64, rates=MANY)
     found = find_duplicates(scan_photos(open_catalogue(tmp_path / "drawn").products()))
     pairs, faults = found.pairs, truth["fault"]
     assert pairs.schema == {
@@ -66,15 +66,15 @@ def test_pairs_tell_how_they_are_related(tmp_path: Path) -> None:
 
 
 def test_no_duplicates_at_all(tmp_path: Path) -> None:
-    draw(tmp_path / "drawn", num_products=100, seed=6, size_px=64, rates=NONE)
+    draw(tmp_path / "drawn", num_products=50, seed=6, size_px=64, rates=NONE)
     found = find_duplicates(scan_photos(open_catalogue(tmp_path / "drawn").products()))
     assert found.pairs.is_empty()
-    assert found.groups.tolist() == found.exact_groups.tolist() == list(range(100))
+    assert found.groups.tolist() == found.exact_groups.tolist() == list(range(50))
 
 
 def test_dark_photos_are_no_copies_of_each_other(tmp_path: Path) -> None:
     rates = NONE.model_copy(update={"dark": 0.85})
-    draw(tmp_path / "drawn", num_products=400, seed=7, size_px=64, rates=rates)
+    draw(tmp_path / "drawn", num_products=120, seed=7, size_px=64, rates=rates)
     found = find_duplicates(scan_photos(open_catalogue(tmp_path / "drawn").products()))
     assert found.pairs.is_empty()
 
@@ -125,9 +125,9 @@ def test_even_photos_are_duplicates_only_if_equal(tmp_path: Path) -> None:
 
 
 def test_many_copies_need_few_pairs(tmp_path: Path) -> None:
-    found = look_for(tmp_path, *[noise(1)] * 60)
-    assert found.groups.tolist() == [0] * 60
-    assert found.pairs.height == 59
+    found = look_for(tmp_path, *[noise(1)] * 20)
+    assert found.groups.tolist() == [0] * 20
+    assert found.pairs.height == 19
 
 
 def test_alike_features_join(tmp_path: Path) -> None:
@@ -139,8 +139,8 @@ def test_alike_features_join(tmp_path: Path) -> None:
     assert found.groups.tolist() == [0, 0, 2, 3, 4, 5]
 
 
-def test_a_crowd_is_not_alike(tmp_path: Path) -> None:
-    """Features that hardly differ for all photos tell nothing, but for two that are nearer still."""
+def test_many_equally_similar_products_are_no_look_alikes(tmp_path: Path) -> None:
+    """Where the features of all photos hardly differ, only a pair that is nearer still is found."""
     rng = np.random.RandomState(0)
     features = (1 + 0.05 * rng.standard_normal((12, 16))).astype(np.float32)
     features[7] = features[3] + 0.002
@@ -155,7 +155,9 @@ def test_a_near_pair_is_not_listed_as_alike_too(tmp_path: Path) -> None:
     assert relations == {(0, 1): "near", (0, 2): "alike", (1, 2): "alike"}
 
 
-def test_cells_find_what_a_whole_search_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_inverted_file_index_finds_the_same_pairs_as_a_full_search(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     rng = np.random.RandomState(0)
     vectors = rng.standard_normal((600, 24)).astype(np.float32)
     vectors[300:] = vectors[:300] + 0.05 * rng.standard_normal((300, 24))
@@ -164,8 +166,8 @@ def test_cells_find_what_a_whole_search_finds(monkeypatch: pytest.MonkeyPatch) -
     assert whole.tolist() == [[row, row + 300] for row in range(300)]
     assert (cosines > 0.95).all()
     monkeypatch.setattr(module, "MAX_FLAT_ROWS", 100)
-    cells, _, _ = module._neighbours(vectors, 0.95)
-    assert cells.tolist() == whole.tolist()
+    inverted, _, _ = module._neighbours(vectors, 0.95)
+    assert inverted.tolist() == whole.tolist()
 
 
 @pytest.mark.parametrize(
@@ -188,10 +190,10 @@ def test_long_chains_connect() -> None:
 @pytest.mark.shared_data
 def test_finds_the_same_photos_of_a_shop(shared_data: Path) -> None:
     catalogue = open_catalogue(shared_data / "myntra")
-    rows = np.argsort(catalogue.table["id"].to_numpy())[:1500]
+    rows = np.argsort(catalogue.table["id"].to_numpy())[900:1030]  # many photos of few articles
     found = find_duplicates(scan_photos(catalogue.products(rows)))
     near = found.pairs.filter(relation="near")
     ids = catalogue.table["id"].to_numpy()[rows]
     apart = np.abs(ids[near["left"]] - ids[near["right"]])
-    assert near.height > 20
+    assert near.height > 10
     assert (apart <= 50).mean() > 0.8

@@ -81,7 +81,7 @@ class Stop(Silent):
         yield advance
 
 
-def test_says_what_the_loader_says(catalogue: Catalogue, tmp_path: Path) -> None:
+def test_reports_the_same_problems_as_the_loader(catalogue: Catalogue, tmp_path: Path) -> None:
     products = catalogue.products()[:20]
     for number, data in enumerate((b"", b"<html>", b"\xff\xd8\xff\xe0", None)):
         path = tmp_path / f"{number}.jpg"
@@ -164,7 +164,7 @@ def test_the_same_scan_gives_the_same_files(photos: list[Product], tmp_path: Pat
     assert len(one) == 5
 
 
-def test_goes_on_where_it_stopped(photos: list[Product], tmp_path: Path, reads: Counter) -> None:
+def test_a_stopped_scan_resumes(photos: list[Product], tmp_path: Path, reads: Counter) -> None:
     with pytest.raises(KeyboardInterrupt):
         scan_photos(photos, folder=tmp_path / "scan", reporter=Stop(after=24))
     reads.take()
@@ -187,19 +187,19 @@ def test_a_changed_photo_is_read_again(photos: list[Product], tmp_path: Path, re
 
 
 @pytest.mark.parametrize("change", ["ids", "fewer", "quality"])
-def test_another_question_is_answered_anew(
+def test_other_options_start_a_new_scan(
     photos: list[Product], tmp_path: Path, reads: Counter, change: str
 ) -> None:
     scan_photos(photos, folder=tmp_path / "scan")
     reads.take()
-    asked = {
+    requested = {
         "ids": photos[::-1],
         "fewer": photos[:30],
         "quality": photos,
     }[change]
-    scan = scan_photos(asked, folder=tmp_path / "scan", quality=change == "quality")
-    assert reads.take() == len(asked)
-    assert same(scan, scan_photos(asked))
+    scan = scan_photos(requested, folder=tmp_path / "scan", quality=change == "quality")
+    assert reads.take() == len(requested)
+    assert same(scan, scan_photos(requested))
 
 
 def test_a_folder_that_cannot_be_written_to(photos: list[Product], tmp_path: Path) -> None:

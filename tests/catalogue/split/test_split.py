@@ -1,4 +1,4 @@
-"""Splits: disjoint, of the shares asked for, the same each time, and read back as they were."""
+"""Splits: disjoint, with the requested shares, the same each time, and equal when read back."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +27,7 @@ Make = Callable[..., Catalogue]
 
 
 class Lines:
-    """A reporter that keeps what is said."""
+    """A reporter that stores its messages."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
@@ -149,7 +149,7 @@ def test_the_order_of_rows_does_not_matter(make_catalogue: Make, shares: tuple[f
     np.testing.assert_array_equal(shuffled, plain[order])
 
 
-def test_like_photos_stay_together(drawn: Path, catalogue: Catalogue) -> None:
+def test_near_duplicates_stay_together(drawn: Path, catalogue: Catalogue) -> None:
     truth = pl.read_parquet(drawn / "truth.parquet").filter(split="train")
     copies = truth.filter(pl.col("duplicate_of").is_not_null())
     assert copies.height
@@ -163,7 +163,7 @@ def test_like_photos_stay_together(drawn: Path, catalogue: Catalogue) -> None:
     assert count_groups(split.groups, split.codes).num_cut == 0
 
 
-def test_only_stratified_heeds_groups(numbered: Catalogue) -> None:
+def test_only_stratified_keeps_groups_together(numbered: Catalogue) -> None:
     groups = np.arange(1000) // 2
     for method, is_cut in [("stratified", False), ("random", True)]:
         split = make_split(numbered, SplitConfig(method=method), seed=0, groups=groups)
@@ -172,7 +172,7 @@ def test_only_stratified_heeds_groups(numbered: Catalogue) -> None:
     assert count_groups(groups, make_folds(numbered, 5, seed=0, groups=groups)).num_cut == 0
 
 
-def test_without_photos_each_product_is_for_itself(numbered: Catalogue) -> None:
+def test_without_photos_each_product_is_its_own_group(numbered: Catalogue) -> None:
     reporter = Lines()
     np.testing.assert_array_equal(find_groups(numbered, reporter), np.arange(1000))
     (line,) = reporter.said
@@ -185,7 +185,7 @@ def test_the_real_tables_split_evenly(shared_data: Path) -> None:
     split = make_split(real, SplitConfig(), seed=0)
     shares = dict(zip(PARTS, SplitConfig().shares, strict=True))
     for part in summarise(real, split.codes, shares):
-        assert part.share == pytest.approx(part.wanted, abs=0.001)
+        assert part.share == pytest.approx(part.requested, abs=0.001)
         assert part.num_absent == 0
         assert part.deviation < 0.025
     by_chance = make_split(real, SplitConfig(method="random"), seed=0)
@@ -233,7 +233,7 @@ def test_too_few_groups(numbered: Catalogue) -> None:
     groups = np.arange(1000) % 2
     with pytest.raises(
         CatalogueError,
-        match=r"at least 3 groups of products with like photos; this catalogue has 2 \(1,000 products\)",
+        match=r"at least 3 groups of near-duplicate photos; this catalogue has 2 \(1,000 products\)",
     ):
         make_split(numbered, SplitConfig(), seed=0, groups=groups)
     with pytest.raises(CatalogueError, match="at least 5 groups"):

@@ -1,4 +1,4 @@
-"""Dealing: groups whole, shares kept, every value everywhere, the same each time.
+"""Stratified parts: groups whole, shares kept, every value everywhere, the same each time.
 
 Shapes: N products, A slots, S sides.
 """
@@ -31,8 +31,8 @@ def counts(labels: Labels, sides: NDArray[np.int8], num_sides: int) -> NDArray[n
     """How often each value is on each side."""
     num_values = labels.max() + 1
     rows, slots = np.nonzero(labels >= 0)
-    cells = labels[rows, slots] * num_sides + sides[rows]
-    return np.bincount(cells, minlength=num_values * num_sides).reshape(num_values, num_sides)
+    flat = labels[rows, slots] * num_sides + sides[rows]
+    return np.bincount(flat, minlength=num_values * num_sides).reshape(num_values, num_sides)
 
 
 def num_groups(labels: Labels, groups: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -1,31 +1,32 @@
 """Every family's graph runs on both runtimes and answers as the classifier does."""
 
-import hashlib
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from facetry.engines.engine import Engine, package
+from facetry.engines.engine import Engine, Runtime, package
 from facetry.engines.export_folder import metadata
 from facetry.engines.runtimes import OnnxEngine, OpenVinoEngine, shared_core
 from facetry.engines.serving import ServedClassifier
 from facetry.engines.torch import convert
-from facetry.engines.torch.convert import save_openvino, to_onnx, to_openvino
 from facetry.engines.torch.graph import Graph
 from facetry.errors import ExportError
 from facetry.models.classifier.classifier import Classifier
 from facetry.taxonomy import Taxonomy
 from tests.engines.drawing import (
     Bessel,
+    Mean,
     card_classifier,
     drawn_products,
     noise,
     tower_classifier,
 )
+from tests.engines.exports import RUNTIMES, convert_to
 from tests.models.conftest import ODD, make_classifier
 
-RUNTIMES = ("openvino", "onnx")
+FILES = {"openvino": "model.xml", "onnx": "model.onnx"}
 
 CARDS = {
     "nano_vit": {"layers": 1},
@@ -37,34 +38,15 @@ CARDS = {
 }
 
 
-def convert_to(runtime: str, graph: Graph, folder: Path) -> Path:
-    texts = metadata(graph.taxonomy, graph.preprocess)
-    if runtime == "onnx":
-        to_onnx(graph, folder / "model.onnx", texts)
-        return folder / "model.onnx"
-    save_openvino(to_openvino(graph), folder, texts)
-    return folder / "model.xml"
-
-
 def open_engine(file: Path) -> Engine:
     engine = OnnxEngine if file.suffix == ".onnx" else OpenVinoEngine
     return engine.load(file, num_threads=2)
 
 
-FIRST, *OTHERS = CARDS
-
-
-@pytest.fixture(
-    scope="module", params=[FIRST, *(pytest.param(card, marks=pytest.mark.slow) for card in OTHERS)]
-)
-def classifier(request: pytest.FixtureRequest) -> Classifier:
-    return card_classifier(request.param, **CARDS[request.param])
-
-
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_answers_as_the_classifier(runtime: str, classifier: Classifier, tmp_path: Path) -> None:
+def require_equal(classifier: Classifier, file: Path) -> None:
+    """Require that the converted graph in a file answers as its classifier."""
     graph = Graph(classifier)
-    engine = open_engine(convert_to(runtime, graph, tmp_path))
+    engine = open_engine(file)
     served = ServedClassifier(ODD, graph.preprocess, engine)
     products = drawn_products(classifier)
     expected = classifier.predict(products)
@@ -73,7 +55,26 @@ def test_answers_as_the_classifier(runtime: str, classifier: Classifier, tmp_pat
         got = served.predict(products[:count])
         np.testing.assert_allclose(got.probabilities, expected.probabilities[:count], atol=1e-4)
         assert got.problems == expected.problems[:count]
-    assert (engine(noise(64, 2))[:, ~graph.heads.value_mask.numpy()] == 0).all()
+    photos = noise(graph.preprocess.size_px, 2)
+    assert (engine(photos)[:, ~graph.heads.value_mask.numpy()] == 0).all()
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_answers_as_the_classifier(runtime: Runtime, converted: Path) -> None:
+    require_equal(make_classifier().eval(), converted / FILES[runtime])
+
+
+@pytest.fixture(scope="module", params=CARDS)
+def classifier(request: pytest.FixtureRequest) -> Classifier:
+    return card_classifier(request.param, **CARDS[request.param])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_every_family_answers_as_its_classifier(
+    runtime: Runtime, classifier: Classifier, tmp_path: Path
+) -> None:
+    require_equal(classifier, convert_to(runtime, Graph(classifier), tmp_path))
 
 
 @pytest.fixture(scope="module")
@@ -81,9 +82,9 @@ def graph() -> Graph:
     return Graph(make_classifier())
 
 
-def test_files_tell_other_programs_what_they_need(graph: Graph, tmp_path: Path) -> None:
-    onnx = package("onnx").load(convert_to("onnx", graph, tmp_path))
-    openvino = shared_core().read_model(convert_to("openvino", graph, tmp_path))
+def test_files_have_the_metadata_that_other_programs_need(graph: Graph, converted: Path) -> None:
+    onnx = package("onnx").load(converted / FILES["onnx"])
+    openvino = shared_core().read_model(converted / FILES["openvino"])
     texts = metadata(graph.taxonomy, graph.preprocess)
     assert {each.key: each.value for each in onnx.metadata_props} == texts
     assert {name: openvino.get_rt_info(name).value for name in texts} == texts
@@ -95,30 +96,30 @@ def test_files_tell_other_programs_what_they_need(graph: Graph, tmp_path: Path) 
     assert str(openvino.output("probabilities").partial_shape) == "[?,6,4]"
 
 
-def test_the_same_files_each_time(graph: Graph, tmp_path: Path) -> None:
-    sums = []
-    for name in ("first", "second"):
-        folder = tmp_path / name
-        folder.mkdir()
-        for runtime in RUNTIMES:
-            convert_to(runtime, graph, folder)
-        files = sorted(folder.iterdir())
-        sums.append({each.name: hashlib.sha256(each.read_bytes()).hexdigest() for each in files})
-        assert not any(str(Path(__file__).parents[3]).encode() in each.read_bytes() for each in files)
-    assert sums[0] == sums[1]
+def sums(folder: Path) -> dict[str, str]:
+    return {each.name: sha256(each.read_bytes()).hexdigest() for each in folder.iterdir()}
 
 
-def test_weights_above_the_limit_stand_beside_the_file(
-    graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_same_files_each_time(graph: Graph, converted: Path, tmp_path: Path) -> None:
+    files = [convert_to(runtime, graph, tmp_path) for runtime in RUNTIMES]
+    assert sums(tmp_path) == sums(converted)
+    project = str(Path(__file__).parents[3]).encode()
+    assert not any(project in each.read_bytes() for each in files)
+
+
+def test_weights_above_the_limit_are_in_a_separate_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(convert, "_MOST_IN_ONE_FILE", 0)
-    engine = open_engine(convert_to("onnx", graph, tmp_path))
+    engine = open_engine(convert_to("onnx", Graph(tower_classifier(Mean())), tmp_path))
     assert sorted(each.name for each in tmp_path.iterdir()) == ["model.onnx", "model.onnx.data"]
     assert engine(noise(16, 2)).shape == (2, 6, 4)
 
 
 @pytest.mark.parametrize(("runtime", "name"), [("openvino", "OpenVINO"), ("onnx", "ONNX")], ids=RUNTIMES)
-def test_names_an_operator_that_a_runtime_does_not_have(runtime: str, name: str, tmp_path: Path) -> None:
+def test_names_an_operator_that_a_runtime_does_not_have(
+    runtime: Runtime, name: str, tmp_path: Path
+) -> None:
     graph = Graph(tower_classifier(Bessel()))
     with pytest.raises(ExportError, match=rf"converted to {name}: .*bessel_j0") as caught:
         convert_to(runtime, graph, tmp_path)

@@ -1,5 +1,6 @@
 """Quantisation: which layers become whole numbers, and what is said of a graph that cannot."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,9 @@ import pytest
 
 from facetry.build.load import load
 from facetry.engines.engine import package
+from facetry.engines.export_folder import export_folder, metadata
 from facetry.engines.torch import convert
-from facetry.engines.torch.convert import Form, quantise_onnx, to_onnx
+from facetry.engines.torch.convert import Form, quantise_onnx
 from facetry.engines.torch.graph import Graph
 from facetry.errors import ExportError
 from facetry.models.classifier.classifier import Classifier
@@ -31,17 +33,19 @@ def test_the_form_of_a_graph(
 
 
 def test_the_tower_is_quantised_the_heads_are_not_and_the_metadata_stays(
-    tiny_model: Path, tmp_path: Path
+    exported: Path, tmp_path: Path
 ) -> None:
     onnx = package("onnx")
-    classifier = load(tiny_model)
+    classifier = load(exported)
     assert isinstance(classifier, Classifier)
     graph, file = Graph(classifier), tmp_path / "model.onnx"
-    to_onnx(graph, file, {"facetry.format": "1"})
-    photos = np.random.RandomState(0).randint(0, 256, (4, 3, 64, 64)).astype(np.uint8)
+    shutil.copyfile(export_folder(exported, "onnx") / file.name, file)
+    photos = np.random.RandomState(0).randint(0, 256, (2, 3, 64, 64)).astype(np.uint8)
     quantise_onnx(file, list(photos), Form.of(graph))
     model = onnx.load(file)
-    assert {each.key: each.value for each in model.metadata_props} == {"facetry.format": "1"}
+    assert {each.key: each.value for each in model.metadata_props} == metadata(
+        graph.taxonomy, graph.preprocess
+    )
     made_by = {name: node.op_type for node in model.graph.node for name in node.output}
     layers = [node for node in model.graph.node if node.op_type in {"Conv", "MatMul", "Gemm"}]
     is_int8 = [made_by.get(node.input[1]) == "DequantizeLinear" for node in layers]  # of its weights

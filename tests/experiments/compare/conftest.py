@@ -7,6 +7,7 @@ import pytest
 
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split import Split, SplitConfig, make_split
+from facetry.experiments.compare import leaderboard
 from facetry.experiments.compare.entries import Entry
 from facetry.experiments.compare.leaderboard import HeldOutPart, Result
 from facetry.experiments.compare.rows import RowScores
@@ -14,6 +15,14 @@ from facetry.recipe import parse_recipe
 from facetry.runtime.workers import Cost
 
 MakeResult = Callable[..., Result]
+
+
+NUM_RESAMPLES = 50
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leaderboard, "_NUM_RESAMPLES", NUM_RESAMPLES)
 
 
 @pytest.fixture

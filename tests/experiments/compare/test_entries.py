@@ -79,7 +79,7 @@ def test_nothing_to_compare() -> None:
         read_entries([])
 
 
-def test_a_change_for_nobody(recipes: list[Path]) -> None:
+def test_a_change_without_a_row_is_refused(recipes: list[Path]) -> None:
     with pytest.raises(SettingError, match="no row 'vitt'") as caught:
         read_entries(recipes, changes=["vitt:seed=1"])
     assert caught.value.hint == "Did you mean 'vit'?"

@@ -20,6 +20,7 @@ from facetry.experiments.compare.leaderboard import (
     pareto_front,
     rank,
 )
+from tests.experiments.compare.conftest import NUM_RESAMPLES
 
 MakeResult = Callable[..., Result]
 
@@ -36,7 +37,7 @@ def test_the_test_part_is_halved(catalogue: Catalogue, split: Split, test_part: 
         np.testing.assert_allclose(shares, whole, atol=0.12)
 
 
-def test_like_photos_stay_in_one_half(catalogue: Catalogue, split: Split) -> None:
+def test_near_duplicates_stay_in_one_half(catalogue: Catalogue, split: Split) -> None:
     groups = np.arange(len(catalogue)) // 4
     test_part = HeldOutPart.of(catalogue, Split(split.codes, groups), seed=0)
     for group in np.unique(groups[test_part.rows]):
@@ -64,7 +65,7 @@ def test_a_test_part_without_labels(drawn: Path, tmp_path: Path) -> None:
         HeldOutPart.of(catalogue, Split(codes), seed=0)
 
 
-def test_rows_stand_beside_the_best(test_part: HeldOutPart, make_result: MakeResult) -> None:
+def test_rows_are_compared_with_the_best(test_part: HeldOutPart, make_result: MakeResult) -> None:
     results = [make_result("fair", 0.6), make_result("perfect", 1.0), make_result("poor", 0.2)]
     rows = {row.name: row for row in rank(test_part, results, seed=0)}
     best = rows["perfect"]
@@ -74,14 +75,14 @@ def test_rows_stand_beside_the_best(test_part: HeldOutPart, make_result: MakeRes
     assert (best.behind.mean, best.behind.interval) == (0, (0, 0))
     assert best.score == best.public == best.private == 1
     answers = [test_part.grade(each.scored.answers) for each in results[1::-1] if each.scored]
-    expected = paired_difference(answers[:1], answers[1:])
+    expected = paired_difference(answers[:1], answers[1:], num_resamples=NUM_RESAMPLES)
     assert rows["fair"].behind == expected
     assert rows["poor"].score < rows["fair"].score < 1
     low, high = rows["fair"].interval
     assert low < rows["fair"].score < high
 
 
-def test_halves_are_scored_apart(test_part: HeldOutPart, make_result: MakeResult) -> None:
+def test_halves_are_scored_separately(test_part: HeldOutPart, make_result: MakeResult) -> None:
     result = make_result("public")
     assert result.scored is not None
     result.scored.answers[~test_part.is_public] = -1

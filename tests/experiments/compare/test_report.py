@@ -53,8 +53,8 @@ def test_the_page_shows_every_row_and_loads_nothing(board: Leaderboard, tmp_path
 
 
 def test_the_same_weights_show_their_licence_once(board: Leaderboard, tmp_path: Path) -> None:
-    cells = render(board, tmp_path).text.count("nano_vit: none: trained from scratch")
-    assert cells == 3  # two classifiers, one of which failed, and the ensemble
+    num_shown = render(board, tmp_path).text.count("nano_vit: none: trained from scratch")
+    assert num_shown == 3  # two classifiers, one of which failed, and the ensemble
 
 
 def test_the_same_leaderboard_gives_the_same_page(board: Leaderboard, tmp_path: Path) -> None:

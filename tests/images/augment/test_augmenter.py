@@ -46,7 +46,7 @@ def batch_of(num_photos: int) -> "torch.Tensor":
 
 
 @pytest.mark.parametrize("config", [{}, ON, *({**OFF, name: ON[name]} for name in STEPS)])
-def test_the_same_in_any_company_and_order(config):
+def test_results_do_not_depend_on_the_rest_of_the_batch_or_its_order(config):
     photos, augmenter = batch_of(12), Augmenter(Augmentation(**config), seed=3)
     together = augmenter(photos, epoch=2, indices=np.arange(12))
     shuffled = np.random.default_rng(1).permutation(12)
@@ -79,14 +79,14 @@ def test_each_step_changes_photos_of_its_own(name):
         assert changed.is_contiguous()
 
 
-def test_the_batch_given_stays_as_it_was():
+def test_the_given_batch_is_not_changed():
     photos = batch_of(6)
     before = photos.clone()
     Augmenter(Augmentation(**ON), seed=0)(photos, epoch=0, indices=np.arange(6))
     assert photos.equal(before)
 
 
-def test_nothing_asked_changes_nothing():
+def test_without_steps_photos_are_unchanged():
     photos = batch_of(6)
     made = Augmenter(Augmentation(**OFF), seed=0)(photos, epoch=0, indices=np.arange(6))
     assert made.equal(photos)
@@ -169,7 +169,7 @@ def test_a_changed_label_is_not_kept(name, share_kept):
     assert again.equal(kept[part])
 
 
-def test_labels_go_with_what_was_done_to_the_photo():
+def test_labels_are_dropped_by_what_was_done_to_the_photo():
     import torch
 
     photos, indices = batch_of(40), np.arange(40)
@@ -267,7 +267,7 @@ def test_draws_never_change():
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_all_is_computed_where_the_batch_lies(name):
+def test_everything_is_computed_on_the_batchs_device(name):
     """The meta device refuses to meet tensors of the CPU, and to give its numbers away."""
     import torch
 

@@ -32,7 +32,7 @@ def mixed(config, *, epoch=0, progress=0.0, seed=0, categories=CATEGORIES):
 @pytest.mark.parametrize(
     ("config", "progress"), [({}, 0.0), ({"mixup": 0.4}, 1.0), ({"mixup": 1, "cutmix": 1}, 1.0)]
 )
-def test_nothing_to_mix_leaves_all_untouched(config, progress):
+def test_without_mixing_nothing_changes(config, progress):
     photos, targets = example()
     mixer = Mixer(Augmentation(**config), 0)
     made = mixer(photos, targets, CATEGORIES, epoch=0, indices=np.arange(NUM), progress=progress)
@@ -42,12 +42,12 @@ def test_nothing_to_mix_leaves_all_untouched(config, progress):
 
 @pytest.mark.parametrize("config", [{"mixup": 1.0}, {"cutmix": 1.0}])
 @pytest.mark.parametrize("epoch", [0, 1, 2])
-def test_targets_tell_the_photos_mixture(config, epoch):
+def test_targets_have_the_shares_of_the_mixed_photos(config, epoch):
     photos, targets = mixed(config, epoch=epoch)
     assert photos.dtype == torch.uint8
     levels = photos.float().mean(dim=(1, 2, 3))
-    told = (targets[:, 0] * torch.arange(NUM) * 10).sum(dim=1)
-    assert (levels - told).abs().max() <= 0.51
+    expected = (targets[:, 0] * torch.arange(NUM) * 10).sum(dim=1)
+    assert (levels - expected).abs().max() <= 0.51
     torch.testing.assert_close(targets[:, 0].sum(dim=1), torch.ones(NUM))
     assert not photos.equal(example()[0])
 
@@ -66,7 +66,7 @@ def test_partners_are_others_of_the_same_category(config):
         assert all(len(target.nonzero()) == 2 for target in targets[CATEGORIES != 5, 0])
 
 
-def test_a_head_that_one_knows_counts_by_its_share():
+def test_a_label_of_only_one_product_has_its_share():
     targets = mixed({"mixup": 1.0})[1]
     own, partner = targets[:, 0].topk(2, dim=1).indices.unbind(1)
     knows = (torch.arange(NUM) % 2 == 0).float() * 0.5
@@ -121,7 +121,7 @@ def test_alpha_falls_with_progress():
 
 @pytest.mark.parametrize("categories", [[3], [], [0, 1, 2]])
 @pytest.mark.parametrize("side_px", [None, 16])
-def test_who_is_alone_stays_as_it_is(categories, side_px):
+def test_a_product_without_a_partner_is_unchanged(categories, side_px):
     codes = torch.tensor(categories, dtype=torch.int64)
     mix = draw_mix(codes, 1.0, np.random.default_rng(0), side_px=side_px)
     photos = torch.arange(len(codes) * 3 * 16 * 16).view(-1, 3, 16, 16).to(torch.uint8)
@@ -142,7 +142,7 @@ def test_every_partner_is_as_likely():
 
 
 @pytest.mark.parametrize("kind", ["mixup", "cutmix"])
-def test_all_is_computed_where_the_batch_lies(kind):
+def test_everything_is_computed_on_the_batchs_device(kind):
     """The meta device refuses to meet tensors of the CPU, and to give its numbers away."""
     photos, targets = (each.to("meta") for each in example())
     mixer = Mixer(Augmentation(**{kind: 1.0}), 0)

@@ -28,13 +28,13 @@ def difference(first, second):
     return (first.float() - second.float()).abs().mean().item()
 
 
-def test_the_same_in_any_company_and_order(photos, uniforms):
+def test_results_do_not_depend_on_the_rest_of_the_batch_or_its_order(photos, uniforms):
     together = augmix(photos, uniforms, strength=0.5)
     for rows in ([9], [3, 1, 2], list(range(15, -1, -1))):
         assert augmix(photos[rows], uniforms[rows], strength=0.5).equal(together[rows])
 
 
-def test_form_stays_and_so_do_the_photos_given(photos, uniforms):
+def test_shape_and_type_are_kept_and_the_given_photos_unchanged(photos, uniforms):
     before = photos.clone()
     made = augmix(photos, uniforms, strength=1.0)
     assert (made.shape, made.dtype) == (photos.shape, torch.uint8)
@@ -71,7 +71,7 @@ def test_plans_are_as_in_the_paper():
 
 
 @pytest.mark.parametrize("name", list(OPERATIONS))
-def test_operations_keep_form_and_company_does_not_matter(photos, name):
+def test_operations_keep_the_shape_and_do_not_depend_on_the_batch(photos, name):
     levels = torch.linspace(-1, 1, len(photos))
     made = OPERATIONS[name](photos, levels)
     assert (made.shape, made.dtype) == (photos.shape, torch.uint8)

@@ -42,7 +42,7 @@ def test_stronger_damage_changes_more(photo, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_form_stays_and_so_does_the_photo_given(photo, kind):
+def test_shape_and_type_are_kept_and_the_given_photo_unchanged(photo, kind):
     before = photo.copy()
     photo.flags.writeable = False
     for strength in (1, NUM_STRENGTHS):

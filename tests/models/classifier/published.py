@@ -27,7 +27,7 @@ TEXT = {"context_length": 8, "vocab_size": 64, "width": 32, "heads": 2, "layers"
 
 @dataclass(kw_only=True)
 class Published:
-    """The model of such a checkpoint: an open_clip model and the MLPs beside it."""
+    """The model of such a checkpoint: an open_clip model and its MLPs."""
 
     backbone: str = "nano_vit"
     num_hidden_layers: int = 1

@@ -1,4 +1,4 @@
-"""The classifier is a Predictor: its own heads' probabilities, problems told, nothing guessed."""
+"""The classifier is a Predictor: its own heads' probabilities, problems recorded, nothing guessed."""
 
 from dataclasses import replace
 
@@ -44,7 +44,7 @@ def test_predicts_what_its_heads_say() -> None:
     assert predicted.problems == ("", "", "unknown category 'Hats'", "file not found", "")
 
 
-def test_company_and_order_change_nothing() -> None:
+def test_results_do_not_depend_on_the_batch_or_its_order() -> None:
     classifier = make_classifier()
     products = with_pixels(classifier, PRODUCTS)
     together = classifier.predict(products)

@@ -335,7 +335,7 @@ def test_heads_keep_their_logits_when_the_taxonomy_changes(
 
 
 def find(taxonomy: Taxonomy, category: str, attribute: str, value: str) -> tuple[int, int] | None:
-    """Where the logit of a value stands."""
+    """The slot and index of a value's logit."""
     if attribute not in taxonomy.attributes(category):
         return None
     values = taxonomy.head(category, attribute).values

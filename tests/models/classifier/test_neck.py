@@ -60,7 +60,7 @@ def test_pooling(pool: torch.nn.Module, features: torch.Tensor) -> None:
     torch.testing.assert_close(pool(twice, IS_PHOTO)[1], features[1, 0])
 
 
-def test_attention_learns_its_question(features: torch.Tensor) -> None:
+def test_attention_learns_its_query(features: torch.Tensor) -> None:
     pool = AttentionPool(NUM_FEATURES)
     pool(features, IS_PHOTO)[:, 0].sum().backward()
     assert pool.question.grad is not None
@@ -70,7 +70,7 @@ def test_attention_learns_its_question(features: torch.Tensor) -> None:
 TOLD = torch.tensor([[1.0, 2, 3, 4, 5], [0, 0, 0, 0, 0]])
 
 
-def test_concat_lays_both_side_by_side() -> None:
+def test_concat_joins_both_vectors() -> None:
     fusion, photos = make_fusion().eval(), torch.randn(2, NUM_FEATURES)
     joined = fusion(photos, TOLD)
     assert joined.shape == (2, fusion.feature_size) == (2, NUM_FEATURES + NUM_TEXT)
@@ -79,7 +79,7 @@ def test_concat_lays_both_side_by_side() -> None:
     assert torch.equal(joined[1, NUM_FEATURES:], fusion.no_text)
 
 
-def test_a_gate_adds_what_it_lets_through() -> None:
+def test_a_gate_scales_what_it_adds() -> None:
     fusion, photos = make_fusion(fusion="gate").eval(), torch.randn(2, NUM_FEATURES)
     assert fusion.gate is not None
     assert fusion.project is not None
@@ -104,7 +104,7 @@ def test_training_hides_a_share_of_the_texts(drop: float, low: float, high: floa
     assert (fusion.eval()(photos, texts)[:, -1] == 1).all()
 
 
-def test_what_stands_for_no_text_is_learned() -> None:
+def test_the_vector_for_missing_text_is_learned() -> None:
     fusion = make_fusion()
     fusion(torch.zeros(1, NUM_FEATURES), TOLD[1:]).sum().backward()
     assert torch.equal(fusion.no_text.grad, torch.ones(NUM_TEXT))
@@ -122,7 +122,7 @@ def test_a_neck_pools_first_and_joins_text_then(features: torch.Tensor) -> None:
 
 
 @pytest.mark.parametrize(("photos", "text"), [({"max": 4, "pool": "attention"}, None), ({}, {})])
-def test_a_neck_has_but_the_parameters_it_needs(photos: dict[str, object], text: object) -> None:
+def test_a_neck_has_only_the_parameters_it_needs(photos: dict[str, object], text: object) -> None:
     config = TextConfig() if text is not None else None
     neck = Neck(NUM_FEATURES, NUM_TEXT, PhotosConfig.model_validate(photos), config)
     names = {name for name, _ in neck.named_parameters()}

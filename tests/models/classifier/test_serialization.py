@@ -83,7 +83,7 @@ def flip(path: Path, place: int, bit: int = 0) -> None:
     path.write_bytes(content)
 
 
-def test_comes_back_as_it_was(tmp_path: Path) -> None:
+def test_a_loaded_model_equals_the_saved_one(tmp_path: Path) -> None:
     classifier = make_classifier(seed=3)
     loaded = load(write_folder(tmp_path / "model", classifier))
     assert isinstance(loaded, Classifier)
@@ -146,7 +146,7 @@ def test_loading_needs_no_network_and_no_pretrained_weights(
     folder = write_folder(tmp_path / "model", make_classifier(), weights=weights)
 
     def refuse(*_: object, **__: object) -> None:
-        pytest.fail("the network was asked for")
+        pytest.fail("the network was used")
 
     monkeypatch.setattr(socket, "socket", refuse)
     monkeypatch.setattr(socket, "create_connection", refuse)
@@ -154,7 +154,7 @@ def test_loading_needs_no_network_and_no_pretrained_weights(
     assert load(folder).taxonomy == ODD
 
 
-def test_the_kind_is_told(whole: Path, ensemble_folder: Path) -> None:
+def test_the_kind_is_read_from_the_folder(whole: Path, ensemble_folder: Path) -> None:
     assert open_folder(whole).kind == "classifier"
     assert open_folder(ensemble_folder).kind == "ensemble"
 

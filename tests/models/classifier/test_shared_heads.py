@@ -61,7 +61,7 @@ def test_computes_one_mlp_for_each_attribute() -> None:
     assert torch.allclose(answers(heads, features, JEANS)[:, 0, :2], expected, atol=1e-6)
 
 
-def test_what_a_category_has_not_is_minus_infinity() -> None:
+def test_values_that_a_category_lacks_are_minus_infinity() -> None:
     heads, features = make_shared(), torch.randn(4, NUM_FEATURES)
     logits = heads(features, torch.tensor([TOPS, JEANS, BAGS, -1]))
     assert logits.shape == (4, CLOTHES.num_slots, CLOTHES.num_values)

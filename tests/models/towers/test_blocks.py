@@ -188,7 +188,7 @@ def test_blocks_computed_twice_have_the_same_gradients_in_less_memory(name: str)
 
 
 @pytest.mark.parametrize("dropout", [{"drop_path_rate": 0.4}])
-def test_chance_falls_the_same_way_twice(dropout: dict[str, float]) -> None:
+def test_recomputed_blocks_draw_the_same_random_numbers(dropout: dict[str, float]) -> None:
     backbone = build("nano_swin", **dropout).train()
     expected = gradients(backbone)
     checkpoint_blocks(backbone)

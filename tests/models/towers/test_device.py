@@ -12,7 +12,7 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize(
-    ("precision", "rates", "told"),
+    ("precision", "rates", "message"),
     [
         (
             "bf16",
@@ -26,12 +26,12 @@ CPU = torch.device("cpu")
     ],
 )
 def test_a_cpu_that_is_slow_at_half_precision_says_so(
-    monkeypatch: pytest.MonkeyPatch, precision: str, rates: dict[torch.dtype, float], told: str
+    monkeypatch: pytest.MonkeyPatch, precision: str, rates: dict[torch.dtype, float], message: str
 ) -> None:
     monkeypatch.setattr(device, "matmul_rate", rates.__getitem__)
     sentence = slow_precision(precision, CPU)
-    assert told in sentence
-    assert bool(sentence) == bool(told)
+    assert message in sentence
+    assert bool(sentence) == bool(message)
 
 
 def test_a_gpu_is_not_measured() -> None:

@@ -18,7 +18,7 @@ from facetry.models.towers.text import build_text_tower
 
 
 class Counting:
-    """A reporter that counts what the bars are told."""
+    """A reporter that counts the progress of its bars."""
 
     def __init__(self) -> None:
         self.bars: dict[str, int] = {}
@@ -69,7 +69,7 @@ def test_features_are_the_backbones_own_in_the_products_order(
     assert reporter.bars == {"Embedding photos": 0}
 
 
-def test_a_file_is_taken_up_again(catalogue: Catalogue, backbone: Backbone, tmp_path: Path) -> None:
+def test_a_partial_file_is_resumed(catalogue: Catalogue, backbone: Backbone, tmp_path: Path) -> None:
     products, file = catalogue.products(range(40)), tmp_path / "features.safetensors"
     first = embed_products(backbone, products, file=file)
     reporter = Counting()
@@ -128,7 +128,7 @@ def test_several_photos_have_features_of_their_own(
     assert (again.num_photos.tolist(), again.num_skipped_photos) == ([1, 2, 0], 1)
 
 
-def test_texts_are_embedded_and_kept(catalogue: Catalogue, tmp_path: Path) -> None:
+def test_texts_are_embedded_and_stored(catalogue: Catalogue, tmp_path: Path) -> None:
     torch.manual_seed(0)
     tower = build_text_tower(BackboneConfig(name="nano_vit", weights="none"))
     products = [

@@ -107,7 +107,7 @@ def test_full_size_towers(
         assert (known["mean"], known["std"], known["resize_mode"]) == (mean, std, resize)
 
 
-def test_the_image_section_overrides_the_own_numbers() -> None:
+def test_the_image_section_overrides_the_towers_numbers() -> None:
     image = {"size_px": 32, "mean": (0.1, 0.2, 0.3), "interpolation": "bilinear", "resize": "letterbox"}
     backbone = small_vit(image=image)
     own = backbone.preprocess.model_dump()
@@ -157,7 +157,7 @@ def test_a_tower_that_also_gives_tokens_gives_one_vector_per_photo() -> None:
     assert backbone(photos(3, 64)).shape == (3, 128)
 
 
-def test_features_of_length_1_where_asked_for() -> None:
+def test_features_have_length_1_if_configured() -> None:
     torch.manual_seed(0)
     plain = small_vit().eval()
     torch.manual_seed(0)
@@ -212,7 +212,7 @@ def test_a_block_of_a_vit_adds_those_of_its_patches() -> None:
     backbone = small_vit(intermediates=1).eval()
     batch = photos(3, backbone.preprocess.size_px)
     (tokens,) = maps_of(backbone, ["transformer.resblocks.1"], batch)
-    patches = tokens[:, 1:]  # the first stands for the photo as a whole
+    patches = tokens[:, 1:]  # the first is the token of the whole photo
     with torch.no_grad():
         features = backbone(batch)
     torch.testing.assert_close(features[:, -64:], torch.cat([patches.mean(1), patches.amax(1)], dim=1))
@@ -337,7 +337,7 @@ def compiled(state: State) -> object:
 
 
 def in_lightning(state: State) -> object:
-    """A whole CLIP as an attribute of the module that was trained, beside what measures it."""
+    """A whole CLIP as an attribute of the module that was trained, together with its loss."""
     clip = in_clip(state)
     assert isinstance(clip, dict)
     inner = {f"model.{key}": each for key, each in clip.items()}
@@ -350,7 +350,7 @@ def in_compiled_parallel_clip(state: State) -> object:
     return {"state_dict": {f"module._orig_mod.{key}": each for key, each in clip.items()}}
 
 
-def beside_a_text_tower(state: State) -> object:
+def with_a_text_tower(state: State) -> object:
     """Whose layers have the names of the image tower's."""
     text = {key: torch.zeros(3) for key in state if key.startswith("transformer.")}
     return {**text, **{f"visual.{key}": each for key, each in state.items()}}
@@ -367,7 +367,7 @@ PLAIN = (
     in_our_classifier,
     with_a_last_layer,
     compiled,
-    beside_a_text_tower,
+    with_a_text_tower,
 )
 NESTED = (
     in_state_dict,

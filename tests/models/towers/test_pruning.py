@@ -65,7 +65,7 @@ def features(backbone: Backbone) -> Tensor:
 
 
 @pytest.mark.parametrize("name", [*TRANSFORMERS, *CONVOLUTIONS])
-def test_nothing_to_take_out_leaves_a_tower_untouched(name: str) -> None:
+def test_pruning_nothing_leaves_a_tower_unchanged(name: str) -> None:
     backbone = pruned(name)
     assert torch.equal(features(backbone), features(build(name)))
     assert backbone.state_dict().keys() == build(name).state_dict().keys()
@@ -79,7 +79,7 @@ def test_nothing_to_take_out_leaves_a_tower_untouched(name: str) -> None:
     + [(name, {"heads": 0.5, "channels": 0.5, "blocks": 0.25}) for name in TRANSFORMERS]
     + [(name, {"channels": 0.5, "blocks": 0.25}) for name in ("nano_convnext", "mobilenetv2_100")],
 )
-def test_what_is_left_is_smaller_and_works(name: str, shares: Mapping[str, float]) -> None:
+def test_a_pruned_tower_is_smaller_and_works(name: str, shares: Mapping[str, float]) -> None:
     whole, smaller = build(name), pruned(name, **shares)
     assert num_parameters(smaller) < num_parameters(whole)
     assert num_operations(smaller) < 0.95 * num_operations(whole)
@@ -166,7 +166,7 @@ def test_channels_that_are_never_used_go_first() -> None:
 
 
 @pytest.mark.parametrize("name", TRANSFORMERS)
-def test_heads_that_add_nothing_go_and_nobody_notices(name: str) -> None:
+def test_removing_heads_that_add_nothing_changes_no_features(name: str) -> None:
     backbone = build(name)
     for module in backbone.tower.modules():
         if hasattr(module, "attn") and hasattr(module, "mlp"):
@@ -192,7 +192,7 @@ def test_heads_that_add_nothing_go_and_nobody_notices(name: str) -> None:
         ("mobilenetv2_100", "blocks.3.2", ("bn3",)),
     ],
 )
-def test_a_block_that_changes_nothing_goes_and_nobody_notices(
+def test_removing_a_block_that_changes_nothing_changes_no_features(
     name: str, block: str, last: tuple[str, ...]
 ) -> None:
     backbone = build(name)

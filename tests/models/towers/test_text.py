@@ -28,8 +28,10 @@ def test_tokens_are_clips_own_where_the_vocabulary_is_whole() -> None:
     tower = make_tower()
     tower.tower.vocab_size, tower.tower.context_length = 49408, 77
     tokens = tower.tokenise(TEXTS)
-    told = [0, 2]
-    np.testing.assert_array_equal(tokens[told], open_clip.tokenize([TEXTS[row] for row in told]).numpy())
+    titled = [0, 2]
+    np.testing.assert_array_equal(
+        tokens[titled], open_clip.tokenize([TEXTS[row] for row in titled]).numpy()
+    )
     assert not tokens[[1, 3, 4]].any()
 
 

@@ -75,7 +75,9 @@ def test_weights_are_learned_on_the_validation_part_and_kept(
     assert likelihood(ensemble) > likelihood(Ensemble(ensemble.members, ensemble.weights))
 
 
-def test_the_gain_is_told_from_the_test_part(learned: tuple[Path, Recipe], catalogue: Catalogue) -> None:
+def test_the_gain_is_measured_on_the_test_part(
+    learned: tuple[Path, Recipe], catalogue: Catalogue
+) -> None:
     folder, _ = learned
     metrics = json.loads((folder / "metrics.json").read_text())
     fixed = metrics["test"]["fixed_weights"]

@@ -119,7 +119,7 @@ def test_photos_that_only_the_members_found_unreadable(tmp_path: Path) -> None:
     assert measure_gain(ensemble, products).learned.total == whole.scores.total
 
 
-def test_what_one_member_cannot_predict_the_whole_does_not() -> None:
+def test_the_ensemble_predicts_only_what_every_member_does() -> None:
     ensemble = Ensemble({"a": Fake(0), "b": Fake(1)})
     parts = {name: member.predict(PRODUCTS[:2]) for name, member in ensemble.members.items()}
     parts["b"] = Predictions.of(

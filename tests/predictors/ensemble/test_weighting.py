@@ -37,7 +37,7 @@ KINDS: tuple[Learned, ...] = ("per_head", "gate")
 
 @dataclass(frozen=True, eq=False)
 class Knower:
-    """Right in a share of a Sarees head's labels, and as sure of each answer as it is told to be."""
+    """Right in a share of a Sarees head's labels, with the given confidence in each answer."""
 
     seed: int
     skill: tuple[float, float]
@@ -101,7 +101,7 @@ def per_head(ensemble: Ensemble, products: Sequence[Product], prior: float) -> N
 SPECIALISTS = Ensemble({"border": Knower(1, (0.9, 0.5)), "fabric": Knower(2, (0.4, 0.9))})
 
 
-def test_each_head_trusts_who_knows_it(sarees: MakeSarees) -> None:
+def test_each_head_weights_its_best_member_most(sarees: MakeSarees) -> None:
     weights = per_head(SPECIALISTS, sarees(400), 20)
     assert weights[BORDER, 0] > 0.75
     assert weights[FABRIC, 1] > 0.75
@@ -121,7 +121,7 @@ def test_few_labels_hardly_move_the_weights(few: int, many: int, sarees: MakeSar
 
 
 def test_the_prior_pulls_as_hard_as_that_many_labels(sarees: MakeSarees) -> None:
-    """One member knows nothing at all: every label is the other's due."""
+    """One member knows nothing at all: all the weight goes to the other."""
     ensemble = Ensemble({"knows": Knower(1, (1, 1), (1, 1)), "not": Knower(2, (0, 0), (1, 1))})
     np.testing.assert_allclose(per_head(ensemble, sarees(30), 10)[BORDER], [35 / 40, 5 / 40])
 
@@ -196,7 +196,9 @@ def test_the_same_labels_teach_the_same(kind: Learned, sarees: MakeSarees) -> No
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_cannot_be_right_teaches_nothing(kind: Learned, tmp_path: Path, sarees: MakeSarees) -> None:
+def test_products_without_usable_labels_teach_nothing(
+    kind: Learned, tmp_path: Path, sarees: MakeSarees
+) -> None:
     known = {"border": "a", "fabric": "x"}
     others = [
         Product(id=901, category="Hats", labels=known),
@@ -220,7 +222,7 @@ def test_no_label_to_learn_from(kind: Learned) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_learned_is_kept(kind: Learned, tmp_path: Path, sarees: MakeSarees) -> None:
+def test_learned_weights_are_stored(kind: Learned, tmp_path: Path, sarees: MakeSarees) -> None:
     weighting = learn_weighting(SPECIALISTS, sarees(100), kind, prior_labels=20)
     save_weighting(tmp_path, weighting, list(SPECIALISTS.members), TAXONOMY)
     kept = read_weighting(tmp_path, list(SPECIALISTS.members), TAXONOMY)
@@ -242,7 +244,7 @@ def test_a_damaged_or_missing_file(tmp_path: Path) -> None:
             read_weighting(tmp_path, ["a"], TAXONOMY)
 
 
-def test_fixed_weights_see_nothing() -> None:
+def test_fixed_weights_do_not_depend_on_predictions() -> None:
     stacked = np.zeros((2, 3, 1, 4), dtype=np.float32)
     shares = FixedWeights(np.array([0.7, 0.3])).shares(stacked, np.zeros((3, 1), dtype=np.int64))
     assert shares.shape == (2, 3, 1)

@@ -1,4 +1,4 @@
-"""A search's recipe becomes a model folder: who is indexed, how many vote, what lies in it."""
+"""A search's recipe becomes a model folder: which products it indexes, how many vote, its files."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ from tests.predictors.search.conftest import FEATURES, HASHES, SPLIT, MakeSearch
 
 
 class Listener(Silent):
-    """A reporter that remembers what it is told."""
+    """A reporter that stores its messages."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
@@ -104,7 +104,7 @@ def test_the_same_command_twice_gives_the_same_files(
         assert sha256(again / name) == sha256(path), name
 
 
-def test_a_stopped_build_goes_on(
+def test_a_stopped_build_resumes(
     drawn: Path, search_recipe: MakeSearch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(*_: object, **__: object) -> None:

@@ -1,4 +1,4 @@
-"""Why a search answers what it answers: in words and as a contact sheet."""
+"""Why a search answers what it answers: in words and as a page of photos."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ def first_photo(search: SimilaritySearch) -> tuple[Path, str]:
     return Path(row["photos"][0]), row["category"]
 
 
-def test_votes_are_those_of_the_neighbours_that_are_asked(search: SimilaritySearch) -> None:
+def test_votes_are_those_of_the_num_neighbours_nearest(search: SimilaritySearch) -> None:
     photo, category = first_photo(search)
     explanation = explain(search, photo, category, num_nearest=search.num_neighbours)
     heads = search.taxonomy.heads_of(category)
@@ -79,11 +79,11 @@ def test_a_category_without_products_says_which_have_some(search: SimilaritySear
     assert search.taxonomy.categories[1] in caught.value.hint
 
 
-def test_the_sheet_shows_photo_answers_and_neighbours(search: SimilaritySearch, tmp_path: Path) -> None:
+def test_the_page_shows_photo_answers_and_neighbours(search: SimilaritySearch, tmp_path: Path) -> None:
     photo, category = first_photo(search)
     explanation = explain(search, photo, category, num_nearest=4)
-    write_page(tmp_path / "new" / "sheet.html", explanation, {"Model": "<b>mine</b>"})
-    source = (tmp_path / "new" / "sheet.html").read_text()
+    write_page(tmp_path / "new" / "page.html", explanation, {"Model": "<b>mine</b>"})
+    source = (tmp_path / "new" / "page.html").read_text()
     page = Page(source)
     assert page.cards == 4
     assert sum("data:image/jpeg" in (each["src"] or "") for each in page.all("img")) == 5
@@ -110,10 +110,10 @@ def test_photos_that_are_gone_leave_a_note(search: SimilaritySearch, tmp_path: P
         assert each.photos[0].is_absolute()
     gone = [replace(each, photos=(tmp_path / "gone.jpg",)) for each in explanation.neighbours]
     write_page(
-        tmp_path / "sheet.html",
+        tmp_path / "page.html",
         replace(explanation, neighbours=gone, answers=[]),
         {},
     )
-    page = Page((tmp_path / "sheet.html").read_text())
+    page = Page((tmp_path / "page.html").read_text())
     assert page.text.count("The photo is missing") == 2
     assert "No category was given" in page.text

@@ -1,4 +1,4 @@
-"""Hashes of the small square tell photos apart as those of the whole photo do."""
+"""Hashes of the small square distinguish photos as well as those of the whole photo."""
 
 from pathlib import Path
 
@@ -56,7 +56,7 @@ def test_a_copy_is_nearer_than_another_photo(
     assert own.mean() < apart[~np.eye(len(photos), dtype=bool)].mean() / 3
 
 
-def test_several_hashes_lie_side_by_side() -> None:
+def test_several_hashes_are_concatenated() -> None:
     encoder = HashEncoder.of(["phash", "dhash", "whash", "colorhash"], ImageConfig())
     assert encoder.feature_size == 30  # 3 x 64 bits and 42, filled up to whole bytes
     assert encoder.preprocess.resize == "squash"

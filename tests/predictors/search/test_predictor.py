@@ -1,4 +1,4 @@
-"""How neighbours vote: whose vote counts, for how much, and what stands where nobody votes."""
+"""How neighbours vote: whose vote counts, for how much, and the answer where nobody votes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -108,13 +108,13 @@ def test_near_votes_may_count_more() -> None:
     assert answers(make_search(3, near_red, vote="weighted"), product(0))[0] == "red"
 
 
-def test_a_category_without_indexed_products_has_no_favourite() -> None:
+def test_a_category_without_indexed_products_has_equal_probabilities() -> None:
     predictions = make_search().predict([product(3, "Hats")])
     assert predictions.probabilities[0, 0] == pytest.approx([0.5, 0.5, 0])
     assert predictions.problems == ("",)
 
 
-def test_k_larger_than_the_catalogue_asks_all() -> None:
+def test_with_k_above_the_number_of_products_all_vote() -> None:
     everyone, many = make_search(5), make_search(1000)
     query = [product(17)]
     assert np.array_equal(everyone.predict(query).probabilities, many.predict(query).probabilities)
@@ -129,7 +129,7 @@ def test_what_cannot_be_read_is_recorded() -> None:
     assert len(make_search().predict([])) == 0
 
 
-def test_the_nearest_are_told_with_their_labels() -> None:
+def test_the_nearest_are_returned_with_their_labels() -> None:
     near = make_search().nearest(product(12), 2)
     assert [each.id for each in near] == [10, 20]
     assert near[0].labels == {"color": "blue"}
@@ -137,7 +137,7 @@ def test_the_nearest_are_told_with_their_labels() -> None:
     assert near[0].distance == pytest.approx(1 - np.cos(np.radians(2)), abs=1e-6)
 
 
-def test_without_a_category_all_are_looked_at() -> None:
+def test_without_a_category_all_products_are_searched() -> None:
     near = make_search().nearest(product(4, ""), 3)
     assert [(each.id, each.category) for each in near] == [
         (5, "Shoes"),

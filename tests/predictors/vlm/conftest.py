@@ -50,21 +50,32 @@ def make_vlm_recipe() -> MakeRecipe:
     return make_recipe
 
 
-@pytest.fixture(scope="session")
-def twenty(make_once: MakeOnce) -> Catalogue:
-    """Twenty drawn products without faults."""
+def draw_products(folder: Path, num_products: int) -> None:
+    """Draw a catalogue without faults."""
     rates = FaultRates.model_validate(
         dict.fromkeys([name for name in FaultRates.model_fields if name != "corner_boxes"], 0)
     )
-    config = SampleConfig(num_products=20, seed=3, size_px=64, test_share=0, rates=rates)
-    return open_catalogue(make_once("twenty", lambda folder: draw_catalogue(folder, config)))
+    config = SampleConfig(num_products=num_products, seed=3, size_px=64, test_share=0, rates=rates)
+    draw_catalogue(folder, config)
 
 
 @pytest.fixture(scope="session")
-def fitted(twenty: Catalogue, make_once: MakeOnce) -> Path:
-    """A model folder: the tiny model, fine-tuned with LoRA on the twenty products."""
-    training = {"epochs": 40, "batch_size": 4, "lr": 5e-3, "rank": 32, "alpha": 64, "dropout": 0.0}
-    return make_once("fitted", lambda out: train(make_recipe(training=training), twenty, out))
+def twenty(make_once: MakeOnce) -> Catalogue:
+    """Twenty drawn products."""
+    return open_catalogue(make_once("twenty", lambda folder: draw_products(folder, 20)))
+
+
+@pytest.fixture(scope="session")
+def eight(make_once: MakeOnce) -> Catalogue:
+    """Eight drawn products, few enough to be learned by heart within seconds."""
+    return open_catalogue(make_once("eight", lambda folder: draw_products(folder, 8)))
+
+
+@pytest.fixture(scope="session")
+def fitted(eight: Catalogue, make_once: MakeOnce) -> Path:
+    """A model folder: the tiny model, fine-tuned with LoRA on the eight products."""
+    training = {"epochs": 40, "batch_size": 4, "lr": 1e-2, "rank": 32, "alpha": 64, "dropout": 0.0}
+    return make_once("fitted", lambda out: train(make_recipe(training=training), eight, out))
 
 
 @pytest.fixture(scope="session")
@@ -81,9 +92,9 @@ def make_predictor(qwen: Qwen) -> MakePredictor:
         examples: tuple[Example, ...] = (), *, other: Qwen | None = None, **config: object
     ) -> VlmPredictor:
         used = other or qwen
-        asked = VlmConfig.model_validate({"model": "tiny", **config})
+        vlm = VlmConfig.model_validate({"model": "tiny", **config})
         image = ImageConfig(size_px=2 * used.px_per_token)
-        return VlmPredictor(used, TAXONOMY, asked, used.preprocess(image), examples)
+        return VlmPredictor(used, TAXONOMY, vlm, used.preprocess(image), examples)
 
     return make
 

@@ -31,7 +31,7 @@ def log_likelihood(
 
 
 def head_shares(predictor: VlmPredictor, product: Product, head: Head) -> NDArray[np.float64]:
-    """The values' probabilities where each head is asked for by itself."""
+    """The values' probabilities with one prompt for each head."""
     text = predictor.prompts.text(product.category, head_question(predictor.config, head))
     return _shares(
         [
@@ -42,7 +42,7 @@ def head_shares(predictor: VlmPredictor, product: Product, head: Head) -> NDArra
 
 
 def product_shares(predictor: VlmPredictor, product: Product) -> list[NDArray[np.float64]]:
-    """The values' probabilities of each head, asked for in one JSON object."""
+    """The values' probabilities of each head, from one JSON object."""
     heads = predictor.taxonomy.heads_of(product.category)
     lines = "\n".join(f"{head.attribute}: {', '.join(head.values)}" for head in heads if head.values)
     question = predictor.config.question.format(category=product.category, attributes=lines)

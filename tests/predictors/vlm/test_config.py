@@ -1,4 +1,4 @@
-"""What a recipe may say of a language model, and what it is told otherwise."""
+"""The keys of a recipe of a language model, and the errors for wrong ones."""
 
 from pathlib import Path
 

@@ -107,11 +107,11 @@ def test_answers_are_allowed_and_sum_to_one(
     predicted = make_predictor(prompt=prompt, answers=answers, batch_size=3).predict(products)
     sums = predicted.probabilities.sum(axis=2)
     np.testing.assert_allclose(sums, predicted.head_mask, atol=1e-6)
-    assert predicted.head_mask.tolist() == [[1, 1, 0]] * 4, "a head without values is not asked for"
+    assert predicted.head_mask.tolist() == [[1, 1, 0]] * 4, "a head without values has no answer"
     assert (predicted.probabilities[1, 1, 0], predicted.top[1, 1]) == (1, 0), "the only value"
 
 
-def test_what_is_written_is_the_likeliest_allowed_token_at_each_step(
+def test_a_written_answer_has_the_likeliest_allowed_token_at_each_step(
     make_predictor: MakePredictor, products: list[Product]
 ) -> None:
     predictor = make_predictor(answers="constrained")

@@ -21,9 +21,9 @@ def test_halved_until_it_fits_and_said_once() -> None:
         return f"done with {size}"
 
     batch_size = BatchSize(16)
-    with pytest.warns(RuntimeWarning, match="batches of 8") as told:
+    with pytest.warns(RuntimeWarning, match="batches of 8") as caught:
         assert batch_size.run(work) == "done with 2"
-    assert len(told) == 1
+    assert len(caught) == 1
     assert seen == [16, 8, 4, 2]
     with warnings.catch_warnings():
         warnings.simplefilter("error")

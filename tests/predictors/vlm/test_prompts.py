@@ -7,7 +7,7 @@ from facetry.predictors.vlm.prompts import ROOT, Tree
 from facetry.predictors.vlm.qwen import Qwen
 
 
-def test_what_texts_begin_with_is_there_once() -> None:
+def test_common_prefixes_are_stored_once() -> None:
     tree = Tree()
     start = tree.add([1, 2])
     ends = [tree.add(text, start) for text in ([3, 4], [3, 5], [6], [3, 4])]

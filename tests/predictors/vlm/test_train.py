@@ -29,7 +29,7 @@ from facetry.runtime.files import sha256, write_text
 from facetry.runtime.progress import SILENT
 from facetry.runtime.workers import run_in_worker
 from facetry.training import checkpoints
-from facetry.training.tracking import About
+from facetry.training.tracking import RunInfo
 from tests.predictors.vlm.conftest import TAXONOMY, MakePredictor, loaded, make_recipe
 from tests.predictors.vlm.reference import log_likelihood
 from tests.training import workloads
@@ -54,16 +54,16 @@ def accuracy(folder: Path, catalogue: Catalogue) -> float:
     return float((predicted.top == catalogue.labels)[known].mean())
 
 
-def test_it_fits_twenty_products(fitted: Path, twenty: Catalogue) -> None:
-    assert len(twenty) == 20
-    assert accuracy(fitted, twenty) > 0.95
+def test_it_fits_eight_products(fitted: Path, eight: Catalogue) -> None:
+    assert len(eight) == 8
+    assert accuracy(fitted, eight) > 0.95
 
 
-def test_written_answers_of_the_fine_tuned_model(fitted: Path, twenty: Catalogue) -> None:
+def test_written_answers_of_the_fine_tuned_model(fitted: Path, eight: Catalogue) -> None:
     scoring = as_vlm(fitted)
     config = scoring.config.model_copy(update={"answers": "constrained"})
     writing = VlmPredictor(scoring.qwen, scoring.taxonomy, config, scoring.preprocesses[0])
-    products = loaded(twenty, scoring)
+    products = loaded(eight, scoring)
     written, scored = writing.predict(products), scoring.predict(products)
     assert (written.top == scored.top)[written.head_mask].mean() > 0.95
 
@@ -87,7 +87,7 @@ def test_what_is_in_the_folder(fitted: Path) -> None:
 def test_saved_and_loaded_it_predicts_the_same(
     rank: int,
     dtype: torch.dtype,
-    twenty: Catalogue,
+    eight: Catalogue,
     qwen: Qwen,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -98,21 +98,23 @@ def test_saved_and_loaded_it_predicts_the_same(
     qwen.network.save_pretrained(base)
     qwen.processor.save_pretrained(base)
     before = {each.name: sha256(each) for each in base.iterdir()}
-    recipe = make_recipe(vlm={"model": str(base)}, training={**QUICK, "rank": rank, "lr": 1e-2})
-    split = make_split(twenty, recipe.split, seed=0)
-    about = About.of(twenty.source.table, folder, {})
-    kept = train_vlm(recipe, twenty, split, folder, about, SILENT)
-    write_text(folder / "taxonomy.json", twenty.taxonomy.to_json())
+    recipe = make_recipe(
+        vlm={"model": str(base)}, training={**QUICK, "epochs": 1, "rank": rank, "lr": 1e-2}
+    )
+    split = make_split(eight, recipe.split, seed=0)
+    run_info = RunInfo.of(eight.source.table, folder, {})
+    kept = train_vlm(recipe, eight, split, folder, run_info, SILENT)
+    write_text(folder / "taxonomy.json", eight.taxonomy.to_json())
     numbers = {each.dtype for each in kept.qwen.network.parameters() if each.requires_grad}
     assert numbers == {torch.float32}, "what is trained"
-    products = loaded(twenty, kept)
+    products = loaded(eight, kept)[:3]
     expected = kept.predict(products).probabilities
     write_text(folder / "recipe.yaml", dump_recipe(recipe))
     write_checksums(folder)
     again = load_vlm(open_folder(folder))
     assert np.array_equal(again.predict(products).probabilities, expected)
     untouched = VlmPredictor(
-        open_qwen(recipe.vlm, twenty.taxonomy, 0), twenty.taxonomy, recipe.vlm, kept.preprocesses[0]
+        open_qwen(recipe.vlm, eight.taxonomy, 0), eight.taxonomy, recipe.vlm, kept.preprocesses[0]
     )
     assert not np.allclose(untouched.predict(products).probabilities, expected, atol=0.01)
     assert {each.name: sha256(each) for each in base.iterdir()} == before
@@ -146,7 +148,9 @@ def epochs_logged(model: Path) -> list[tuple[int, int, float]]:
 
 
 @pytest.mark.parametrize("rank", [4, 0])
-def test_stopped_it_goes_on_as_if_it_had_not(rank: int, twenty: Catalogue, tmp_path: Path) -> None:
+def test_a_stopped_training_resumes_with_equal_results(
+    rank: int, twenty: Catalogue, tmp_path: Path
+) -> None:
     recipe = make_recipe(training={**QUICK, "rank": rank}, split={"validation": 0.3, "test": 0})
     stopping = Stopping(after=3)  # of two steps an epoch
     with pytest.raises(KeyboardInterrupt):
@@ -162,11 +166,11 @@ def test_stopped_it_goes_on_as_if_it_had_not(rank: int, twenty: Catalogue, tmp_p
 
 
 @pytest.mark.slow
-def test_asked_to_stop_within_an_epoch_it_goes_on_there(twenty: Catalogue, tmp_path: Path) -> None:
+def test_a_training_stopped_within_an_epoch_resumes_there(twenty: Catalogue, tmp_path: Path) -> None:
     recipe, catalogue = make_recipe(training={**QUICK, "batch_size": 4}), twenty.source.table.parent
     stopped, whole = tmp_path / "stopped", tmp_path / "whole"
     what, _ = run_in_worker(
-        workloads.train_until_asked_to_stop, recipe, catalogue, stopped, 2, reporter=SILENT
+        workloads.train_until_sigterm, recipe, catalogue, stopped, 2, reporter=SILENT
     )
     assert what == "stopped"
     kept = stopped.with_name("stopped.partial") / "training" / checkpoints.FOLDER
@@ -178,12 +182,12 @@ def test_asked_to_stop_within_an_epoch_it_goes_on_there(twenty: Catalogue, tmp_p
     assert epochs_logged(stopped) == epochs_logged(whole)
 
 
-def test_memory_that_runs_out_changes_nothing(
-    twenty: Catalogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_running_out_of_memory_changes_nothing(
+    eight: Catalogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A device that holds three photos at once takes the same steps."""
     recipe = make_recipe(training={**QUICK, "epochs": 1, "dropout": 0.0})
-    train(recipe, twenty, tmp_path / "whole")
+    train(recipe, eight, tmp_path / "whole")
     see = Qwen.see
 
     def small(self: Qwen, photos: torch.Tensor, spec: object) -> object:
@@ -193,9 +197,9 @@ def test_memory_that_runs_out_changes_nothing(
 
     monkeypatch.setattr(Qwen, "see", small)
     with pytest.warns(RuntimeWarning, match="Out of memory"):
-        train(recipe, twenty, tmp_path / "small")
+        train(recipe, eight, tmp_path / "small")
     one, other = (as_vlm(tmp_path / name) for name in ("whole", "small"))
-    products = loaded(twenty, one)[:3]
+    products = loaded(eight, one)[:3]
     expected = one.predict(products).probabilities
     np.testing.assert_allclose(other.predict(products).probabilities, expected, atol=1e-3)
 
@@ -204,7 +208,7 @@ def test_memory_that_runs_out_changes_nothing(
         pytest.warns(RuntimeWarning, match="Out of memory"),
         pytest.raises(OutOfMemory, match="single product"),
     ):
-        train(recipe, twenty, tmp_path / "none")
+        train(recipe, eight, tmp_path / "none")
 
 
 def test_null_labels_teach_nothing(make_predictor: MakePredictor, products: list[Product]) -> None:

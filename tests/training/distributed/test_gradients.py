@@ -44,7 +44,7 @@ def with_short_memory() -> tuple[list[float], list[str]]:
 
 
 @pytest.mark.slow
-def test_memory_that_runs_out_in_one_process_changes_nothing() -> None:
+def test_running_out_of_memory_in_one_process_changes_nothing() -> None:
     (main, said), (other, also_said) = launch(2, with_short_memory)
     assert main == other
     assert said == also_said
@@ -70,7 +70,7 @@ def exchange_by_hand() -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_what_only_some_processes_have_is_exchanged() -> None:
+def test_gradients_that_only_some_processes_have_are_exchanged() -> None:
     for found in launch(2, exchange_by_hand):
         assert found == {"both": 3.0, "one": 1.0, "none": None, "norm": 0.5}
 

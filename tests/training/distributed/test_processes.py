@@ -36,7 +36,7 @@ def test_shares_are_equal_and_cover_all_rows_once(num: int, num_rows: int) -> No
     assert all(row in rows for share, _ in shares for row in share)
 
 
-def test_alone_nothing_is_exchanged(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_single_process_exchanges_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     tensor = torch.ones(3)
     assert SINGLE_PROCESS.is_main
     assert SINGLE_PROCESS.all_reduce(tensor) is tensor
@@ -66,7 +66,7 @@ SETTINGS: dict[str, Any] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("--shard",)])
-def test_two_processes_train_what_one_does(
+def test_two_processes_train_the_same_model_as_one(
     catalogue: Catalogue, drawn: Path, make_recipe: MakeRecipe, tmp_path: Path, options: tuple[str, ...]
 ) -> None:
     recipe = make_recipe(**SETTINGS)

@@ -19,7 +19,7 @@ TIMEOUT_S = 120
 
 
 def launch(num: int, work: Callable[..., Any], *arguments: object) -> list[Any]:
-    """Call `work(*arguments)` in `num` processes that know of each other; what each returns."""
+    """Call `work(*arguments)` in `num` processes of one group; return what each returns."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -62,7 +62,7 @@ def test_a_product_is_repeated_for_its_rarest_value() -> None:
     assert factors == pytest.approx([1, 1, np.sqrt(0.5 * 3), np.sqrt(0.5 * 5), 1, 1])
 
 
-def test_without_labels_nothing_is_weighed() -> None:
+def test_without_labels_there_are_no_weights() -> None:
     none = np.zeros((3, 2), dtype=int)
     for weights in (balanced_weights(none), effective_weights(none), head_weights(none)):
         assert (weights == 1).all()

@@ -1,4 +1,4 @@
-"""The recipe's switches, from the recipe to the model folder."""
+"""The options of cleaning, from the recipe to the model folder."""
 
 import json
 import re
@@ -48,7 +48,7 @@ def cleaned(make_recipe: MakeRecipe, **changes: object) -> tuple[Examples, Clean
     return clean(make_examples(), TAXONOMY, recipe.clean, features, SILENT)
 
 
-def test_off_nothing_is_touched(make_recipe: MakeRecipe) -> None:
+def test_off_examples_are_unchanged(make_recipe: MakeRecipe) -> None:
     examples, cleaning = cleaned(make_recipe)
     assert examples.labels.tolist() == LABELS
     assert examples.weights is None
@@ -67,7 +67,7 @@ def test_replacing_changes_training_labels_only(make_recipe: MakeRecipe) -> None
     ]
 
 
-def test_weighing_leaves_the_labels(make_recipe: MakeRecipe) -> None:
+def test_weighing_leaves_the_labels_unchanged(make_recipe: MakeRecipe) -> None:
     examples, cleaning = cleaned(make_recipe, clean={"neighbours": "weigh", "num_neighbours": 2})
     assert examples.labels.tolist() == LABELS
     assert examples.weights is not None
@@ -94,13 +94,13 @@ EACH = {
 
 @pytest.fixture(scope="module")
 def plain(drawn: Path, make_recipe: MakeRecipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder that was trained without any switch."""
+    """A model folder that was trained without cleaning."""
     out = tmp_path_factory.mktemp("plain") / "model"
     return train(make_recipe(backbone=FROZEN), open_catalogue(drawn), out)
 
 
 @pytest.mark.parametrize("changes", EACH.values(), ids=EACH.keys())
-def test_each_switch_changes_the_model_and_the_card_says_so(
+def test_each_option_changes_the_model_and_the_card_says_so(
     catalogue: Catalogue,
     make_recipe: MakeRecipe,
     tmp_path: Path,
@@ -118,14 +118,14 @@ ALL = {
     "clean": {"neighbours": "weigh", "upsample": 0.3},
     "training": {
         **SCHEDULE,
-        "epochs": 3,
+        "epochs": 2,
         "loss": {"class_weights": "balanced"},
     },
 }
 
 
 @pytest.mark.parametrize("frozen", [False, True])
-def test_with_all_on_it_still_goes_on_to_the_same_weights(
+def test_with_all_options_an_interrupted_training_gives_equal_weights(
     catalogue: Catalogue, make_recipe: MakeRecipe, tmp_path: Path, frozen: bool
 ) -> None:
     recipe = make_recipe(backbone={**FROZEN, "frozen": frozen}, **ALL)
@@ -145,11 +145,15 @@ def test_with_all_on_it_still_goes_on_to_the_same_weights(
     ]
 
 
-def test_another_backbone_may_tell_the_neighbours(
+def test_another_backbone_may_find_the_neighbours(
     catalogue: Catalogue, make_recipe: MakeRecipe, tmp_path: Path
 ) -> None:
     def means(**keys: object) -> float:
-        recipe = make_recipe(backbone=FROZEN, clean={"neighbours": "weigh", "num_neighbours": 3, **keys})
+        recipe = make_recipe(
+            backbone=FROZEN,
+            clean={"neighbours": "weigh", "num_neighbours": 3, **keys},
+            training={**SCHEDULE, "epochs": 1},
+        )
         out = train(recipe, catalogue, tmp_path / str(len(keys)))
         return float(json.loads((out / "training" / "cleaning.json").read_text())["mean_weight"])
 
@@ -157,7 +161,7 @@ def test_another_backbone_may_tell_the_neighbours(
 
 
 @pytest.mark.parametrize("blank", ["one head", "one value"])
-def test_heads_without_a_choice_can_be_trained_with_all_on(
+def test_heads_with_one_value_or_none_can_be_trained_with_all_options(
     drawn: Path, make_recipe: MakeRecipe, tmp_path: Path, blank: str
 ) -> None:
     table = pl.read_csv(drawn / "train.csv", infer_schema=False)

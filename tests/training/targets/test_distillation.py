@@ -1,4 +1,4 @@
-"""A teacher's answers as targets: what is followed, how much it weighs, where it says nothing."""
+"""A teacher's answers as targets: which are used, their weights, and labels without an answer."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from tests.models.conftest import ODD
 UNKNOWN = -1
 CATEGORIES = torch.tensor([1, 1, 1, 1])  # Kurtis: one head of two values
 LABELS = torch.tensor([[0], [1], [UNKNOWN], [UNKNOWN]])
-SURE, DOUBTFUL, SILENT = (0.9, 0.1), (0.6, 0.4), (0.0, 0.0)
+SURE, DOUBTFUL, NO_ANSWER = (0.9, 0.1), (0.6, 0.4), (0.0, 0.0)
 
 
 def padded(rows: list[tuple[float, float]]) -> Tensor:
@@ -30,10 +30,10 @@ def widened(labels: Tensor) -> Tensor:
     return full
 
 
-def blend(config: dict[str, Any], told: list[tuple[float, float]], **loss: Any) -> list[list[float]]:
+def blend(config: dict[str, Any], answers: list[tuple[float, float]], **loss: Any) -> list[list[float]]:
     labels = widened(LABELS)
     criterion = Criterion.of(LossConfig(**loss), ODD, labels, CATEGORIES)
-    distillation = Distillation.of(TeachConfig(model="t", **config), padded(told), labels)
+    distillation = Distillation.of(TeachConfig(model="t", **config), padded(answers), labels)
     own = criterion.targets(labels, CATEGORIES)
     targets = distillation.blend(own, torch.arange(4), CATEGORIES, criterion)
     assert not targets[:, 1:].any()
@@ -41,7 +41,7 @@ def blend(config: dict[str, Any], told: list[tuple[float, float]], **loss: Any) 
     return targets[:, 0, :2].tolist()
 
 
-TOLD = [SURE, SURE, SURE, DOUBTFUL]
+ANSWERS = [SURE, SURE, SURE, DOUBTFUL]
 
 
 @pytest.mark.parametrize(
@@ -61,28 +61,28 @@ TOLD = [SURE, SURE, SURE, DOUBTFUL]
     ids=str,
 )
 def test_targets_follow_labels_and_teacher(config: dict[str, Any], expected: list[list[float]]) -> None:
-    np.testing.assert_allclose(blend(config, TOLD), expected, atol=1e-4)
+    np.testing.assert_allclose(blend(config, ANSWERS), expected, atol=1e-4)
 
 
-def test_where_the_teacher_is_silent_the_label_stands() -> None:
-    assert blend({}, [SILENT, SURE, SILENT, SURE])[0] == [1, 0]
-    assert blend({}, [SILENT, SURE, SILENT, SURE])[2] == [0, 0]
+def test_without_an_answer_the_target_is_the_labels() -> None:
+    assert blend({}, [NO_ANSWER, SURE, NO_ANSWER, SURE])[0] == [1, 0]
+    assert blend({}, [NO_ANSWER, SURE, NO_ANSWER, SURE])[2] == [0, 0]
 
 
-def test_an_answer_weighs_what_labels_like_it_do() -> None:
-    """Three labels of the first value, one of the second: balanced, they weigh 2/3 and 2."""
+def test_an_answers_weight_is_the_mean_weight_of_its_values() -> None:
+    """Three labels of the first value and one of the second: their balanced weights are 2/3 and 2."""
     labels = widened(torch.tensor([[0], [0], [0], [1]]))
     criterion = Criterion.of(LossConfig(class_weights="balanced"), ODD, labels, CATEGORIES)
-    told = padded([(1, 0), (0, 1), (0.5, 0.5), SILENT])
-    weighed = criterion.weighed(told, CATEGORIES).sum(dim=(1, 2))
-    np.testing.assert_allclose(weighed, [2 / 3, 2, 4 / 3, 0], rtol=1e-5)
+    answers = padded([(1, 0), (0, 1), (0.5, 0.5), NO_ANSWER])
+    weights = criterion.weighted(answers, CATEGORIES).sum(dim=(1, 2))
+    np.testing.assert_allclose(weights, [2 / 3, 2, 4 / 3, 0], rtol=1e-5)
 
 
 def test_nothing_is_learned_from_padding() -> None:
     """-inf in logits and 0 in targets: no loss, no gradient, no NaN."""
     labels = widened(LABELS)
     criterion = Criterion.of(LossConfig(), ODD, labels, CATEGORIES)
-    distillation = Distillation.of(TeachConfig(model="t"), padded(TOLD), labels)
+    distillation = Distillation.of(TeachConfig(model="t"), padded(ANSWERS), labels)
     targets = distillation.blend(
         criterion.targets(labels, CATEGORIES), torch.arange(4), CATEGORIES, criterion
     )
@@ -97,7 +97,7 @@ def test_nothing_is_learned_from_padding() -> None:
     assert not logits.grad[:, 1:].any()
 
 
-def test_it_tells_how_much_there_is_to_learn() -> None:
-    distillation = Distillation.of(TeachConfig(model="t"), padded(TOLD), widened(LABELS))
-    told = distillation.describe(widened(LABELS), torch.tensor([0, 1, 2]))
-    assert told == "The teacher answers 2 known labels and 1 missing ones."
+def test_the_description_counts_answers_with_and_without_labels() -> None:
+    distillation = Distillation.of(TeachConfig(model="t"), padded(ANSWERS), widened(LABELS))
+    sentence = distillation.describe(widened(LABELS), torch.tensor([0, 1, 2]))
+    assert sentence == "The teacher answers 2 known labels and 1 missing ones."

@@ -91,7 +91,7 @@ def test_weights_multiply() -> None:
         ({"class_weights": "effective"}, [9 / 11, 15 / 11, 1, 1]),
     ],
 )
-def test_labels_weigh_what_their_head_and_value_say(
+def test_a_labels_weight_follows_from_its_head_and_value(
     config: dict[str, object], expected: Sequence[float]
 ) -> None:
     mass = make(**config).targets(LABELS, CATEGORIES).sum(dim=-1)
@@ -161,7 +161,7 @@ class TestWhereNothingIsToBeLearned:
         assert not targets[1, 1].any()
         assert targets[1, 0].sum() > 0
 
-    def test_nor_is_an_empty_batch_anything(self, config: dict[str, object]) -> None:
+    def test_an_empty_batch_has_no_loss(self, config: dict[str, object]) -> None:
         criterion = make(**config)
         targets = criterion.targets(LABELS[:0], CATEGORIES[:0])
         assert criterion(LOGITS[:0], targets).item() == 0
@@ -188,7 +188,7 @@ def test_half_precision_is_summed_in_single_precision(dtype: torch.dtype) -> Non
 
 
 @pytest.mark.parametrize("fault", [math.nan, math.inf, -math.inf])
-def test_what_is_not_finite_is_not_hidden(fault: float) -> None:
+def test_an_infinite_loss_is_not_hidden(fault: float) -> None:
     logits = LOGITS.clone()
     logits[0, 0, 0] = fault  # the logit of a label to learn
     assert not math.isfinite(loss_of(make(), logits=logits))

@@ -1,4 +1,4 @@
-"""Students: taught by any predictor, from where it stopped, and never on what is held out."""
+"""Students learn from any predictor, resume after an interruption, and never see held-out products."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -32,27 +32,27 @@ MakeRecipe = Callable[..., ClassifierRecipe]
 TRAINING = {"epochs": 2, "batch_size": 16, "backbone_lr": 1e-3, "heads_lr": 1e-3}
 
 
-class Knower:
-    """Says the same of every product of a category, of a taxonomy of its own; photos do not matter."""
+class ConstantTeacher:
+    """Answers the same for every product of a category, whatever its photo."""
 
     def __init__(self, taxonomy: Taxonomy) -> None:
         self.taxonomy = taxonomy
-        self.num_asked = 0
+        self.num_predicted = 0
 
     @property
     def preprocesses(self) -> tuple[Preprocess, ...]:
         return ()
 
     def predict(self, products: Sequence[Product]) -> Predictions:
-        self.num_asked += len(products)
+        self.num_predicted += len(products)
         shape = (len(products), self.taxonomy.num_slots, self.taxonomy.num_values)
-        told = np.zeros(shape, dtype=np.float32)
+        answers = np.zeros(shape, dtype=np.float32)
         for row, product in enumerate(products):
             if product.category in self.taxonomy.categories:
                 for slot, head in enumerate(self.taxonomy.heads_of(product.category)):
                     shares = np.arange(1, len(head.values) + 1, dtype=np.float32)
-                    told[row, slot, : len(shares)] = shares / shares.sum()
-        return Predictions.of(self.taxonomy, products, told)
+                    answers[row, slot, : len(shares)] = shares / shares.sum()
+        return Predictions.of(self.taxonomy, products, answers)
 
 
 OWN = Taxonomy.of(
@@ -70,46 +70,48 @@ THEIR = Taxonomy.of(
 
 
 def test_heads_and_values_are_matched_by_name() -> None:
-    """A teacher says (1, 2, 3) / 6 of a, c, d: 1/2 is on values of ours, of which c has 2/3."""
+    """The teacher gives a, c, d the probabilities (1, 2, 3) / 6; those of a and c are scaled up."""
     translation = Translation.between(OWN, THEIR)
     assert translation.num_heads == 1  # of colours only red is in both
     products = [Product(id=row, category=name) for row, name in enumerate(["Kurtis", "Sarees", "Tops"])]
     labels = np.full((3, 2), -1, dtype=np.int16)
-    told = translation(Knower(THEIR).predict(products), labels)
-    assert told.shape == (3, 2, 3)
-    np.testing.assert_allclose(told[1, 0], [1 / 3, 0, 2 / 3], rtol=1e-6)
-    told[1, 0] = 0
-    assert not told.any()
+    answers = translation(ConstantTeacher(THEIR).predict(products), labels)
+    assert answers.shape == (3, 2, 3)
+    np.testing.assert_allclose(answers[1, 0], [1 / 3, 0, 2 / 3], rtol=1e-6)
+    answers[1, 0] = 0
+    assert not answers.any()
 
 
 @pytest.mark.parametrize(("label", "is_followed"), [(0, True), (1, False), (2, True), (-1, True)])
-def test_a_label_that_the_teacher_does_not_know_is_left_alone(label: int, is_followed: bool) -> None:
+def test_the_teacher_is_ignored_where_it_lacks_the_label(label: int, is_followed: bool) -> None:
     saree = Product(id=1, category="Sarees")
     labels = np.array([[label, -1]], dtype=np.int16)
-    told = Translation.between(OWN, THEIR)(Knower(THEIR).predict([saree]), labels)
-    assert bool(told.any()) == is_followed
+    answers = Translation.between(OWN, THEIR)(ConstantTeacher(THEIR).predict([saree]), labels)
+    assert bool(answers.any()) == is_followed
 
 
-def test_a_value_that_the_student_lacks_is_not_forced_into_others() -> None:
+def test_the_teacher_is_ignored_where_it_favours_values_that_the_student_lacks() -> None:
     few = Taxonomy.of({"Sarees": {"border": ["a", "b", "c", "x"]}})
     many = Taxonomy.of({"Sarees": {"border": ["a", "b", "d", "e", "f", "g"]}})  # 3/21 on a and b
     saree = Product(id=1, category="Sarees")
-    told = Translation.between(few, many)(Knower(many).predict([saree]), np.array([[-1]], np.int16))
-    assert not told.any()
+    answers = Translation.between(few, many)(
+        ConstantTeacher(many).predict([saree]), np.array([[-1]], np.int16)
+    )
+    assert not answers.any()
 
 
-def test_the_same_taxonomy_is_left_as_it_is() -> None:
+def test_the_same_taxonomy_leaves_probabilities_unchanged() -> None:
     products = [Product(id=row, category=name) for row, name in enumerate(OWN.categories)]
-    predictions = Knower(OWN).predict(products)
-    told = Translation.between(OWN, OWN)(predictions, np.full((2, 2), -1, dtype=np.int16))
-    np.testing.assert_allclose(told, predictions.probabilities, rtol=1e-6)
+    predictions = ConstantTeacher(OWN).predict(products)
+    answers = Translation.between(OWN, OWN)(predictions, np.full((2, 2), -1, dtype=np.int16))
+    np.testing.assert_allclose(answers, predictions.probabilities, rtol=1e-6)
 
 
 def teach(model: Path, **changes: object) -> dict[str, object]:
     return {"model": str(model), **changes}
 
 
-def asking(
+def write_answers(
     model: Path, catalogue: Catalogue, folder: Path, load_teacher: Callable[[ModelFolder], Predictor]
 ) -> None:
     split = Split(np.zeros(len(catalogue), dtype=np.int8))
@@ -117,37 +119,39 @@ def asking(
     predict_teacher(TeachConfig(model=model), held_out, folder / "training", load_teacher, SILENT)
 
 
-def test_answers_are_kept_part_by_part(
+def test_answers_are_stored_in_parts_and_only_missing_ones_are_made(
     catalogue: Catalogue, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(teacher_module, "_AT_ONCE", 20)
-    teacher = Knower(catalogue.taxonomy)
-    asking(tiny_model, catalogue, tmp_path, lambda _: teacher)
+    monkeypatch.setattr(teacher_module, "_PART_SIZE", 20)
+    teacher = ConstantTeacher(catalogue.taxonomy)
+    write_answers(tiny_model, catalogue, tmp_path, lambda _: teacher)
     parts = sorted((tmp_path / "training" / ANSWERS).glob("*.npy"))
     assert [len(np.load(part)) for part in parts[:-1]] == [20] * (len(parts) - 1)
-    num_products = teacher.num_asked
+    num_products = teacher.num_predicted
     parts[1].unlink()
-    asking(tiny_model, catalogue, tmp_path, lambda _: teacher)
-    assert teacher.num_asked == num_products + 20
-    asking(tiny_model, catalogue, tmp_path, lambda _: pytest.fail("asked though all is there"))
+    write_answers(tiny_model, catalogue, tmp_path, lambda _: teacher)
+    assert teacher.num_predicted == num_products + 20
+    write_answers(
+        tiny_model, catalogue, tmp_path, lambda _: pytest.fail("loaded although all answers are stored")
+    )
 
 
-def test_another_teacher_half_way_is_refused(
+def test_resuming_with_another_teacher_is_refused(
     catalogue: Catalogue, tiny_model: Path, tmp_path: Path
 ) -> None:
-    asking(tiny_model, catalogue, tmp_path, lambda _: Knower(catalogue.taxonomy))
-    about = tmp_path / "training" / ANSWERS / "job.json"
-    about.write_text(json.dumps({**json.loads(about.read_text()), "teacher": "0123456789abcdef"}))
+    write_answers(tiny_model, catalogue, tmp_path, lambda _: ConstantTeacher(catalogue.taxonomy))
+    record = tmp_path / "training" / ANSWERS / "job.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "teacher": "0123456789abcdef"}))
     with pytest.raises(FolderMismatch, match=f"{tmp_path} was made with another teacher"):
-        asking(tiny_model, catalogue, tmp_path, lambda _: Knower(catalogue.taxonomy))
+        write_answers(tiny_model, catalogue, tmp_path, lambda _: ConstantTeacher(catalogue.taxonomy))
 
 
-def test_a_teacher_of_other_things_is_refused(
+def test_a_teacher_without_a_common_head_is_refused(
     catalogue: Catalogue, tiny_model: Path, tmp_path: Path
 ) -> None:
     other = Taxonomy.of({"Shoes": {"heel": ["high", "low"]}})
     with pytest.raises(PredictorMismatch, match="no head in common with the catalogue"):
-        asking(tiny_model, catalogue, tmp_path, lambda _: Knower(other))
+        write_answers(tiny_model, catalogue, tmp_path, lambda _: ConstantTeacher(other))
 
 
 def test_no_model_folder(catalogue: Catalogue, make_recipe: MakeRecipe, tmp_path: Path) -> None:
@@ -183,13 +187,12 @@ def test_another_catalogue_with_the_same_ids_is_no_leak(
     held_out.refuse_leaks(other, "teach.model")
 
 
-@pytest.mark.parametrize("frozen", [False, True])
 def test_a_student_follows_its_teacher(
-    catalogue: Catalogue, make_recipe: MakeRecipe, tiny_model: Path, tmp_path: Path, frozen: bool
+    catalogue: Catalogue, make_recipe: MakeRecipe, tiny_model: Path, tmp_path: Path
 ) -> None:
-    """Taught by the teacher alone, it answers more like it than one that was not."""
+    """A student of the teacher alone agrees more with it than a model trained on labels does."""
     changes = {
-        "backbone": {"name": "nano_convnext", "weights": "none", "frozen": frozen},
+        "backbone": {"name": "nano_convnext", "weights": "none", "frozen": True},
         "training": {**TRAINING, "epochs": 8, "milestones": [], "heads_lr": 4e-3},
     }
     split = tiny_model / "split.parquet"
@@ -197,20 +200,20 @@ def test_a_student_follows_its_teacher(
     recipe = make_recipe(**changes, teach=teach(tiny_model, share=1, unlabelled=True))
     student_folder = train(recipe, catalogue, tmp_path / "student", split=split)
     products = catalogue.products(np.arange(60))
-    told, *others = (
+    teacher, *others = (
         predict(each, products).probabilities for each in (load(tiny_model), own, load(student_folder))
     )
-    untaught, taught = (np.abs(told - other).sum() for other in others)
+    untaught, taught = (np.abs(teacher - other).sum() for other in others)
     assert taught < 0.9 * untaught
     assert not (student_folder / "training" / ANSWERS).exists()
     card = (student_folder / "README.md").read_text()
     assert "| teacher | model (classifier, checksum " in card
 
 
-def test_an_interrupted_student_goes_on(
+def test_an_interrupted_student_resumes(
     catalogue: Catalogue, make_recipe: MakeRecipe, tiny_model: Path, tmp_path: Path
 ) -> None:
-    recipe = make_recipe(training=TRAINING, teach=teach(tiny_model, unlabelled=True))
+    recipe = make_recipe(training={**TRAINING, "epochs": 1}, teach=teach(tiny_model, unlabelled=True))
     unbroken = train(recipe, catalogue, tmp_path / "unbroken")
 
     class Stopping:
@@ -236,7 +239,9 @@ def test_an_interrupted_student_goes_on(
     assert (broken / weights).read_bytes() == (unbroken / weights).read_bytes()
 
 
-def test_products_without_labels_are_learned_from_where_asked(drawn: Path, tmp_path: Path) -> None:
+def test_unlabelled_products_are_learned_from_where_the_recipe_says_so(
+    drawn: Path, tmp_path: Path
+) -> None:
     table = pl.read_csv(drawn / "train.csv", infer_schema=False)
     labels = [name for name in table.columns if name.startswith("attr_")]
     cleared = [
@@ -265,5 +270,6 @@ def test_a_search_teaches_too(catalogue: Catalogue, make_recipe: MakeRecipe, tmp
         catalogue,
         tmp_path / "search",
     )
-    recipe = make_recipe(training={**TRAINING, "epochs": 1}, teach=teach(search))
+    frozen = {"name": "nano_convnext", "weights": "none", "frozen": True}
+    recipe = make_recipe(backbone=frozen, training={**TRAINING, "epochs": 1}, teach=teach(search))
     assert torch.is_tensor(next(load(train(recipe, catalogue, tmp_path / "student")).parameters()))  # type: ignore[attr-defined]

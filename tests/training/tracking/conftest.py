@@ -15,7 +15,7 @@ NECK = Head("T-Shirts", "neck", ("polo", "round"))
 STEPS_PER_EPOCH = 3
 
 
-def tell(tracker: Tracker, records: Iterable[StepRecord | EpochRecord]) -> None:
+def log_all(tracker: Tracker, records: Iterable[StepRecord | EpochRecord]) -> None:
     for record in records:
         if isinstance(record, StepRecord):
             tracker.log_step(record)

@@ -9,7 +9,7 @@ import pytest
 from facetry.errors import WriteFailed
 from facetry.training.tracking import EpochRecord, StepRecord
 from facetry.training.tracking.files import LogFiles
-from tests.training.tracking.conftest import History, tell
+from tests.training.tracking.conftest import History, log_all
 
 NAMES = {"log.csv", "log.jsonl", "heads.csv", "steps.jsonl"}
 
@@ -21,7 +21,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.fixture
 def unbroken(history: History, tmp_path: Path) -> dict[str, bytes]:
     log = LogFiles(tmp_path / "unbroken", epoch=0, step=0)
-    tell(log, history)
+    log_all(log, history)
     log.finish()
     return contents(tmp_path / "unbroken")
 
@@ -57,20 +57,20 @@ def test_each_step_epoch_and_head_has_its_row(unbroken: dict[str, bytes]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("told", "epoch", "step"),
+    ("num_records", "epoch", "step"),
     [(2, 0, 0), (2, 0, 1), (4, 0, 3), (4, 1, 3), (6, 1, 4), (8, 1, 3), (8, 2, 6)],
 )
-def test_what_lies_beyond_the_checkpoint_is_told_again(
-    history: History, unbroken: dict[str, bytes], tmp_path: Path, told: int, epoch: int, step: int
+def test_rows_after_the_checkpoint_are_written_again(
+    history: History, unbroken: dict[str, bytes], tmp_path: Path, num_records: int, epoch: int, step: int
 ) -> None:
     folder = tmp_path / "broken"
-    tell(LogFiles(folder, epoch=0, step=0), history[:told])
+    log_all(LogFiles(folder, epoch=0, step=0), history[:num_records])
     log = LogFiles(folder, epoch=epoch, step=step)
     done = step + epoch
-    before = history[:told]
-    assert log.told_step == sum(isinstance(record, StepRecord) for record in before)
-    assert log.told_epoch == sum(isinstance(record, EpochRecord) for record in before)
-    tell(log, history[done:])
+    before = history[:num_records]
+    assert log.logged_step == sum(isinstance(record, StepRecord) for record in before)
+    assert log.logged_epoch == sum(isinstance(record, EpochRecord) for record in before)
+    log_all(log, history[done:])
     assert contents(folder) == unbroken
 
 
@@ -80,17 +80,17 @@ def test_a_torn_row_is_cut(
     history: History, unbroken: dict[str, bytes], tmp_path: Path, name: str, torn: str
 ) -> None:
     folder = tmp_path / "torn"
-    tell(LogFiles(folder, epoch=0, step=0), history[:4])
+    log_all(LogFiles(folder, epoch=0, step=0), history[:4])
     with (folder / name).open("a") as file:
         file.write(torn)
     log = LogFiles(folder, epoch=1, step=3)
-    assert (log.told_epoch, log.told_step) == (1, 3)
-    tell(log, history[4:])
+    assert (log.logged_epoch, log.logged_step) == (1, 3)
+    log_all(log, history[4:])
     assert contents(folder) == unbroken
 
 
 def test_a_log_that_cannot_be_written_stops_training(history: History, tmp_path: Path) -> None:
     (tmp_path / "steps.jsonl").mkdir()
     with pytest.raises(WriteFailed, match=r"log .*steps.jsonl could not be written") as caught:
-        tell(LogFiles(tmp_path, epoch=0, step=0), history)
+        log_all(LogFiles(tmp_path, epoch=0, step=0), history)
     assert "same command again" in caught.value.hint

@@ -1,4 +1,4 @@
-"""Services are told what is new to them; they may fail, and training goes on."""
+"""Services get each record once; they may fail, and training goes on."""
 
 import importlib
 import json
@@ -12,16 +12,16 @@ import pytest
 
 from facetry.errors import FacetryError, MissingExtra, SettingError
 from facetry.runtime.progress import Silent
-from facetry.training.tracking import About, EpochRecord, Position, StepRecord, services, tracking
+from facetry.training.tracking import EpochRecord, Position, RunInfo, StepRecord, services, tracking
 from facetry.training.tracking.services import Service, require_service, run_id
-from facetry.training.tracking.trackers import Forgiving
-from tests.training.tracking.conftest import History, tell
+from facetry.training.tracking.trackers import FaultTolerantTracker
+from tests.training.tracking.conftest import History, log_all
 
-ABOUT = About(project="garments", name="nano", recipe={"seed": 0, "training": {"epochs": 2}})
+RUN_INFO = RunInfo(project="garments", name="nano", recipe={"seed": 0, "training": {"epochs": 2}})
 
 
 class Lines(Silent):
-    """A reporter that keeps what was said."""
+    """A reporter that stores its messages."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
@@ -30,21 +30,21 @@ class Lines(Silent):
         self.said.append(text)
 
 
-class Listener:
-    """A service that keeps what it is told, and fails at some call."""
+class FakeService:
+    """A service that stores its records, and fails at some call."""
 
     def __init__(self, fails_at: int = 0) -> None:
-        self.told: History = []
+        self.records: History = []
         self.num_calls = 0
         self.fails_at = fails_at
 
     def log_step(self, record: StepRecord) -> None:
         self._count()
-        self.told.append(record)
+        self.records.append(record)
 
     def log_epoch(self, record: EpochRecord) -> None:
         self._count()
-        self.told.append(record)
+        self.records.append(record)
 
     def finish(self) -> None:
         self._count()
@@ -55,37 +55,39 @@ class Listener:
             raise ConnectionError("no network")
 
 
-@pytest.mark.parametrize(("fails_at", "num_told"), [(0, 8), (1, 0), (3, 2), (9, 8)])
-def test_a_service_that_fails_is_told_no_more(history: History, fails_at: int, num_told: int) -> None:
-    listener, lines = Listener(fails_at), Lines()
-    tracker = Forgiving("wandb", lambda: listener, Position(), lines)
-    tell(tracker, history)
+@pytest.mark.parametrize(("fails_at", "num_recorded"), [(0, 8), (1, 0), (3, 2), (9, 8)])
+def test_a_service_that_fails_gets_no_more_records(
+    history: History, fails_at: int, num_recorded: int
+) -> None:
+    service, lines = FakeService(fails_at), Lines()
+    tracker = FaultTolerantTracker("wandb", lambda: service, Position(), lines)
+    log_all(tracker, history)
     tracker.finish()
-    assert listener.told == history[:num_told]
-    assert listener.num_calls == (fails_at or 9)
-    sentence = "wandb is told no more, training goes on: no network"
+    assert service.records == history[:num_recorded]
+    assert service.num_calls == (fails_at or 9)
+    sentence = "Tracking with wandb stopped, training goes on: no network"
     assert lines.said == ([sentence] if fails_at else [])
 
 
-def test_a_service_that_cannot_be_opened_is_told_nothing(history: History) -> None:
-    def refuse() -> Listener:
+def test_a_service_that_cannot_be_opened_gets_no_records(history: History) -> None:
+    def refuse() -> FakeService:
         raise TimeoutError
 
     lines = Lines()
-    tracker = Forgiving("wandb", refuse, Position(), lines)
-    tell(tracker, history)
+    tracker = FaultTolerantTracker("wandb", refuse, Position(), lines)
+    log_all(tracker, history)
     tracker.finish()
-    assert lines.said == ["wandb is told no more, training goes on: TimeoutError"]
+    assert lines.said == ["Tracking with wandb stopped, training goes on: TimeoutError"]
 
 
-def test_what_a_service_knows_it_is_not_told_again(history: History) -> None:
-    listener = Listener()
-    told = Position(epoch=1, step=4)
-    tell(Forgiving("wandb", lambda: listener, told, Lines()), history[2:])
-    assert listener.told == history[5:]
+def test_records_sent_before_an_interruption_are_not_sent_again(history: History) -> None:
+    service = FakeService()
+    sent = Position(epoch=1, step=4)
+    log_all(FaultTolerantTracker("wandb", lambda: service, sent, Lines()), history[2:])
+    assert service.records == history[5:]
 
 
-def test_a_training_keeps_its_name_and_no_two_share_one(tmp_path: Path) -> None:
+def test_a_training_keeps_its_run_id_and_no_two_share_one(tmp_path: Path) -> None:
     first = run_id(tmp_path / "first")
     assert run_id(tmp_path / "first") == first
     assert run_id(tmp_path / "second") != first
@@ -128,20 +130,18 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     wandb.teardown()
 
 
-def told_to(service: Service, folder: Path, done: Position, records: History) -> None:
+def track(service: Service, folder: Path, done: Position, records: History) -> None:
     lines = Lines()
-    with tracking(folder, done, replace(ABOUT, services=(service,)), lines) as tracker:
-        tell(tracker, records)
+    with tracking(folder, done, replace(RUN_INFO, services=(service,)), lines) as tracker:
+        log_all(tracker, records)
     assert not lines.said
 
 
-def test_weights_and_biases_goes_on_with_its_run(
-    offline: Path, history: History, tmp_path: Path
-) -> None:
+def test_weights_and_biases_resumes_its_run(offline: Path, history: History, tmp_path: Path) -> None:
     assert require_service("wandb") == "wandb"
     folder = tmp_path / "training"
-    told_to("wandb", folder, Position(), history[:6])
-    told_to("wandb", folder, Position(epoch=1, step=3), history[4:])
+    track("wandb", folder, Position(), history[:6])
+    track("wandb", folder, Position(epoch=1, step=3), history[4:])
     assert len((folder / "steps.jsonl").read_text().splitlines()) == 6
     runs, rows = offline_runs(offline)
     assert [(run.run_id, run.project, run.display_name) for run in runs] == [
@@ -158,12 +158,12 @@ def test_weights_and_biases_goes_on_with_its_run(
     assert "epoch/loss" not in rows[3]
 
 
-def test_its_own_variables_go_first(
+def test_its_own_variables_take_precedence(
     offline: Path, history: History, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name in ("PROJECT", "NAME", "RUN_ID"):
         monkeypatch.setenv(f"WANDB_{name}", f"my_{name.lower()}")
-    told_to("wandb", tmp_path / "training", Position(), history[:1])
+    track("wandb", tmp_path / "training", Position(), history[:1])
     (run,), _ = offline_runs(offline)
     assert (run.project, run.display_name, run.run_id) == ("my_project", "my_name", "my_run_id")
 
@@ -202,14 +202,14 @@ def log_records(content: bytes) -> Iterator[bytes]:
             record = b""
 
 
-def test_trackio_goes_on_with_its_run(
+def test_trackio_resumes_its_run(
     monkeypatch: pytest.MonkeyPatch, history: History, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
     trackio = pytest.importorskip("trackio")
     folder = tmp_path / "training"
-    told_to("trackio", folder, Position(), history[:6])
-    told_to("trackio", folder, Position(epoch=1, step=3), history[4:])
+    track("trackio", folder, Position(), history[:6])
+    track("trackio", folder, Position(epoch=1, step=3), history[4:])
     (run,) = trackio.Api().runs("garments")
     assert run.name == f"nano {run_id(folder)}"
     rows = importlib.import_module("trackio.sqlite_storage").SQLiteStorage.get_logs("garments", run.name)

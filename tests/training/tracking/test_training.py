@@ -76,9 +76,9 @@ def test_a_training_logs_its_steps_epochs_and_heads(tiny_model: Path, catalogue:
         assert row["memory_mib"] > 0
 
 
-@pytest.mark.parametrize("save_every_s", [0.0, 300.0])
-def test_interrupted_it_logs_what_an_unbroken_one_does(
-    catalogue: Catalogue, make_recipe: MakeRecipe, tmp_path: Path, save_every_s: float
+@pytest.mark.parametrize(("save_every_s", "is_frozen"), [(0.0, False), (300.0, True)])
+def test_an_interrupted_training_logs_the_same_as_an_unbroken_one(
+    catalogue: Catalogue, make_recipe: MakeRecipe, tmp_path: Path, save_every_s: float, is_frozen: bool
 ) -> None:
     training = {
         "epochs": 2,
@@ -87,7 +87,8 @@ def test_interrupted_it_logs_what_an_unbroken_one_does(
         "heads_lr": 1e-3,
         "save_every_s": save_every_s,
     }
-    recipe = make_recipe(training=training)
+    backbone = {"name": "nano_convnext", "weights": "none", "frozen": is_frozen}
+    recipe = make_recipe(backbone=backbone, training=training)
     unbroken = train(recipe, catalogue, tmp_path / "unbroken")
     num_steps = len(logged(unbroken)["steps.jsonl"])
     for stop in (2, num_steps // 2 + 1):

@@ -125,7 +125,7 @@ class Scan:
         width: in pixels (N).
         height: in pixels (N).
         num_bytes: sizes of the files (N).
-        quality: cleanvision's raw properties (N rows), null without a photo; None if not asked for.
+        quality: cleanvision's raw properties (N rows), null without a photo; None if not requested.
     """
 
     content: NDArray[np.bytes_]
@@ -161,7 +161,7 @@ def scan_photos(
 
     Raises:
         WriteFailed: the folder cannot be written to.
-        MissingExtra: `quality` asked for and cleanvision is not installed.
+        MissingExtra: `quality` requested and cleanvision is not installed.
     """
     signatures = _open_signatures(folder, len(products))
     frames = [pl.DataFrame(schema=_schema(quality))]

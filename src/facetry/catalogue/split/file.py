@@ -1,7 +1,7 @@
 """The settings of a split, splits and folds, and their files: Parquet or CSV, one row for each product.
 
 The columns are id, then part (train, validation, test) or fold (0, 1, ...), and group if it is known
-which products have the same or similar photos.
+which products have the same or near-duplicate photos.
 
 Shapes: N products of the catalogue.
 """
@@ -33,14 +33,14 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 class SplitConfig(Config):
     """How to split.
 
-    A split that cuts between like photos tests on what was trained on.
+    A split that divides near-duplicate photos tests on photos that were trained on.
     """
 
     method: Literal["stratified", "random", "id_blocks"] = "stratified"
     """`stratified` keeps each value's share in every part, over all heads at once, and puts products
-    whose photos are the same or nearly so into one part. `random` draws products one by one (paper,
-    section 3.2). `id_blocks` keeps products with neighbouring ids together: photos of one model in one
-    pose often have such ids."""
+    whose photos are the same or near duplicates into one part. `random` draws products one by one
+    (paper, section 3.2). `id_blocks` keeps products with neighbouring ids together: photos of one model
+    in one pose often have such ids."""
 
     validation: Share = 0.1
     """The share of the products that training is steered by."""
@@ -70,7 +70,7 @@ class SplitConfig(Config):
 class Split:
     """The part of each product (N): an index into `PARTS`, -1 for a product that is in none.
 
-    `groups` (N), if known: products with the same code have the same or similar photos.
+    `groups` (N), if known: products with the same code have the same or near-duplicate photos.
     """
 
     codes: NDArray[np.int8]

@@ -30,7 +30,7 @@ def make_split(
 ) -> Split:
     """Split a catalogue.
 
-    `groups` (N): products with the same code have the same or similar photos. Only the method
+    `groups` (N): products with the same code have the same or near-duplicate photos. Only the method
     `stratified` uses them, and finds them itself if they are not given.
 
     Raises:
@@ -68,7 +68,7 @@ def make_folds(
 ) -> NDArray[np.int8]:
     """The fold of each product (N), 0 to `num_folds` - 1, of equal size; stratified and grouped.
 
-    `groups` (N): products with the same code go to the same fold; None groups those with similar photos.
+    `groups` (N): products with the same code go to the same fold; None groups near-duplicate photos.
 
     Raises:
         CatalogueError: fewer groups than folds.
@@ -79,12 +79,12 @@ def make_folds(
 
 
 def find_groups(catalogue: Catalogue, reporter: Reporter = SILENT) -> Groups:
-    """Equal codes (N) for products with the same or similar photos.
+    """Equal codes (N) for products with the same or near-duplicate photos.
 
     Without a photo folder each product is a group of its own, and the reporter says so.
     """
     if catalogue.source.images is None:
-        reporter.say("No photo folder: products are not grouped by similar photos.")
+        reporter.say("No photo folder: products are not grouped by near-duplicate photos.")
         return np.arange(len(catalogue))
     from facetry.catalogue.duplicates.find import duplicate_groups
 
@@ -108,9 +108,9 @@ def _stratified_codes(
     num_groups, num_parts = len(np.unique(groups)), np.count_nonzero(shares)
     if num_groups < num_parts:
         raise CatalogueError(
-            f"{num_parts} parts need at least {num_parts} groups of products with like photos; this "
+            f"{num_parts} parts need at least {num_parts} groups of near-duplicate photos; this "
             f"catalogue has {num_groups} ({_counted(len(catalogue), 'product')}).",
-            hint="Ask for fewer parts (a share may be 0), or use the method random.",
+            hint="Use fewer parts (a share may be 0), or the method random.",
         )
     taxonomy, categories = catalogue.taxonomy, catalogue.category_codes[:, None]
     others = np.where(categories >= 0, taxonomy.num_heads * taxonomy.num_values + categories, -1)
@@ -148,7 +148,7 @@ def _block_codes(catalogue: Catalogue, config: SplitConfig, seed: int) -> NDArra
     )
     if (config.validation and not num_validation) or (config.test and not num_test):
         raise CatalogueError(
-            f"{len(known)} blocks of {config.block_size} ids are too few to split as asked.",
+            f"{len(known)} blocks of {config.block_size} ids are too few for the requested shares.",
             hint="Lower split.block_size, or use split.method stratified.",
         )
     parts = np.split(order, [num_validation, num_validation + num_test])
@@ -161,15 +161,15 @@ def _counted(count: int, what: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class PartSummary:
-    """One part's size and evenness; `wanted` and `share` are shares of all products, from 0 to 1.
+    """One part's size and evenness; `requested` and `share` are shares of all products, from 0 to 1.
 
-    `deviation` is the largest difference between a value's share in this part and `wanted`, `worst`
+    `deviation` is the largest difference between a value's share in this part and `requested`, `worst`
     that value; `num_absent` counts the values that are not in this part. Only values with at least
     `MIN_EXAMPLES` examples are considered.
     """
 
     name: str
-    wanted: float
+    requested: float
     share: float
     num_products: int
     num_labels: int
@@ -180,7 +180,7 @@ class PartSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class GroupCounts:
-    """Groups of products with similar photos: all, those of several products, those in several parts."""
+    """How many groups of near-duplicate photos: all, with several products, divided between parts."""
 
     num_groups: int
     num_shared: int
@@ -190,11 +190,11 @@ class GroupCounts:
 def summarise(
     catalogue: Catalogue, codes: NDArray[np.int8], shares: Mapping[str, float]
 ) -> list[PartSummary]:
-    """Summarise each part; `codes` (N) are indices into `shares`, the parts' names and wanted shares."""
+    """Summarise each part; `codes` (N) are indices into the parts' requested `shares` by name."""
     values, have = _count(value_codes(catalogue), codes, len(shares))
-    wanted, totals = np.array(list(shares.values())), have.sum(axis=1, keepdims=True)
+    requested, totals = np.array(list(shares.values())), have.sum(axis=1, keepdims=True)
     is_frequent = totals[:, 0] >= MIN_EXAMPLES
-    deviations = np.abs(have / totals - wanted) * is_frequent[:, None]  # (L, S)
+    deviations = np.abs(have / totals - requested) * is_frequent[:, None]  # (L, S)
     parts = []
     for index, name in enumerate(shares):
         worst = deviations[:, index].argmax() if is_frequent.any() else None
@@ -202,13 +202,13 @@ def summarise(
         parts.append(
             PartSummary(
                 name=name,
-                wanted=float(wanted[index]),
+                requested=float(requested[index]),
                 share=num_products / max(1, int((codes >= 0).sum())),
                 num_products=num_products,
                 num_labels=int(have[:, index].sum()),
                 deviation=0.0 if worst is None else float(deviations[worst, index]),
                 worst="" if worst is None else _describe(catalogue, int(values[worst])),
-                num_absent=int((is_frequent & (have[:, index] == 0)).sum()) if wanted[index] else 0,
+                num_absent=int((is_frequent & (have[:, index] == 0)).sum()) if requested[index] else 0,
             )
         )
     return parts

@@ -101,7 +101,7 @@ class HeldOutPart:
 
     @classmethod
     def of(cls, catalogue: Catalogue, split: Split, *, seed: int) -> "HeldOutPart":
-        """Halve the test part: each value in both halves if possible, similar photos in the same half.
+        """Halve the test part: each value in both if possible, near-duplicate photos in the same half.
 
         Raises:
             NotEnoughData: the test part is empty, has no label or cannot be halved.

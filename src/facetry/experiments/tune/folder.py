@@ -5,9 +5,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from facetry.build.train import with_current_recipe
+from facetry.build.train import upgraded_job
 from facetry.catalogue.catalogue import Catalogue
-from facetry.catalogue.identity import catalogue_identity, upgraded_identity
+from facetry.catalogue.identity import catalogue_identity
 from facetry.catalogue.split import Split
 from facetry.errors import NotEnoughData
 from facetry.experiments.compare.rows import ComparisonInputs, load_or_save_split, saved_fingerprint
@@ -65,7 +65,7 @@ def open_or_resume_study(
             found = {**found, "split": None}
             if found.pop("is_split_given"):
                 found["split"] = saved_fingerprint(file, catalogue)
-        return upgraded_identity(with_current_recipe(found), catalogue)
+        return upgraded_job(found, catalogue)
 
     with open_or_resume(out, identity, _SEARCH, upgrade=upgrade):
         split = load_or_save_split(file, catalogue, given, base.split, seed=base.seed, reporter=reporter)

@@ -33,7 +33,7 @@ from facetry.runtime.signals import stop_on_sigterm
 from facetry.training.data import Examples, Rows, epoch_order, in_batches, line_up, useful_rows
 from facetry.training.state import Saving, TrainingState, seed_torch
 from facetry.training.step_statistics import StepStatistics
-from facetry.training.tracking import About, EpochRecord, Position, Tracker, tracking
+from facetry.training.tracking import EpochRecord, Position, RunInfo, Tracker, tracking
 
 
 class Trained(nn.Module):
@@ -206,12 +206,12 @@ def train_vlm(
     catalogue: Catalogue,
     split: Split,
     folder: Path,
-    about: About,
+    run_info: RunInfo,
     reporter: Reporter,
 ) -> VlmPredictor:
     """Build the predictor in `folder`, resuming a stopped fine-tuning.
 
-    `about` describes the fine-tuning to tracking services.
+    `run_info` describes the fine-tuning to tracking services.
 
     Raises:
         MissingExtra: the libraries for language models are not installed.
@@ -238,7 +238,9 @@ def train_vlm(
         qwen.network = with_lora(qwen.network, tuning, recipe.seed)
     predictor = VlmPredictor(qwen, catalogue.taxonomy, config, preprocess, examples)
     if tuning:
-        job = _TrainingJob(config=tuning, seed=recipe.seed, folder=folder / "training", about=about)
+        job = _TrainingJob(
+            config=tuning, seed=recipe.seed, folder=folder / "training", run_info=run_info
+        )
         _tune(predictor, job, catalogue, split, reporter)
     if trains_all_weights:
         save_base(folder, qwen.network)
@@ -296,7 +298,7 @@ class _TrainingJob:
     config: TuningConfig
     seed: int
     folder: Path
-    about: About
+    run_info: RunInfo
 
 
 def _tune(
@@ -321,7 +323,7 @@ def _tune(
     total = len(examples.train) * (job.config.epochs - state.epoch) - state.statistics.num_products
     done = Position(epoch=state.epoch, step=state.num_steps)
     with (
-        tracking(job.folder, done, job.about, reporter) as tracker,
+        tracking(job.folder, done, job.run_info, reporter) as tracker,
         reporter.bar("Fine-tuning", total) as advance,
     ):
         run = Run(

@@ -1,1 +1,1 @@
-"""What training will see: augmented and mixed photos on a page or a picture."""
+"""A preview of training: augmented and mixed photos of some products, as a page or an image."""

@@ -1,4 +1,4 @@
-"""What a recipe makes of photos and labels before it learns from them, on some products of a catalogue.
+"""Some products with the photos and labels that training would make of them, augmented and mixed.
 
 Shapes: B products, S the photos' side in pixels, A attribute slots, V values.
 """
@@ -27,8 +27,8 @@ NUM_PRODUCTS = 16
 NUM_CATEGORIES = 4
 NUM_EPOCHS = 3
 
-_NUM_TRIED = 100  # products of a category that are looked at for readable photos
-_LEAST = 5e-3  # a smaller share is written as 0%
+_NUM_TRIED = 100  # products of a category whose photos are tried until enough are readable
+_MIN_SHARE = 5e-3  # a smaller share would be shown as 0%
 _MIXINGS = {"mixup": "MixUp", "cutmix": "CutMix"}
 
 
@@ -36,28 +36,28 @@ _MIXINGS = {"mixup": "MixUp", "cutmix": "CutMix"}
 class View:
     """One product's photo (3, S, S) as training sees it.
 
-    `lost` are the attributes whose labels are not learned from it. `partner` is the product that was
-    mixed in, where one was, `share` what is left of the product itself, and `blended` the attributes
-    that the mixture teaches in other shares than the labels say: attribute -> value -> share. Where
-    these make less than 1, the rest is not known.
+    `masked` are the attributes whose labels are not learned from this photo. `partner` is the product
+    that was mixed in, if any, and `share` the product's own share of the mixture. `mixed_labels` has the
+    attributes whose target differs from the product's label: attribute -> value -> share. The shares
+    add up to less than 1 where one of the two labels is not known.
     """
 
     title: str
     pixels: Pixels
-    lost: tuple[str, ...] = ()
+    masked: tuple[str, ...] = ()
     partner: ProductId | None = None
     share: float = 1.0
-    blended: tuple[tuple[str, dict[str, float]], ...] = ()
+    mixed_labels: tuple[tuple[str, dict[str, float]], ...] = ()
 
     @property
     def lines(self) -> list[str]:
-        """The view in words, a fact a line."""
-        facts = [f"not learned: {', '.join(self.lost)}"] if self.lost else []
+        """The view in words, one fact per line."""
+        facts = [f"not learned: {', '.join(self.masked)}"] if self.masked else []
         if self.partner is not None:
             facts.append(f"{self.share:.0%} itself, {1 - self.share:.0%} {self.partner}")
-        for attribute, shares in self.blended:
-            told = ", ".join(f"{value} {share:.0%}" for value, share in shares.items())
-            facts.append(f"{attribute}: {told}")
+        for attribute, shares in self.mixed_labels:
+            listed = ", ".join(f"{value} {share:.0%}" for value, share in shares.items())
+            facts.append(f"{attribute}: {listed}")
         return facts
 
 
@@ -71,8 +71,8 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sheet:
-    """Some products as training sees them; `settings` is what of the augmentation is on, in words."""
+class Preview:
+    """Some products as training sees them; `settings` lists the active augmentation in words."""
 
     backbone: str
     size_px: int
@@ -80,13 +80,13 @@ class Sheet:
     rows: tuple[Row, ...]
 
 
-def make_sheet(recipe: TrainingSections, catalogue: Catalogue) -> Sheet:
+def make_preview(recipe: TrainingSections, catalogue: Catalogue) -> Preview:
     """Choose products of the largest categories, and augment and mix them as training does.
 
-    Which products these are, and what is drawn for them, follows from the recipe's seed.
+    The recipe's seed determines the products and their random augmentation.
 
     Raises:
-        RecipeError: a frozen backbone, for which photos are not augmented.
+        RecipeError: the backbone is frozen, so that photos are not augmented.
         NotEnoughData: no labelled product has a photo that can be read.
     """
     from facetry.models.towers.image import build_backbone
@@ -102,7 +102,7 @@ def make_sheet(recipe: TrainingSections, catalogue: Catalogue) -> Sheet:
     augmenter = Augmenter(recipe.augment, recipe.seed, catalogue.taxonomy)
     batch = _Batch.of(catalogue, recipe.seed, spec)
     columns = [*_augmented(batch, augmenter), *_mixed(batch, augmenter)]
-    return Sheet(
+    return Preview(
         backbone=recipe.backbone.name,
         size_px=spec.size_px,
         settings=_describe(recipe.augment),
@@ -114,7 +114,7 @@ def make_sheet(recipe: TrainingSections, catalogue: Catalogue) -> Sheet:
 
 
 def _describe(config: Augmentation) -> str:
-    """The steps that are on with their strengths, and what changes which labels."""
+    """The active steps with their strengths, and the steps that change labels."""
     steps = [f"{name} {value:g}" for name, value in config if isinstance(value, float) and value]
     changes = [f"{name} changes {', '.join(each)}" for name, each in config.changes.items()]
     return " · ".join(steps + changes) or "no augmentation"
@@ -154,25 +154,25 @@ class _Batch:
 
 
 def _choose(catalogue: Catalogue, seed: int, spec: Preprocess) -> Iterator[tuple[int, Product]]:
-    """Labelled, readable products of the largest categories by row, category by category."""
+    """Labelled products with a readable photo, by row, from the largest categories in turn."""
     labelled = np.flatnonzero(catalogue.is_labelled)
     codes, counts = np.unique(catalogue.category_codes[labelled], return_counts=True)
     largest = codes[np.argsort(-counts, kind="stable")][:NUM_CATEGORIES]
     random = np.random.RandomState(seed % 2**32)
-    for code, places in zip(largest, np.array_split(range(NUM_PRODUCTS), len(largest)), strict=True):
+    for code, quota in zip(largest, np.array_split(range(NUM_PRODUCTS), len(largest)), strict=True):
         tried = random.permutation(labelled[catalogue.category_codes[labelled] == code])[:_NUM_TRIED]
         loading = load(
-            catalogue.products(tried), [spec], num_workers=NUM_DECODERS, num_prefetched=len(places)
+            catalogue.products(tried), [spec], num_workers=NUM_DECODERS, num_prefetched=len(quota)
         )
         with closing(loading) as loaded:
             usable = (
                 (row, each) for row, each in zip(tried.tolist(), loaded, strict=True) if each.pixels
             )
-            yield from islice(usable, len(places))
+            yield from islice(usable, len(quota))
 
 
 def _augmented(batch: _Batch, augmenter: Augmenter) -> Iterator[tuple[View, ...]]:
-    """The views of each epoch."""
+    """The views of each epoch, one per product."""
     indices = np.arange(len(batch.products))
     for epoch in range(NUM_EPOCHS):
         pixels = augmenter(batch.pixels, epoch=epoch, indices=indices)
@@ -180,22 +180,22 @@ def _augmented(batch: _Batch, augmenter: Augmenter) -> Iterator[tuple[View, ...]
         yield tuple(
             View(
                 title=f"Epoch {epoch + 1}",
-                pixels=pixels[place].numpy(),
-                lost=() if kept is None else _lost(batch, place, kept[place]),
+                pixels=pixels[index].numpy(),
+                masked=() if kept is None else _masked(batch, index, kept[index]),
             )
-            for place in indices.tolist()
+            for index in indices.tolist()
         )
 
 
-def _lost(batch: _Batch, place: int, is_taught: "Tensor") -> tuple[str, ...]:
-    """The attributes whose label the product has, and which are not among those (A,) taught."""
-    attributes = batch.taxonomy.attributes(batch.products[place].category)
-    lost = (batch.targets[place].sum(dim=-1) > 0) & ~is_taught
-    return tuple(name for name, is_lost in zip(attributes, lost.tolist(), strict=False) if is_lost)
+def _masked(batch: _Batch, index: int, is_taught: "Tensor") -> tuple[str, ...]:
+    """The attributes whose label the product has but training does not learn (`is_taught` (A,))."""
+    attributes = batch.taxonomy.attributes(batch.products[index].category)
+    masked = (batch.targets[index].sum(dim=-1) > 0) & ~is_taught
+    return tuple(name for name, is_masked in zip(attributes, masked.tolist(), strict=False) if is_masked)
 
 
 def _mixed(batch: _Batch, augmenter: Augmenter) -> Iterator[tuple[View, ...]]:
-    """The first epoch's views mixed, for each way of mixing that is on."""
+    """The first epoch's views mixed, for each kind of mixing that the recipe uses."""
     indices = np.arange(len(batch.products))
     pixels = augmenter(batch.pixels, epoch=0, indices=indices)
     kept = augmenter.label_mask(epoch=0, indices=indices, categories=batch.categories)
@@ -206,28 +206,28 @@ def _mixed(batch: _Batch, augmenter: Augmenter) -> Iterator[tuple[View, ...]]:
         side_px = pixels.shape[-1]
         mix = mixer.draw(batch.categories, epoch=0, indices=indices, progress=0.0, side_px=side_px)
         if mix:
-            shown, taught = mix.pixels(pixels).numpy(), mix.targets(targets)
-            yield tuple(_mixture(batch, mix, place, title, shown, taught) for place in indices.tolist())
+            mixed, taught = mix.pixels(pixels).numpy(), mix.targets(targets)
+            yield tuple(_mixture(batch, mix, index, title, mixed, taught) for index in indices.tolist())
 
 
-def _mixture(batch: _Batch, mix: "Mix", place: int, title: str, shown: Pixels, taught: "Tensor") -> View:
-    product, partner = batch.products[place], int(mix.partners[place])
+def _mixture(batch: _Batch, mix: "Mix", index: int, title: str, mixed: Pixels, taught: "Tensor") -> View:
+    product, partner = batch.products[index], int(mix.partners[index])
     return View(
         title=title,
-        pixels=shown[place],
-        lost=_lost(batch, place, taught[place].sum(dim=-1) > 0),
-        partner=None if partner == place else batch.products[partner].id,
-        share=float(mix.shares[place]),
-        blended=tuple(_blended(batch.taxonomy, product, batch.targets[place], taught[place])),
+        pixels=mixed[index],
+        masked=_masked(batch, index, taught[index].sum(dim=-1) > 0),
+        partner=None if partner == index else batch.products[partner].id,
+        share=float(mix.shares[index]),
+        mixed_labels=tuple(_mixed_labels(batch.taxonomy, product, batch.targets[index], taught[index])),
     )
 
 
-def _blended(
+def _mixed_labels(
     taxonomy: Taxonomy, product: Product, own: "Tensor", taught: "Tensor"
 ) -> Iterator[tuple[str, dict[str, float]]]:
     """The attributes whose target (A, V) is not the product's own label, with the values' shares."""
     for slot, head in enumerate(taxonomy.heads_of(product.category)):
         shares = {value: float(taught[slot, index]) for index, value in enumerate(head.values)}
-        named = {value: share for value, share in shares.items() if share >= _LEAST}
-        if named and (own[slot] - taught[slot]).abs().max() >= _LEAST:
+        named = {value: share for value, share in shares.items() if share >= _MIN_SHARE}
+        if named and (own[slot] - taught[slot]).abs().max() >= _MIN_SHARE:
             yield head.attribute, dict(sorted(named.items(), key=lambda each: -each[1]))

@@ -1,4 +1,4 @@
-"""The sheet of augmented and mixed photos as a page or as one picture."""
+"""Writes the preview of augmented and mixed photos as an HTML page or a PNG image."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,58 +13,58 @@ from facetry.errors import SettingError
 from facetry.product import Pixels
 from facetry.reports.pages import data_url, make_environment
 from facetry.runtime.files import write_text, writing
-from facetry.training.preview.batch import Row, Sheet
+from facetry.training.preview.batch import Preview, Row
 
 _TILE_PX: Final = 168
 _GAP_PX: Final = 16
 _LINE_PX: Final = 17
-_LETTERS: Final = 25  # that fit a tile's width
+_LINE_LETTERS: Final = 25  # that fit a tile's width
 _FONT_PX: Final = 13
-_INK, _QUIET, _PAPER = "#1c2130", "#5b6272", "#fbfbf9"
+_TITLE_COLOUR, _TEXT_COLOUR, _BACKGROUND = "#1c2130", "#5b6272", "#fbfbf9"
 
 
-def save_sheet(sheet: Sheet, path: Path) -> None:
-    """Write the sheet as HTML or PNG, whichever the file's name ends in.
+def save_preview(preview: Preview, path: Path) -> None:
+    """Write the preview as HTML or PNG, by the ending of the file's name.
 
     Raises:
-        SettingError: another ending.
+        SettingError: the name has another ending.
     """
     check_ending(path)
-    _WRITERS[path.suffix.lower()](sheet, path)
+    _WRITERS[path.suffix.lower()](preview, path)
 
 
 def check_ending(path: Path) -> None:
-    """Refuse a file's name that does not say in which form to write a sheet.
+    """Check that a file's name ends in a format that a preview can be written in.
 
     Raises:
-        SettingError: such a name.
+        SettingError: it does not.
     """
     if path.suffix.lower() not in _WRITERS:
         raise SettingError(
-            f"A sheet cannot be written to {str(path)!r}.",
+            f"A preview cannot be written to {str(path)!r}.",
             hint=f"Name a file that ends in {' or '.join(_WRITERS)}.",
         )
 
 
-def _write_page(sheet: Sheet, path: Path) -> None:
+def _write_page(preview: Preview, path: Path) -> None:
     groups = [
         (category, list(rows))
-        for category, rows in groupby(sheet.rows, lambda row: row.product.category)
+        for category, rows in groupby(preview.rows, lambda row: row.product.category)
     ]
-    template = make_environment("facetry.training.preview").get_template("sheet.html.jinja")
+    template = make_environment("facetry.training.preview").get_template("preview.html.jinja")
     write_text(
-        path, template.render(title="What training sees", sheet=sheet, groups=groups, photo=_photo)
+        path, template.render(title="What training sees", preview=preview, groups=groups, photo=_photo)
     )
 
 
 def _photo(pixels: Pixels) -> str:
-    """A photo (3, S, S) as an address."""
+    """A photo (3, S, S) as a data URL."""
     return data_url(pixels.transpose(1, 2, 0), (240, 240))
 
 
 @dataclass(frozen=True, slots=True)
 class _Tile:
-    """A heading, the photo (3, S, S) below it, if there is one, and lines of text."""
+    """A title, below it the photo (3, S, S), if there is one, and lines of text."""
 
     title: str
     pixels: Pixels | None
@@ -75,22 +75,22 @@ class _Tile:
         return _LINE_PX * (2 + len(self.lines)) + (_TILE_PX if self.pixels is not None else 0)
 
 
-def _write_picture(sheet: Sheet, path: Path) -> None:
-    table = [_tiles(row) for row in sheet.rows]
+def _write_image(preview: Preview, path: Path) -> None:
+    table = [_tiles(row) for row in preview.rows]
     heights = [max(tile.height_px for tile in tiles) for tiles in table]
     size = (len(table[0]) * (_TILE_PX + _GAP_PX) + _GAP_PX, sum(heights) + 2 * _GAP_PX)
-    picture = Image.new("RGB", size, _PAPER)
+    image = Image.new("RGB", size, _BACKGROUND)
     top = _GAP_PX
     for tiles, height in zip(table, heights, strict=True):
-        for place, tile in enumerate(tiles):
-            _draw(picture, tile, _GAP_PX + place * (_TILE_PX + _GAP_PX), top)
+        for column, tile in enumerate(tiles):
+            _draw(image, tile, _GAP_PX + column * (_TILE_PX + _GAP_PX), top)
         top += height
     with writing(path) as draft:
-        picture.save(draft, "PNG")
+        image.save(draft, "PNG")
 
 
 def _tiles(row: Row) -> list[_Tile]:
-    """The product's labels, its photo as it is, and its views."""
+    """Tiles for the product's labels, its original photo and its views."""
     labels = [f"{attribute}: {value}" for attribute, value in row.product.labels.items()]
     return [
         _Tile(str(row.product.id), None, _wrapped([row.product.category, *labels])),
@@ -100,22 +100,22 @@ def _tiles(row: Row) -> list[_Tile]:
 
 
 def _wrapped(lines: Sequence[str]) -> list[str]:
-    return [part for line in lines for part in wrap(line, _LETTERS)]
+    return [part for line in lines for part in wrap(line, _LINE_LETTERS)]
 
 
-def _draw(picture: Image.Image, tile: _Tile, left: int, top: int) -> None:
-    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(_FONT_PX)
-    draw.text((left, top), tile.title, _INK, font)
+def _draw(image: Image.Image, tile: _Tile, left: int, top: int) -> None:
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default(_FONT_PX)
+    draw.text((left, top), tile.title, _TITLE_COLOUR, font)
     top += _LINE_PX
     if tile.pixels is not None:
         photo = Image.fromarray(tile.pixels.transpose(1, 2, 0))
-        picture.paste(photo.resize((_TILE_PX, _TILE_PX)), (left, top))
+        image.paste(photo.resize((_TILE_PX, _TILE_PX)), (left, top))
         top += _TILE_PX
-    for place, line in enumerate(tile.lines):
-        draw.text((left, top + place * _LINE_PX), line, _QUIET, font)
+    for index, line in enumerate(tile.lines):
+        draw.text((left, top + index * _LINE_PX), line, _TEXT_COLOUR, font)
 
 
-_WRITERS: Final[Mapping[str, Callable[[Sheet, Path], None]]] = {
+_WRITERS: Final[Mapping[str, Callable[[Preview, Path], None]]] = {
     ".html": _write_page,
-    ".png": _write_picture,
+    ".png": _write_image,
 }

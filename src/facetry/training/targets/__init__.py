@@ -1,1 +1,1 @@
-"""What is learned: labels cleaned and balanced, a teacher's answers, and the loss on them."""
+"""What training learns: cleaned and balanced labels, a teacher's answers, and the loss on both."""

@@ -1,12 +1,10 @@
-"""Cleaning and balancing of the training labels, each a switch of the recipe.
+"""Cleaning of the training labels by votes of similar products, and repeats of rare values.
 
 Source: paper, section 3.1.2. The neighbours of a product are the products of its category whose
-features have the largest cosine with its own. Itself and its copies have no vote: a mistake that was
-copied along with a photo would confirm itself.
+features have the largest cosine similarity with its own. The product and its copies have no vote,
+because a wrong label that was copied together with the photo would confirm itself.
 
-Shapes: N products, T of them to train on, A slots, D features.
-
-Shapes: N products, n products of one category, D features, A slots, k neighbours.
+Shapes: N products, T of them to train on, n at a time, D features, A slots, k neighbours, V values.
 """
 
 import json
@@ -30,23 +28,23 @@ Codes = NDArray[np.integer]
 Features = NDArray[np.float32]
 
 _COPY_DISTANCE = 1e-5  # the same photo twice; embedding it in another batch moves the last digits
-_CHUNK = 8192  # products polled at once
+_CHUNK = 8192  # products whose neighbours are searched at once
 
 
 @dataclass(frozen=True, eq=False)
 class Votes:
-    """What neighbours say of each label, arrays (N, A).
+    """The neighbours' votes on each label, arrays (N, A).
 
-    `num_voters` neighbours have the attribute's label, `num_agreeing` of them the same. `favourite`
-    is the value that has more votes than any other, -1 where there is none.
+    `num_voters` neighbours have a label of the attribute, `num_agreeing` of them the product's own.
+    `winner` is the value with more votes than any other, -1 where there is none.
     """
 
     num_voters: NDArray[np.int64]
     num_agreeing: NDArray[np.int64]
-    favourite: NDArray[np.int64]
+    winner: NDArray[np.int64]
 
 
-def poll_neighbours(
+def collect_votes(
     features: Features,
     categories: Codes,
     labels: Codes,
@@ -54,17 +52,17 @@ def poll_neighbours(
     *,
     reporter: Reporter = SILENT,
 ) -> Votes:
-    """Have the `num_neighbours` products most alike vote; `labels` (N, A) are -1 where unknown.
+    """Let the `num_neighbours` most similar products vote; `labels` (N, A) are -1 where unknown.
 
-    A product without features (0) has neighbours nonetheless, of no meaning: leave it out.
+    Leave out products without features (all 0): their neighbours would be arbitrary.
     """
     votes = Votes(*(np.zeros(labels.shape, dtype=np.int64) for _ in range(3)))
-    votes.favourite[:] = -1
-    with reporter.bar("Polling neighbours", len(labels)) as advance:
+    votes.winner[:] = -1
+    with reporter.bar("Collecting votes", len(labels)) as advance:
         for category in np.unique(categories):
             rows = np.flatnonzero(categories == category)
             own_features = features[rows]
-            # A graph takes longer to build than it saves in the one search that is made of it.
+            # Building a graph index takes longer than it saves in a single search.
             index = Index.build(own_features, "flat" if len(rows) <= MAX_FLAT_ROWS else "ivf")
             for start in range(0, len(rows), _CHUNK):
                 own = np.arange(start, min(start + _CHUNK, len(rows)))
@@ -75,22 +73,22 @@ def poll_neighbours(
 
 
 def replace_labels(labels: Codes, votes: Votes) -> Codes:
-    """The neighbours' favourites in place of known labels; where there is none a label stays."""
-    return np.where((labels >= 0) & (votes.favourite >= 0), votes.favourite, labels)
+    """The known labels replaced by the winners of the votes; a label without a winner is unchanged."""
+    return np.where((labels >= 0) & (votes.winner >= 0), votes.winner, labels)
 
 
 def agreement(votes: Votes) -> NDArray[np.float32]:
-    """The weight (N, A) of each known label, 0 to 1, 0 left out: (1 + a) / (1 + v).
+    """The weight (N, A) of each known label, above 0 and at most 1: (1 + a) / (1 + v).
 
-    v neighbours have a label and a of them the same: it is the share of votes that a label gets if
-    the product has one itself. Without a voter it is 1.
+    v neighbours have a label and a of them the same one. This is the label's share of the votes if the
+    product votes too; without a voter it is 1.
     """
     return ((1 + votes.num_agreeing) / (1 + votes.num_voters)).astype(np.float32)
 
 
 def _voters(index: Index, features: Features, own: Codes, num_neighbours: int) -> Codes:
-    """The neighbours (len(own), k) of the products at `own`, nearest first; -1 where there is none."""
-    # As many again: copies take places that others are to have.
+    """The voters (len(own), k) for the products with the indices `own`, nearest first; -1 for none."""
+    # Search for twice as many, since the product itself and its copies are dropped.
     distances, near = index.search(features[own], 2 * num_neighbours + 1)
     has_vote = (near >= 0) & (near != own[:, None]) & (distances > _COPY_DISTANCE)
     order = np.argsort(~has_vote, axis=1, kind="stable")[:, :num_neighbours]
@@ -98,7 +96,7 @@ def _voters(index: Index, features: Features, own: Codes, num_neighbours: int) -
 
 
 def _count(votes: Votes, rows: Codes, labels: Codes, voters: Codes) -> None:
-    """Count the votes on the labels of `rows`, in place."""
+    """Count the votes on the labels of `rows` and write them into `votes`."""
     cast = np.where(voters[:, :, None] >= 0, labels[voters], -1)  # n k A
     own = labels[rows]
     votes.num_voters[rows] = (cast >= 0).sum(axis=1)
@@ -106,7 +104,7 @@ def _count(votes: Votes, rows: Codes, labels: Codes, voters: Codes) -> None:
     counts = count_votes(cast, int(labels.max(initial=0)) + 1)  # n A V
     most = counts.max(axis=-1)
     is_clear = (most > 0) & ((counts == most[..., None]).sum(axis=-1) == 1)
-    votes.favourite[rows] = np.where(is_clear, counts.argmax(axis=-1), -1)
+    votes.winner[rows] = np.where(is_clear, counts.argmax(axis=-1), -1)
 
 
 _CLEANING = "cleaning.json"
@@ -114,9 +112,9 @@ _CLEANING = "cleaning.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Cleaning:
-    """What was done to the training labels and products; None stands for what was not asked for.
+    """What was done to the training labels and products; None for steps that the recipe leaves out.
 
-    `mean_weight` is the one that neighbours leave a label, 0 to 1.
+    `mean_weight` is the mean over the known labels of `agreement`, 0 to 1.
     """
 
     num_labels: int
@@ -127,32 +125,32 @@ class Cleaning:
 
     @property
     def sentences(self) -> list[str]:
-        """One for each thing that was done."""
-        told = []
+        """One sentence for each step that was done."""
+        sentences = []
         if self.num_replaced is not None:
-            told.append(
+            sentences.append(
                 f"Of {self.num_labels:,} training labels {self.num_replaced:,} were replaced by what "
                 "their neighbours vote for."
             )
         if self.mean_weight is not None:
-            told.append(
+            sentences.append(
                 f"Their neighbours leave {self.num_labels:,} training labels a mean weight of "
                 f"{self.mean_weight:.3f}."
             )
         if self.num_per_epoch is not None:
-            told.append(
+            sentences.append(
                 f"An epoch shows {self.num_products:,} products {self.num_per_epoch:,} times in all."
             )
-        return told
+        return sentences
 
     def save(self, folder: Path) -> None:
-        """Write it into the folder of a training; nothing where nothing was done."""
+        """Write it into the training's `folder`; write nothing if nothing was done."""
         if self.sentences:
             write_text(folder / _CLEANING, json.dumps(asdict(self), indent=1))
 
 
 def read_cleaning(folder: Path) -> Sequence[str]:
-    """The sentences on what a training in `folder` did to its labels; none where it did nothing."""
+    """Sentences on what the training in `folder` did to its labels; empty if it did nothing."""
     path = folder / _CLEANING
     return Cleaning(**json.loads(path.read_text(encoding="utf-8"))).sentences if path.is_file() else ()
 
@@ -164,16 +162,16 @@ def clean(
     features: NDArray[np.float32] | None,
     reporter: Reporter,
 ) -> tuple[Examples, Cleaning]:
-    """The examples with their training labels cleaned and weighed as `config` says.
+    """The examples with their training labels cleaned and weighted as `config` says.
 
-    `features` (N, D) tell who is whose neighbour; None where no neighbours are asked for.
+    Neighbours are found by `features` (N, D); None skips the votes.
     """
     train = torch.from_numpy(examples.train)
     cleaning = Cleaning(
         num_labels=int((examples.labels[train] >= 0).sum()), num_products=len(examples.train)
     )
     if features is not None:
-        examples, cleaning = _ask_neighbours(examples, config, features, cleaning, reporter)
+        examples, cleaning = _apply_votes(examples, config, features, cleaning, reporter)
     if config.upsample:
         heads = taxonomy.head_slots[examples.categories[train].numpy()]  # T A
         factors = repeat_factors(heads, examples.labels[train].numpy(), config.upsample)
@@ -182,29 +180,29 @@ def clean(
     return examples, cleaning
 
 
-def _ask_neighbours(
+def _apply_votes(
     examples: Examples,
     config: CleanConfig,
     features: NDArray[np.float32],
     cleaning: Cleaning,
     reporter: Reporter,
 ) -> tuple[Examples, Cleaning]:
-    """Replace or weigh the training labels by their neighbours' votes."""
+    """Replace or weight the training labels by their neighbours' votes."""
     train = torch.from_numpy(examples.train)
-    given = examples.labels[train].numpy()  # T A
-    votes = poll_neighbours(
+    labels_before = examples.labels[train].numpy()  # T A
+    votes = collect_votes(
         features[examples.train],
         examples.categories[train].numpy(),
-        given,
+        labels_before,
         config.num_neighbours,
         reporter=reporter,
     )
     if config.neighbours == "replace":
         labels = examples.labels.clone()
-        labels[train] = torch.from_numpy(replace_labels(given, votes))
+        labels[train] = torch.from_numpy(replace_labels(labels_before, votes))
         num_replaced = int((labels != examples.labels).sum())
         return replace(examples, labels=labels), replace(cleaning, num_replaced=num_replaced)
     weights = torch.ones(examples.labels.shape)
     weights[train] = torch.from_numpy(agreement(votes))
-    mean_weight = float(weights[train][given >= 0].mean())
+    mean_weight = float(weights[train][labels_before >= 0].mean())
     return replace(examples, weights=weights), replace(cleaning, mean_weight=mean_weight)

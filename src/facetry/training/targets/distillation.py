@@ -1,4 +1,4 @@
-"""What a student learns from a teacher's answers, beside its products' labels.
+"""Distillation: targets that combine the labels with a teacher's answers.
 
 Shapes: N products, B in a batch, A slots, V values.
 """
@@ -15,14 +15,15 @@ from facetry.training.config import TeachConfig
 from facetry.training.targets.loss import Criterion
 
 ANSWERS = "teacher"
-"""The folder with a teacher's answers, in that of a training."""
+"""The folder of a teacher's answers within the folder of a training."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Distillation:
-    """A teacher's answers to the products of a training; `of` makes it of its probabilities.
+    """A teacher's answers on the products of a training; `of` makes them from its probabilities.
 
     `answers` (N, A, V) sum to 1 over the values where the teacher is followed, and to 0 elsewhere.
+    `share` is the answers' share of a target whose label is known.
     """
 
     answers: Tensor
@@ -30,19 +31,19 @@ class Distillation:
 
     @classmethod
     def read(cls, config: TeachConfig, folder: Path, labels: Tensor) -> "Distillation":
-        """What is learned of the answers in the `folder` of a training; `labels` are as in `of`.
+        """Read the answers from the `folder` of a training; `labels` are as in `of`.
 
-        They are to the first products, as many as the teacher was asked about.
+        The stored answers cover the first products; those after them have none.
         """
         parts = [torch.from_numpy(np.load(path)) for path in sorted((folder / ANSWERS).glob("*.npy"))]
-        told = torch.cat(parts)
-        probabilities = torch.zeros(len(labels), *told.shape[1:])
-        probabilities[: len(told)] = told
+        stored = torch.cat(parts)
+        probabilities = torch.zeros(len(labels), *stored.shape[1:])
+        probabilities[: len(stored)] = stored
         return cls.of(config, probabilities, labels)
 
     @classmethod
     def of(cls, config: TeachConfig, probabilities: Tensor, labels: Tensor) -> "Distillation":
-        """What is learned of a teacher's probabilities (N, A, V), 0 where it says nothing.
+        """Make answers from a teacher's probabilities (N, A, V), all 0 where it has none.
 
         `labels` (N, A) are -1 where they are not known.
         """
@@ -58,18 +59,18 @@ class Distillation:
         return cls(answers=answers * is_followed[..., None], share=config.share)
 
     def blend(self, own: Tensor, rows: Tensor, categories: Tensor, criterion: Criterion) -> Tensor:
-        """Targets (B, A, V) that follow labels and teacher.
+        """Mix the labels' targets `own` (B, A, V) with the teacher's answers on `rows`.
 
-        They are (1 - share) * own + share * the teacher's where there is an answer of the teacher, and
-        their `own` where there is none. Where `own` is 0, as the label is missing, the teacher's share
-        stands alone. A teacher's answer weighs what labels like it do: the mean of their weights.
+        The result is (1 - share) * own + share * answer where the teacher has an answer, and `own`
+        elsewhere. Where the label is missing, `own` is 0 and only share * answer is left. An answer has
+        the mean weight of the values it names, weighted by their probabilities.
         """
-        told = criterion.weighed(self.answers[rows].to(own.device), categories)
-        share = self.share * (told.sum(dim=-1, keepdim=True) > 0)
-        return own + share * (told - own)
+        answers = criterion.weighted(self.answers[rows].to(own.device), categories)
+        share = self.share * (answers.sum(dim=-1, keepdim=True) > 0)
+        return own + share * (answers - own)
 
     def describe(self, labels: Tensor, rows: Tensor) -> str:
-        """How much there is to learn of some rows, as a sentence; `labels` are as in `of`."""
+        """A sentence on how many labels of `rows` the teacher answers; `labels` are as in `of`."""
         is_followed, labels = self.answers[rows].sum(dim=-1) > 0, labels[rows]
         num_known = int((is_followed & (labels >= 0)).sum())
         num_missing = int((is_followed & (labels < 0)).sum())

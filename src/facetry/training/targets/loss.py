@@ -1,8 +1,8 @@
-"""The loss on what is to be learned: cross-entropy with dense targets, weighed as a recipe asks.
+"""The training loss: cross-entropy with soft targets, weighted as the recipe says.
 
-A target is a row over the values of a head. Its sum is the weight of that label, 0 where it is not
-known; how it is spread says what the answer is. Smoothed, mixed and a teacher's labels are such rows
-like any other.
+A target is a row over the values of a head. Its sum is the weight of the label, 0 where the label is
+not known; divided by its sum it is the distribution to learn. Smoothed labels, mixed labels and a
+teacher's answers are all such rows.
 
 Shapes: T training products, B products, C categories, A slots, H heads, V values.
 """
@@ -25,24 +25,24 @@ from facetry.training.targets.balance import (
     head_weights,
 )
 
-_LOWEST = -1e30  # stands for -inf in padding, where 0 times it must be 0
+_LOWEST = -1e30  # replaces -inf in padding: 0 * -inf would be NaN
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Criterion:
-    """Makes targets of labels, and a loss of logits and targets; `of` builds one.
+    """Makes targets from labels, and the loss from logits and targets; `of` builds one.
 
-    Tables that are looked up by category or head have one row more, for none: -1.
+    Tables that are indexed by category or head end in an extra row, which the index -1 (none) selects.
 
-    * `average` `head`: a label weighs `balance.head_weights`, so that each head counts equally, as in
-      the score. With `label` all labels weigh 1.
-    * `class_weights`: a label weighs `balance.balanced_weights` or `balance.effective_weights` on top.
+    * `average` `head`: a label's weight is `balance.head_weights`, so that each head counts equally, as
+      in the score. With `label` all weights are 1.
+    * `class_weights`: multiplies by `balance.balanced_weights` or `balance.effective_weights`.
     * `label_smoothing` s: the target is (1 - s) * own + s / k over the head's k values (Szegedy et al.
       2016, section 7).
     """
 
     config: LossConfig
-    slots: Tensor  # C+1 A, the head of each; -1 where there is none
+    heads: Tensor  # C+1 A, the head of each category's slots; -1 where there is none
     weights: Tensor  # H+1 V
     uniform: Tensor  # H+1 V, one over the number of values; 0 in padding
 
@@ -55,25 +55,25 @@ class Criterion:
         Both are -1 where they are not known.
         """
         none = np.full((1, taxonomy.num_slots), -1)
-        slots = np.concatenate([taxonomy.head_slots, none])  # C+1 A
+        heads = np.concatenate([taxonomy.head_slots, none])  # C+1 A
         num_values = np.array([len(head.values) for head in taxonomy.heads] + [0])
         is_value = np.arange(taxonomy.num_values) < num_values[:, None]  # H+1 V
-        heads = slots[categories.cpu().numpy()]
-        counts = count_labels(heads, labels.cpu().numpy(), is_value.shape)
+        counts = count_labels(heads[categories.cpu().numpy()], labels.cpu().numpy(), is_value.shape)
         uniform = is_value / np.maximum(num_values, 1)[:, None]
         return cls(
             config=config,
-            slots=torch.from_numpy(slots),
+            heads=torch.from_numpy(heads),
             weights=_table(_weights(config, counts)),
             uniform=_table(uniform),
         )
 
     def targets(self, labels: Tensor, categories: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Targets (B, A, V) of labels (B, A), -1 where not known, where the labels are.
+        """Targets (B, A, V) of labels (B, A), which are -1 where not known, on the labels' device.
 
-        `weights` (B, A), 0 or above, multiply the labels' own. `categories` (B) are best on the CPU.
+        `weights` (B, A), 0 or above, multiply the weights of the recipe. `categories` (B) are looked up
+        on the CPU, so they are best there.
         """
-        heads = self.slots[categories.cpu()].to(labels.device)  # B A
+        heads = self.heads[categories.cpu()].to(labels.device)  # B A
         own = labels.clamp_min(0)[..., None]  # B A 1
         known = (labels >= 0) & (heads >= 0)
         mass = self.weights.to(labels.device)[heads].gather(2, own)[..., 0] * known  # B A
@@ -86,30 +86,31 @@ class Criterion:
         rows.scatter_add_(2, own, torch.full_like(own, 1 - smoothing, dtype=rows.dtype))
         return rows * mass[..., None]
 
-    def weighed(self, answers: Tensor, categories: Tensor) -> Tensor:
-        """Answers (B, A, V) that sum to 1, or to 0, times the mean weight of labels spread like them."""
-        heads = self.slots[categories.cpu()].to(answers.device)
+    def weighted(self, answers: Tensor, categories: Tensor) -> Tensor:
+        """Answers (B, A, V), rows that sum to 1 or 0, times the mean of their values' weights."""
+        heads = self.heads[categories.cpu()].to(answers.device)
         means = (answers * self.weights.to(answers.device)[heads]).sum(dim=-1, keepdim=True)
         return answers * means
 
     def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """The sum of all labels' losses, each times its weight; divide it by the mass of the targets."""
+        """The weighted sum of all labels' losses; divide it by the sum of the targets for the mean."""
         return self.by_label(logits, targets).sum()
 
     def by_label(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Each label's loss (B, A), times its weight.
 
-        `logits` and `targets` (B, A, V); -inf in padding. Where a target is 0 there is neither loss nor
-        gradient, and where all are 0 the loss is 0. Computed in single precision or better.
+        `logits` and `targets` are (B, A, V), logits -inf in padding. A value whose target is 0 adds
+        nothing to the loss; a label whose targets are all 0 has no loss and no gradient. Computed in
+        single precision or better.
         """
         scores = precise(logits)
-        # An infinite score of a value to learn is no padding: the loss is infinite, as it should be.
+        # A -inf logit of a value with a target is no padding: the loss must become infinite.
         padding = scores.isneginf() & (targets == 0)
         return -(targets * scores.masked_fill(padding, _LOWEST).log_softmax(dim=-1)).sum(dim=-1)
 
 
 def _weights(config: LossConfig, counts: Counts) -> Weights:
-    """What a label weighs, by head and value."""
+    """The weights of labels (H, V), by head and value."""
     by_value = {"balanced": balanced_weights, "effective": effective_weights}
     weights = np.ones(counts.shape)
     if config.class_weights != "none":

@@ -1,8 +1,8 @@
-"""A teacher is asked about the products that a student is to learn from.
+"""A teacher's predictions on the products that a student learns from, made once and stored.
 
-Any predictor teaches: its answers are made once, in parts that are kept, so that an interrupted
-training goes on with them. Heads and values are matched by name; those that only the teacher has are
-passed over.
+The teacher can be any predictor. Its answers are written in parts, so that a resumed training makes
+only the missing ones. Heads and values are matched by name; those that only the teacher has are
+ignored.
 
 Shapes: B products, C categories, A slots, V values; of the student's taxonomy.
 """
@@ -29,48 +29,48 @@ from facetry.training.data import rows_to_learn
 from facetry.training.targets.distillation import ANSWERS
 from facetry.training.tracking.files import write_note
 
-_TEACHING = JobKind(command="train", works_in_place=True)
-_AT_ONCE = 2048
-_FINGERPRINT_LENGTH = 16  # digits of the teacher's fingerprint that are kept
-_LEAST_SHARED = 0.5  # a teacher that most likely sees a value that the student lacks is not followed
+_ANSWERS_JOB = JobKind(command="train", works_in_place=True)
+_PART_SIZE = 2048  # products in a part of the answers
+_FINGERPRINT_LENGTH = 16  # digits of the teacher's fingerprint that are stored
+_MIN_SHARED = 0.5  # below it the teacher favours values that the student lacks: no answer is used
 
 Answers = NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Translation:
-    """Where a teacher's taxonomy has the heads and values of the student's; -1 where it has not."""
+    """Maps a student's slots and values to those of the teacher's taxonomy; -1 where it has none."""
 
     own: Taxonomy
-    slots: NDArray[np.int64]  # C+1 A; the last row is for no category
+    slots: NDArray[np.int64]  # C+1 A; the last row is for an unknown category
     values: NDArray[np.int64]  # C+1 A V
 
     @classmethod
     def between(cls, own: Taxonomy, their: Taxonomy) -> "Translation":
-        """Match by name; a head of which fewer than two values match is passed over."""
+        """Match by name; a head of which fewer than two values match is ignored."""
         shape = (len(own.categories) + 1, own.num_slots, own.num_values)
         slots, values = np.full(shape[:2], -1), np.full(shape, -1)
         for row, category in enumerate(own.categories):
             theirs = their.heads_of(category) if category in their.category_indices else ()
-            places = {head.attribute: place for place, head in enumerate(theirs)}
+            their_slots = {head.attribute: index for index, head in enumerate(theirs)}
             for slot, head in enumerate(own.heads_of(category)):
-                if (place := places.get(head.attribute)) is None:
+                if (their_slot := their_slots.get(head.attribute)) is None:
                     continue
-                known = {value: index for index, value in enumerate(theirs[place].values)}
+                known = {value: index for index, value in enumerate(theirs[their_slot].values)}
                 found = [known.get(value, -1) for value in head.values]
                 if sum(index >= 0 for index in found) > 1:
-                    slots[row, slot], values[row, slot, : len(found)] = place, found
+                    slots[row, slot], values[row, slot, : len(found)] = their_slot, found
         return cls(own=own, slots=slots, values=values)
 
     @property
     def num_heads(self) -> int:
-        """How many heads both have."""
+        """How many heads of the student the teacher has too."""
         return int((self.slots >= 0).sum())
 
     def __call__(self, predictions: Predictions, labels: NDArray[np.int16]) -> Answers:
-        """Probabilities (B, A, V) over the student's values, 0 where the teacher has nothing to say.
+        """Probabilities (B, A, V) over the student's values, all 0 where there is no answer.
 
-        That is so too where the label (B, A), -1 for none, is a value that the teacher does not know.
+        There is none either where the label (B, A), -1 if unknown, is a value the teacher lacks.
         """
         codes = self.own.encode_categories(predictions.categories)
         slots, values = self.slots[codes], self.values[codes]  # B A, B A V
@@ -80,7 +80,7 @@ class Translation:
         shared = found.sum(axis=-1, keepdims=True)
         own = np.take_along_axis(values, np.maximum(labels, 0)[..., None].astype(np.int64), axis=-1)
         is_known = (own >= 0) | (labels < 0)[..., None]
-        is_answer = (shared >= _LEAST_SHARED) & is_known
+        is_answer = (shared >= _MIN_SHARED) & is_known
         answers: Answers = np.where(is_answer, found / np.maximum(shared, 1e-12), 0).astype(np.float32)
         return answers
 
@@ -92,36 +92,36 @@ def predict_teacher(
     load: Callable[[ModelFolder], Predictor],
     reporter: Reporter,
 ) -> None:
-    """Have the teacher answer on the products to learn from, in `folder`, going on where it stopped.
+    """Write the teacher's answers on the products to learn from into `folder`; resumable.
 
     Raises:
-        ModelFolderError: no model folder, or a damaged one.
-        HeldOutLearned: a teacher that learned from held-out products.
-        PredictorMismatch: one that knows none of the heads.
-        FolderMismatch: another one than before.
+        ModelFolderError: the teacher is no model folder, or a damaged one.
+        HeldOutLearned: the teacher learned from held-out products.
+        PredictorMismatch: the teacher has none of the student's heads.
+        FolderMismatch: the stored answers are another teacher's.
     """
     model = open_folder(config.model)
     held_out.refuse_leaks(config.model, "teach.model")
     fingerprint = model.fingerprint[:_FINGERPRINT_LENGTH]
     answers = folder / ANSWERS
-    with open_or_resume(answers, {"teacher": fingerprint}, _TEACHING, owner=folder.parent):
+    with open_or_resume(answers, {"teacher": fingerprint}, _ANSWERS_JOB, owner=folder.parent):
         facts = f"{model.kind}, checksum {fingerprint}"
         write_note(folder, "teacher", f"{config.model.name} ({facts}), share {config.share:g}")
-        _answer(config, held_out, answers, partial(load, model), reporter)
+        _write_missing_parts(config, held_out, answers, partial(load, model), reporter)
 
 
-def _answer(
+def _write_missing_parts(
     config: TeachConfig,
     held_out: HeldOut,
     folder: Path,
     load: Callable[[], Predictor],
     reporter: Reporter,
 ) -> None:
-    """Write the parts that are missing in the folder of answers."""
+    """Write the parts of the answers that `folder` lacks."""
     catalogue = held_out.catalogue
     rows = rows_to_learn(catalogue, held_out.split, unlabelled=config.unlabelled)
-    parts = {place: rows[place : place + _AT_ONCE] for place in range(0, len(rows), _AT_ONCE)}
-    missing = {place: part for place, part in parts.items() if not _file(folder, place).is_file()}
+    parts = {start: rows[start : start + _PART_SIZE] for start in range(0, len(rows), _PART_SIZE)}
+    missing = {start: part for start, part in parts.items() if not _part_file(folder, start).is_file()}
     if not missing:
         return
     teacher = load()
@@ -132,11 +132,13 @@ def _answer(
             hint="Heads are matched by the names of category and attribute, and values by theirs.",
         )
     reporter.say(f"The teacher knows {translation.num_heads} of {catalogue.taxonomy.num_heads} heads.")
-    for place, part in missing.items():
-        told = predict(teacher, catalogue.products(part), reporter=reporter, description="Teaching")
-        with writing(_file(folder, place)) as draft, draft.open("wb") as file:
-            np.save(file, translation(told, catalogue.labels[part]))
+    for start, part in missing.items():
+        predictions = predict(
+            teacher, catalogue.products(part), reporter=reporter, description="Teaching"
+        )
+        with writing(_part_file(folder, start)) as draft, draft.open("wb") as file:
+            np.save(file, translation(predictions, catalogue.labels[part]))
 
 
-def _file(folder: Path, place: int) -> Path:
-    return folder / f"{place:08}.npy"
+def _part_file(folder: Path, start: int) -> Path:
+    return folder / f"{start:08}.npy"

@@ -1,8 +1,9 @@
-"""Sentences on how a model was trained, for its card: kept in the folder of its training.
+"""The log files of a training, and notes on how it was done for the model card.
 
 `log.csv` and `log.jsonl` have a row for each epoch, `heads.csv` a row for each epoch and head,
-`steps.jsonl` a row for each step. Rows are added and flushed as they come; training that goes on from
-a checkpoint first cuts what lies beyond it, so that a log is as if it had never stopped.
+`steps.jsonl` a row for each step. Rows are appended and flushed at once. A training that resumes from a
+checkpoint first cuts the rows after it, so that the log is the same as without an interruption.
+`notes.json` has the notes.
 """
 
 import csv
@@ -29,9 +30,9 @@ LOGS: Final = (_TABLE, _EPOCHS, _HEADS, _STEPS)
 
 
 class LogFiles:
-    """Writes the log into `folder`, which is as far as `epoch` and `step` (0: at the start).
+    """Writes the log into `folder`, after cutting the rows after `epoch` and `step` (0: all rows).
 
-    `told_epoch` and `told_step` are how far the log went before it was cut.
+    `logged_epoch` and `logged_step` are the last ones in the log before it was cut.
 
     Raises:
         WriteFailed: the log cannot be written.
@@ -39,44 +40,44 @@ class LogFiles:
 
     def __init__(self, folder: Path, *, epoch: int, step: int) -> None:
         self.folder = folder
-        self.told_epoch = self._cut(_EPOCHS, epoch, lambda line: int(json.loads(line)["epoch"]))
-        self.told_step = self._cut(_STEPS, step, lambda line: int(json.loads(line)["step"]))
+        self.logged_epoch = self._truncate(_EPOCHS, epoch, lambda line: int(json.loads(line)["epoch"]))
+        self.logged_step = self._truncate(_STEPS, step, lambda line: int(json.loads(line)["step"]))
         for name in (_TABLE, _HEADS):
-            self._cut(name, epoch, _leading_number)
+            self._truncate(name, epoch, _leading_number)
 
     def log_step(self, record: StepRecord) -> None:
-        """Add a row to `steps.jsonl`."""
-        self._add(_STEPS, _json_line(step_row(record)))
+        """Append a row to `steps.jsonl`."""
+        self._append(_STEPS, _json_line(step_row(record)))
 
     def log_epoch(self, record: EpochRecord) -> None:
-        """Add a row to `log.csv` and `log.jsonl`, and one for each head to `heads.csv`."""
+        """Append a row to `log.csv` and `log.jsonl`, and one for each head to `heads.csv`."""
         row = epoch_row(record)
-        self._add(_EPOCHS, _json_line(row))
-        self._add_table(_TABLE, [row])
-        self._add_table(_HEADS, _head_rows(record))
+        self._append(_EPOCHS, _json_line(row))
+        self._append_table(_TABLE, [row])
+        self._append_table(_HEADS, _head_rows(record))
 
     def finish(self) -> None:
-        """All rows are in the files already."""
+        """Do nothing, since all rows are in the files already."""
 
-    def _cut(self, name: str, last: int, number_of: Callable[[str], int]) -> int:
-        """Leave the rows up to number `last`; returns the number of the last row that was there."""
+    def _truncate(self, name: str, last: int, number_of: Callable[[str], int]) -> int:
+        """Cut the rows after number `last`; return the number of the last row before the cut."""
         path = self.folder / name
         if not path.is_file():
             return 0
         with path.open(encoding="utf-8", newline="\n") as file:
             rows = [(_number(line, number_of), line) for line in file]
-        whole = list(takewhile(lambda row: row[0] is not None, rows))
-        kept = "".join(line for number, line in whole if number is not None and number <= last)
+        complete = list(takewhile(lambda row: row[0] is not None, rows))
+        kept = "".join(line for number, line in complete if number is not None and number <= last)
         try:
             write_text(path, kept)
         except OSError as error:
             if not is_refused(error):
                 raise
-            raise _unwritten(path, error) from error
-        return max((number for number, _ in whole if number is not None), default=0)
+            raise _write_failed(path, error) from error
+        return max((number for number, _ in complete if number is not None), default=0)
 
-    def _add_table(self, name: str, rows: Iterable[Row]) -> None:
-        """Add rows to a CSV file, with the names of the columns if it is new or empty."""
+    def _append_table(self, name: str, rows: Iterable[Row]) -> None:
+        """Append rows to a CSV file, with a header if it is new or empty."""
         path, text = self.folder / name, io.StringIO()
         is_new = not path.exists() or not path.stat().st_size
         for row in rows:
@@ -85,9 +86,9 @@ class LogFiles:
                 writer.writeheader()
             writer.writerow(row)
             is_new = False
-        self._add(name, text.getvalue())
+        self._append(name, text.getvalue())
 
-    def _add(self, name: str, text: str) -> None:
+    def _append(self, name: str, text: str) -> None:
         path = self.folder / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -96,11 +97,11 @@ class LogFiles:
         except OSError as error:
             if not is_refused(error):
                 raise
-            raise _unwritten(path, error) from error
+            raise _write_failed(path, error) from error
 
 
 def step_row(record: StepRecord) -> Row:
-    """A step as `steps.jsonl` has it; its losses by head go by the heads' names."""
+    """A step as `steps.jsonl` has it; the keys of its losses by head are the heads' names."""
     return {
         "step": record.step,
         "epoch": record.epoch,
@@ -147,7 +148,7 @@ def _rates(rates: Mapping[str, float]) -> dict[str, float]:
 
 
 def _json_line(row: Row) -> str:
-    """A row as JSON, which knows no NaN and no infinity."""
+    """A row as JSON, with null for NaN and infinity, which JSON lacks."""
     return f"{json.dumps(_finite(row))}\n"
 
 
@@ -158,20 +159,20 @@ def _finite(value: Any) -> Any:
 
 
 def _leading_number(line: str) -> int:
-    """The number that a row of a table begins with; 0 for the names of the columns."""
+    """The number at the start of a row of a CSV file; 0 for the header."""
     first = line.partition(",")[0]
     return 0 if first == "epoch" else int(first)
 
 
 def _number(line: str, number_of: Callable[[str], int]) -> int | None:
-    """A row's number; None for one that was not written to its end."""
+    """A row's number; None for a row that was not written completely."""
     try:
         return number_of(line) if line.endswith("\n") else None
     except (ValueError, KeyError, TypeError):
         return None
 
 
-def _unwritten(path: Path, error: OSError) -> WriteFailed:
+def _write_failed(path: Path, error: OSError) -> WriteFailed:
     return WriteFailed(
         f"The log {path} could not be written: {error}",
         hint="Make room on the disk, then run the same command again: it goes on where it stopped.",
@@ -181,12 +182,12 @@ def _unwritten(path: Path, error: OSError) -> WriteFailed:
 _NOTES = "notes.json"
 
 
-def write_note(folder: Path, what: str, sentence: str) -> None:
-    """Keep a sentence on `what` was done."""
-    write_text(folder / _NOTES, json.dumps({**read_notes(folder), what: sentence}, indent=1))
+def write_note(folder: Path, topic: str, sentence: str) -> None:
+    """Add a note, which replaces an earlier one on the same topic."""
+    write_text(folder / _NOTES, json.dumps({**read_notes(folder), topic: sentence}, indent=1))
 
 
 def read_notes(folder: Path) -> dict[str, str]:
-    """The sentences by what they are on; none where nothing was written."""
+    """The notes by topic; empty if there are none."""
     path = folder / _NOTES
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}

@@ -1,4 +1,4 @@
-"""What training tells of a step and of an epoch, and whom it tells."""
+"""The metrics of a step and of an epoch, and the protocol of what records them."""
 
 import math
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Final, Protocol
 from facetry.taxonomy import Head
 
 MEASURED: Final = ("photos_per_s", "waiting_share", "memory_mib", "seconds")
-"""The figures that are of this run on this machine: all others are the same each time."""
+"""The figures that depend on the run and the machine: all others are the same each time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -16,10 +16,9 @@ class StepRecord:
     """One step of the optimiser.
 
     `step` and `epoch` count from 1, `step` over the whole training. `loss_by_head` has the heads with a
-    label in the batch. `learning_rates` go by what learns at them, `backbone` and `heads`.
-    `gradient_norm` is the norm before clipping. `waiting_share` is the share of the step's time that
-    went by before its photos were there. `memory_mib` is the most that was in use so far: of the
-    device, or of the process on the CPU.
+    label in the batch. `learning_rates` are by parameter group, `backbone` and `heads`. `gradient_norm`
+    is the norm before clipping. `waiting_share` is the share of the step's time spent waiting for its
+    photos. `memory_mib` is the peak so far: of the device, or of the process on the CPU.
     """
 
     step: int
@@ -35,11 +34,11 @@ class StepRecord:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EpochRecord:
-    """One epoch, from 1, which ends with the step `step`; losses and the norm are means over it.
+    """One epoch, counted from 1, whose last step is `step`; losses and the norm are means over it.
 
-    `score` and `score_by_head` are of the validation part: NaN, or not there, where it has no label.
-    `seconds` are for all of the epoch, validation included; the other figures are as in a step. NaN is
-    what was not measured.
+    `score` and `score_by_head` are of the validation part: NaN, or a missing head, where it has no
+    label. `seconds` is the time of the epoch with its validation; the other figures are as in
+    `StepRecord`. Figures that were not measured are NaN.
     """
 
     epoch: int
@@ -57,20 +56,20 @@ class EpochRecord:
 
 
 class Tracker(Protocol):
-    """Is told how training goes.
+    """Records how training goes.
 
-    A step is told before a checkpoint holds it: one that is told again after an interruption is the
-    same step.
+    Steps are logged before a checkpoint includes them, so after an interruption some are logged twice,
+    with the same figures.
     """
 
     def log_step(self, record: StepRecord) -> None:
-        """Take in one step."""
+        """Record one step."""
         ...
 
     def log_epoch(self, record: EpochRecord) -> None:
-        """Take in one epoch."""
+        """Record one epoch."""
         ...
 
     def finish(self) -> None:
-        """Nothing more will come from this process: training is done, stopped or has failed."""
+        """End the record of this process: training is done, was stopped or failed."""
         ...

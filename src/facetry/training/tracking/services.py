@@ -1,4 +1,4 @@
-"""Services that show how training goes: Weights & Biases and trackio."""
+"""Services that display the metrics of a training: Weights & Biases and trackio."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -16,16 +16,16 @@ from facetry.training.tracking.records import EpochRecord, StepRecord, Tracker
 Service = Literal["wandb", "trackio"]
 
 RUN_ID: Final = "tracking_run"
-"""The file beside the log that holds the name by which services know an unfinished training."""
+"""The file in the log's folder with the id under which services know an unfinished training."""
 
-_FINISHING_S: Final = 60.0
+_FINISH_TIMEOUT_S: Final = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class About:
-    """What services are told of a training as a whole, and which ones.
+class RunInfo:
+    """What services show of a training as a whole, and which `services` to use.
 
-    A service's own environment variables go before `project` and `name`.
+    A service's own environment variables take precedence over `project` and `name`.
     """
 
     project: str
@@ -36,11 +36,12 @@ class About:
     @classmethod
     def of(
         cls, table: Path, model: Path, recipe: Mapping[str, Any], services: Sequence[Service] = ()
-    ) -> "About":
-        """Named after the catalogue's folder and after the model folder, finished or not.
+    ) -> "RunInfo":
+        """Name the project after the catalogue's folder, and the run after the model folder.
 
-        >>> about = About.of(Path("shop/train.csv"), Path("out/both.partial/members/vit.partial"), {})
-        >>> about.project, about.name
+        >>> model = Path("out/both.partial/members/vit.partial")
+        >>> run_info = RunInfo.of(Path("shop/train.csv"), model, {})
+        >>> run_info.project, run_info.name
         ('shop', 'both/vit')
         """
         name = model.name.removesuffix(".partial")
@@ -51,11 +52,11 @@ class About:
 
 
 def require_service(name: str) -> Service:
-    """The service of that name, whose package is installed: to be asked before any work is done.
+    """Return the service of that name if its package is installed; call it before any work is done.
 
     Raises:
         MissingExtra: wandb is not installed.
-        SettingError: trackio is not, which is in none of our extras, or there is no such service.
+        SettingError: trackio, which none of Facetry's extras has, is not; or no such service exists.
     """
     service = next((each for each in _SERVICES if each == name), None)
     if service is None:
@@ -67,13 +68,13 @@ def require_service(name: str) -> Service:
     return service
 
 
-def open_service(service: Service, about: About, run_id: str) -> Tracker:
-    """Begin to tell a service of a training, or go on under the same `run_id`."""
-    return _SERVICES[service](about, run_id)
+def open_service(service: Service, run_info: RunInfo, run_id: str) -> Tracker:
+    """Start a run of the service for a training, or continue the one with the same `run_id`."""
+    return _SERVICES[service](run_info, run_id)
 
 
 def run_id(folder: Path) -> str:
-    """The name by which services know the training in `folder`, made up the first time."""
+    """The id under which services know the training in `folder`; a random one the first time."""
     file = folder / RUN_ID
     if not file.is_file():
         write_text(file, uuid4().hex[:8])
@@ -81,19 +82,19 @@ def run_id(folder: Path) -> str:
 
 
 class WandbTracker:
-    """Tells Weights & Biases."""
+    """Sends metrics to Weights & Biases."""
 
-    def __init__(self, about: About, run_id: str) -> None:
+    def __init__(self, run_info: RunInfo, run_id: str) -> None:
         import wandb
 
         self._run = wandb.init(
-            project=_unless_set("WANDB_PROJECT", about.project),
-            name=_unless_set("WANDB_NAME", about.name),
+            project=_unless_set("WANDB_PROJECT", run_info.project),
+            name=_unless_set("WANDB_NAME", run_info.name),
             id=_unless_set("WANDB_RUN_ID", run_id),
             resume="allow",
-            config=dict(about.recipe),
-            reinit="create_new",  # a member of an ensemble whose run failed must not go into the next
-            settings=wandb.Settings(console="off", finish_timeout=_FINISHING_S, quiet=True),
+            config=dict(run_info.recipe),
+            reinit="create_new",  # else the next member of an ensemble would join a run that failed
+            settings=wandb.Settings(console="off", finish_timeout=_FINISH_TIMEOUT_S, quiet=True),
         )
 
     def log_step(self, record: StepRecord) -> None:
@@ -105,21 +106,21 @@ class WandbTracker:
         self._run.log(_epoch_figures(record), step=record.step)
 
     def finish(self) -> None:
-        """Send what has not been sent yet, for a minute at most; the rest stays on disk."""
+        """Send what has not been sent yet, for a minute at most; wandb leaves the rest on disk."""
         self._run.finish()
 
 
 class TrackioTracker:
-    """Tells trackio."""
+    """Sends metrics to trackio."""
 
-    def __init__(self, about: About, run_id: str) -> None:
+    def __init__(self, run_info: RunInfo, run_id: str) -> None:
         import trackio
 
-        # A run goes on by its name, so two trainings must not share one.
+        # trackio continues the run of the same name, so two trainings must not share one.
         self._run = trackio.init(
-            project=about.project,
-            name=f"{about.name} {run_id}",
-            config=dict(about.recipe),
+            project=run_info.project,
+            name=f"{run_info.name} {run_id}",
+            config=dict(run_info.recipe),
             resume="allow",
             embed=False,
         )
@@ -137,7 +138,7 @@ class TrackioTracker:
         self._run.finish()
 
 
-_SERVICES: Final[Mapping[Service, Callable[[About, str], Tracker]]] = {
+_SERVICES: Final[Mapping[Service, Callable[[RunInfo, str], Tracker]]] = {
     "wandb": WandbTracker,
     "trackio": TrackioTracker,
 }
@@ -158,10 +159,10 @@ def _epoch_figures(record: EpochRecord) -> dict[str, float]:
 
 
 def _under(group: str, figures: Mapping[str, float]) -> dict[str, float]:
-    """Figures with the name of the group in which the services show them."""
+    """Figures with their names prefixed by the group in which services show them."""
     return {f"{group}/{name}": value for name, value in figures.items()}
 
 
 def _unless_set(variable: str, value: str) -> str | None:
-    """None, which leaves it to the variable, where the environment has it."""
+    """The value, or None where the environment has the variable, so that the service uses that."""
     return None if variable in os.environ else value

@@ -1,7 +1,7 @@
-"""Who is told how a training goes: its files always, and the services that were asked for.
+"""The trackers of a training: its log files always, and the services that the user chose.
 
-Services are told what the files are told, less what they were told before an interruption. A service
-that fails costs itself the rest of the training, and never stops it.
+Services get the same records as the files, except those that they got before an interruption. A service
+that fails gets no further records; training continues without it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,97 +13,97 @@ from pathlib import Path
 from facetry.runtime.progress import Reporter
 from facetry.training.tracking.files import LogFiles
 from facetry.training.tracking.records import EpochRecord, StepRecord, Tracker
-from facetry.training.tracking.services import About, Service, open_service, run_id
+from facetry.training.tracking.services import RunInfo, Service, open_service, run_id
 
 
 @dataclass(frozen=True, kw_only=True)
 class Position:
-    """How far a training is: epochs and steps that are done."""
+    """How far a training is: the number of epochs and steps done."""
 
     epoch: int = 0
     step: int = 0
 
 
 @contextmanager
-def tracking(folder: Path, done: Position, about: About, reporter: Reporter) -> Iterator[Tracker]:
-    """A tracker for a training with its log in `folder` that goes on after `done`.
+def tracking(folder: Path, done: Position, run_info: RunInfo, reporter: Reporter) -> Iterator[Tracker]:
+    """Open a tracker for a training that continues after `done`, with its log in `folder`.
 
     Raises:
         WriteFailed: the log cannot be written.
     """
     files = LogFiles(folder, epoch=done.epoch, step=done.step)
-    told = Position(epoch=files.told_epoch, step=files.told_step)
-    listeners = [
-        Forgiving(service, partial(_open, service, about, folder), told, reporter)
-        for service in about.services
+    sent = Position(epoch=files.logged_epoch, step=files.logged_step)
+    services = [
+        FaultTolerantTracker(service, partial(_open, service, run_info, folder), sent, reporter)
+        for service in run_info.services
     ]
-    tracker = Several((files, *listeners))
+    tracker = TrackerGroup((files, *services))
     try:
         yield tracker
     finally:
         tracker.finish()
 
 
-def _open(service: Service, about: About, folder: Path) -> Tracker:
-    return open_service(service, about, run_id(folder))
+def _open(service: Service, run_info: RunInfo, folder: Path) -> Tracker:
+    return open_service(service, run_info, run_id(folder))
 
 
-class Several:
-    """Tells several trackers, one after the other."""
+class TrackerGroup:
+    """Several trackers as one: each gets every record."""
 
     def __init__(self, trackers: Sequence[Tracker]) -> None:
         self._trackers = trackers
 
     def log_step(self, record: StepRecord) -> None:
-        """Tell each of a step."""
+        """Record a step in each."""
         for tracker in self._trackers:
             tracker.log_step(record)
 
     def log_epoch(self, record: EpochRecord) -> None:
-        """Tell each of an epoch."""
+        """Record an epoch in each."""
         for tracker in self._trackers:
             tracker.log_epoch(record)
 
     def finish(self) -> None:
-        """Have each finish."""
+        """Finish each."""
         for tracker in self._trackers:
             tracker.finish()
 
 
-class Forgiving:
-    """Tells a tracker until it fails, says so once, and then tells it no more.
+class FaultTolerantTracker:
+    """Passes records to a tracker until it fails; then reports the error once and drops the rest.
 
-    What lies up to `told` it knows from before an interruption: training that is done again is the same.
+    Records up to `sent` are skipped: the tracker got them before an interruption.
     """
 
     def __init__(
-        self, name: str, opened: Callable[[], Tracker], told: Position, reporter: Reporter
+        self, name: str, open_tracker: Callable[[], Tracker], sent: Position, reporter: Reporter
     ) -> None:
         self._name = name
-        self._told = told
+        self._sent = sent
         self._reporter = reporter
         self._tracker: Tracker | None = None
-        self._dare(lambda: setattr(self, "_tracker", opened()))
+        self._attempt(lambda: setattr(self, "_tracker", open_tracker()))
 
     def log_step(self, record: StepRecord) -> None:
-        """Tell of a step that has not been told."""
-        if (tracker := self._tracker) and record.step > self._told.step:
-            self._dare(lambda: tracker.log_step(record))
+        """Record a step, unless it was sent before."""
+        if (tracker := self._tracker) and record.step > self._sent.step:
+            self._attempt(lambda: tracker.log_step(record))
 
     def log_epoch(self, record: EpochRecord) -> None:
-        """Tell of an epoch that has not been told."""
-        if (tracker := self._tracker) and record.epoch > self._told.epoch:
-            self._dare(lambda: tracker.log_epoch(record))
+        """Record an epoch, unless it was sent before."""
+        if (tracker := self._tracker) and record.epoch > self._sent.epoch:
+            self._attempt(lambda: tracker.log_epoch(record))
 
     def finish(self) -> None:
-        """Have the tracker finish."""
+        """Finish the tracker."""
         if tracker := self._tracker:
-            self._dare(tracker.finish)
+            self._attempt(tracker.finish)
 
-    def _dare(self, telling: Callable[[], None]) -> None:
+    def _attempt(self, call: Callable[[], None]) -> None:
         try:
-            telling()
-        except Exception as error:  # noqa: BLE001 (whatever a service does, training goes on)
+            call()
+        except Exception as error:  # noqa: BLE001 (no failure of a service may stop training)
             self._tracker = None
             reason = str(error).strip() or type(error).__name__
-            self._reporter.say(f"{self._name} is told no more, training goes on: {reason}")
+            self._reporter.say(f"Tracking with {self._name} stopped, training goes on: {reason}")
