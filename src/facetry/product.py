@@ -47,17 +47,19 @@ class Preprocess(BaseModel):
 class Product:
     """One row of a catalogue.
 
-    `labels` holds only known labels: a missing one is absent. `pixels` is filled by the loader: for
-    each wanted `Preprocess` one `uint8` array (3, S, S), or (P, 3, S, S) if its `max_photos` is above 1.
-    `skipped_photos` are those that the loader could not read. `digest`, which the loader computes only
-    on demand, is the SHA-256 sum (hex) of the bytes of the photos that it read. A product without a
-    readable photo has a `problem` and no pixels.
+    `page` is the address of its page in the shop, as the table has it. `labels` holds only known
+    labels: a missing one is absent. `pixels` is filled by the loader: for each wanted `Preprocess` one
+    `uint8` array (3, S, S), or (P, 3, S, S) if its `max_photos` is above 1. `skipped_photos` are those
+    that the loader could not read. `digest`, which the loader computes only on demand, is the SHA-256
+    sum (hex) of the bytes of the photos that it read. A product without a readable photo has a
+    `problem` and no pixels.
     """
 
     id: ProductId
     category: str
     photos: tuple[Path, ...] = ()
     text: str | None = None
+    page: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     pixels: Mapping[Preprocess, Pixels] = field(default_factory=dict)
     skipped_photos: tuple[Path, ...] = ()

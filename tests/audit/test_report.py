@@ -93,10 +93,10 @@ def test_needs_no_other_file(tmp_path: Path, large: Audit) -> None:
     addresses = set(re.findall(r"""(?:https?:)?//[\w.]+[^\s"'<]*""", without_photos))
     assert addresses <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
     assert not page.all("link")
-    assert all((image["src"] or "").startswith("data:image/jpeg;base64,") for image in page.all("img"))
+    assert all((image["src"] or "").startswith("data:image/webp;base64,") for image in page.all("img"))
     names = [each["id"] for _, each in page.elements if "id" in each]
     assert len(names) == len(set(names))
-    assert {link["href"] for link in page.all("a")} <= {f"#{name}" for name in names}
+    assert {link["href"] for link in page.all("a")} <= {"findings.csv", *(f"#{name}" for name in names)}
 
 
 def test_galleries_are_cut_and_say_so(tmp_path: Path, large: Audit) -> None:
@@ -106,6 +106,18 @@ def test_galleries_are_cut_and_say_so(tmp_path: Path, large: Audit) -> None:
     assert "36 of 120 labels shown; all are in findings.csv." in page.text
     assert len(page.all("img")) == 2 * 24 + 12 + 36 + 2 * 8
     assert len(source) < 600_000
+
+
+def test_products_lead_to_their_findings(tmp_path: Path, large: Audit) -> None:
+    source, _ = write(tmp_path, large)
+    large.findings.write_csv(tmp_path / "findings.csv")
+    lines = (tmp_path / "findings.csv").read_text().splitlines()
+    shown = re.findall(r'<span class="id">\s*(\d+)\b.*?>row (\d+)</a>', source, flags=re.DOTALL)
+    assert len(shown) == 2 * 24 + 12 + 36
+    for id_, number in shown:
+        assert f",{id_}," in lines[int(number) - 1]
+    kinds = {lines[int(number) - 1].split(",")[0] for _, number in shown}
+    assert kinds == {"label conflict", "photo: too dark", "likely wrong label"}
 
 
 def test_same_audit_same_bytes(tmp_path: Path, large: Audit) -> None:

@@ -52,7 +52,8 @@ def test_every_column_of_a_german_shop(tmp_path: Path) -> None:
         "Farbe": "attribute",
         "Ausschnitt": "attribute",
         "Bild": "photo",
-        **dict.fromkeys(["Preis", "Lager", "Notiz", "Link", "Datum", "Marke", "Größe"], "nothing"),
+        "Link": "page",
+        **dict.fromkeys(["Preis", "Lager", "Notiz", "Datum", "Marke", "Größe"], "nothing"),
     }
     assert found.roles["Notiz"][1] == "it is empty"
     assert found.source_columns().attributes == {"Farbe": "Farbe", "Ausschnitt": "Ausschnitt"}

@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import io
+import json
 import re
 from math import nan
 from pathlib import Path
@@ -16,7 +17,6 @@ from facetry.evaluation.report import (
     ModelSummary,
     ReportContent,
     category_bars,
-    choose_cards,
     model_axis,
     training_curves,
     write_report,
@@ -106,7 +106,7 @@ def test_needs_no_other_file(tmp_path: Path, content: ReportContent) -> None:
     assert addresses <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
     assert not page.all("link")
     assert all("src" not in script for script in page.all("script"))
-    assert all((image["src"] or "").startswith("data:image/jpeg;base64,") for image in page.all("img"))
+    assert all((image["src"] or "").startswith("data:image/webp;base64,") for image in page.all("img"))
     assert "@import" not in source
     assert not re.search(r"url\((?!#)", source)
 
@@ -164,8 +164,8 @@ def test_photos_are_small_and_marked_by_sign(tmp_path: Path, content: ReportCont
     for image in page.all("img"):
         data = base64.b64decode((image["src"] or "").split(",")[1])
         with Image.open(io.BytesIO(data)) as shown:
-            assert shown.format == "JPEG"
-            assert shown.size == (160, 213)
+            assert shown.format == "WEBP"
+            assert shown.size == (300, 400)
         assert image["alt"]
     assert "✓" in page.text
     assert "✗" in page.text
@@ -228,22 +228,76 @@ def test_no_resamples(tmp_path: Path, photos: Path) -> None:
     assert "nan" not in page.text
 
 
-def test_gallery_chooses_the_surest() -> None:
-    taxonomy = Taxonomy.of({"Socks": {"color": ["blue", "red"], "height": ["low", "tall"]}})
-    labels = [{"color": "red"}] * 4 + [{"color": "blue"}] * 4 + [{}]
-    products = [Product(id=index, category="Socks", labels=each) for index, each in enumerate(labels)]
-    red = np.array([0.6, 0.9, 0.8, 0.7, 0.6, 0.9, 0.8, 0.7, 1.0], np.float32)
-    probabilities = np.stack([1 - red, red], axis=1)[:, None].repeat(2, axis=1)
-    predictions = Predictions.of(taxonomy, products, probabilities)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("facetry.evaluation.report.thumbnail", lambda _: "data:,")
-        (group,) = choose_cards(predictions, products)
-    assert [card.id for card in group.right] == [1, 2, 3, 0]
-    assert [card.id for card in group.wrong] == [5, 6, 7, 4]
-    color, height = group.wrong[0].answers
-    assert (color.verdict, color.value, color.label) == ("wrong", "red", "blue")
-    assert (height.verdict, height.label) == ("unlabelled", None)
-    assert color.confidence == pytest.approx(0.9)
+def test_a_value_has_its_figures_and_what_it_is_confused_with(
+    tmp_path: Path, content: ReportContent
+) -> None:
+    source, page = write(tmp_path, content)
+    folded = page.all("details")
+    assert len(folded) == 2 * len([head for head in content.scores.heads if head.num_labels])
+    assert not any("open" in each for each in folded)
+    for name in ("Precision", "Recall", "Confused with", "Matrix of labels and answers"):
+        assert name in page.text
+    assert source.count('<table class="matrix">') == len(folded) / 2
+
+
+def test_items_carry_the_facts_to_filter_by(tmp_path: Path, content: ReportContent) -> None:
+    _, page = write(tmp_path, content)
+    items = [json.loads(each["data-item"] or "") for _, each in page.elements if "data-item" in each]
+    parts = [json.loads(each["data-part"] or "") for _, each in page.elements if "data-part" in each]
+    assert {each["Category"] for each in items} == set(TAXONOMY.categories)
+    assert {each["Answer"] for each in parts} <= {"as labelled", "not as labelled", "no label"}
+    assert all(0 <= each["Confidence"] <= 1 for each in parts)
+    wrong = [each for each in items if "Confidence" in each]
+    assert [each["Confidence"] for each in wrong] == sorted(
+        (each["Confidence"] for each in wrong), reverse=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("page_of_17", "link"),
+    [
+        ("https://shop.example/17?a=1&b=2", "https://shop.example/17?a=1&b=2"),
+        ("javascript:alert(1)", None),
+        ("shop.example/17", None),
+        (None, None),
+    ],
+)
+def test_products_link_to_their_page_in_the_shop(
+    tmp_path: Path, photos: Path, page_of_17: str | None, link: str | None
+) -> None:
+    products = [dataclasses.replace(each, page=page_of_17) for each in make_products(photos)]
+    _, page = write(tmp_path, make_content(products))
+    links = {each["href"] for each in page.all("a") if not (each["href"] or "").startswith("#")}
+    assert links == ({link} if link else set())
+
+
+def test_a_report_on_ten_thousand_products_stays_under_5_mb(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(256, size=(24, 320, 240, 3), dtype=np.uint8)
+    for index, pixels in enumerate(noise):  # photos that hardly compress
+        Image.fromarray(pixels).resize((480, 640)).save(tmp_path / f"{index}.jpg")
+    attributes = {f"attribute {index}": [f"value {n}" for n in range(30)] for index in range(8)}
+    taxonomy = Taxonomy.of({f"Category {index}": attributes for index in range(8)})
+    rng = np.random.default_rng(1)
+    codes = rng.integers(30, size=(10_000, 8))
+    products = [
+        Product(
+            id=index,
+            category=taxonomy.categories[index % 8],
+            photos=(tmp_path / f"{index % 24}.jpg",),
+            labels={name: f"value {code}" for name, code in zip(attributes, row, strict=True)},
+            page=f"https://shop.example/products/{index}",
+        )
+        for index, row in enumerate(codes.tolist())
+    ]
+    weights = rng.random((10_000, 8, 30)).astype(np.float32)
+    known = taxonomy.encode_labels(products)
+    weights[np.arange(10_000)[:, None], np.arange(8), known] += rng.integers(2, size=(10_000, 8)) * 60
+    predictions = Predictions.of(taxonomy, products, weights / weights.sum(axis=2, keepdims=True))
+    scores = score_predictions(predictions, products, num_resamples=2)
+    path = tmp_path / "report.html"
+    content = ReportContent(title="Many", scores=scores, predictions=predictions, products=products)
+    write_report(path, content)
+    assert 1_000_000 < path.stat().st_size < 5_000_000
 
 
 def test_charts_take_the_pages_colours() -> None:

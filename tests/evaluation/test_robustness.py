@@ -198,7 +198,7 @@ def test_page_and_figures(tmp_path: Path, robustness: Robustness, products: list
     page = Page(source)
     assert source == (tmp_path / "two" / "corruptions.html").read_text()
     assert len(page.all("img")) == 6 * NUM_STRENGTHS
-    assert all((image["src"] or "").startswith("data:image/jpeg;base64,") for image in page.all("img"))
+    assert all((image["src"] or "").startswith("data:image/webp;base64,") for image in page.all("img"))
     assert "Out of focus" in page.text
     assert "A & <i>" in page.text
     assert "nan" not in page.text

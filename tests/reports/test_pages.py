@@ -1,15 +1,16 @@
-"""Pages: every template sees the shared ones, names are escaped, thumbnails are small JPEGs inside."""
+"""Pages: every template sees the shared ones, names are escaped, thumbnails are small and inside."""
 
 import base64
 import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 from jinja2 import TemplateNotFound
 from PIL import Image
 
 from facetry.product import Product
-from facetry.reports.pages import THUMBNAIL_PX, make_environment, thumbnail
+from facetry.reports.pages import THUMBNAIL_PX, data_url, make_environment, thumbnail
 
 
 def test_a_page_has_the_shared_parts_around_its_own() -> None:
@@ -35,10 +36,10 @@ def test_own_templates_are_found_and_others_are_not() -> None:
 @pytest.mark.parametrize(
     ("mode", "size", "expected"),
     [
-        ("RGB", (1000, 500), (160, 80)),
-        ("RGBA", (100, 3000), (7, 214)),
+        ("RGB", (1000, 500), (360, 180)),
+        ("RGBA", (100, 3000), (16, 480)),
         ("P", (40, 30), (40, 30)),
-        ("L", (400, 400), (160, 160)),
+        ("L", (400, 400), (360, 360)),
     ],
 )
 def test_thumbnail(tmp_path: Path, mode: str, size: tuple[int, int], expected: tuple[int, int]) -> None:
@@ -50,6 +51,13 @@ def test_thumbnail(tmp_path: Path, mode: str, size: tuple[int, int], expected: t
         assert shown.size == expected
     assert expected[0] <= THUMBNAIL_PX[0]
     assert expected[1] <= THUMBNAIL_PX[1]
+
+
+def test_photos_that_hardly_compress_lose_quality_instead() -> None:
+    noise = np.random.default_rng(0).integers(256, size=(480, 360, 3), dtype=np.uint8)
+    assert len(data_url(noise)) < 0.28 * 480 * 360
+    flat = np.full((480, 360, 3), 200, dtype=np.uint8)
+    assert len(data_url(flat)) < 1000
 
 
 def test_no_readable_photo(tmp_path: Path) -> None:

@@ -3,25 +3,36 @@
 Shapes: K products shown.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import polars as pl
 
-from facetry.audit.findings import QUALITY
+from facetry.audit.findings import (
+    CATEGORY_CONFLICT,
+    DUPLICATES,
+    LABEL_CONFLICT,
+    LIKELY_CATEGORY_CONFLICT,
+    LIKELY_LABEL_CONFLICT,
+    QUALITY,
+    WRONG_LABEL,
+    Kind,
+)
 from facetry.audit.result import Photos
 from facetry.catalogue.catalogue import Catalogue
 from facetry.product import ProductId
 from facetry.reports.pages import data_url, first_photo, thumbnail
 
-_SMALL_PX = (120, 160)
+_SMALL_PX = (240, 320)
 _NUM_CONFLICTS = 24  # groups with a conflict
 _NUM_AGREEING = 6  # groups without one
 _NUM_IN_GROUP = 6
 _NUM_IN_ISSUE = 12
 _NUM_LABELS = 36
 _NUM_PAIRS = 8
+_CONFLICTS = (CATEGORY_CONFLICT, LABEL_CONFLICT, LIKELY_CATEGORY_CONFLICT, LIKELY_LABEL_CONFLICT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,22 +46,32 @@ class ConflictingLabel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProductPhoto:
-    """One product's photo, None if it cannot be read, with a note and its conflicting labels."""
+    """One product's photo, None if it cannot be read, with a note and its conflicting labels.
+
+    `page` is the address of its page in the shop, `finding` the row of `findings.csv` that is shown.
+    """
 
     id: ProductId
+    category: str
+    page: str | None
     photo: str | None
+    finding: int | None = None
     note: str = ""
     labels: tuple[ConflictingLabel, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhotoGroup:
-    """A heading, a few products' photos, and how many products there are in `total`."""
+    """A heading, a few products' photos, and how many products there are in `total`.
+
+    `facts` are what the page's reader can filter by.
+    """
 
     title: str
     total: int
     photos: tuple[ProductPhoto, ...] = ()
     note: str = ""
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,9 +97,13 @@ class BackgroundPair:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Gallery:
-    """Reads a catalogue's photos for the report; each product's is read once."""
+    """Reads a catalogue's photos for the report; each product's is read once.
+
+    `findings` are those that `findings.csv` has, in its order.
+    """
 
     catalogue: Catalogue
+    findings: pl.DataFrame
     _cache: dict[int, ProductPhoto] = field(default_factory=dict)
 
     def conflicts(self, photos: Photos) -> list[PhotoGroup]:
@@ -110,7 +135,10 @@ class Gallery:
         indices = sorted(
             by_index, key=lambda index: (not any(each.is_odd for each in by_index[index]), index)
         )
-        shown = [self._photo(index, labels=tuple(by_index[index])) for index in indices[:_NUM_IN_GROUP]]
+        shown = [
+            replace(self._photo(index, _CONFLICTS), labels=tuple(by_index[index]))
+            for index in indices[:_NUM_IN_GROUP]
+        ]
         relations = " and ".join(sorted(rows["relation"].drop_nulls().unique()))
         categories = ", ".join(sorted(rows["category"].drop_nulls().unique()))
         return PhotoGroup(
@@ -118,6 +146,7 @@ class Gallery:
             note=f"{categories} · {relations}",
             total=len(by_index),
             photos=tuple(shown),
+            facts={"Category": categories, "Photos": relations},
         )
 
     def agreeing_groups(self, photos: Photos) -> list[PhotoGroup]:
@@ -128,7 +157,8 @@ class Gallery:
         for group, total in sizes.head(_NUM_AGREEING).iter_rows():
             rows = agreeing.filter(pl.col("group") == group).head(_NUM_IN_GROUP)
             shown = [
-                self._photo(row["index"], note=row["relation"]) for row in rows.iter_rows(named=True)
+                replace(self._photo(row["index"], [*DUPLICATES.values()]), note=row["relation"])
+                for row in rows.iter_rows(named=True)
             ]
             groups.append(PhotoGroup(title=f"Group {group}", total=total, photos=tuple(shown)))
         return groups
@@ -140,7 +170,9 @@ class Gallery:
             rows = photos.issues.filter(pl.col("issue") == issue).sort("score", "index")
             if rows.height:
                 worst = rows.head(_NUM_IN_ISSUE).select("index", "score").iter_rows()
-                shown = tuple(self._photo(index, note=f"{score:.2f}") for index, score in worst)
+                shown = tuple(
+                    replace(self._photo(index, [kind]), note=f"{score:.2f}") for index, score in worst
+                )
                 title = kind.name.removeprefix("photo: ").capitalize()
                 groups.append(PhotoGroup(title=title, total=rows.height, photos=shown, note=kind.advice))
         return groups
@@ -149,7 +181,7 @@ class Gallery:
         """The labels that are the most likely wrong."""
         return [
             WrongLabel(
-                photo=self._photo(row["row"]),
+                photo=self._photo(row["row"], [WRONG_LABEL], row["attribute"]),
                 category=row["category"],
                 attribute=row["attribute"],
                 label=row["label"],
@@ -185,11 +217,25 @@ class Gallery:
             for index, (id_, category) in zip(indices, rows, strict=True)
         ]
 
-    def _photo(
-        self, index: int, *, note: str = "", labels: tuple[ConflictingLabel, ...] = ()
-    ) -> ProductPhoto:
+    def _photo(self, index: int, kinds: Sequence[Kind], attribute: str | None = None) -> ProductPhoto:
+        """One product's photo, with the first of its findings of these kinds, about this attribute."""
         if index not in self._cache:
             (product,) = self.catalogue.products([index])
-            self._cache[index] = ProductPhoto(id=product.id, photo=thumbnail(product, _SMALL_PX))
-        cached = self._cache[index]
-        return ProductPhoto(id=cached.id, photo=cached.photo, note=note, labels=labels)
+            self._cache[index] = ProductPhoto(
+                id=product.id,
+                category=product.category,
+                page=product.page,
+                photo=thumbnail(product, _SMALL_PX),
+            )
+        names = [kind.name for kind in kinds]
+        found = self._numbered.filter(pl.col("row") == self.catalogue.table["row"][index])
+        found = found.filter(pl.col("kind").cast(pl.String).is_in(names))
+        if attribute is not None:
+            found = found.filter(pl.col("attribute") == attribute)
+        finding = found["number"].first() if found.height else None
+        return replace(self._cache[index], finding=finding)
+
+    @cached_property
+    def _numbered(self) -> pl.DataFrame:
+        """The findings with the `number` of their row, as a spreadsheet counts: after the header."""
+        return self.findings.select("row", "kind", "attribute").with_row_index("number", offset=2)

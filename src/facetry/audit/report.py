@@ -111,7 +111,7 @@ def _context(audit: Audit) -> dict[str, Any]:
 def _photos_context(audit: Audit) -> dict[str, Any] | None:
     if audit.photos is None:
         return None
-    gallery, photos = Gallery(catalogue=audit.catalogue), audit.photos
+    gallery, photos = Gallery(catalogue=audit.catalogue, findings=audit.findings), audit.photos
     conflicts = count_conflicts(photos.conflicts)
     return {
         "reasons": photos.reasons,
@@ -136,7 +136,7 @@ def _wrong_labels_context(audit: Audit) -> dict[str, Any] | None:
         "num_heads": heads.height,
         "num": int(heads["num_wrong"].sum()),
         "num_labels": audit.noise.height,
-        "shown": Gallery(catalogue=audit.catalogue).wrong_labels(audit.noise),
+        "shown": Gallery(catalogue=audit.catalogue, findings=audit.findings).wrong_labels(audit.noise),
     }
 
 

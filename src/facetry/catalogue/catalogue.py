@@ -294,12 +294,12 @@ class Catalogue:
         self, table: pl.DataFrame, labels: Iterable[Sequence[int | str | None]]
     ) -> list[Product]:
         rows = zip(
-            *(table[name].to_list() for name in ("id", "category", "photo", "text")),
+            *(table[name].to_list() for name in ("id", "category", "photo", "text", "page")),
             labels,
             strict=True,
         )
         products = []
-        for id_, category, photo, text, slots in rows:
+        for id_, category, photo, text, page, slots in rows:
             paths, problem = self.photos.find(id_, photo)
             products.append(
                 Product(
@@ -307,6 +307,7 @@ class Catalogue:
                     category=category or "",
                     photos=paths,
                     text=text,
+                    page=page,
                     labels=self.taxonomy.decode_labels(category, slots),
                     problem=problem,
                 )

@@ -55,13 +55,15 @@ def _columns(source: Source, guess: Guess) -> Iterable[str]:
         yield from _key("photo", columns.photo, reasons.get(columns.photo, ""), margin="  ")
     if columns.text:
         yield from _key("text", columns.text, "read by recipes with titles", margin="  ")
+    if columns.page:
+        yield from _key("page", columns.page, "reports link to it", margin="  ")
     if columns.attributes is not None:
         yield "  attributes:  # attribute: column"
         for attribute, column in columns.attributes.items():
             facts = guess.by_name.get(column)
             remark = f"{facts.num_values} values: {', '.join(facts.examples)}, ..." if facts else ""
             yield from _key(attribute, column, remark, margin="    ")
-    named = {columns.id, columns.category, columns.photo, columns.text}
+    named = {columns.id, columns.category, columns.photo, columns.text, columns.page}
     named |= set((columns.attributes or {}).values())
     for name, (role, reason) in guess.roles.items():
         if name not in named and role in {NONE, ATTRIBUTE}:

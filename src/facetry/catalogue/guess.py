@@ -51,6 +51,7 @@ _PHOTO_WORDS = (
     "thumbnail",
     "media",
 )
+_PAGE_WORDS = ("product url", "product link", "page", "link", "url", "web", "seite", "lien", "enlace")
 _OTHER_WORDS = (
     "price", "cost", "mrp", "msrp", "rrp", "preis", "prix", "precio", "discount", "rating",
     "reviews", "stock", "inventory", "quantity", "qty", "bestand", "weight", "gewicht", "currency",
@@ -61,8 +62,9 @@ _OTHER_WORDS = (
 )  # fmt: skip
 
 Role = str
-ID, CATEGORY, PHOTO, TITLE, ATTRIBUTE, NONE = "id", "category", "photo", "title", "attribute", "nothing"
-ROLES: Final = (ID, CATEGORY, PHOTO, TITLE, ATTRIBUTE, NONE)
+ID, CATEGORY, PHOTO, TITLE, PAGE = "id", "category", "photo", "title", "page"
+ATTRIBUTE, NONE = "attribute", "nothing"
+ROLES: Final = (ID, CATEGORY, PHOTO, TITLE, PAGE, ATTRIBUTE, NONE)
 """What a column may hold."""
 
 
@@ -126,6 +128,7 @@ class Guess:
             category=Constant(constant=category) if category else first[CATEGORY] or "Category",
             photo=first[PHOTO],
             text=first[TITLE],
+            page=first[PAGE],
             attributes=None if slots else {name: name for name in attributes},
         )
 
@@ -218,6 +221,17 @@ def _photo(columns: Sequence[Column]) -> Choice:
     return (found[0], "its cells are addresses of photos") if found else None
 
 
+def _page(columns: Sequence[Column]) -> Choice:
+    def suits(column: Column) -> bool:
+        is_distinct = column.num_values >= 0.9 * column.num_filled > 0
+        return is_distinct and column.addresses >= 0.5 and not column.has_word(_PHOTO_WORDS)
+
+    found = _by_words(columns, _PAGE_WORDS, suits)
+    linked = [column for column in columns if suits(column)]
+    column = found[0] if found else next(iter(linked), None)
+    return (column, "its cells are addresses of the products' pages") if column else None
+
+
 def _id(columns: Sequence[Column]) -> Choice:
     def suits(column: Column) -> bool:
         is_distinct = column.num_values >= 0.9 * column.num_rows > 0
@@ -250,6 +264,7 @@ def _title(columns: Sequence[Column]) -> Choice:
 
 _CHOICES: Final[Sequence[tuple[Role, Callable[[Sequence[Column]], Choice]]]] = (
     (PHOTO, _photo),
+    (PAGE, _page),
     (ID, _id),
     (CATEGORY, _category),
     (TITLE, _title),

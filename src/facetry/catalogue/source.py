@@ -76,6 +76,9 @@ class Columns(Config):
     text: str | None = None
     """The column with the title or description."""
 
+    page: str | None = None
+    """The column with the address of the product's page in the shop; reports link to it."""
+
     attributes: dict[str, str] | None = None
     """Attribute -> the column with its values."""
 

@@ -1,7 +1,8 @@
 """Which column of a table holds what, and the table with these columns, cleaned.
 
 The result has the columns `row` (numbered as a spreadsheet does), `id`, `category`, `photo` (text or
-null), `text`, and one per slot, `label_0` ... `label_{A-1}`, with cleaned values, null for "no label".
+null), `text`, `page`, and one per slot, `label_0` ... `label_{A-1}`, with cleaned values, null for "no
+label".
 
 Shapes: A slots (attributes of the category that has most).
 """
@@ -41,6 +42,7 @@ class Layout:
     category: str | Constant
     photo: str | None
     text: str | None
+    page: str | None = None
     cells: CellReader = field(default_factory=CellReader)
     slots: tuple[str, ...] = ()
     attributes: tuple[tuple[str, str], ...] = ()
@@ -99,6 +101,7 @@ def find_layout(
         category=_actual_category(columns, names),
         photo=actual_column(columns.photo, names),
         text=_text_column(names, columns, [*slots, *(column for _, column in attributes)]),
+        page=actual_column(columns.page, names),
         cells=CellReader.of(values or Values(), taxonomy),
         slots=slots,
         attributes=attributes,
@@ -118,13 +121,14 @@ def _text_column(names: Sequence[str], columns: Columns, labels: Sequence[str]) 
         return actual_column(columns.text, names)
     found = actual_column(_TITLE, names)
     category = None if isinstance(columns.category, Constant) else columns.category
-    taken = {actual_column(each, names) for each in (columns.id, category, columns.photo)}
+    taken = {actual_column(each, names) for each in (columns.id, category, columns.photo, columns.page)}
     return None if found in taken | set(labels) else found
 
 
 def missing_columns(names: Sequence[str], columns: Columns) -> dict[str, str]:
     """The wanted columns that a table with the columns `names` lacks, each with a hint."""
-    wanted = [columns.id, columns.photo, columns.text, *(columns.attributes or {}).values()]
+    wanted = [columns.id, columns.photo, columns.text, columns.page]
+    wanted += (columns.attributes or {}).values()
     if not isinstance(columns.category, Constant):
         wanted.insert(1, columns.category)
     return {
@@ -174,7 +178,7 @@ def _attribute_columns(
 
 
 def tidy(raw: pl.LazyFrame, layout: Layout, table: Path, *, extra: Sequence[str] = ()) -> pl.LazyFrame:
-    """The table with `row`, `id`, `category`, `photo`, `text`, and the label columns, all cleaned.
+    """The table with `row`, `id`, `category`, `photo`, `text`, `page` and the label columns, cleaned.
 
     Label columns are renamed by `label_column`; `labels_to_slots` turns them into slots. The `extra`
     columns are added unchanged.
@@ -183,7 +187,7 @@ def tidy(raw: pl.LazyFrame, layout: Layout, table: Path, *, extra: Sequence[str]
         CatalogueError: a column whose cells are lists or records where single values belong.
     """
     schema = raw.collect_schema()
-    text = [] if layout.text is None else [layout.text]
+    text = [each for each in (layout.text, layout.page) if each is not None]
     category = [] if isinstance(layout.category, Constant) else [layout.category]
     refuse_nested(schema, [layout.id, *category, *text, *layout.labels, *extra])
     photo = _photo(schema, layout.photo)
@@ -193,6 +197,7 @@ def tidy(raw: pl.LazyFrame, layout: Layout, table: Path, *, extra: Sequence[str]
         category_text(schema, layout).alias("category"),
         photo.alias("photo"),
         (clean_text(schema, layout.text) if layout.text else _NOTHING).alias("text"),
+        (clean_text(schema, layout.page) if layout.page else _NOTHING).alias("page"),
         *(layout.cells.label(schema, column).alias(label_column(column)) for column in layout.labels),
         *extra,
     )
@@ -208,7 +213,7 @@ def labels_to_slots(frame: pl.LazyFrame, layout: Layout, taxonomy: Taxonomy) -> 
     slots = [
         _slot(number, layout, taxonomy).alias(f"label_{number}") for number in range(taxonomy.num_slots)
     ]
-    return frame.select("row", "id", "category", "photo", "text", *slots)
+    return frame.select("row", "id", "category", "photo", "text", "page", *slots)
 
 
 def _slot(number: int, layout: Layout, taxonomy: Taxonomy) -> pl.Expr:

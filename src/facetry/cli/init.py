@@ -159,7 +159,7 @@ def _corrected(guess: "Guess") -> "Guess":
             continue
         role = typer.prompt(f"{name!r} is the ({', '.join(ROLES)})")
         if role in ROLES:
-            single = {"id", "category", "photo", "title"}
+            single = {"id", "category", "photo", "title", "page"}
             if role in single:
                 roles = {k: ("nothing", "") if r == role else (r, why) for k, (r, why) in roles.items()}
             roles[name] = (role, "as you said")

@@ -1,24 +1,21 @@
 """The report: one HTML file with a predictor's scores, by category and head, and example predictions.
 
 The file needs no other files, and the same content gives the same bytes.
-
-Shapes: N products, A attributes (slots) of the category that has most.
 """
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby, islice
+from itertools import groupby
 from math import ceil, floor, isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from facetry.evaluation.metrics import CategoryScore, HeadScore, Scores
+from facetry.evaluation.confusion import HeadDetails, head_details
+from facetry.evaluation.gallery import SURE, choose_cards, wrong_answers
+from facetry.evaluation.metrics import CategoryScore, HeadScore, Scores, answers_to
 from facetry.predictions import Predictions
-from facetry.product import Product, ProductId
+from facetry.product import Product
 from facetry.reports.charts import (
     ACCENT,
     INK,
@@ -31,7 +28,7 @@ from facetry.reports.charts import (
     draw_chart,
     style_axes,
 )
-from facetry.reports.pages import make_environment, thumbnail
+from facetry.reports.pages import make_environment
 from facetry.runtime.files import write_text
 
 if TYPE_CHECKING:
@@ -128,102 +125,6 @@ def _draw_line(axes: "Axes", index: int, points: Points) -> None:
     )
 
 
-_MOST_CARDS = 80
-_MOST_PER_GROUP = 4
-_MOST_TRIES = 25  # products tried for one group; unreadable photos may leave it short
-
-Verdict = Literal["right", "wrong", "unlabelled"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """One predicted attribute of a card; `label` is None if it is not known."""
-
-    attribute: str
-    value: str
-    confidence: float
-    label: str | None
-
-    @property
-    def verdict(self) -> Verdict:
-        """How the value compares to the label."""
-        if self.label is None:
-            return "unlabelled"
-        return "right" if self.value == self.label else "wrong"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Card:
-    """One product with its photo as a `data:` URL."""
-
-    id: ProductId
-    category: str
-    photo: str
-    answers: tuple[Answer, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
-    """One category's cards, the most confident first."""
-
-    category: str
-    right: tuple[Card, ...]
-    wrong: tuple[Card, ...]
-
-
-def choose_cards(predictions: Predictions, products: Sequence[Product]) -> list[Group]:
-    """The most confident right and wrong products of each category, with a readable photo.
-
-    Right: all known labels are predicted; ranked by the product's lowest confidence. Wrong: some label
-    is not predicted; ranked by the highest confidence of a wrong prediction.
-    """
-    codes = predictions.taxonomy.encode_labels(products)  # N A
-    known = (codes >= 0) & predictions.head_mask
-    missed = known & (predictions.top != codes)
-    least = np.where(predictions.head_mask, predictions.confidence, 1).min(axis=1)  # N
-    most = np.where(missed, predictions.confidence, 0).max(axis=1)
-    right = _ranked(least, known.any(axis=1) & ~missed.any(axis=1))
-    wrong = _ranked(most, missed.any(axis=1))
-    categories = predictions.taxonomy.categories
-    num_cards = max(1, min(_MOST_PER_GROUP, _MOST_CARDS // (2 * len(categories))))
-
-    def cards(rows: NDArray[np.int64], category: int) -> tuple[Card, ...]:
-        rows = rows[predictions.category_codes[rows] == category][:_MOST_TRIES]
-        made = (_card(predictions, products[row], int(row)) for row in rows)
-        return tuple(islice((card for card in made if card), num_cards))
-
-    groups = [
-        Group(category=category, right=cards(right, index), wrong=cards(wrong, index))
-        for index, category in enumerate(categories)
-    ]
-    return [group for group in groups if group.right or group.wrong]
-
-
-def _ranked(confidence: NDArray[np.floating], chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """The chosen rows, most confident first, ties in table order."""
-    rows = np.flatnonzero(chosen)
-    return rows[np.argsort(-confidence[rows], kind="stable")]
-
-
-def _card(predictions: Predictions, product: Product, row: int) -> Card | None:
-    """The card of one row; None without a readable photo."""
-    photo = thumbnail(product)
-    if photo is None:
-        return None
-    heads = predictions.taxonomy.heads_of(product.category)
-    answers = tuple(
-        Answer(
-            attribute=head.attribute,
-            value=head.values[predictions.top[row, slot]],
-            confidence=float(predictions.confidence[row, slot]),
-            label=product.labels.get(head.attribute),
-        )
-        for slot, head in enumerate(heads)
-        if head.values
-    )
-    return Card(id=product.id, category=product.category, photo=photo, answers=answers)
-
-
 _MOST_UNREAD = 200  # unread products listed one by one; all are counted
 
 
@@ -286,11 +187,21 @@ def _template_variables(content: ReportContent) -> dict[str, Any]:
             (index % len(MARKERS), list(MARKERS.values())[index % len(MARKERS)], name)
             for index, (name, _) in enumerate(histories)
         ],
+        "details": _details_by_category(content),
+        "sure": SURE,
         "gallery": choose_cards(predictions, content.products),
+        "wrong": wrong_answers(predictions, content.products),
         "unread": unread[:_MOST_UNREAD],
         "num_unread": len(unread),
         "reasons": Counter(problem for *_, problem in unread).most_common(),
     }
+
+
+def _details_by_category(content: ReportContent) -> list[tuple[str, list[HeadDetails]]]:
+    labels = content.predictions.taxonomy.encode_labels(content.products)
+    details = head_details(answers_to(content.predictions, labels))
+    by_category = groupby(details, key=lambda each: each.head.category)
+    return [(category, list(heads)) for category, heads in by_category]
 
 
 def head_sections(scores: Scores) -> list[tuple[CategoryScore, list[HeadScore]]]:

@@ -1,7 +1,14 @@
 """The jinja environment and filters of HTML pages, and photos embedded as `data:` URLs.
 
-A page's own templates extend `page.html.jinja`, which has the style sheet, the script for sortable
-tables and a content security policy that forbids loading anything: a page is one file without others.
+A page's own templates extend `page.html.jinja`, which has the style sheet, the scripts and a content
+security policy that forbids loading anything: a page is one file without others. What a template marks,
+the scripts make usable:
+
+- `table.sortable` is sorted by the heading that is pressed; a cell's `data-value` is what counts;
+- a section with `data-filter="NAME"` gets a search box and a control for each fact of its items before
+  the element with `data-items`; facts are JSON objects in `data-item`, and in `data-part` for parts of
+  an item; a `data-group` is hidden with the last of its items; `data-most` is how many are shown first;
+- every photo is shown large when it is pressed, with the list item or figure that it is in.
 
 Shapes: h x w pixels, RGB.
 """
@@ -74,6 +81,17 @@ def breakable(name: str) -> Markup:
     return Markup(re.sub("_(?=.)", "_<wbr>", str(escape(name))))  # noqa: S704  # escaped first
 
 
+def web_address(text: str | None) -> str | None:
+    """The text if it is an address on the web, which a page may link to; None for any other.
+
+    A cell of a table may hold anything, a `javascript:` address among it.
+
+    >>> web_address("https://shop.example/17"), web_address("javascript:alert(1)"), web_address(None)
+    ('https://shop.example/17', None, None)
+    """
+    return text if text and re.match(r"https?://[^\s/]", text, re.IGNORECASE) else None
+
+
 def make_environment(package: str) -> Environment:
     """A jinja environment with the templates of `package` and those that all pages share."""
     folders = [files(each) / "templates" for each in (package, "facetry.reports")]
@@ -95,8 +113,10 @@ def make_environment(package: str) -> Environment:
         "percent": percent,
         "share": share,
         "breakable": breakable,
+        "web_address": web_address,
         "thousands": "{:,}".format,
     }
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "ensure_ascii": False}
     environment.tests["known"] = isfinite
     return environment
 
@@ -105,8 +125,11 @@ def _text(template: Traversable) -> str | None:
     return template.read_text(encoding="utf-8") if template.is_file() else None
 
 
-THUMBNAIL_PX = (160, 214)
-"""The largest width and height of a thumbnail."""
+THUMBNAIL_PX = (360, 480)
+"""The largest width and height of a photo on a page, which is also shown enlarged."""
+
+_QUALITIES = (78, 60, 40, 20, 5)
+_BYTES_PER_PIXEL = 0.14  # at most, so that a page of noisy photos stays small, too
 
 
 def thumbnail(product: Product, limit_px: tuple[int, int] = THUMBNAIL_PX) -> str | None:
@@ -126,11 +149,18 @@ def first_photo(product: Product) -> Pixels | None:
 
 
 def data_url(pixels: Pixels, limit_px: tuple[int, int] = THUMBNAIL_PX) -> str:
-    """Pixels (h, w, 3) as a JPEG in a `data:` URL, at most `limit_px` wide and high."""
+    """Pixels (h, w, 3) as a WebP image in a `data:` URL, at most `limit_px` wide and high.
+
+    The number of bytes is bounded by the size: what cannot be compressed to it loses quality instead.
+    """
     from PIL import Image
 
     image = Image.fromarray(pixels)
     image.thumbnail(limit_px)
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=82)
-    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
+    most = 1000 + _BYTES_PER_PIXEL * image.width * image.height
+    for quality in _QUALITIES:
+        file = io.BytesIO()
+        image.save(file, "WEBP", quality=quality)
+        if file.tell() <= most:
+            break
+    return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()

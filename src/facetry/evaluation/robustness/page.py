@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 STRENGTHS: Final = range(1, NUM_STRENGTHS + 1)
 
 _PER_ROW, _ROW_IN = 4, 1.5
-_EXAMPLE_PX = (132, 176)
+_EXAMPLE_PX = (240, 320)
 
 
 def robustness_table(robustness: Robustness) -> Table:

@@ -1,6 +1,7 @@
 """The report on a search, as one self-contained HTML page."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import accumulate
 from math import log
 from pathlib import Path
@@ -171,12 +172,20 @@ def _variables(findings: Findings) -> dict[str, Any]:
         "num_done": len(findings.ranking),
         "failed": [each for each in findings.trials if each.state == "failed"],
         "keys": short_names(list(dimensions)),
+        "facts": partial(_facts, dimensions),
         "space": {key: _described(each) for key, each in dimensions.items()},
         "effects": _effects(findings),
         "history": history(findings.trials),
         "importances": importance_bars(findings.importances),
         "lines": parallel_lines(dimensions, findings.trials),
     }
+
+
+def _facts(dimensions: Mapping[str, Dimension], trial: Trial) -> dict[str, str]:
+    """A trial's settings of the keys that have choices, by the key's short name."""
+    names = short_names(list(dimensions))
+    choices = (key for key, each in dimensions.items() if isinstance(each, Choices))
+    return {names[key]: setting_text(trial.settings[key]) for key in choices}
 
 
 def _described(dimension: Dimension) -> str:

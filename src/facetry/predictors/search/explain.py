@@ -97,7 +97,7 @@ def _require_indexed(search: SimilaritySearch, category: str) -> None:
         )
 
 
-_QUERY_PX = (360, 480)
+_QUERY_PX = (480, 640)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

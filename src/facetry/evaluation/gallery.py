@@ -1,0 +1,182 @@
+"""What a report shows of single answers: the most confident ones with their photos, and all wrong ones.
+
+Shapes: N products, A attributes (slots) of the category that has most.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facetry.predictions import Predictions
+from facetry.product import Product, ProductId
+from facetry.reports.pages import thumbnail
+
+SURE: Final = 0.9
+"""The least confidence that a page calls sure. It is high because confidence is not calibrated."""
+
+_MOST_CARDS = 100
+_MOST_PER_GROUP = 8
+_MOST_TRIES = 25  # products tried for one group; unreadable photos may leave it short
+
+Verdict = Literal["right", "wrong", "unlabelled"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One predicted attribute of a card; `label` is None if it is not known."""
+
+    attribute: str
+    value: str
+    confidence: float
+    label: str | None
+
+    @property
+    def verdict(self) -> Verdict:
+        """How the value compares to the label."""
+        if self.label is None:
+            return "unlabelled"
+        return "right" if self.value == self.label else "wrong"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """One product with its photo as a `data:` URL; `page` is the address of its page in the shop.
+
+    It `is_sure` if the confidence by which it was ranked is at least `SURE`.
+    """
+
+    id: ProductId
+    category: str
+    page: str | None
+    photo: str
+    is_sure: bool
+    answers: tuple[Answer, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """One category's cards, the most confident first."""
+
+    category: str
+    right: tuple[Card, ...]
+    wrong: tuple[Card, ...]
+
+    @property
+    def titled(self) -> list[tuple[str, tuple[Card, ...]]]:
+        """The cards in up to four groups with their headings: only what is sure is called so."""
+        groups = [
+            ("Surely wrong", tuple(card for card in self.wrong if card.is_sure)),
+            ("Wrong", tuple(card for card in self.wrong if not card.is_sure)),
+            ("Surely right", tuple(card for card in self.right if card.is_sure)),
+            ("Right", tuple(card for card in self.right if not card.is_sure)),
+        ]
+        return [(name, cards) for name, cards in groups if cards]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrongAnswer:
+    """One answer that is not the label."""
+
+    id: ProductId
+    category: str
+    page: str | None
+    answer: Answer
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Compared:
+    """Predictions beside the labels of the same products: arrays (N, A) of what is known and missed."""
+
+    predictions: Predictions
+    products: Sequence[Product]
+    known: NDArray[np.bool_]
+    missed: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, predictions: Predictions, products: Sequence[Product]) -> "_Compared":
+        codes = predictions.taxonomy.encode_labels(products)
+        known = (codes >= 0) & predictions.head_mask
+        missed = known & (predictions.top != codes)
+        return cls(predictions=predictions, products=products, known=known, missed=missed)
+
+    def answer(self, row: int, slot: int) -> Answer:
+        predictions, product = self.predictions, self.products[row]
+        head = predictions.taxonomy.heads_of(product.category)[slot]
+        return Answer(
+            attribute=head.attribute,
+            value=head.values[predictions.top[row, slot]],
+            confidence=float(predictions.confidence[row, slot]),
+            label=product.labels.get(head.attribute),
+        )
+
+
+def wrong_answers(
+    predictions: Predictions, products: Sequence[Product], most: int = 500
+) -> tuple[list[WrongAnswer], int]:
+    """The most confident wrong answers, `most` at most, and how many wrong answers there are in all."""
+    compared = _Compared.of(predictions, products)
+    rows, slots = np.nonzero(compared.missed)
+    order = np.argsort(-predictions.confidence[rows, slots], kind="stable")[:most]
+    shown = []
+    for row, slot in zip(rows[order].tolist(), slots[order].tolist(), strict=True):
+        product, answer = products[row], compared.answer(row, slot)
+        shown.append(
+            WrongAnswer(id=product.id, category=product.category, page=product.page, answer=answer)
+        )
+    return shown, len(rows)
+
+
+def choose_cards(predictions: Predictions, products: Sequence[Product]) -> list[Group]:
+    """The most confident right and wrong products of each category, with a readable photo.
+
+    Right: all known labels are predicted; ranked by the product's lowest confidence. Wrong: some label
+    is not predicted; ranked by the highest confidence of a wrong prediction.
+    """
+    compared = _Compared.of(predictions, products)
+    known, missed = compared.known, compared.missed
+    least = np.where(predictions.head_mask, predictions.confidence, 1).min(axis=1)  # N
+    most = np.where(missed, predictions.confidence, 0).max(axis=1)
+    right = _ranked(least, known.any(axis=1) & ~missed.any(axis=1))
+    wrong = _ranked(most, missed.any(axis=1))
+    categories = predictions.taxonomy.categories
+    num_cards = max(1, min(_MOST_PER_GROUP, _MOST_CARDS // (2 * len(categories))))
+
+    def cards(
+        rows: NDArray[np.int64], category: int, confidence: NDArray[np.floating]
+    ) -> tuple[Card, ...]:
+        rows = rows[predictions.category_codes[rows] == category][:_MOST_TRIES]
+        made = (_card(compared, int(row), is_sure=bool(confidence[row] >= SURE)) for row in rows)
+        return tuple(islice((card for card in made if card), num_cards))
+
+    groups = [
+        Group(category=category, right=cards(right, index, least), wrong=cards(wrong, index, most))
+        for index, category in enumerate(categories)
+    ]
+    return [group for group in groups if group.right or group.wrong]
+
+
+def _ranked(confidence: NDArray[np.floating], chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """The chosen rows, most confident first, ties in table order."""
+    rows = np.flatnonzero(chosen)
+    return rows[np.argsort(-confidence[rows], kind="stable")]
+
+
+def _card(compared: _Compared, row: int, *, is_sure: bool) -> Card | None:
+    """The card of one row; None without a readable photo."""
+    product = compared.products[row]
+    photo = thumbnail(product)
+    if photo is None:
+        return None
+    slots = np.flatnonzero(compared.predictions.head_mask[row]).tolist()
+    return Card(
+        id=product.id,
+        category=product.category,
+        page=product.page,
+        photo=photo,
+        is_sure=is_sure,
+        answers=tuple(compared.answer(row, slot) for slot in slots),
+    )
