@@ -346,3 +346,23 @@ def test_known_labels_are_those_of_the_products_with_what_is_off_the_list(write:
     codes = catalogue.known_labels(rows)
     np.testing.assert_array_equal(codes, listed.encode_labels(catalogue.products(rows)))
     assert codes[:2].tolist() == [[OFF_LIST, 0], [0, 0]]
+
+
+def test_a_column_has_the_address_of_the_products_page(tmp_path: Path) -> None:
+    rows = "id,Category,attr_1,Link\n1,Shirts,red,https://shop.example/1\n2,Shirts,blue,\n"
+    (tmp_path / "t.csv").write_text(rows)
+    (tmp_path / "catalogue.yaml").write_text("table: t.csv\ncolumns: {page: link}\n")
+    catalogue = open_catalogue(tmp_path)
+    assert [each.page for each in catalogue.products()] == ["https://shop.example/1", None]
+    assert [each.page for each in next(catalogue.stream(8))] == ["https://shop.example/1", None]
+    plain = open_catalogue(tmp_path / "t.csv")
+    assert plain.fingerprint == catalogue.fingerprint
+    assert plain.products()[0].page is None
+
+
+def test_a_page_column_that_is_not_there_is_named(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("id,Category,attr_1,link\n1,Shirts,red,x\n")
+    (tmp_path / "catalogue.yaml").write_text("table: t.csv\ncolumns: {page: lnk}\n")
+    with pytest.raises(CatalogueError, match="Missing columns: 'lnk'") as error:
+        open_catalogue(tmp_path)
+    assert "'link'" in str(error.value.hint)

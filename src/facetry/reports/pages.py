@@ -18,7 +18,8 @@ import io
 import re
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from math import isfinite
+from math import isfinite, sqrt
+from typing import TYPE_CHECKING
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -26,6 +27,9 @@ from markupsafe import Markup, escape
 from facetry.errors import ImageError
 from facetry.images.decode import read_photo
 from facetry.product import Pixels, Product
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
@@ -128,8 +132,7 @@ def _text(template: Traversable) -> str | None:
 THUMBNAIL_PX = (360, 480)
 """The largest width and height of a photo on a page, which is also shown enlarged."""
 
-_QUALITIES = (78, 60, 40, 20, 5)
-_BYTES_PER_PIXEL = 0.14  # at most, so that a page of noisy photos stays small, too
+_BYTES_PER_PIXEL = 0.14  # of the wanted size, at most, so that a page of noisy photos stays small
 
 
 def thumbnail(product: Product, limit_px: tuple[int, int] = THUMBNAIL_PX) -> str | None:
@@ -151,16 +154,20 @@ def first_photo(product: Product) -> Pixels | None:
 def data_url(pixels: Pixels, limit_px: tuple[int, int] = THUMBNAIL_PX) -> str:
     """Pixels (h, w, 3) as a WebP image in a `data:` URL, at most `limit_px` wide and high.
 
-    The number of bytes is bounded by the size: what cannot be compressed to it loses quality instead.
+    The number of bytes is bounded by the limit: a photo that takes more is made smaller still.
     """
     from PIL import Image
 
     image = Image.fromarray(pixels)
     image.thumbnail(limit_px)
-    most = 1000 + _BYTES_PER_PIXEL * image.width * image.height
-    for quality in _QUALITIES:
-        file = io.BytesIO()
-        image.save(file, "WEBP", quality=quality)
-        if file.tell() <= most:
-            break
-    return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
+    most = 1000 + _BYTES_PER_PIXEL * limit_px[0] * limit_px[1]
+    while len(content := _webp(image)) > most:
+        scale = 0.95 * sqrt(most / len(content))
+        image.thumbnail((max(1, round(scale * image.width)), max(1, round(scale * image.height))))
+    return "data:image/webp;base64," + base64.b64encode(content).decode()
+
+
+def _webp(image: "Image") -> bytes:
+    file = io.BytesIO()
+    image.save(file, "WEBP", quality=78, method=2)
+    return file.getvalue()

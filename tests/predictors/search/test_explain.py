@@ -86,7 +86,7 @@ def test_the_page_shows_photo_answers_and_neighbours(search: SimilaritySearch, t
     source = (tmp_path / "new" / "page.html").read_text()
     page = Page(source)
     assert page.cards == 4
-    assert sum("data:image/jpeg" in (each["src"] or "") for each in page.all("img")) == 5
+    assert sum("data:image/webp" in (each["src"] or "") for each in page.all("img")) == 5
     assert "<b>mine</b>" in page.text
     assert str(explanation.neighbours[0].id) in page.text
     for answer in explanation.answers:
