@@ -48,7 +48,7 @@ def score_bars(rows: Sequence[Row]) -> Chart | None:
 
     def draw(figure: "Figure") -> None:
         axes = figure.add_axes((_NAMES, 0, 1 - _NAMES, 1))
-        axes.set(xlim=(0, 1.3 * highest), ylim=(height, 0))
+        axes.set(xlim=(0, 1.5 * highest), ylim=(height, 0))
         axes.axis("off")
         top = 0
         for approach, group in groups:
