@@ -23,7 +23,7 @@ if (photos.length) {
     const copy = surroundings(photo)?.cloneNode(true);
     if (!copy) return [photo.alt];
     copy.querySelector("img").remove();
-    return [copy];
+    return copy.tagName === "FIGURE" ? [make("p", { textContent: photo.alt }), copy] : [copy];
   };
   const show = (photo) => {
     current = photo;
