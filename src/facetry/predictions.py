@@ -5,14 +5,14 @@ else text; `category`; `status`, which is "ok" or the reason why there is no pre
 list of (attribute, value, confidence) records in the taxonomy's order. There may be further columns.
 
 Shapes: B products, C categories, A attributes (slots) of the category that has most, V values
-of the head that has most. A slot past a category's attributes and a value past a head's values are
-padding.
+of the head that has most, D features. A slot past a category's attributes and a value past a head's
+values are padding.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 import numpy as np
 import polars as pl
@@ -92,6 +92,23 @@ class Predictor(Protocol):
 
     def predict(self, products: Sequence[Product]) -> "Predictions":
         """Predict every product, in order; one with a `problem` is recorded, not guessed."""
+        ...
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """A predictor that also gives a product's features, which are near each other for similar products.
+
+    Classifiers, similarity searches and exports of classifiers have it; ensembles have not.
+    """
+
+    @property
+    def preprocesses(self) -> tuple[Preprocess, ...]:
+        """The pixel forms it reads, which the loader makes of one decoded photo."""
+        ...
+
+    def embed(self, products: Sequence[Product]) -> NDArray[Any]:
+        """Features (B, D) of loaded products, in order; 0 for one with a `problem`."""
         ...
 
 
@@ -213,6 +230,52 @@ class Predictions:
         `fill` is the value where a category has no such attribute and where nothing was predicted.
         """
         return to_submission(self.to_rows(), self.taxonomy, fill=fill, num_slots=num_slots)
+
+    def to_table(self) -> pl.DataFrame:
+        """One row for each product: id, category, problem, and each attribute's value and confidence.
+
+        An attribute has two columns, its name and its name with `_confidence`, both null where the
+        category does not have it or nothing was predicted; `problem` is null where there is none.
+        """
+        names = list(dict.fromkeys(head.attribute for head in self.taxonomy.heads))
+        values = np.full((len(self), len(names)), None, dtype=object)
+        confidence = np.full((len(self), len(names)), np.nan, dtype=np.float32)
+        rows, slots = np.nonzero(self.head_mask)
+        heads = self.taxonomy.head_slots[self.category_codes[rows], slots]
+        order = {name: index for index, name in enumerate(names)}
+        of_head = np.array([order[head.attribute] for head in self.taxonomy.heads], dtype=np.int64)
+        columns = of_head[heads]
+        values[rows, columns] = self._value_names()[heads, self.top[rows, slots]]
+        confidence[rows, columns] = self.confidence[rows, slots]
+        found: dict[str, pl.Series] = {}
+        for index, name in enumerate(names):
+            found[name] = pl.Series(values[:, index].tolist(), dtype=pl.String)
+            sureness = pl.Series(confidence[:, index], dtype=pl.Float32)
+            found[f"{name}_confidence"] = sureness.fill_nan(None)
+        return pl.DataFrame(
+            {
+                "id": id_column(self.ids),
+                "category": pl.Series(self.categories, dtype=pl.String),
+                "problem": pl.Series([each or None for each in self.problems], dtype=pl.String),
+                **found,
+            }
+        )
+
+    def to_probabilities(self) -> pl.DataFrame:
+        """One row for each value of each prediction: id, category, attribute, value, probability."""
+        rows, slots, values = np.nonzero(self.value_mask)
+        heads = self.taxonomy.head_slots[self.category_codes[rows], slots]
+        attributes = np.array([head.attribute for head in self.taxonomy.heads], dtype=object)
+        categories = np.array(self.categories, dtype=object)
+        return pl.DataFrame(
+            {
+                "id": id_column(self.ids).gather(rows),
+                "category": pl.Series(categories[rows].tolist(), dtype=pl.String),
+                "attribute": pl.Series(attributes[heads].tolist(), dtype=pl.String),
+                "value": pl.Series(self._value_names()[heads, values].tolist(), dtype=pl.String),
+                "probability": pl.Series(self.probabilities[rows, slots, values], dtype=pl.Float32),
+            }
+        )
 
     def to_problems(self) -> pl.DataFrame:
         """One row for each product without predictions: id, category, problem."""

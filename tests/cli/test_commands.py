@@ -5,6 +5,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from typer.testing import CliRunner, Result
 from facetry.catalogue.catalogue import open_catalogue
 from facetry.catalogue.repairs import Repair, write_repairs
 from facetry.cli import main
-from facetry.errors import FacetryError
+from facetry.cli.evaluate import CORRUPTIONS as CORRUPTION_NAMES
+from facetry.errors import FacetryError, SettingError, WeightsUnavailable
+from facetry.images.corruptions import CORRUPTIONS
 from facetry.recipe import ClassifierRecipe, dump_recipe
 
 Run = Callable[..., Result]
@@ -164,9 +167,65 @@ def test_without_photos_every_command_stops(
     assert not out.exists()
 
 
-def test_predict_refuses_a_folder(run: Run, drawn: Path, tiny_model: Path, tmp_path: Path) -> None:
-    refused = run("predict", tiny_model, drawn, "-o", tmp_path / "out")
-    assert "Name the table" in str(refused.exception)
+def test_predict_takes_a_catalogue_s_folder_as_every_command_does(
+    run: Run, drawn: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    done = run("predict", tiny_model, drawn, "-o", tmp_path / "out", "--engine", "torch")
+    num_products = pl.read_csv(drawn / "train.csv").height
+    assert f"{num_products:,} rows scored now" in done.output
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("predict", ["-o", "x"]),
+        ("fill", ["-o", "x.csv"]),
+        ("evaluate", []),
+        ("export", ["--to", "onnx"]),
+    ],
+)
+def test_swapped_arguments_are_recognised(
+    run: Run, drawn: Path, tiny_model: Path, command: str, words: list[str]
+) -> None:
+    arguments = [drawn, "-c", tiny_model] if command == "export" else [drawn, tiny_model]
+    error = run(command, *arguments, *words).exception
+    assert isinstance(error, SettingError)
+    assert "the arguments are swapped" in error.message
+    assert error.hint.endswith(f"facetry {command} {tiny_model} {drawn}")
+
+
+@pytest.mark.parametrize("words", [["-h"], ["predict", "-h"]])
+def test_a_short_option_for_help(run: Run, words: list[str]) -> None:
+    done = run(*words)
+    assert done.exit_code == 0
+    assert "Usage" in done.output
+
+
+def test_version(run: Run) -> None:
+    assert run("--version").output == f"facetry {version('facetry')}\n"
+
+
+def test_help_lists_allowed_names(run: Run) -> None:
+    assert ", ".join(CORRUPTIONS) == CORRUPTION_NAMES
+    help_text = " ".join(run("evaluate", "-h").output.split())
+    assert CORRUPTION_NAMES in help_text
+    assert "auto|torch|openvino|onnxruntime" in help_text
+    assert "grid, random or tpe" in " ".join(run("tune", "-h").output.split())
+
+
+def test_weights_that_are_not_there_are_refused_at_once(run: Run, tmp_path: Path) -> None:
+    words = ("train", "mobilenetv2_frozen", "-c", tmp_path, "-o", tmp_path / "model")
+    refused = run(*words, "--weights", tmp_path / "none.pt")
+    assert refused.exit_code == 2
+    assert "does not exist" in refused.output
+
+
+def test_train_without_weights_names_the_file_to_download(run: Run, drawn: Path, tmp_path: Path) -> None:
+    error = run("train", "mobilenetv2_frozen", "-c", drawn, "-o", tmp_path / "model").exception
+    assert isinstance(error, WeightsUnavailable)
+    assert "Download model.safetensors of timm/mobilenetv2_100" in error.hint
+    assert "--weights FILE" in error.hint
+    assert not list(tmp_path.iterdir()), "said before any photo was read"
 
 
 def test_sample_refuses_an_existing_folder_before_it_begins(run: Run, drawn: Path) -> None:

@@ -93,12 +93,6 @@ def test_sigterm_is_no_failure(run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
     assert result.stdout == "Stopped by SIGTERM. Run the same command again to resume.\n"
 
 
-def test_a_folder_is_no_table(run: Run, drawn: Path) -> None:
-    error = run(table=drawn).exception
-    assert isinstance(error, CatalogueError)
-    assert error.hint == f"Name the table, e.g. {drawn / 'test.csv'}."
-
-
 def test_a_table_without_photos(run: Run, drawn: Path, tmp_path: Path) -> None:
     shutil.copy(drawn / "test.csv", tmp_path)
     error = run(table=tmp_path / "test.csv").exception

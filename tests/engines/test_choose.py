@@ -19,8 +19,8 @@ def available(*exports: str, weights: bool = True) -> AvailableFormats:
     return AvailableFormats(name="models/vit", exports=frozenset(exports), has_weights=weights)
 
 
-def machine(*engines: str, gpu: bool = False, x86: bool = True) -> Machine:
-    return Machine(has_gpu=gpu, is_x86=x86, engines=frozenset(engines))
+def machine(*engines: str, gpu: bool = False, x86: bool = True, torch: bool = True) -> Machine:
+    return Machine(has_gpu=gpu, is_x86=x86, engines=frozenset(engines), has_torch=torch)
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,8 @@ def machine(*engines: str, gpu: bool = False, x86: bool = True) -> Machine:
         (available(), {}, machine(*BOTH, x86=False), ("torch", None)),
         (available(), {}, machine("onnxruntime"), ("torch", None)),
         (available(), {}, machine(), ("torch", None)),
+        (available(*ALL_EXPORTS), {}, machine(*BOTH, torch=False), ("openvino", "openvino")),
+        (available("onnx"), {}, machine(*BOTH, gpu=True, torch=False), ("onnxruntime", "onnx")),
         # a precision alone
         (available(*ALL_EXPORTS), {"precision": "int8"}, machine(*BOTH), ("openvino", "openvino-int8")),
         (
@@ -97,6 +99,11 @@ def test_choice_says_why(
         (available(), {"name": "onnxruntime"}, machine("openvino"), MissingExtra, r"facetry\[onnx\]"),
         (available("onnx", weights=False), {}, machine("openvino"), MissingExtra, r"facetry\[onnx\]"),
         (available("openvino", weights=False), {}, machine(), MissingExtra, r"facetry\[openvino\]"),
+        (available("openvino"), {}, machine(torch=False), MissingExtra, r"facetry\[openvino\]"),
+        (available(), {}, machine(*BOTH, torch=False), MissingExtra, r"facetry\[train\]"),
+        (available(), {"name": "openvino"}, machine(*BOTH, torch=False), MissingExtra, "no export"),
+        (available(), {"name": "torch"}, machine(*BOTH, torch=False), MissingExtra, "engine torch"),
+        (available(), {"compile": True}, machine(torch=False), MissingExtra, r"facetry\[train\]"),
         (
             available("openvino", weights=False),
             {"name": "torch"},

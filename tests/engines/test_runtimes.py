@@ -7,11 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from facetry.engines.engine import Precision, is_installed, package
+from facetry.engines.engine import EngineConfig, Precision, package
 from facetry.engines.runtimes import OnnxEngine, OpenVinoEngine, shared_core
+from facetry.engines.torch.convert import save_openvino
+from facetry.engines.torch.engine import TorchEngine
+from facetry.engines.torch.graph import Graph
 from facetry.errors import EngineError, ExportError, MissingExtra
+from facetry.runtime.extras import is_installed
 from tests.engines.drawing import noise
+from tests.models.conftest import make_classifier
 
 ENGINES = (OpenVinoEngine, OnnxEngine)
 AnyEngine = type[OpenVinoEngine] | type[OnnxEngine]
@@ -79,6 +85,35 @@ def test_threads_may_share_it(files: dict[object, Path], engine: AnyEngine) -> N
 def test_openvino_reads_a_model_in_memory(converted: Path) -> None:
     model = shared_core().read_model(converted / "model.xml")
     assert OpenVinoEngine.load(model, num_threads=1)(noise(16, 2)).shape == (2, 6, 4)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_features_are_what_the_heads_read(files: dict[object, Path], engine: AnyEngine) -> None:
+    photos, graph = noise(16, 3), Graph(make_classifier())
+    expected = TorchEngine(graph, EngineConfig()).embed(photos)
+    np.testing.assert_allclose(engine.load(files[engine]).embed(photos), expected, atol=1e-5)
+    with torch.no_grad():
+        answers = graph.answer(torch.from_numpy(expected)).numpy()
+    np.testing.assert_allclose(engine.load(files[engine])(photos), answers, atol=1e-5)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_file_of_an_earlier_version_has_no_features(
+    files: dict[object, Path], tmp_path: Path, engine: AnyEngine
+) -> None:
+    if engine is OpenVinoEngine:
+        model = shared_core().read_model(files[engine])
+        model.remove_result(model.get_results()[1])
+        save_openvino(model, tmp_path, {})
+    else:
+        onnx = package("onnx")
+        model = onnx.load(files[engine])
+        del model.graph.output[1]
+        onnx.save(model, tmp_path / "model.onnx")
+    opened, photos = engine.load(tmp_path / files[engine].name), noise(16, 2)
+    np.testing.assert_allclose(opened(photos), engine.load(files[engine])(photos), atol=1e-6)
+    with pytest.raises(ExportError, match="has no features"):
+        opened.embed(photos)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

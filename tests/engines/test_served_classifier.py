@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from facetry.engines.serving import ServedClassifier
-from facetry.predictions import Predictor
+from facetry.predictions import Embedder, Predictor
 from facetry.product import Preprocess, Product
 from facetry.taxonomy import Taxonomy
 
@@ -32,6 +32,9 @@ class Constant:
         heads = {"border": [0.2, 0.8, 0], "colour": [0.1, 0.3, 0.6], "neck": [0.7, 0.3, 0]}
         rows = [heads[head.attribute] for head in TAXONOMY.heads]
         return np.tile(np.array(rows, np.float32) * self.scale, (len(pixels), 1, 1))
+
+    def embed(self, pixels: np.ndarray) -> np.ndarray:
+        return pixels.reshape(len(pixels), -1)[:, :4].astype(np.float32)
 
 
 def product(number: int, category: str, problem: str = "") -> Product:
@@ -72,3 +75,12 @@ def test_an_engine_is_not_run_on_an_empty_batch(products: list[Product]) -> None
 def test_has_its_preprocesses_and_predicts() -> None:
     served = ServedClassifier(TAXONOMY, FORM, Constant())
     assert (served.taxonomy, served.preprocesses) == (TAXONOMY, (FORM,))
+
+
+def test_features_are_zero_for_a_product_with_a_problem() -> None:
+    embedder: Embedder = ServedClassifier(TAXONOMY, FORM, Constant())
+    unread = product(4, "Sarees", "file not found")
+    features = embedder.embed([product(1, "Tops"), unread, product(2, "Hats")])
+    assert features[:, 0].tolist() == [1, 0, 2], "features need no category"
+    assert embedder.embed([unread]).shape == (1, 4)
+    assert embedder.embed([]).shape == (0, 4)

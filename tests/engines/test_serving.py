@@ -229,32 +229,95 @@ def test_what_cannot_become_a_graph_runs_as_it_is(drawn: Path, tmp_path: Path) -
             load(model, config)
 
 
-HEAVY = ("torch", "torchvision", "open_clip", "timm", "accelerate", "transformers", "nncf", "sklearn")
+ABSENT = (
+    "torch", "torchvision", "timm", "open_clip", "accelerate", "transformers", "safetensors", "nncf",
+    "matplotlib", "faiss", "imagehash", "cv2", "scipy", "sklearn", "pandas", "cleanvision",
+)  # fmt: skip
+"""What a light installation does not have."""
+
+WITHOUT = f"""
+import importlib.abc, sys
+
+class Absent(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {ABSENT!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Absent())
+"""
+
+COMMAND = """
+from facetry.cli.main import main
+sys.argv = ["facetry", *sys.argv[1:]]
+main()
+"""
+
+PYTHON = """
+import facetry, polars
+model = facetry.load(sys.argv[1])
+table = polars.read_csv(sys.argv[2]).head(1)
+print(model.predict(table, images=sys.argv[3])["problem"].to_list())
+assert model.embed(table, images=sys.argv[3]).any()
+assert not set(sys.modules) & {"torch", "matplotlib"}
+"""
 
 
-@pytest.mark.parametrize("name", ["auto", "onnxruntime"])
-@pytest.mark.slow
-def test_an_exported_model_predicts_without_torch(
-    exported: Path, drawn: Path, tmp_path: Path, name: str
-) -> None:
-    """The whole of `facetry predict`, from photos' files to tables, in a process of its own."""
-    words = ["predict", str(exported), str(drawn / "test.csv"), "-o", str(tmp_path / "out")]
-    code = (
-        "import sys\n"
-        f"sys.argv = ['facetry', *{words!r}, '--engine', {name!r}]\n"
-        "from facetry.cli.main import main\n"
-        "try: main()\n"
-        "except SystemExit as stop: assert not stop.code, stop.code\n"
-        f"print('HEAVY', sorted(set({HEAVY!r}) & set(sys.modules)))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
+def run_light(code: str, *words: object) -> subprocess.CompletedProcess[str]:
+    """Run Python code where only the packages of a light installation can be imported."""
+    return subprocess.run(
+        [sys.executable, "-c", WITHOUT + code, *map(str, words)],
         capture_output=True,
         text=True,
         check=False,
         env={**os.environ, "COLUMNS": "100"},
     )
+
+
+@pytest.fixture
+def one_photo(drawn: Path, tmp_path: Path) -> Path:
+    """A table of one product."""
+    pl.read_csv(drawn / "test.csv").head(1).write_csv(tmp_path / "one.csv")
+    return tmp_path / "one.csv"
+
+
+@pytest.mark.parametrize("name", ["auto", "onnxruntime"])
+def test_an_export_predicts_in_a_light_installation(
+    slim: Path, one_photo: Path, drawn: Path, tmp_path: Path, name: str
+) -> None:
+    """The whole of `facetry predict`, from a photo's file to tables, in a process of its own."""
+    images, out = drawn / "test_images", tmp_path / "out"
+    words = ("predict", slim, one_photo, "--images", images, "-o", out, "--engine", name)
+    done = run_light(COMMAND, *words)
     assert done.returncode == 0, done.stderr
-    assert "HEAVY []" in done.stdout
     assert "its export in the model folder" in " ".join(done.stderr.split())
-    assert pl.read_parquet(tmp_path / "out" / "predictions.parquet").height > 0
+    assert pl.read_parquet(out / "predictions.parquet").height == 1
+
+
+def test_a_light_installation_predicts_in_python(slim: Path, one_photo: Path, drawn: Path) -> None:
+    done = run_light(PYTHON, slim, one_photo, drawn / "test_images")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "[None]\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "extra"),
+    [
+        (["train", "mobilenetv2_frozen", "-c", "DRAWN", "-o", "OUT"], "train"),
+        (["predict", "MODEL", "DRAWN", "-o", "OUT"], "train"),
+        (["search", "MODEL", "DRAWN/train.csv"], "train"),
+        (["split", "DRAWN", "-o", "OUT.csv"], "search"),
+        (["audit", "DRAWN", "-o", "OUT"], "report"),
+    ],
+    ids=lambda words: words[0] if isinstance(words, list) else "",
+)
+def test_what_is_absent_is_named_by_its_extra(
+    tiny_model: Path, drawn: Path, tmp_path: Path, words: list[str], extra: str
+) -> None:
+    places = {"MODEL": tiny_model, "DRAWN": drawn, "OUT": tmp_path / "out"}
+    named = words
+    for place, path in places.items():
+        named = [each.replace(place, str(path)) for each in named]
+    done = run_light(COMMAND, *named)
+    assert f'pip install "facetry[{extra}]"' in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 2

@@ -111,6 +111,27 @@ def test_needs_no_other_file(tmp_path: Path, content: ReportContent) -> None:
     assert not re.search(r"url\((?!#)", source)
 
 
+@pytest.mark.parametrize(
+    ("total", "low", "baseline", "said"),
+    [
+        (0.4, 0.35, 0.5, "it is of no use yet"),
+        (0.5, 0.45, 0.5, "it is of no use yet"),
+        (0.6, 0.45, 0.5, "is not clearly better"),
+        (0.6, 0.55, 0.5, ""),
+        (nan, nan, nan, ""),
+    ],
+)
+def test_a_baseline_that_is_as_good_stands_in_the_headline(
+    tmp_path: Path, content: ReportContent, total: float, low: float, baseline: float, said: str
+) -> None:
+    figures = {"total": total, "baseline": baseline, "interval": (low, 0.9)}
+    scores = dataclasses.replace(content.scores, **figures)  # type: ignore[arg-type]
+    source, _ = write(tmp_path, dataclasses.replace(content, scores=scores))
+    header = source[source.index("<h1>") : source.index('class="counts"')]
+    assert ('class="warning"' in header) == bool(said)
+    assert said in header
+
+
 def test_same_content_same_bytes(tmp_path: Path, content: ReportContent) -> None:
     first, _ = write(tmp_path, content)
     second, _ = write(tmp_path, content)

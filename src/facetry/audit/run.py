@@ -3,7 +3,6 @@
 import json
 import shutil
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from facetry.audit.result import Audit, audit_figures
 from facetry.audit.spelling import find_look_alikes
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.identity import catalogue_identity, upgraded_identity
-from facetry.errors import MissingExtra
+from facetry.runtime.extras import require
 from facetry.runtime.files import write_text, writing
 from facetry.runtime.progress import SILENT, Reporter
 from facetry.runtime.resumable import JobKind, open_or_resume
@@ -72,10 +71,11 @@ def _require_extras(catalogue: Catalogue, config: AuditConfig) -> None:
     """Raise at once what else would be raised after the photos have been read."""
     if config.features is not None:
         catalogue.require_photos()
-    if catalogue.source.images and find_spec("cleanvision") is None:
-        raise MissingExtra("An audit of photos", "audit")
-    if config.features is not None and find_spec("cleanlab") is None:
-        raise MissingExtra("The search for wrong labels", "audit")
+    require("A report", "matplotlib")
+    if catalogue.source.images:
+        require("An audit of photos", "cleanvision", "faiss", "imagehash")
+    if config.features is not None:
+        require("The search for wrong labels", "cleanlab")
 
 
 def _identity(catalogue: Catalogue, config: AuditConfig, encoder: Encoder | None) -> dict[str, Any]:

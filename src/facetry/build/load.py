@@ -9,6 +9,7 @@ from facetry.errors import ModelFolderError
 from facetry.models.folder import ModelFolder, open_folder
 from facetry.predictions import Predictor
 from facetry.predictors.ensemble import load_ensemble
+from facetry.runtime.extras import require
 from facetry.runtime.progress import SILENT, Reporter
 
 
@@ -37,6 +38,8 @@ def load(
             f"{folder.path} holds a predictor of the unknown kind {folder.kind!r}.",
             hint="Update Facetry.",
         )
+    if folder.kind != "ensemble":
+        require(f"The {folder.kind} in {folder.path}, on torch,", "torch")
     return _LOADERS[folder.kind](folder)
 
 

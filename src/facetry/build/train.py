@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from facetry.catalogue.identity import catalogue_identity, upgraded_identity
 from facetry.catalogue.split import Split, make_split, read_split
 from facetry.errors import NotEnoughData, RecipeError
 from facetry.evaluation.held_out import SPLIT, HeldOut
+from facetry.models.cards import find_card
 from facetry.models.folder import CHECKSUMS, MEMBERS, RECIPE, TAXONOMY, write_checksums
 from facetry.predictions import Predictor
 from facetry.predictors.ensemble import (
@@ -34,10 +35,11 @@ from facetry.recipe import (
     dump_recipe,
     parse_recipe,
 )
+from facetry.runtime.extras import require
 from facetry.runtime.files import link_folder, remove, write_text
 from facetry.runtime.progress import SILENT, Reporter
 from facetry.runtime.resumable import JobKind, open_or_resume, partial_folder, read_record
-from facetry.training.tracking import RunInfo, Service
+from facetry.training.tracking import RunInfo, Service, Tracker
 from facetry.training.tracking.files import LOGS
 
 
@@ -47,11 +49,13 @@ class BuildOptions:
 
     `library` is a folder of model folders, each named by its `recipe_key`: members of an ensemble are
     linked from there, and trained into it first where they are missing. `services` are the tracking
-    services that training reports to.
+    services that training reports to, `callbacks` trackers of the caller's own; each member of an
+    ensemble reports to them in turn.
     """
 
     library: Path | None = None
     services: tuple[Service, ...] = ()
+    callbacks: tuple[Tracker, ...] = ()
 
 
 TRAINING = JobKind(
@@ -80,7 +84,8 @@ class Job:
     def run_info(self) -> RunInfo:
         """The description of the job that tracking services get."""
         content = self.recipe.model_dump(mode="json")
-        return RunInfo.of(self.catalogue.source.table, self.folder, content, self.options.services)
+        run_info = RunInfo.of(self.catalogue.source.table, self.folder, content)
+        return replace(run_info, services=self.options.services, callbacks=self.options.callbacks)
 
     @property
     def held_out(self) -> HeldOut:
@@ -104,13 +109,18 @@ def train(
     Raises:
         CatalogueError: the catalogue has faults that have to be mended first.
         FolderError: `out` holds something else, or its training cannot be resumed.
+        WeightsUnavailable: pretrained weights cannot be fetched; says which file to download.
+        MissingExtra: the packages for training are not installed.
         HeldOutLearned: a model to start from learned from held-out products.
         NonFiniteLoss, OutOfMemory, WriteFailed: training stopped; the same call resumes.
     """
     out = Path(out)
+    require("Training", "torch", "timm", "open_clip", "safetensors", "faiss", "imagehash")
     catalogue.require_sound()
     catalogue.require_photos()
     _warn_if_slow(recipe, reporter)
+    if not out.exists() and not partial_folder(out).exists():
+        _fetch_weights(recipe)
     catalogue = _repaired(catalogue, recipe, reporter)
     job = Job(
         recipe=recipe,
@@ -150,6 +160,17 @@ def _precisions(recipe: Recipe) -> set[str]:
     if isinstance(recipe, EnsembleRecipe):
         return set().union(*map(_precisions, recipe.members.values()))
     return {recipe.training.precision} if isinstance(recipe, ClassifierRecipe) else set()
+
+
+def _fetch_weights(recipe: Recipe) -> None:
+    """Fetch the backbones' weights from the hub, where that can fail before photos have been read."""
+    from facetry.models.towers.image import weights_file
+
+    if isinstance(recipe, EnsembleRecipe):
+        for member in recipe.members.values():
+            _fetch_weights(member)
+    elif (backbone := getattr(recipe, "backbone", None)) and backbone.weights == "hub":
+        weights_file(find_card(backbone.name), backbone)
 
 
 def _repaired(catalogue: Catalogue, recipe: Recipe, reporter: Reporter) -> Catalogue:

@@ -8,11 +8,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from facetry.catalogue.frames import is_frame, write_frame
 from facetry.catalogue.photos import NAME_PHOTO_FOLDER, PhotoFinder, guess_pattern
 from facetry.catalogue.repairs import Repairs, Target, plan_repairs
 from facetry.catalogue.scan import (
@@ -23,7 +25,7 @@ from facetry.catalogue.scan import (
     is_parquet,
     scan,
 )
-from facetry.catalogue.source import Source, find_source
+from facetry.catalogue.source import Columns, Source, find_source
 from facetry.catalogue.table import Layout, find_layout, labels_to_slots, tidy
 from facetry.catalogue.values import complete, read_taxonomy, seen_values
 from facetry.errors import CatalogueError
@@ -35,13 +37,17 @@ _NUM_HASHED = 100_000  # ids in memory as Python strings at one time
 
 
 def open_catalogue(
-    path: str | Path,
+    table: Any,
     *,
     images: str | Path | None = None,
     taxonomy: Taxonomy | None = None,
     repairs: str | Path | None = None,
+    columns: Columns | None = None,
 ) -> "Catalogue":
-    """Open a challenge folder, a table or a `catalogue.yaml`; see `catalogue.source`.
+    """Open a challenge folder, a table or a `catalogue.yaml`, by its path, or a DataFrame.
+
+    See `catalogue.source` for the former; a DataFrame is one of polars, pandas, pyarrow or what else
+    narwhals knows. `columns` says which column holds what, if that is not as in the challenge.
 
     With a `taxonomy` given, only its values are valid labels; else the table's own values are added to
     those that the catalogue's taxonomy file declares. Either way that file's attribute list says what
@@ -50,12 +56,19 @@ def open_catalogue(
     Raises:
         CatalogueError: a table that cannot be read, or lacks a column; repairs likewise.
         TaxonomyError: a malformed taxonomy file.
+
+    >>> frame = pl.DataFrame({"sku": ["a1", "a2"], "type": "T-Shirts", "colour": ["red", None]})
+    >>> columns = Columns(id="sku", category="type", attributes={"colour": "colour"})
+    >>> open_catalogue(frame, columns=columns).taxonomy.categories
+    ('T-Shirts',)
     """
     source = find_source(
-        Path(path),
+        write_frame(table) if is_frame(table) else Path(table),
         images=Path(images) if images else None,
         repairs=Path(repairs) if repairs else None,
     )
+    if columns is not None:
+        source = source.model_copy(update={"columns": columns})
     return assemble(source, taxonomy, is_closed=taxonomy is not None)
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from facetry.cli.options import Images, Repairs
+from facetry.cli.options import CatalogueArgument, Images, Repairs
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 
 
 def check(
-    catalogue: Annotated[
-        Path, typer.Argument(help="Folder in the challenge's layout, table, or catalogue.yaml.")
-    ],
+    catalogue: CatalogueArgument,
     images: Images = None,
     repairs: Repairs = None,
     taxonomy: Annotated[

@@ -9,7 +9,10 @@ from facetry.cli.options import CatalogueOption, Fold, Images, OutFolder, Repair
 
 
 def compare(
-    recipes: Annotated[list[Path], typer.Argument(help="Recipes (YAML), or model folders.")],
+    recipes: Annotated[
+        list[Path],
+        typer.Argument(help="Recipes (YAML files or names of shipped ones), or model folders."),
+    ],
     catalogue: CatalogueOption,
     out: OutFolder,
     images: Images = None,
@@ -38,9 +41,11 @@ def compare(
     from facetry.experiments.compare.formats import counts_text, leaderboard_table
     from facetry.experiments.compare.run import LEADERBOARD
     from facetry.experiments.compare.run import compare as run
+    from facetry.recipe import find_recipe
 
     console = make_console()
-    entries = read_entries(recipes, changes=set_ or (), is_nano=nano)
+    sources = [each if each.is_dir() else find_recipe(each) for each in recipes]
+    entries = read_entries(sources, changes=set_ or (), is_nano=nano)
     opened = open_catalogue(catalogue, images=images, repairs=repairs)
     board = run(
         entries,

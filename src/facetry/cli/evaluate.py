@@ -9,6 +9,7 @@ from facetry.cli.options import (
     CatalogueArgument,
     Engine,
     Images,
+    ModelArgument,
     Precision,
     Repairs,
     engine_config,
@@ -31,9 +32,12 @@ if TYPE_CHECKING:
 
 Part = Literal["test", "validation", "train", "all"]
 
+CORRUPTIONS = "poor_light, defocus, motion, noise, occlusion, clutter, watermark, jpeg"
+"""The names of all kinds of damage; the module that has the kinds is too slow to import for a help."""
+
 
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="Model folder.")],
+    model: ModelArgument,
     catalogue: CatalogueArgument,
     images: Images = None,
     repairs: Repairs = None,
@@ -52,7 +56,7 @@ def evaluate(
     ] = False,
     corruption: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Only this kind of damage; may be repeated."),
+        typer.Option(metavar="NAME", help=f"Only this damage; may be repeated: {CORRUPTIONS}."),
     ] = None,
     out: Annotated[
         Path | None,
@@ -75,11 +79,14 @@ def evaluate(
     from facetry.evaluation.tables import scores_json, scores_table, unscored_line
     from facetry.images.corruptions import choose_corruptions
     from facetry.models.folder import open_folder
+    from facetry.runtime.extras import require
     from facetry.runtime.files import write_text
 
     kinds = choose_corruptions(corruption or ()) if corruptions or corruption else ()
     if out and not kinds:
         raise SettingError("--out is for damaged photos.", hint="Add --corruptions, or leave it out.")
+    if report:
+        require("A report", "matplotlib")
     # Without engine options the trained model itself is scored: it is the reference for all engines.
     is_plain = engine == "torch" and precision == "auto"
     config = None if is_plain else engine_config(engine, precision)

@@ -5,11 +5,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from facetry.cli.options import CatalogueOption, Images
+from facetry.cli.options import CatalogueOption, Images, ModelArgument
 
 
 def export(
-    model: Annotated[Path, typer.Argument(help="Model folder.")],
+    model: ModelArgument,
     runtime: Annotated[Literal["openvino", "onnx"], typer.Option("--to", help="Runtime to export for.")],
     catalogue: CatalogueOption,
     images: Images = None,

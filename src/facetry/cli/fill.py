@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
-from facetry.cli.options import CatalogueArgument, Engine, Images, Precision, Repairs, Threads
+from facetry.cli.options import (
+    CatalogueArgument,
+    Engine,
+    Images,
+    ModelArgument,
+    Precision,
+    Repairs,
+    Threads,
+)
 from facetry.cli.options import engine_config as make_engine_config
 
 if TYPE_CHECKING:
@@ -17,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def fill(
-    model: Annotated[Path, typer.Argument(help="Model folder.")],
+    model: ModelArgument,
     catalogue: CatalogueArgument,
     out: Annotated[
         Path,

@@ -32,6 +32,7 @@ from facetry.cli import (
     train,
     tune,
 )
+from facetry.cli.options import refuse_swapped
 from facetry.errors import FacetryError
 from facetry.runtime.signals import Stopped
 
@@ -42,6 +43,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # importing Rich would take longer than everything else
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 _RESUMABLE = frozenset(
@@ -65,6 +67,7 @@ def _stoppable(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def run(**options: object) -> None:
         try:
+            refuse_swapped(command.__name__, options)
             command(**options)
         except Stopped:
             _say("Stopped by SIGTERM. Run the same command again to resume.")
@@ -105,8 +108,23 @@ app.command("import")(_stoppable(import_.import_))  # a Python keyword, so not t
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
+def _show_version(is_wanted: bool) -> None:
+    """Print the version and end, if that is what is wanted."""
+    from importlib.metadata import version
+
+    if is_wanted:
+        typer.echo(f"facetry {version('facetry')}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool,
+    typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version and exit."),
+]
+
+
 @app.callback()
-def options(debug: Debug = False) -> None:
+def options(debug: Debug = False, version: Version = False) -> None:  # noqa: ARG001
     """Fill in product attributes from photos, and know how sure to be."""
     if debug:
         os.environ["FACETRY_DEBUG"] = "1"
@@ -124,6 +142,8 @@ def main() -> None:
         app(words)
     except FacetryError as error:
         _stop(error, error.message, error.hint)
+    except ImportError as error:
+        _stop_at_import(error)
     except OSError as error:
         if not (reason := _explain(error, words)):
             _stop_at_bug(error)
@@ -179,6 +199,15 @@ def _stop(error: Exception, message: str, hint: str = "") -> NoReturn:
     if hint:
         console.print(hint)
     sys.exit(2)
+
+
+def _stop_at_import(error: ImportError) -> NoReturn:
+    """Say which extra installs the package that could not be imported; any other failure is a bug."""
+    from facetry.runtime.extras import missing_extra
+
+    if (missing := missing_extra(error)) is None:
+        _stop_at_bug(error)
+    _stop(error, missing.message, missing.hint)
 
 
 def _stop_at_bug(error: Exception) -> NoReturn:

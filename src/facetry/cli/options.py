@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -8,10 +9,21 @@ import typer
 if TYPE_CHECKING:
     from facetry.engines.engine import EngineConfig
 
-CatalogueOption = Annotated[
-    Path, typer.Option("--catalogue", "-c", help="Challenge folder, table or catalogue.yaml.")
+_CATALOGUE = "Catalogue: its folder, its catalogue.yaml, or a table."
+CatalogueOption = Annotated[Path, typer.Option("--catalogue", "-c", help=_CATALOGUE)]
+CatalogueArgument = Annotated[Path, typer.Argument(help=_CATALOGUE)]
+ModelArgument = Annotated[Path, typer.Argument(help="Model folder.")]
+RecipeArgument = Annotated[
+    Path, typer.Argument(help="Recipe: a YAML file, or a shipped one by its name: mobilenetv2_frozen.")
 ]
-CatalogueArgument = Annotated[Path, typer.Argument(help="Challenge folder, table or catalogue.yaml.")]
+Weights = Annotated[
+    Path | None,
+    typer.Option(
+        exists=True,
+        metavar="FILE",
+        help="The backbone's pretrained weights, where there is no hub: a file or a model folder.",
+    ),
+]
 Images = Annotated[Path | None, typer.Option(help="Photo folder, if not next to the table.")]
 Repairs = Annotated[Path | None, typer.Option(help="Repair file: corrections of labels to apply.")]
 SplitFile = Annotated[
@@ -38,6 +50,28 @@ Compile = Annotated[
     bool,
     typer.Option("--compile", help="With torch: compile the network first; pays off on long tables."),
 ]
+
+
+def refuse_swapped(command: str, options: Mapping[str, object]) -> None:
+    """Refuse a catalogue in the place of the model, and the model in the catalogue's.
+
+    Raises:
+        SettingError: two arguments are in each other's place; says the right command.
+    """
+    from facetry.errors import SettingError
+
+    model, catalogue = options.get("model"), options.get("catalogue")
+    if not isinstance(model, Path) or not isinstance(catalogue, Path):
+        return
+    if _is_model_folder(catalogue) and model.exists() and not _is_model_folder(model):
+        raise SettingError(
+            f"{catalogue} is a model folder and {model} is not: the arguments are swapped.",
+            hint=f"Name the model first: facetry {command} {catalogue} {model}",
+        )
+
+
+def _is_model_folder(path: Path) -> bool:
+    return (path / "checksums.json").is_file()
 
 
 def engine_config(

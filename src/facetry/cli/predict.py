@@ -5,7 +5,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from facetry.cli.options import Compile, Engine, Images, Precision, Threads, engine_config
+from facetry.cli.options import (
+    CatalogueArgument,
+    Compile,
+    Engine,
+    Images,
+    ModelArgument,
+    Precision,
+    Threads,
+    engine_config,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -14,8 +23,8 @@ if TYPE_CHECKING:
 
 
 def predict(
-    model: Annotated[Path, typer.Argument(help="Model folder.")],
-    table: Annotated[Path, typer.Argument(help="Table with ids and categories, or catalogue.yaml.")],
+    model: ModelArgument,
+    catalogue: CatalogueArgument,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write, or to resume.")],
     images: Images = None,
     table_format: Annotated[
@@ -30,7 +39,7 @@ def predict(
     compile_: Compile = False,
     shard_rows: Annotated[int, typer.Option(min=1, hidden=True, help="Rows in a part.")] = 10_000,
 ) -> None:
-    """Predict every product of a table: predictions, submission.csv and problems.csv.
+    """Predict every product of a catalogue: predictions, submission.csv and problems.csv.
 
     If it was stopped, the same command resumes after the last part of 10,000 rows. Run again, it
     predicts only rows that are new or whose text, category or photos have changed. SIGTERM stops it
@@ -44,17 +53,12 @@ def predict(
     from facetry.build.load import load
     from facetry.catalogue.catalogue import open_catalogue
     from facetry.cli.console import make_console, make_reporter
-    from facetry.errors import CatalogueError
     from facetry.models.folder import open_folder
 
-    if table.is_dir():
-        raise CatalogueError(
-            f"{str(table)!r} is a folder.", hint=f"Name the table, e.g. {table / 'test.csv'}."
-        )
     console, reporter = make_console(), make_reporter()
     folder = open_folder(model)
     predictor = load(folder, engine_config(engine, precision, threads, compile_), reporter=reporter)
-    opened = open_catalogue(table, images=images, taxonomy=predictor.taxonomy)
+    opened = open_catalogue(catalogue, images=images, taxonomy=predictor.taxonomy)
     opened.require_photos()
     config = BatchConfig(
         model=folder.fingerprint_with(*precisions_of(predictor)),

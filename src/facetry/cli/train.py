@@ -5,7 +5,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facetry.cli.options import CatalogueOption, Changes, Fold, Images, Repairs, SplitFile
+from facetry.cli.options import (
+    CatalogueOption,
+    Changes,
+    Fold,
+    Images,
+    RecipeArgument,
+    Repairs,
+    SplitFile,
+    Weights,
+)
 
 if TYPE_CHECKING:
     from facetry.catalogue.catalogue import Catalogue
@@ -13,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def train(
-    recipe: Annotated[Path, typer.Argument(help="Recipe (YAML).")],
+    recipe: RecipeArgument,
     catalogue: CatalogueOption,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Model folder to write.")] = None,
     images: Images = None,
@@ -21,6 +30,7 @@ def train(
     split: SplitFile = None,
     fold: Fold = None,
     set_: Changes = None,
+    weights: Weights = None,
     track: Annotated[
         list[str] | None,
         typer.Option(metavar="SERVICE", help="Log to wandb or trackio; may be repeated."),
@@ -57,13 +67,13 @@ def train(
 
     if (out is None) == (show_batch is None):
         raise typer.BadParameter("name either a model folder with --out, or a file with --show-batch.")
+    loaded = load_recipe(recipe, set_ or (), weights=weights)
     services = tuple(require_service(name) for name in track or ())
     console = make_console()
     opened = open_catalogue(catalogue, images=images, repairs=repairs)
     opened.require_photos()
     if line := opened.repairs.describe():
         console.print(line)
-    loaded = load_recipe(recipe, set_ or ())
     if show_batch:
         _show_batch(loaded, opened, show_batch)
         console.print(f"Preview: {show_batch}")

@@ -5,11 +5,21 @@ from typing import Annotated
 
 import typer
 
-from facetry.cli.options import CatalogueOption, Changes, Fold, Images, OutFolder, Repairs, SplitFile
+from facetry.cli.options import (
+    CatalogueOption,
+    Changes,
+    Fold,
+    Images,
+    OutFolder,
+    RecipeArgument,
+    Repairs,
+    SplitFile,
+    Weights,
+)
 
 
 def tune(
-    recipe: Annotated[Path, typer.Argument(help="Recipe (YAML) to start from.")],
+    recipe: RecipeArgument,
     space: Annotated[Path, typer.Argument(help="Search space (YAML): the values to try for its keys.")],
     catalogue: CatalogueOption,
     out: OutFolder,
@@ -29,6 +39,7 @@ def tune(
     split: SplitFile = None,
     fold: Fold = None,
     set_: Changes = None,
+    weights: Weights = None,
 ) -> None:
     """Train a recipe with many settings, ranked on the validation part: best recipe and report.
 
@@ -49,7 +60,7 @@ def tune(
     config = TuneConfig(
         sampler=sampler_name(sampler), num_trials=trials, num_workers=workers, is_pruning=prune
     )
-    searched = read_space(space, load_recipe(recipe, set_ or ()))
+    searched = read_space(space, load_recipe(recipe, set_ or (), weights=weights))
     opened = open_catalogue(catalogue, images=images, repairs=repairs)
     findings = run(
         searched,

@@ -6,12 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from facetry.engines.engine import EngineConfig, EngineName, is_installed
+from facetry.engines.engine import EngineConfig, EngineName
 from facetry.errors import EngineError, FacetryError, MissingExtra
 from facetry.models.folder import ModelFolder
-
-_EXTRAS: Final[Mapping[EngineName, str]] = {"openvino": "openvino", "onnxruntime": "onnx"}
-"""The extra that installs an engine."""
+from facetry.runtime.extras import EXTRAS, is_installed
 
 _EXPORTS: Final[Mapping[EngineName, Mapping[str, frozenset[str]]]] = {
     "openvino": {
@@ -43,11 +41,15 @@ def find_obstacle(folder: ModelFolder) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What the choice depends on apart from the model: a GPU, the kind of CPU, the engines installed."""
+    """What the choice depends on apart from the model: a GPU, the kind of CPU, what is installed.
+
+    `engines` are those that read exports; torch computes and converts weights.
+    """
 
     has_gpu: bool
     is_x86: bool
     engines: frozenset[str]
+    has_torch: bool = True
 
     @classmethod
     def here(cls) -> "Machine":
@@ -55,7 +57,8 @@ class Machine:
         return cls(
             has_gpu=_has_gpu(),
             is_x86=platform.machine().lower() in {"x86_64", "amd64"},
-            engines=frozenset(name for name in _EXTRAS if is_installed(name)),
+            engines=frozenset(name for name in _EXPORTS if is_installed(name)),
+            has_torch=is_installed("torch"),
         )
 
 
@@ -104,7 +107,7 @@ def choose(available: AvailableFormats, config: EngineConfig, machine: Machine) 
 def _options(available: AvailableFormats, config: EngineConfig, machine: Machine) -> Iterator[Choice]:
     """All available choices, the best first."""
     openvino, onnx = (list(_exported(name, available, config, machine)) for name in _EXPORTS)
-    from_weights = available.has_weights and config.precision != "int8"
+    from_weights = available.has_weights and machine.has_torch and config.precision != "int8"
     converted = []
     if from_weights and "openvino" in machine.engines:
         reason = f"converted in memory; facetry export {available.name} --to openvino keeps it"
@@ -139,35 +142,42 @@ def _refusal(available: AvailableFormats, config: EngineConfig, machine: Machine
     """The error that no available choice meets `config`."""
     wanted, precision = config.name, config.precision
     if wanted == "torch" or config.compile:
-        return _refusal_of_torch(available, config)
+        return _refusal_of_torch(available, config, machine)
     if wanted != "auto" and wanted not in machine.engines:
-        return MissingExtra(f"The engine {wanted}", _EXTRAS[wanted])
+        return MissingExtra(f"The engine {wanted}", EXTRAS[wanted])
     if wanted == "auto":
         for name, exports in _EXPORTS.items():
             if any(each in available.exports and precision in exports[each] for each in exports):
-                return MissingExtra(f"The export in {available.name}", _EXTRAS[name])
+                return MissingExtra(f"The export in {available.name}", EXTRAS[name])
     elif precision not in (allowed := frozenset[str]().union(*_EXPORTS[wanted].values())):
         numbers = ", ".join(sorted(allowed - {"auto"}))
         return EngineError(
             f"{wanted} does not compute in {precision}.", hint=f"It computes in: {numbers}."
         )
-    return _missing_export(available, config)
+    return _missing_export(available, config, machine)
 
 
-def _refusal_of_torch(available: AvailableFormats, config: EngineConfig) -> EngineError:
+def _refusal_of_torch(
+    available: AvailableFormats, config: EngineConfig, machine: Machine
+) -> FacetryError:
     if config.precision == "int8":
         return EngineError(
             "The torch engine does not compute in int8.",
             hint="Make an export with `facetry export --int8`, and leave out --engine torch.",
         )
+    if available.has_weights and not machine.has_torch:
+        return MissingExtra("The engine torch", EXTRAS["torch"])
     return EngineError(
         f"{available.name} has no weights for the torch engine, but only exports: {_names(available)}.",
         hint="Leave out --engine, or name the model folder that the exports were made from.",
     )
 
 
-def _missing_export(available: AvailableFormats, config: EngineConfig) -> EngineError:
-    """The error that the export for `config` is missing."""
+def _missing_export(available: AvailableFormats, config: EngineConfig, machine: Machine) -> FacetryError:
+    """The error that the export for `config` is missing, and no weights can be used in its place."""
+    if available.has_weights and config.precision != "int8" and not machine.has_torch:
+        what = f"{available.name} has no export that can be used here, and computing with its weights"
+        return MissingExtra(what, EXTRAS["torch"])
     runtime = "onnx" if config.name == "onnxruntime" else "openvino"
     int8 = " --int8" if config.precision == "int8" else ""
     what = f"{config.precision} " if config.precision != "auto" else ""

@@ -2,10 +2,11 @@
 
 Objects of the engines' packages are typed as `Any`, as none of them has complete types.
 
-Shapes: B photos, S side in pixels, H heads of all categories, V values of the head with most.
+Shapes: B photos, S side in pixels, D features, H heads of all categories, V values of the head with
+most.
 """
 
-import importlib.util
+import importlib
 import os
 import sys
 from typing import Any, Literal, Protocol
@@ -14,17 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import PositiveInt
 
-from facetry.errors import MissingExtra
 from facetry.runtime.config import Config
-
-_EXTRAS = {
-    "openvino": "openvino",
-    "nncf": "openvino",
-    "onnx": "onnx",
-    "onnxruntime": "onnx",
-    "onnxscript": "onnx",
-}
-"""The extra that installs a package."""
+from facetry.runtime.extras import require
 
 
 def package(name: str) -> Any:
@@ -33,19 +25,10 @@ def package(name: str) -> Any:
     Raises:
         MissingExtra: it is not installed.
     """
+    require(f"The package {name}", name)
     # openvino and nncf send usage statistics unless this package cannot be imported.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise MissingExtra(f"The package {name}", _EXTRAS[name]) from error
-
-
-def is_installed(name: str) -> bool:
-    """Whether an optional package is installed; does not import it."""
-    if name in sys.modules:
-        return sys.modules[name] is not None
-    return importlib.util.find_spec(name) is not None
+    return importlib.import_module(name)
 
 
 Runtime = Literal["openvino", "onnx"]
@@ -69,6 +52,24 @@ class Engine(Protocol):
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities (B, H, V), 0 in padding, of photos (B, 3, S, S), at least one."""
         ...
+
+    def embed(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Features (B, D) of photos (B, 3, S, S), at least one: what the heads read.
+
+        Raises:
+            ExportError: a file that an earlier version wrote, without features.
+        """
+        ...
+
+
+PHOTOS = "photos"
+"""The name of a graph's input in a file."""
+
+PROBABILITIES = "probabilities"
+"""The name of the output with the probabilities."""
+
+FEATURES = "features"
+"""The name of the output with the features."""
 
 
 def num_cores() -> int:

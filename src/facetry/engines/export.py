@@ -19,7 +19,7 @@ from pydantic import Field
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.identity import catalogue_identity, upgraded_identity
 from facetry.engines.choose import find_obstacle
-from facetry.engines.engine import Engine, Precision, Runtime, package
+from facetry.engines.engine import FEATURES, PROBABILITIES, Engine, Precision, Runtime, package
 from facetry.engines.export_folder import (
     MODEL_FILES,
     PARITY,
@@ -65,6 +65,9 @@ from facetry.runtime.progress import SILENT, Reporter
 
 SLIM_FILES = (RECIPE, TAXONOMY, PREPROCESS, WEIGHTING, "background.onnx", "metrics.json", "README.md")
 """The files that a slim model folder has in addition to the exports, if they exist."""
+
+
+_OUTPUTS = (PROBABILITIES, FEATURES)
 
 
 class ExportConfig(Config):
@@ -132,7 +135,8 @@ def is_up_to_date(job: ExportJob) -> bool:
             identity = upgraded_identity(parity["asked"], job.catalogue)
         except (ExportError, OSError, ValueError, LookupError, TypeError):
             return False
-        if export.note.weights != folder.weights_sum or identity != job.identity:
+        is_made_so = identity == job.identity and export.note.outputs == _OUTPUTS
+        if export.note.weights != folder.weights_sum or not is_made_so:
             return False
     return True
 
@@ -329,6 +333,7 @@ def _finish(job: ExportJob, drafts: _Drafts, rows: Sequence[Parity]) -> None:
             precision=config.precision,
             weights=weights,
             versions=versions,
+            outputs=_OUTPUTS,
         )
         write_export(draft, note)
     if drafts.slim:

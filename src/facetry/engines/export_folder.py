@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from facetry.engines.engine import Precision, Runtime
+from facetry.engines.engine import PROBABILITIES, Precision, Runtime
 from facetry.errors import ExportError, ModelFolderError
 from facetry.models.folder import ENGINES, ModelFolder, check_files, write_checksums
 from facetry.product import Preprocess
@@ -33,13 +33,15 @@ class ExportNote:
     """The content of `export.json`.
 
     `weights` is the SHA-256 of the `weights.safetensors` that it was made from; `versions` are those of
-    the packages that made it.
+    the packages that made it; `outputs` are the names of the file's outputs, which once were
+    probabilities alone.
     """
 
     runtime: Runtime
     precision: Precision
     weights: str
     versions: Mapping[str, str]
+    outputs: tuple[str, ...] = (PROBABILITIES,)
 
     @property
     def name(self) -> str:

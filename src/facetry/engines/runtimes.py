@@ -3,10 +3,11 @@
 OpenVINO computes a batch in several streams, each on one or a few cores: cores that wait for each other
 at every layer would lose time whenever one of them decodes a photo.
 
-Shapes: B photos, S side in pixels, H heads of all categories, V values.
+Shapes: B photos, S side in pixels, D features, H heads of all categories, V values.
 """
 
 import threading
+from collections.abc import Set
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facetry.engines.engine import Precision, num_cores, package, threads_text
+from facetry.engines.engine import (
+    FEATURES,
+    PROBABILITIES,
+    Precision,
+    num_cores,
+    package,
+    threads_text,
+)
 from facetry.errors import EngineError, ExportError
 
 
@@ -64,7 +72,15 @@ class OnnxEngine:
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities (B, H, V) of photos (B, 3, S, S)."""
-        result: NDArray[np.float32] = self._session.run(None, {self._input: pixels})[0]
+        return self._run(PROBABILITIES, pixels)
+
+    def embed(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Features (B, D) of photos (B, 3, S, S); the heads are not computed."""
+        _require_features({each.name for each in self._session.get_outputs()})
+        return self._run(FEATURES, pixels)
+
+    def _run(self, output: str, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        result: NDArray[np.float32] = self._session.run([output], {self._input: pixels})[0]
         return result
 
 
@@ -81,6 +97,7 @@ class OpenVinoEngine:
     def __init__(self, compiled: Any, description: str) -> None:
         self.description = description
         num_streams = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+        self._outputs = compiled.outputs
         self._requests = [compiled.create_infer_request() for _ in range(num_streams)]
         self._lock = threading.Lock()
 
@@ -118,6 +135,14 @@ class OpenVinoEngine:
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities (B, H, V) of photos (B, 3, S, S)."""
+        return self._run(PROBABILITIES, pixels)
+
+    def embed(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Features (B, D) of photos (B, 3, S, S)."""
+        _require_features({name for each in self._outputs for name in each.get_names()})
+        return self._run(FEATURES, pixels)
+
+    def _run(self, output: str, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         pieces = np.array_split(pixels, min(len(pixels), len(self._requests)))
         with self._lock:
             working = self._requests[: len(pieces)]
@@ -125,7 +150,16 @@ class OpenVinoEngine:
                 request.start_async([piece], share_inputs=True)
             for request in working:
                 request.wait()
-            return np.concatenate([request.get_output_tensor().data for request in working])
+            return np.concatenate([request.get_tensor(output).data for request in working])
+
+
+def _require_features(outputs: Set[str]) -> None:
+    """Refuse a file that has only probabilities."""
+    if FEATURES not in outputs:
+        raise ExportError(
+            "This export has no features: an earlier version of Facetry wrote it.",
+            hint="Export the model again.",
+        )
 
 
 @cache

@@ -53,6 +53,18 @@ class ServedClassifier:
             predicted[rows] = self._own_heads(self.engine(pixels), codes[rows])
         return Predictions.of(self.taxonomy, products, predicted)
 
+    def embed(self, products: Sequence[Product]) -> NDArray[np.float32]:
+        """Features (B, D) of all products as one batch; see `predictions.Embedder`."""
+        rows = [row for row, each in enumerate(products) if not each.problem]
+        (form,) = self.preprocesses
+        if not rows:  # an engine tells how many features there are only by computing some
+            blank = np.zeros((1, 3, form.size_px, form.size_px), dtype=np.uint8)
+            return np.zeros((len(products), self.engine.embed(blank).shape[1]), dtype=np.float32)
+        found = self.engine.embed(stack_pixels([products[row] for row in rows], form))
+        features = np.zeros((len(products), found.shape[1]), dtype=np.float32)
+        features[rows] = found
+        return features
+
     def _own_heads(
         self, probabilities: NDArray[np.float32], codes: NDArray[np.int64]
     ) -> NDArray[np.float32]:

@@ -13,14 +13,17 @@ R resamples.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import groupby
 from math import nan
 from statistics import fmean
+from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
+from facetry.catalogue.frames import like
 from facetry.images import load_batches
 from facetry.predictions import Predictions, Predictor
 from facetry.product import Product
@@ -303,11 +306,19 @@ def answers_to(predictions: Predictions, labels: Codes) -> Answers:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Evaluation:
-    """Scores, with the predictions and products they are computed from, in the same order."""
+    """Scores, with the predictions and products they are computed from, in the same order.
+
+    `given` is the table that the products are of: DataFrames are made of the same kind.
+    """
 
     scores: Scores
     predictions: Predictions
     products: Sequence[Product]
+    given: object = None
+
+    def by_head(self) -> Any:
+        """The scores as a DataFrame, one row for each head: the fields of `HeadScore`."""
+        return like(self.given, pl.DataFrame([asdict(head) for head in self.scores.heads]))
 
 
 def predict(

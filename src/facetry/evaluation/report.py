@@ -162,6 +162,24 @@ def write_report(path: Path, content: ReportContent) -> None:
     write_text(path, template.render(_template_variables(content)))
 
 
+def baseline_warning(scores: Scores) -> str:
+    """The headline where always giving the most frequent value is as good as the model; else ""."""
+    low, _ = scores.interval
+    if not isfinite(scores.total):
+        return ""
+    if scores.total <= scores.baseline:
+        return (
+            f"Always giving an attribute's most frequent value scores {scores.baseline:.3f}, which is "
+            f"no worse than this model's {scores.total:.3f}: it is of no use yet."
+        )
+    if low <= scores.baseline:
+        return (
+            f"This model's {scores.total:.3f} is not clearly better than always giving the most "
+            f"frequent value, which scores {scores.baseline:.3f}: that is inside the 95% interval."
+        )
+    return ""
+
+
 def _template_variables(content: ReportContent) -> dict[str, Any]:
     """The variables of the template."""
     predictions = content.predictions
@@ -176,6 +194,7 @@ def _template_variables(content: ReportContent) -> dict[str, Any]:
     return {
         "title": content.title,
         "scores": content.scores,
+        "warning": baseline_warning(content.scores),
         "facts": content.facts,
         "num_products": len(predictions),
         "models": content.models,

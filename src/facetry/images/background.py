@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from facetry.errors import BackgroundError, MissingExtra
 from facetry.product import Background, Pixels
+from facetry.runtime.extras import require
 from facetry.runtime.files import sha256
 
 Mask = NDArray[np.uint8]
@@ -71,9 +72,10 @@ def find_remover(method: Background, model: Path | None = None) -> Remover:
     """The remover of a method other than `keep`; `model` is the ONNX file that rembg runs.
 
     Raises:
-        MissingExtra: the method is rembg, which is not installed.
+        MissingExtra: OpenCV is not installed, or the method is rembg, which is not.
         BackgroundError: no model file is named, or one that cannot be used.
     """
+    require("Removing backgrounds", "cv2")
     return _REMOVERS[method](model)
 
 

@@ -16,6 +16,7 @@ from facetry.recipe.kinds import (
     VlmRecipe,
 )
 from facetry.recipe.reading import dump_recipe, load_recipe, override_key, parse_recipe, set_key
+from facetry.recipe.shipped import find_recipe, shipped_recipes
 
 __all__ = [
     "ClassifierRecipe",
@@ -24,8 +25,10 @@ __all__ = [
     "SearchRecipe",
     "VlmRecipe",
     "dump_recipe",
+    "find_recipe",
     "load_recipe",
     "override_key",
     "parse_recipe",
     "set_key",
+    "shipped_recipes",
 ]

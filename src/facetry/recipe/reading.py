@@ -1,6 +1,6 @@
 """Reads recipes from YAML and writes them, and describes the errors of an invalid one."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, get_args
@@ -11,6 +11,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from facetry.errors import RecipeError, nearest
 from facetry.models.retired import why_retired, without_retired
 from facetry.recipe.kinds import Member, Recipe
+from facetry.recipe.shipped import find_recipe
 from facetry.runtime.config import keys, sections
 from facetry.runtime.documents import parse_yaml
 from facetry.runtime.resumable import stopped_hint
@@ -20,17 +21,54 @@ _EXTENDS = "extends"  # names the recipe whose keys are used where this one has 
 _ADAPTER: TypeAdapter[Recipe] = TypeAdapter(Member)
 
 
-def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe; `overrides` are texts such as `training.epochs=3`.
+def load_recipe(
+    recipe: str | Path, overrides: Sequence[str] = (), *, weights: str | Path | None = None
+) -> Recipe:
+    """Read a recipe: a YAML file, or one that is shipped, by its name.
+
+    `overrides` are texts such as `training.epochs=3`; `weights` is a file with the pretrained weights of
+    its backbone.
 
     Raises:
         RecipeError: no such file, not YAML, an unknown key, or a value that is not allowed.
+
+    >>> load_recipe("mobilenetv2_frozen", ["training.epochs=3"]).backbone.name
+    'mobilenetv2_100'
     """
-    path = Path(path)
-    content = _read(path)
+    content = _read(find_recipe(recipe))
+    if weights is not None:
+        _set_weights(content, Path(weights), str(recipe))
     for override in overrides:  # after _read: a relative path given here counts from the working folder
         override_key(content, override)
-    return parse_recipe(content, origin=str(path))
+    return parse_recipe(content, origin=str(recipe))
+
+
+def _set_weights(content: Mapping[str, Any], file: Path, origin: str) -> None:
+    """Have a recipe's backbone take its weights from a file; in an ensemble, every member's.
+
+    Raises:
+        RecipeError: a recipe without a backbone, or with several that differ.
+    """
+    backbones = list(_backbones(content))
+    names = {str(each.get("name")) for each in backbones}
+    if len(names) != 1:
+        what = f"several: {', '.join(sorted(names))}" if names else "no backbone"
+        hint = "Set each one's: --set members.NAME.backbone.weights=FILE" if names else ""
+        raise RecipeError(
+            f"--weights is for a recipe with one backbone; {origin} has {what}.", hint=hint
+        )
+    for each in backbones:
+        each["weights"] = str(file)
+
+
+def _backbones(content: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The backbone of a recipe, or those of its members."""
+    if isinstance(backbone := content.get("backbone"), dict):
+        yield backbone
+    members = content.get("members")
+    for each in members.values() if isinstance(members, dict) else ():
+        if isinstance(each, dict):
+            yield from _backbones(each)
 
 
 def parse_recipe(content: Mapping[str, Any], *, origin: str = "recipe") -> Recipe:

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from facetry.runtime.extras import require
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -59,6 +61,7 @@ class Chart:
 
 def draw_chart(title: str, described: str, height_in: float, draw: Callable[["Figure"], None]) -> Chart:
     """Let `draw` draw on a figure; the chart scales, and `described` says in words what it shows."""
+    require("A report", "matplotlib")
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure

@@ -9,9 +9,11 @@ import glob
 import hashlib
 import os
 import shutil
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -122,6 +124,17 @@ def place_folder(draft: Path, folder: Path, *, is_durable: bool = True) -> None:
     else:
         draft.rename(folder)
     sync(folder.parent)
+
+
+def temporary_folder() -> Path:
+    """A folder of this process, which is removed when it exits."""
+    return Path(_temporary().name)
+
+
+@cache
+def _temporary() -> tempfile.TemporaryDirectory[str]:
+    """Its own finaliser removes it at exit, if somebody has kept it until then."""
+    return tempfile.TemporaryDirectory(prefix="facetry-")
 
 
 def remove(path: Path) -> None:

@@ -291,7 +291,7 @@ def test_without_a_hub_the_file_and_the_key_are_named(name: str, tag: str | None
     with pytest.raises(WeightsUnavailable) as caught, torch.device("meta"):
         build(name, tag=tag, weights="hub")
     assert file in caught.value.hint
-    assert "--set backbone.weights=FILE" in caught.value.hint
+    assert "--weights FILE" in caught.value.hint
 
 
 # Weights from files

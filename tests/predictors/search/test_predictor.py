@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from facetry.predictions import Embedder
 from facetry.predictors.search.collection import Collection, to_table
 from facetry.predictors.search.config import SearchConfig
 from facetry.predictors.search.predictor import SimilaritySearch, near_weights
@@ -127,6 +128,13 @@ def test_what_cannot_be_read_is_recorded() -> None:
     assert predictions.problems == ("file is empty", "", "unknown category 'Socks'")
     assert predictions.head_mask.any(axis=1).tolist() == [False, True, False]
     assert len(make_search().predict([])) == 0
+
+
+def test_features_are_the_encoder_s_and_zero_for_what_cannot_be_read() -> None:
+    embedder: Embedder = make_search()
+    features = embedder.embed([product(1, problem="file is empty"), product(90), product(2, "Socks")])
+    np.testing.assert_allclose(features, [[0, 0], [0, 1], at(2)[0]], atol=1e-6)
+    assert embedder.embed([]).shape == (0, 2)
 
 
 def test_the_nearest_are_returned_with_their_labels() -> None:

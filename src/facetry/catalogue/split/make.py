@@ -15,6 +15,7 @@ from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split.file import PARTS, Split, SplitConfig
 from facetry.catalogue.split.stratify import MIN_EXAMPLES, stratify
 from facetry.errors import CatalogueError
+from facetry.runtime.extras import require
 from facetry.runtime.progress import SILENT, Reporter
 
 Groups = NDArray[np.int64]
@@ -86,6 +87,7 @@ def find_groups(catalogue: Catalogue, reporter: Reporter = SILENT) -> Groups:
     if catalogue.source.images is None:
         reporter.say("No photo folder: products are not grouped by near-duplicate photos.")
         return np.arange(len(catalogue))
+    require("Looking for similar photos", "faiss", "imagehash")
     from facetry.catalogue.duplicates.find import duplicate_groups
 
     return duplicate_groups(catalogue, reporter=reporter)

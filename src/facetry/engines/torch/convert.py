@@ -21,16 +21,10 @@ from typing import Any
 import torch
 from torch.export import Dim, ExportedProgram
 
-from facetry.engines.engine import package
-from facetry.engines.torch.graph import Graph
+from facetry.engines.engine import FEATURES, PHOTOS, PROBABILITIES, package
+from facetry.engines.torch.graph import Graph, WithFeatures
 from facetry.errors import ExportError
 from facetry.product import Pixels
-
-PHOTOS = "photos"
-"""The name of the graph's input in a file."""
-
-PROBABILITIES = "probabilities"
-"""The name of the graph's output in a file."""
 
 _MOST_IN_ONE_FILE = 2**31 - 2**20  # protobuf's limit, minus room for everything but the weights
 _BATCH = Dim("batch", min=1)
@@ -48,7 +42,7 @@ def to_onnx(graph: Graph, path: Path, metadata: Mapping[str, str]) -> None:
         program = torch.onnx.export(
             _traced(graph),
             input_names=[PHOTOS],
-            output_names=[PROBABILITIES],
+            output_names=[PROBABILITIES, FEATURES],
             dynamic_shapes=({0: _BATCH},),
             dynamo=True,
             verbose=False,
@@ -73,7 +67,8 @@ def to_openvino(graph: Graph) -> Any:
     with _converting("OpenVINO"):
         model = openvino.convert_model(_traced(graph))
     model.inputs[0].get_tensor().set_names({PHOTOS})
-    model.outputs[0].get_tensor().set_names({PROBABILITIES})
+    for output, name in zip(model.outputs, (PROBABILITIES, FEATURES), strict=True):
+        output.get_tensor().set_names({name})
     model.reshape({PHOTOS: openvino.PartialShape([-1, 3, side, side])})
     _number_nodes(model)
     return model
@@ -95,13 +90,13 @@ def _number_nodes(model: Any) -> None:
 
 
 def _traced(graph: Graph) -> ExportedProgram:
-    """The graph's operators, for any number of photos."""
+    """The graph's operators with features as second output, for any number of photos."""
     if next(graph.parameters()).device.type != "cpu":
         graph = copy.deepcopy(graph).cpu()
     # Two photos: with one, the batch size would be traced as a constant 1.
     photos = torch.zeros(2, 3, *[graph.preprocess.size_px] * 2, dtype=torch.uint8)
     with torch.no_grad():
-        return torch.export.export(graph, (photos,), dynamic_shapes=({0: _BATCH},))
+        return torch.export.export(WithFeatures(graph), (photos,), dynamic_shapes=({0: _BATCH},))
 
 
 @contextmanager

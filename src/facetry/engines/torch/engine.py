@@ -1,6 +1,6 @@
 """The engine that runs a graph with torch: eager or compiled, on the CPU or on a GPU.
 
-Shapes: B photos, N photos of a padded batch, S side in pixels, H heads of all categories,
+Shapes: B photos, D features, N photos of a padded batch, S side in pixels, H heads of all categories,
 V values.
 """
 
@@ -43,6 +43,7 @@ class TorchEngine:
         self.device = next(graph.parameters()).device
         self.dtype = compute_dtype(config.precision, self.device)
         self._graph: nn.Module = graph.eval()
+        self._backbone: nn.Module = graph.backbone
         self._reporter = reporter
         self._lock = threading.Lock()
         self._most: int | None = None  # photos that fit in memory at once, if known
@@ -79,6 +80,13 @@ class TorchEngine:
                     return np.concatenate([self._compute(part) for part in self._parts(pixels)])
                 except torch.OutOfMemoryError:
                     self._shrink_batches(len(pixels))
+
+    def embed(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Features (B, D) of photos (B, 3, S, S), computed as they are: not compiled, not recorded."""
+        photos = torch.from_numpy(np.require(pixels, requirements=["C", "W"]))
+        with self._lock, torch.no_grad():
+            features: Tensor = self._backbone(photos.to(self.device))
+        return features.float().cpu().numpy()
 
     def _parts(self, pixels: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
         most = self._most or len(pixels)

@@ -48,9 +48,26 @@ class Graph(nn.Module):
 
     def forward(self, photos: Tensor) -> Tensor:
         """Probabilities of all heads, in single precision."""
-        logits: Tensor = self.heads(self.backbone(photos))  # B H V
+        return self.answer(self.backbone(photos))
+
+    def answer(self, features: Tensor) -> Tensor:
+        """Probabilities of all heads, given the features (B, D)."""
+        logits: Tensor = self.heads(features)  # B H V
         finite = precise(logits).clamp(min=_LEAST)  # a head without values has no logit but -inf
         return finite.softmax(dim=-1).masked_fill(~self.heads.value_mask, 0)
+
+
+class WithFeatures(nn.Module):
+    """A graph whose second output are the features (B, D) that the heads read, as exports have it."""
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__()
+        self.whole = graph  # `graph` is what a traced module calls its own operators
+
+    def forward(self, photos: Tensor) -> tuple[Tensor, Tensor]:
+        """Probabilities of all heads, and features, both in single precision."""
+        features = self.whole.backbone(photos)
+        return self.whole.answer(features), precise(features)
 
 
 def _require_one_photo_only(classifier: Classifier) -> None:

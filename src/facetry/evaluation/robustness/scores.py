@@ -21,6 +21,7 @@ from facetry.images import load_changed
 from facetry.images.corruptions import CORRUPTIONS, NUM_STRENGTHS, Damage
 from facetry.predictions import Predictions, Predictor
 from facetry.product import Product
+from facetry.runtime.extras import require
 from facetry.runtime.files import write_text
 from facetry.runtime.progress import SILENT, Reporter
 from facetry.runtime.resumable import JobKind, open_or_resume
@@ -158,7 +159,12 @@ def score_damaged(
     cache: ScoreCache | None = None,
     reporter: Reporter = SILENT,
 ) -> Robustness:
-    """Score a predictor on labelled products with damaged photos; `clean` are its scores without."""
+    """Score a predictor on labelled products with damaged photos; `clean` are its scores without.
+
+    Raises:
+        MissingExtra: OpenCV is not installed.
+    """
+    require("Damaging photos", "cv2")
     damaged = []
     for number, kind in enumerate(kinds, start=1):
         scores = cache.read(kind) if cache else None

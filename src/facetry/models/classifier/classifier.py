@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from facetry.images import pad_photos, stack_pixels
@@ -193,12 +194,20 @@ class Classifier(nn.Module):
         Several photos are (B, P, 3, S, S), of which the first `num_photos` (B) are valid. `texts` are
         tokens (B, L), all 0 for no text.
         """
-        features = self._embed(photos, num_photos)
-        if self.neck is not None:
-            text_features = self.text_tower(texts) if self.text_tower and texts is not None else None
-            features = self.neck(features, num_photos=num_photos, texts=text_features)
+        features = self._features(photos, num_photos=num_photos, texts=texts)
         logits: Tensor = self.heads(features, categories)
         return logits
+
+    def _features(
+        self, photos: Tensor, *, num_photos: Tensor | None = None, texts: Tensor | None = None
+    ) -> Tensor:
+        """What the heads read (B, F): a photo's features, or what the neck makes of several."""
+        features = self._embed(photos, num_photos)
+        if self.neck is None:
+            return features
+        text_features = self.text_tower(texts) if self.text_tower and texts is not None else None
+        joined: Tensor = self.neck(features, num_photos=num_photos, texts=text_features)
+        return joined
 
     @torch.no_grad()
     def predict(self, products: Sequence[Product]) -> Predictions:
@@ -215,6 +224,20 @@ class Classifier(nn.Module):
                 )
             predicted[rows] = probabilities(logits).cpu().numpy()
         return Predictions.of(self.taxonomy, products, predicted)
+
+    @torch.no_grad()
+    def embed(self, products: Sequence[Product]) -> NDArray[np.float32]:
+        """Features (B, F) of all products as one batch, what the heads read; see `Embedder`."""
+        size = self.neck.feature_size if self.neck else self.backbone.feature_size
+        features = np.zeros((len(products), size), dtype=np.float32)
+        rows = [row for row, each in enumerate(products) if not each.problem]
+        if rows:
+            readable = [products[row] for row in rows]
+            with computing("auto", self.device):
+                self.eval()
+                found = self._features(self._photos(readable), **self._model_kwargs(readable))
+            features[rows] = found.float().cpu().numpy()
+        return features
 
     def with_taxonomy(self, taxonomy: Taxonomy) -> "Classifier":
         """The classifier with heads for another taxonomy; heads in both keep their weights."""

@@ -176,8 +176,8 @@ def weights_file(card: BackboneCard, config: BackboneConfig) -> Path:
     except Exception as error:
         raise WeightsUnavailable(
             f"The weights of {card.name} ({tag}) could not be fetched: {type(error).__name__}.",
-            hint=f"Download {_hub_file(card, tag)} where there is a network and set "
-            "backbone.weights to the file (--set backbone.weights=FILE).",
+            hint=f"Download {_hub_file(card, tag)} where there is a network, and name the file with "
+            "--weights FILE, or in the recipe with backbone.weights.",
         ) from error
 
 

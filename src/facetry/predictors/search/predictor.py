@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +70,13 @@ class SimilaritySearch:
         predicted = np.zeros(shape, dtype=np.float32)
         predicted[readable] = self.vote(features, codes[readable])
         return Predictions.of(self.taxonomy, products, predicted)
+
+    def embed(self, products: Sequence[Product]) -> NDArray[Any]:
+        """Features (B, D) of all products as one batch, packed bits for hashes; see `Embedder`."""
+        readable, found = encode_batch(self.encoder, products)
+        features = np.zeros((len(products), self.encoder.feature_size), dtype=self.encoder.dtype)
+        features[readable] = found
+        return features
 
     def vote(
         self, features: Rows, categories: NDArray[np.int64], num_neighbours: int | None = None

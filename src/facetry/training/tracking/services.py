@@ -1,7 +1,7 @@
 """Services that display the metrics of a training: Weights & Biases and trackio."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,7 +23,7 @@ _FINISH_TIMEOUT_S: Final = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class RunInfo:
-    """What services show of a training as a whole, and which `services` to use.
+    """What services show of a training as a whole, which `services` to use, and a caller's own trackers.
 
     A service's own environment variables take precedence over `project` and `name`.
     """
@@ -32,11 +32,10 @@ class RunInfo:
     name: str
     recipe: Mapping[str, Any]
     services: tuple[Service, ...] = ()
+    callbacks: tuple[Tracker, ...] = ()
 
     @classmethod
-    def of(
-        cls, table: Path, model: Path, recipe: Mapping[str, Any], services: Sequence[Service] = ()
-    ) -> "RunInfo":
+    def of(cls, table: Path, model: Path, recipe: Mapping[str, Any]) -> "RunInfo":
         """Name the project after the catalogue's folder, and the run after the model folder.
 
         >>> model = Path("out/both.partial/members/vit.partial")
@@ -48,7 +47,7 @@ class RunInfo:
         if model.parent.name == "members":
             name = f"{model.parent.parent.name.removesuffix('.partial')}/{name}"
         project = table.absolute().parent.name or "facetry"
-        return cls(project=project, name=name, recipe=recipe, services=tuple(services))
+        return cls(project=project, name=name, recipe=recipe)
 
 
 def require_service(name: str) -> Service:

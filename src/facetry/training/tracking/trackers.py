@@ -1,7 +1,7 @@
 """The trackers of a training: its log files always, and the services that the user chose.
 
-Services get the same records as the files, except those that they got before an interruption. A service
-that fails gets no further records; training continues without it.
+Services, and a caller's own trackers, get the same records as the files, except those that they got
+before an interruption. One that fails gets no further records; training continues without it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -37,11 +37,19 @@ def tracking(folder: Path, done: Position, run_info: RunInfo, reporter: Reporter
         FaultTolerantTracker(service, partial(_open, service, run_info, folder), sent, reporter)
         for service in run_info.services
     ]
-    tracker = TrackerGroup((files, *services))
+    callbacks = [
+        FaultTolerantTracker(type(each).__name__, partial(_given, each), sent, reporter)
+        for each in run_info.callbacks
+    ]
+    tracker = TrackerGroup((files, *services, *callbacks))
     try:
         yield tracker
     finally:
         tracker.finish()
+
+
+def _given(tracker: Tracker) -> Tracker:
+    return tracker
 
 
 def _open(service: Service, run_info: RunInfo, folder: Path) -> Tracker:
