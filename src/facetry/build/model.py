@@ -247,7 +247,7 @@ def fit(
 
     >>> from facetry.demo.garments import SampleConfig, draw_catalogue
     >>> shop = temporary_folder() / "shop"
-    >>> draw_catalogue(shop, SampleConfig(num_products=90, size_px=64))
+    >>> drawn = draw_catalogue(shop, SampleConfig(num_products=90, size_px=64))
     >>> frame = pl.read_csv(shop / "train.csv").rename({"Category": "type", "attr_1": "color"})
     >>> nano = {"backbone": {"name": "nano_convnext", "weights": "none"}, "training": {"epochs": 1}}
     >>> model = fit(frame, recipe=nano, images=shop / "train_images", category="type", targets=["color"])

@@ -155,13 +155,14 @@ def guess_delimiter(text: str) -> str:
     ';'
     """
 
-    def evenness(delimiter: str) -> tuple[int, int]:
+    def evenness(delimiter: str) -> tuple[bool, bool, int]:
         counts = Counter(len(row) for row in _first_rows(text, delimiter, NUM_LOOKED_AT)[0] if row)
         several = {width: count for width, count in counts.items() if width > 1}
         if not several:
-            return (0, 0)
+            return (False, False, 0)
         width = max(several, key=lambda each: (several[each], each))
-        return several[width] * 2 >= counts.total(), several[width] * (width - 1)
+        num_even, num_rows = several[width], counts.total()
+        return num_even * 2 >= num_rows, num_even == num_rows, num_even * (width - 1)
 
     return max(_DELIMITERS, key=evenness)
 
