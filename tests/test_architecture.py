@@ -98,8 +98,8 @@ def test_no_import_cycles_between_modules(
 
 
 COMMANDS = (
-    "", "demo", "sample", "init", "check", "audit", "split", "train", "tune", "compare", "evaluate",
-    "predict", "fill", "export", "search", "models", "import",
+    "", "demo", "sample", "init", "photos", "check", "audit", "split", "train", "tune", "compare",
+    "evaluate", "predict", "fill", "export", "search", "models", "import",
 )  # fmt: skip
 
 

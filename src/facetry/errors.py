@@ -79,6 +79,7 @@ class PhotoProblem(StrEnum):
     NONE_GIVEN = "no photo given"
     MISSING = "file not found"
     OUTSIDE = "path leaves the image folder"
+    ADDRESS = "address, to be downloaded"
     EMPTY = "file is empty"
     NOT_AN_IMAGE = "not an image"
     FORMAT = "image format not allowed"

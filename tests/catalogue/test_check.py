@@ -250,6 +250,7 @@ OUTSIDE = ("warning", 3, (9, 10, 11))
                 "photo: file not found": [("warning", 3, (3, 4, 12))],
                 "photo: path leaves the image folder": [OUTSIDE],
                 "photo: file is empty": [("warning", 1, (5,))],
+                "missing photo": [("note", 1, ())],
             },
         ),
         (
@@ -262,6 +263,7 @@ OUTSIDE = ("warning", 3, (9, 10, 11))
                 "photo: too many pixels": [("warning", 1, (8,))],
                 "photo: file is truncated": [("warning", 1, (7,))],
                 "category without photos": [("warning", 1, ())],
+                "missing photo": [("note", 1, ())],
             },
         ),
     ],
@@ -279,6 +281,47 @@ def test_a_folder_of_other_photos_is_an_error(write: Write, tmp_path: Path) -> N
     (tmp_path / "train_images").mkdir()
     report = check_catalogue(write(HEADER + GOOD))
     assert found(report)["no usable photo"] == [("error", 4, ())]
+
+
+def test_it_is_said_what_lies_where_a_photo_was_sought(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "train_images").mkdir()
+    for name in ("IMG_7.JPG", "IMG_8.JPG"):
+        (tmp_path / "train_images" / name).touch()
+    problems = {each.kind: each for each in check_catalogue(write(HEADER + GOOD)).problems}
+    folder = tmp_path / "train_images"
+    assert problems["missing photo"].what == (
+        f"No file {folder / '000001.jpg'}. "
+        f"{folder} holds 2 files and folders, such as IMG_7.JPG, IMG_8.JPG."
+    )
+
+
+def test_photos_in_any_letter_case_are_found(tmp_path: Path) -> None:
+    endings = (".JPG", ".jpeg", ".Jpg", ".png")
+    (tmp_path / "Shirts").mkdir()
+    for number, ending in enumerate(endings):
+        (tmp_path / "Shirts" / f"{number}{ending}").write_text("x")
+    lines = "".join(f"{number},Shirts,red\n" for number in range(4))
+    (tmp_path / "p.csv").write_text(f"id,Category,colour\n{lines}")
+    described = tmp_path / "catalogue.yaml"
+    described.write_text(
+        "table: p.csv\nimages: .\nphoto_pattern: '{category}/{id}.jpg'\n"
+        "columns: {attributes: {colour: colour}}\n"
+    )
+    assert not any("photo" in kind for kind in found(check_catalogue(described, photos="exist")))
+
+
+@pytest.mark.parametrize("images", ["", "images: photos\n"])
+def test_addresses_of_photos_are_to_be_downloaded(tmp_path: Path, images: str) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "p.csv").write_text(
+        "id,Category,colour,image\n1,Shirts,red,https://shop.example/1.jpg\n"
+    )
+    described = tmp_path / "catalogue.yaml"
+    described.write_text(
+        f"table: p.csv\n{images}columns: {{photo: image, attributes: {{colour: colour}}}}\n"
+    )
+    report = check_catalogue(described)
+    assert any("facetry photos TABLE --out DIR" in problem.advice for problem in report.problems)
 
 
 def test_a_pattern_that_does_not_fit_the_ids_is_an_error(write: Write, tmp_path: Path) -> None:

@@ -113,6 +113,93 @@ def test_a_star_finds_all_photos_of_a_product(
     )
 
 
+ENDINGS = (
+    "0.JPG",
+    "1.jpg",
+    "2.JPEG",
+    "3.jpeg",
+    "4.Jpg",
+    "5.PNG",
+    "6.avif",
+    "7.HEIC",
+    "8.txt",
+    "Img_9.JPG",
+)
+
+
+@pytest.fixture
+def untidy(tmp_path: Path) -> Path:
+    """A folder of photos whose names end in every way."""
+    for name in (
+        *ENDINGS,
+        "1.png",
+        "10.webp",
+        "10.gif",
+        "a.jpg",
+        "A.png",
+        "Tops & Co/1_2.JPG",
+        "Tops & Co/1_1.jpeg",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("id_", "pattern", "found"),
+    [
+        *((number, "{id}.jpg", ENDINGS[number]) for number in range(8)),
+        (8, "{id}.jpg", None),
+        (1, "{id}.png", "1.png"),
+        (1, "{id}.webp", "1.jpg"),
+        (10, "{id}.jpg", "10.webp"),
+        ("a", "{id}.png", "a.jpg"),
+        ("A", "{id}.jpg", "A.png"),
+        ("IMG_9", "{id}.jpg", None),
+        (2, "{id}", "2.JPEG"),
+        (1, "{category}/{id}_2.jpg", "Tops & Co/1_2.JPG"),
+    ],
+)
+def test_endings_are_found_in_any_letter_case(
+    untidy: Path, id_: int | str, pattern: str, found: str | None
+) -> None:
+    finder = PhotoFinder(untidy, pattern)
+    expected = untidy / (found or finder.name(id_))
+    assert finder.find(id_, None, "Tops & Co") == ((expected,), "")
+    assert expected.is_file() == (found is not None)
+
+
+@pytest.mark.parametrize(
+    ("cell", "found"),
+    [("IMG_9.jpg", "Img_9.JPG"), ("img_9", "Img_9.JPG"), ("1.jpg", "1.jpg"), ("a.png", "a.jpg")],
+)
+def test_names_in_a_column_are_found_in_any_letter_case(untidy: Path, cell: str, found: str) -> None:
+    assert PhotoFinder(untidy).find(1, cell) == ((untidy / found,), "")
+
+
+def test_a_star_finds_endings_in_any_letter_case_in_the_folder_of_a_category(untidy: Path) -> None:
+    finder = PhotoFinder(untidy, "{category}/{id}_*.jpg")
+    names = ("Tops & Co/1_1.jpeg", "Tops & Co/1_2.JPG")
+    assert finder.find(1, None, "Tops & Co") == (tuple(untidy / name for name in names), "")
+    assert finder.find(1, None, "Tops") == ((), PhotoProblem.MISSING)
+    assert finder.find(1, None, "../x") == ((), PhotoProblem.OUTSIDE)
+    assert finder.find(1, None, None) == ((), PhotoProblem.NONE_GIVEN)
+
+
+def test_addresses_are_passed_over_for_downloaded_photos(untidy: Path) -> None:
+    finder = PhotoFinder(untidy, "{id}.jpg")
+    cell = "https://shop.example/x.jpg|https://shop.example/y.jpg"
+    assert finder.find(0, cell) == ((untidy / "0.JPG",), "")
+    assert finder.find(99, cell) == ((), PhotoProblem.ADDRESS)
+
+
+def test_what_lies_there_is_said(untidy: Path) -> None:
+    finder = PhotoFinder(untidy)
+    said = finder.what_lies_there(untidy / "99.jpg")
+    assert said == f"{untidy} holds 16 files and folders, such as 0.JPG, 1.jpg, 1.png."
+    assert finder.what_lies_there(untidy / "no" / "1.jpg") == f"There is no folder {untidy / 'no'}."
+
+
 def test_no_pattern_with_a_star_leads_out_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "secret_1.jpg").touch()
     (tmp_path / "photos").mkdir()
@@ -128,8 +215,9 @@ def test_the_column_goes_before_the_star() -> None:
     ("ids", "files", "pattern"),
     [
         ([1, 2], ["000001.jpg"], "{id:06d}.jpg"),
-        ([1, 2], ["2.png"], "{id}.png"),
-        (["a", "b"], ["b.webp"], "{id}.webp"),
+        ([1, 2], ["2.png"], "{id}.jpg"),
+        (["a", "b"], ["b.webp"], "{id}.jpg"),
+        ([1, 2], ["000002.JPEG"], "{id:06d}.jpg"),
         ([1, 2], [], "{id:06d}.jpg"),
         (["a"], [], "{id}.jpg"),
         (["../a", "x" * 300, "b\0"], [], "{id}.jpg"),

@@ -141,11 +141,25 @@ def test_a_list_of_photos_becomes_one_cell(tmp_path: Path) -> None:
     assert photos.to_list() == ["a.jpg|b.jpg", "", None]
 
 
-def test_lists_where_single_values_belong_are_refused(tmp_path: Path) -> None:
-    frame = pl.DataFrame({"id": [1], "Category": ["A"], "attr_1": [["red", "blue"]]})
-    frame.write_parquet(tmp_path / "t.parquet")
-    with pytest.raises(CatalogueError, match="'attr_1' holds List"):
-        read(tmp_path / "t.parquet")
+@pytest.mark.parametrize(
+    ("column", "cell"),
+    [
+        ("attr_1", ["red", "blue"]),
+        ("photo", [{"name": "a.jpg"}]),
+        ("photo", {"name": "a.jpg"}),
+        ("photo", [["a.jpg"]]),
+        ("photo", [1, 2]),
+        ("id", [1]),
+        ("Category", {"name": "A"}),
+    ],
+)
+def test_lists_and_records_where_single_values_belong_are_refused(
+    tmp_path: Path, column: str, cell: object
+) -> None:
+    row = {"id": 1, "Category": "A", "attr_1": "red", "photo": "a.jpg", column: cell}
+    pl.DataFrame([row]).write_parquet(tmp_path / "t.parquet")
+    with pytest.raises(CatalogueError, match=f"{column!r} holds (List|Struct)"):
+        read(tmp_path / "t.parquet", Columns(photo="photo"))
 
 
 @pytest.mark.parametrize(

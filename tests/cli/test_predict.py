@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 from facetry.batch import local
 from facetry.batch.snapshot import precisions_of
 from facetry.build.load import load
+from facetry.catalogue.catalogue import open_catalogue
 from facetry.cli import main
 from facetry.engines.engine import EngineConfig
 from facetry.errors import CatalogueError, FacetryError
@@ -99,3 +100,39 @@ def test_a_table_without_photos(run: Run, drawn: Path, tmp_path: Path) -> None:
     assert isinstance(error, CatalogueError)
     assert "has no photo folder" in error.message
     assert not (tmp_path / "filled").exists()
+
+
+def test_a_photo_without_a_table_is_answered_on_the_terminal(tiny_model: Path, drawn: Path) -> None:
+    product = open_catalogue(drawn / "test.csv").products()[0]
+    photo = product.photos[0]
+    words = ["predict", tiny_model, photo, "--category", product.category.lower(), "--engine", "torch"]
+    said = CliRunner(env={"COLUMNS": "100"}).invoke(main.app, [str(word) for word in words])
+    assert said.exit_code == 0, said.output
+    assert photo.name in said.stdout
+    for attribute in load(tiny_model).taxonomy.attributes(product.category):
+        assert attribute in said.stdout
+    unknown = CliRunner().invoke(main.app, [str(word) for word in [*words[:3], "--category", "Hats"]])
+    assert "The model has no category 'Hats'." in str(unknown.exception)
+
+
+def test_a_folder_of_photos_without_a_table_fills_the_usual_folder(
+    run: Run, drawn: Path, tmp_path: Path
+) -> None:
+    photos = tmp_path / "photos"
+    for product in open_catalogue(drawn / "test.csv").products()[:4]:
+        folder = photos / product.category.upper()
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(product.photos[0], folder)
+    (folder / "broken.jpg").write_text("Dear customer,")
+    assert run(table=photos).exit_code == 0
+    predictions = pl.read_parquet(tmp_path / "filled" / "predictions.parquet")
+    assert predictions["id"].n_unique() == 4
+    assert run(table=photos).stdout.count("unchanged rows reused") == 1
+    problems = pl.read_csv(tmp_path / "filled" / "problems.csv")
+    assert problems["id"].to_list() == [f"{folder.name}/broken.jpg"]
+
+
+def test_a_table_has_its_own_categories(run: Run, tiny_model: Path, drawn: Path) -> None:
+    assert "for photos without a table" in str(run("--category", "Sarees").exception)
+    words = ["predict", str(tiny_model), str(drawn / "test.csv")]
+    assert "Name one with --out" in str(CliRunner().invoke(main.app, words).exception)

@@ -3,7 +3,6 @@
 import contextlib
 import datetime as dt
 import re
-import time
 
 import pytest
 from hypothesis import given, settings
@@ -100,8 +99,6 @@ PIECES = st.sampled_from(
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(st.lists(PIECES, max_size=24).map("".join) | st.text(max_size=40))
 def test_whatever_a_text_holds(text: str) -> None:
-    started = time.perf_counter()
     for parse in (parse_yaml, parse_json):
         with contextlib.suppress(ValueError):
             parse(text)
-    assert time.perf_counter() - started < 2

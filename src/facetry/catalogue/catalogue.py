@@ -15,7 +15,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from facetry.catalogue.frames import is_frame, write_frame
-from facetry.catalogue.photos import NAME_PHOTO_FOLDER, PhotoFinder, guess_pattern
+from facetry.catalogue.photos import (
+    DOWNLOAD,
+    NAME_PHOTO_FOLDER,
+    PhotoFinder,
+    guess_pattern,
+    is_address,
+)
 from facetry.catalogue.repairs import Repairs, Target, plan_repairs
 from facetry.catalogue.scan import (
     collect,
@@ -277,8 +283,14 @@ class Catalogue:
         """
         if self.source.images is None:
             raise CatalogueError(
-                f"{self.source.table.name} has no photo folder.", hint=NAME_PHOTO_FOLDER
+                f"{self.source.table.name} has no photo folder.", hint=self.folder_advice
             )
+
+    @property
+    def folder_advice(self) -> str:
+        """What to do if there is no photo folder: name it, or download the photos."""
+        cells = collect(self.scan.select("photo").head(_NUM_GUESSED_FROM), self.source.table)["photo"]
+        return DOWNLOAD if any(map(is_address, cells.drop_nulls())) else NAME_PHOTO_FOLDER
 
     @cached_property
     def _off_list(self) -> dict[int, tuple[str | None, ...]]:
@@ -313,7 +325,7 @@ class Catalogue:
         )
         products = []
         for id_, category, photo, text, page, slots in rows:
-            paths, problem = self.photos.find(id_, photo)
+            paths, problem = self.photos.find(id_, photo, category)
             products.append(
                 Product(
                     id=id_,

@@ -149,10 +149,14 @@ def scan_delimited(table: Path, dialect: Dialect) -> pl.LazyFrame:
 
 
 def guess_delimiter(text: str) -> str:
-    r"""The character that cuts most rows of a text into the same number of cells, and into most cells.
+    r"""The character that cuts most rows of a text into the same number of cells; of several, into most.
+
+    So it cuts the header, too, which characters within cells do not.
 
     >>> guess_delimiter('name;price\nshirt, red;1,50\nshirt, blue;2,50\n')
     ';'
+    >>> guess_delimiter('id,photo\n1,http://a.example:80/1.jpg|2.jpg|3.jpg\n')
+    ','
     """
 
     def evenness(delimiter: str) -> tuple[bool, bool, int]:

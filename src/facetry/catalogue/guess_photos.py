@@ -124,25 +124,29 @@ def count_photos(catalogue: Catalogue) -> PhotoCount:
     """Count the products of a catalogue whose photo's file is there."""
     num_products = num_found = 0
     missing: list[tuple[ProductId, str]] = []
-    for id_, cell in _cells(catalogue):
+    for id_, cell, category in _cells(catalogue):
         num_products += 1
-        path, is_there = _first(catalogue.photos, id_, cell)
+        path, is_there = _first(catalogue.photos, id_, cell, category)
         num_found += is_there
         if not is_there and len(missing) < _NUM_SHOWN:
             missing.append((id_, path))
     return PhotoCount(num_products=num_products, num_found=num_found, missing=tuple(missing))
 
 
-def _cells(catalogue: Catalogue) -> Iterable[tuple[ProductId, str | None]]:
-    wanted = catalogue.scan.select("id", "photo")
+def _cells(catalogue: Catalogue) -> Iterable[tuple[ProductId, str | None, str | None]]:
+    wanted = catalogue.scan.select("id", "photo", "category")
     for part in collect_batches(wanted, catalogue.source.table, _NUM_ROWS):
         yield from part.iter_rows()
 
 
-def _first(photos: PhotoFinder, id_: ProductId, cell: str | None) -> tuple[str, bool]:
+def _first(
+    photos: PhotoFinder, id_: ProductId, cell: str | None, category: str | None
+) -> tuple[str, bool]:
     """The path that is tried for a product's first photo, and whether a file is there."""
-    paths, problem = photos.find(id_, cell)
+    paths, problem = photos.find(id_, cell, category)
     if not paths:
-        tried = "" if photos.folder is None else str(photos.folder / (cell or photos.name(id_)))
+        tried = (
+            "" if photos.folder is None else str(photos.folder / (cell or photos.name(id_, category)))
+        )
         return tried or problem, False
     return str(paths[0]), paths[0].is_file()

@@ -1,107 +1,195 @@
-"""Find the files of a product's photos. Paths that would leave the photo folder are refused."""
+"""Find the files of a product's photos. Paths that would leave the photo folder are refused.
+
+A file is found if its name differs from the one that is sought in its ending, as `1.JPG` and `1.png`
+do from `1.jpg`. Names in a photo column are found in any letter case.
+"""
 
 import bisect
-import glob
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from os import scandir
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from facetry.catalogue.source import CHALLENGE_PATTERN
-from facetry.errors import CatalogueError, PhotoProblem
+from facetry.catalogue.photo_pattern import CHALLENGE_PATTERN, fill_pattern
+from facetry.errors import PhotoProblem
 from facetry.product import ProductId
 
-_PATTERNS = (CHALLENGE_PATTERN, *(f"{{id}}.{end}" for end in ("jpg", "jpeg", "png", "webp")))
+ENDINGS = ("jpg", "png", "webp", "avif", "gif", "bmp", "heic", "heif")
+"""The endings that photos have, the likeliest first. HEIC is found so that its refusal can be shown."""
+
+_PLAIN_PATTERN = "{id}.jpg"
+_NUM_SHOWN = 3
 
 # Wildcards of a glob pattern, but for those that `glob.escape` put into brackets.
 _WILDCARD = re.compile(r"(?<!\[)[*?]|\[(?![*?[]\])")
+_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]*:)?//", re.IGNORECASE)
 
 NAME_PHOTO_FOLDER = "Name it with --images, or images: in catalogue.yaml."
 """The advice of messages that say that there is no photo folder."""
+
+DOWNLOAD = (
+    "The photo column holds addresses: `facetry photos TABLE --out DIR` downloads the photos and says "
+    "what to put into catalogue.yaml."
+)
+"""The advice where photos are given by addresses."""
 
 
 @dataclass(frozen=True, slots=True)
 class PhotoFinder:
     """Finds photos below `folder`, by `pattern` from the id or by the names in the photo column.
 
-    A pattern with a star, as in `{id}_*.jpg` or `{id}/*.jpg`, finds all files that match it.
+    A pattern with a star, as in `{id}_*.jpg` or `{id}/*.jpg`, finds all files that match it. A photo
+    column with addresses is passed over for the pattern, by which downloaded photos are named.
     """
 
     folder: Path | None
     pattern: str = CHALLENGE_PATTERN
     _listed: dict[str, Sequence[str]] = field(default_factory=dict, repr=False, compare=False)
 
-    def find(self, product_id: ProductId | None, cell: str | None) -> tuple[tuple[Path, ...], str]:
+    def find(
+        self, product_id: ProductId | None, cell: str | None, category: str | None = None
+    ) -> tuple[tuple[Path, ...], str]:
         """Return the paths of a product's photos, and a problem or "".
 
-        The disk is not read, except for a pattern with a star: then each folder is listed once.
+        Where there is no such file the path is still returned; only a star finds nothing then. A folder
+        is listed once: for a star, or when a file is not there as it is named.
         """
         if self.folder is None:
             return (), PhotoProblem.NO_FOLDER
         names = [name.strip() for name in (cell or "").split("|") if name.strip()]
+        if names and is_address(names[0]):
+            paths, problem = self.find(product_id, None, category)
+            return (paths, problem) if any(map(_is_file, paths)) else ((), PhotoProblem.ADDRESS)
         if not all(stays_below(name) for name in names):
             return (), PhotoProblem.OUTSIDE
-        if not names and product_id is not None:
-            name = self.name(product_id)
-            if not stays_below(name):
-                return (), PhotoProblem.OUTSIDE
-            names = self._matching(name, self.folder) if "*" in self.pattern else [name]
-            if not names:
-                return (), PhotoProblem.MISSING
-        return tuple(self.folder / name for name in names), "" if names else PhotoProblem.NONE_GIVEN
+        if names:
+            return tuple(self.folder / self._actual(name, in_any_case=True) for name in names), ""
+        if product_id is None or ("{category}" in self.pattern and not category):
+            return (), PhotoProblem.NONE_GIVEN
+        return self._by_pattern(self.folder, self.name(product_id, category))
 
-    def name(self, product_id: ProductId) -> str:
+    def name(self, product_id: ProductId, category: str | None = None) -> str:
         """The photo's name by the pattern, itself a glob pattern if there is a star: ids are escaped.
 
         Raises:
             CatalogueError: a pattern for numbers and an id that is not a number.
         """
-        is_plain = "*" not in self.pattern or isinstance(product_id, int)
-        try:
-            return self.pattern.format(id=product_id if is_plain else glob.escape(str(product_id)))
-        except (ValueError, LookupError, AttributeError, TypeError) as error:
-            raise CatalogueError(
-                f"The photo pattern {self.pattern!r} does not fit the id {product_id!r}: {error}.",
-                hint="Use {id}, or {id:06d} for whole numbers padded to six digits.",
-            ) from error
+        return fill_pattern(self.pattern, product_id, category)
 
-    def _matching(self, glob_pattern: str, folder: Path) -> list[str]:
-        """The files whose names match, `..._2.jpg` before `..._10.jpg`."""
+    def what_lies_there(self, path: Path) -> str:
+        """A sentence on the folder in which a photo was sought: what is in it."""
+        folder = path.parent
+        if not folder.is_dir():
+            return f"There is no folder {folder}."
+        with scandir(folder) as entries:
+            names = sorted(f"{each.name}/" if each.is_dir() else each.name for each in entries)
+        if not names:
+            return f"{folder} is empty."
+        shown = ", ".join(names[:_NUM_SHOWN])
+        return f"{folder} holds {len(names):,} files and folders, such as {shown}."
+
+    def _by_pattern(self, folder: Path, name: str) -> tuple[tuple[Path, ...], str]:
+        if not stays_below(name):
+            return (), PhotoProblem.OUTSIDE
+        names = self._matching(name) if "*" in self.pattern else [self._actual(name, in_any_case=False)]
+        return tuple(folder / each for each in names), "" if names else PhotoProblem.MISSING
+
+    def _actual(self, name: str, *, in_any_case: bool) -> str:
+        """The name of the file that is meant by `name`; `name` itself if it is there, or none is."""
+        if self.folder is None or _is_file(self.folder / name):
+            return name
+        inner, _, last = name.rpartition("/")
+        stem, ending = _cut(last)
+        found = [
+            (own_stem != stem, own_ending != ending, ENDINGS.index(own_ending), each)
+            for each in self._beginning(inner, f"{stem}.")
+            for own_stem, own_ending in [_cut(each)]
+            if own_ending
+            and (own_stem == stem or (in_any_case and own_stem.casefold() == stem.casefold()))
+        ]
+        return _below(inner, min(found)[-1]) if found else name
+
+    def _matching(self, glob_pattern: str) -> list[str]:
+        """The files whose names match, `..._2.jpg` before `..._10.jpg`; endings in any letter case."""
         inner, _, last = glob_pattern.rpartition("/")
-        names = self._names_in(folder, _literal(inner))
+        wanted = _with_plain_ending(last)
         start = _literal(_WILDCARD.split(last)[0])
-        found = []
-        for name in names[bisect.bisect_left(names, start) :]:
-            if not name.startswith(start):
-                break
-            if fnmatchcase(name, last):
-                found.append(f"{_literal(inner)}/{name}" if inner else name)
-        return sorted(found, key=_by_number)
+        names = self._beginning(_literal(inner), start)
+        found = [name for name in names if fnmatchcase(_with_plain_ending(name), wanted)]
+        return sorted((_below(_literal(inner), name) for name in found), key=_by_number)
 
-    def _names_in(self, folder: Path, inner: str) -> Sequence[str]:
-        """The files in a folder, sorted."""
+    def _beginning(self, inner: str, start: str) -> Iterator[str]:
+        """The files in a folder whose names begin so, in any letter case."""
+        names, start = self._names_in(inner), start.casefold()
+        for name in names[bisect.bisect_left(names, start, key=str.casefold) :]:
+            if not name.casefold().startswith(start):
+                return
+            yield name
+
+    def _names_in(self, inner: str) -> Sequence[str]:
+        """The files in a folder, sorted without regard to letter case."""
         if inner not in self._listed:
             try:
-                with scandir(folder / inner) as entries:
-                    self._listed[inner] = sorted(each.name for each in entries if each.is_file())
+                with scandir((self.folder or Path()) / inner) as entries:
+                    names = sorted((each.name for each in entries if each.is_file()), key=str.casefold)
             except (OSError, ValueError):  # no such folder, or a name that no folder can have
-                self._listed[inner] = ()
+                names = []
+            self._listed[inner] = names
         return self._listed[inner]
 
 
 def guess_pattern(folder: Path | None, ids: list[ProductId]) -> str:
-    """The pattern that finds most photos of the first few products."""
+    """The challenge's pattern or `{id}.jpg`, whichever finds more photos of the first few products."""
+    finder = PhotoFinder(folder)
 
     def num_found(pattern: str) -> int:
-        fits = [each for each in ids if "06d" not in pattern or isinstance(each, int)]
-        names = [pattern.format(id=each) for each in fits]
-        return sum(_is_file(folder / name) for name in names if stays_below(name)) if folder else 0
+        own = replace(finder, pattern=pattern)
+        fits = (each for each in ids if pattern != CHALLENGE_PATTERN or isinstance(each, int))
+        return sum(any(map(_is_file, own.find(each, None)[0])) for each in fits)
 
-    fallback = CHALLENGE_PATTERN if all(isinstance(each, int) for each in ids) else "{id}.jpg"
-    best = max(_PATTERNS, key=num_found)
+    fallback = CHALLENGE_PATTERN if all(isinstance(each, int) for each in ids) else _PLAIN_PATTERN
+    best = max((CHALLENGE_PATTERN, _PLAIN_PATTERN), key=num_found)
     return best if num_found(best) else fallback
+
+
+def is_address(name: str) -> bool:
+    """Whether a photo is given by its address in the web.
+
+    >>> is_address("https://shop.example/1.jpg"), is_address("shop/1.jpg")
+    (True, False)
+    """
+    return _ADDRESS.match(name) is not None
+
+
+def is_photo_name(name: str) -> bool:
+    """Whether a file is a photo by its ending.
+
+    >>> is_photo_name("1.JPG"), is_photo_name("1.txt")
+    (True, False)
+    """
+    return _cut(name)[1] != ""
+
+
+def _cut(name: str) -> tuple[str, str]:
+    """A file's name without its ending, and the ending if it is one of photos, else "".
+
+    >>> _cut("1_2.JPEG"), _cut("v1.2")
+    (('1_2', 'jpg'), ('v1.2', ''))
+    """
+    stem, _, ending = name.rpartition(".")
+    plain = ending.casefold().replace("jpeg", "jpg")
+    return (stem, plain) if stem and plain in ENDINGS else (name, "")
+
+
+def _with_plain_ending(name: str) -> str:
+    stem, ending = _cut(name)
+    return f"{stem}.{ending}" if ending else name
+
+
+def _below(inner: str, name: str) -> str:
+    return f"{inner}/{name}" if inner else name
 
 
 def _literal(escaped: str) -> str:
@@ -125,5 +213,5 @@ def stays_below(name: str) -> bool:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # an id too long for a file's name
+    except (OSError, ValueError):  # an id too long for a file's name
         return False

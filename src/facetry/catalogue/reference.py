@@ -46,6 +46,24 @@ photo_pattern: "{{id}}_*.jpg"  # or "{{id}}/*.jpg", or "{{id:06d}}.jpg" for 0000
 columns: {{id: sku, category: type, attributes: {{colour: colour}}}}
 ```
 
+Photos in a folder for each category, `Sarees/17.jpg`; endings are found in any letter case:
+
+```yaml
+table: products.csv
+images: photos
+photo_pattern: "{{category}}/{{id}}.jpg"
+columns: {{id: sku, category: type, attributes: {{colour: colour}}}}
+```
+
+Photos given by addresses, after `facetry photos products.csv --out photos --id sku` has downloaded them:
+
+```yaml
+table: products.csv
+images: photos
+photo_pattern: "{{id}}.jpg"  # as the command says
+columns: {{id: sku, category: type, photo: image_url, attributes: {{colour: colour}}}}
+```
+
 A shop of one category:
 
 ```yaml

@@ -13,6 +13,9 @@ from facetry.errors import CatalogueError
 
 _SLICE_ROWS = 32_768
 
+# A damaged Parquet file can make polars panic, which is no Exception.
+_POLARS_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
+
 ROW_NUMBER = "(row)"
 """A scanned table's column of row numbers; in brackets, lest the file has a column of that name."""
 
@@ -71,7 +74,7 @@ def collect(frame: pl.LazyFrame, table: Path) -> pl.DataFrame:
     """
     try:
         return frame.collect(engine="streaming")
-    except pl.exceptions.PolarsError as error:
+    except _POLARS_ERRORS as error:
         raise unreadable(table, error) from error
 
 
@@ -86,7 +89,7 @@ def collect_batches(
     try:
         for part in frame.collect_batches(chunk_size=num_rows, maintain_order=True):
             yield from part.iter_slices(num_rows)
-    except pl.exceptions.PolarsError as error:
+    except _POLARS_ERRORS as error:
         raise unreadable(table, error) from error
 
 
@@ -107,7 +110,7 @@ def collect_slices(
             return
 
 
-def unreadable(table: Path, error: Exception) -> CatalogueError:
+def unreadable(table: Path, error: BaseException) -> CatalogueError:
     """The error to raise when reading `table` failed."""
     if isinstance(error, pl.exceptions.NoDataError):
         return CatalogueError(f"{table.name} is empty.", hint="It needs a header and at least one row.")
@@ -133,6 +136,6 @@ def is_json_lines(table: Path) -> bool:
 def _guarded(frame: pl.LazyFrame, table: Path) -> pl.LazyFrame:
     try:
         frame.collect_schema()
-    except pl.exceptions.PolarsError as error:
+    except _POLARS_ERRORS as error:
         raise unreadable(table, error) from error
     return frame

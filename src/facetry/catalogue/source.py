@@ -12,23 +12,22 @@ last has the fields of `Source`:
 """
 
 from collections.abc import Mapping
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
+from facetry.catalogue.photo_pattern import require_pattern
 from facetry.errors import CatalogueError, nearest
-from facetry.product import ProductId
 from facetry.runtime.config import Config
 from facetry.runtime.documents import parse_yaml
 from facetry.runtime.resumable import stopped_hint
 
 _SHOWN: Final = 200  # characters of a path in a message
 
-CHALLENGE_PATTERN = "{id:06d}.jpg"
-"""How the challenge names a product's photo."""
+DESCRIBED: Final = "catalogue.yaml"
+CHALLENGE_TABLE: Final = "train.csv"
 
 TABLES: Final = (
     ".csv", ".tsv", ".txt", ".xlsx", ".xlsm", ".xls", ".ods", ".jsonl", ".ndjson", ".parquet", ".pq",
@@ -142,8 +141,9 @@ class Source(Config):
     """The photo folder."""
 
     photo_pattern: str | None = None
-    """How a photo's name is made from the id, as in `{id:06d}.jpg`; with a star, as in `{id}_*.jpg` or
-    `{id}/*.jpg`, all files that match are the product's."""
+    """How a photo's name is made from the id, as in `{id:06d}.jpg`, and from the category, as in
+    `{category}/{id}.jpg`; with a star, as in `{id}_*.jpg` or `{id}/*.jpg`, all files that match are the
+    product's. Whatever ending is named, other image endings are found, too, in any letter case."""
 
     taxonomy: Path | None = None
     """A file with categories, attributes and values; what the table has beyond it is added."""
@@ -164,33 +164,8 @@ class Source(Config):
 
     @field_validator("photo_pattern")
     @classmethod
-    def _names_the_id(cls, pattern: str | None) -> str | None:
-        if pattern is not None and not (_differs(pattern, 1, 2) or _differs(pattern, "a", "b")):
-            raise ValueError(f"{pattern!r} does not say where the id goes, as in '{{id}}.jpg'")
-        if pattern is not None and "*" in pattern.rpartition("/")[0]:
-            raise ValueError(f"{pattern!r} has a star in a folder's name; only the file's may have one")
-        if pattern is not None and _star_mixes_ids(pattern):
-            raise ValueError(
-                f"{pattern!r} finds photos of other products, too: separate the star from the id, as in "
-                "'{id}_*.jpg'"
-            )
-        return pattern
-
-
-def _differs(pattern: str, first: ProductId, second: ProductId) -> bool:
-    """Whether a pattern can be formatted with these ids and gives them different names."""
-    try:
-        return pattern.format(id=first) != pattern.format(id=second)
-    except (ValueError, LookupError, AttributeError, TypeError):
-        return False
-
-
-def _star_mixes_ids(pattern: str) -> bool:
-    """Whether a pattern with a star also matches the photos of a longer id, as 12* matches 123."""
-    try:
-        return fnmatchcase(pattern.format(id=123).replace("*", "0"), pattern.format(id=12))
-    except ValueError:  # a pattern for texts
-        return fnmatchcase(pattern.format(id="ab").replace("*", "0"), pattern.format(id="a"))
+    def _known_fields(cls, pattern: str | None) -> str | None:
+        return None if pattern is None else require_pattern(pattern)
 
 
 def find_source(path: Path, *, images: Path | None = None, repairs: Path | None = None) -> Source:
@@ -287,11 +262,16 @@ def _fault(fault: ErrorDetails) -> str:
 _SECTIONS: Final[Mapping[str, type[Config]]] = {"columns": Columns, "values": Values}
 
 
+def is_catalogue_folder(folder: Path) -> bool:
+    """Whether a folder has a catalogue.yaml, or a table in the challenge's layout."""
+    return any((folder / name).exists() for name in (DESCRIBED, CHALLENGE_TABLE))
+
+
 def _folder_source(folder: Path) -> Source:
-    described = folder / "catalogue.yaml"
+    described = folder / DESCRIBED
     if described.exists():
         return read_source(described)
-    table = folder / "train.csv"
+    table = folder / CHALLENGE_TABLE
     if not table.exists():
         raise CatalogueError(
             f"{str(folder)!r} is not a catalogue: it has neither train.csv nor catalogue.yaml.",

@@ -77,9 +77,9 @@ def _read(version: FileVersion, sheet: str | None) -> tuple[pl.DataFrame, int]:
     chosen = sheet or names[0]
     try:
         cells = book.load_sheet(chosen, header_row=None, dtypes="string").to_polars()
-    except Exception as error:  # calamine's errors have no common class
+        return cells, _num_empty_rows_above(table, chosen)
+    except Exception as error:  # neither calamine's errors nor openpyxl's have a common class
         raise _unreadable(table, error) from error
-    return cells, _num_empty_rows_above(table, chosen)
 
 
 def open_spreadsheet(table: Path) -> Any:

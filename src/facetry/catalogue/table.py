@@ -190,7 +190,7 @@ def tidy(raw: pl.LazyFrame, layout: Layout, table: Path, *, extra: Sequence[str]
     text = [each for each in (layout.text, layout.page) if each is not None]
     category = [] if isinstance(layout.category, Constant) else [layout.category]
     refuse_nested(schema, [layout.id, *category, *text, *layout.labels, *extra])
-    photo = _photo(schema, layout.photo)
+    photo = photo_text(schema, layout.photo)
     return raw.select(
         pl.col(ROW_NUMBER).alias("row"),
         _id(raw, layout.id, table).alias("id"),
@@ -241,7 +241,12 @@ def category_text(schema: pl.Schema, layout: Layout) -> pl.Expr:
     return clean_text(schema, layout.category)
 
 
-def _photo(schema: pl.Schema, column: str | None) -> pl.Expr:
+def photo_text(schema: pl.Schema, column: str | None) -> pl.Expr:
+    """The cells of a photo column as texts, lists joined by `|`.
+
+    Raises:
+        CatalogueError: cells that are neither texts nor lists of texts.
+    """
     if column is None:
         return _NOTHING
     kind = schema[column]
@@ -274,5 +279,5 @@ def refuse_nested(schema: pl.Schema, columns: Sequence[str]) -> None:
     if nested:
         raise CatalogueError(
             f"Column {nested[0]!r} holds {schema[nested[0]]}, not single values.",
-            hint="Only the photo column may hold lists (of file names).",
+            hint="Only the photo column may hold lists, and only of file names.",
         )

@@ -1,10 +1,11 @@
 """The console and the progress bars of all commands, and what several of them print."""
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rich.console import Console
     from rich.table import Table
 
@@ -57,14 +58,24 @@ def show_folder(console: "Console", folder: "ModelFolder") -> None:
 
 def show_metrics(console: "Console", folder: Path) -> None:
     """Print the scores in `metrics.json`, one line for each held-out part."""
-    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    for part, scores in metrics.items():
-        low, high = scores["interval"]
-        console.print(
-            f"{part:>10}: score {_figure(scores['total'])} "
-            f"(95% interval {_figure(low)} to {_figure(high)}; most frequent value "
-            f"{_figure(scores['baseline'])}; {scores['num_labels']:,} labels)"
-        )
+    from facetry.errors import ModelFolderError
+    from facetry.runtime.documents import parse_json
+
+    try:
+        metrics = parse_json((folder / "metrics.json").read_text(encoding="utf-8"))
+        for part, scores in metrics.items():
+            console.print(_score_line(part, scores))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ModelFolderError(f"{folder / 'metrics.json'} is damaged.") from error
+
+
+def _score_line(part: str, scores: "Mapping[str, Any]") -> str:
+    low, high = scores["interval"]
+    return (
+        f"{part:>10}: score {_figure(scores['total'])} "
+        f"(95% interval {_figure(low)} to {_figure(high)}; most frequent value "
+        f"{_figure(scores['baseline'])}; {scores['num_labels']:,} labels)"
+    )
 
 
 def _figure(value: float | None) -> str:

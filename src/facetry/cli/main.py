@@ -1,7 +1,8 @@
 """Registers the commands, and turns errors and signals into one readable message and an exit code.
 
 Exit codes: 0 done, or stopped by SIGTERM with all work saved; 1 a bug in Facetry, or a row of a
-comparison that failed; 2 an error that the user can fix; 130 stopped with Ctrl-C.
+comparison or a photo of a download that failed; 2 an error that the user can fix; 130 stopped with
+Ctrl-C.
 """
 
 import errno
@@ -25,6 +26,7 @@ from facetry.cli import (
     import_,
     init,
     models,
+    photos,
     predict,
     sample,
     search,
@@ -56,6 +58,7 @@ _RESUMABLE = frozenset(
         evaluate.evaluate,
         predict.predict,
         fill.fill,
+        photos.photos,
     }
 )
 """Commands that resume where they stopped if `--out` names a folder."""
@@ -89,6 +92,7 @@ for command in (
     demo.demo,
     sample.sample,
     init.init,
+    photos.photos,
     check.check,
     audit.audit,
     split.split,

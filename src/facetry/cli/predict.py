@@ -1,12 +1,12 @@
-"""`facetry predict`: predict the attributes of every product of a table."""
+"""`facetry predict`: predict the attributes of every product of a catalogue, or of photos alone."""
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from facetry.cli.options import (
-    CatalogueArgument,
     Compile,
     Engine,
     Images,
@@ -17,16 +17,33 @@ from facetry.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rich.console import Console
 
     from facetry.batch.local import BatchSummary
+    from facetry.catalogue.catalogue import Catalogue
+    from facetry.models.folder import ModelFolder
+    from facetry.predictions import Predictor
 
 
 def predict(
     model: ModelArgument,
-    catalogue: CatalogueArgument,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write, or to resume.")],
+    catalogue: Annotated[
+        Path,
+        typer.Argument(
+            help="Catalogue: its folder, its catalogue.yaml, or a table; or a photo, or a folder of photos."
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder to write, or to resume; photos alone need none."),
+    ] = None,
     images: Images = None,
+    category: Annotated[
+        str | None,
+        typer.Option(help="Category of photos without a table, if no folder of theirs is named like it."),
+    ] = None,
     table_format: Annotated[
         Literal["parquet", "csv"], typer.Option("--format", help="Format of the long table.")
     ] = "parquet",
@@ -41,6 +58,8 @@ def predict(
 ) -> None:
     """Predict every product of a catalogue: predictions, submission.csv and problems.csv.
 
+    A photo, or a folder of photos without a table, is answered on the terminal if no --out is given.
+
     If it was stopped, the same command resumes after the last part of 10,000 rows. Run again, it
     predicts only rows that are new or whose text, category or photos have changed. SIGTERM stops it
     with exit code 0 and all finished parts saved.
@@ -51,24 +70,72 @@ def predict(
     from facetry.batch.local import BatchConfig, predict_table
     from facetry.batch.snapshot import precisions_of
     from facetry.build.load import load
-    from facetry.catalogue.catalogue import open_catalogue
     from facetry.cli.console import make_console, make_reporter
     from facetry.models.folder import open_folder
 
     console, reporter = make_console(), make_reporter()
     folder = open_folder(model)
-    predictor = load(folder, engine_config(engine, precision, threads, compile_), reporter=reporter)
-    opened = open_catalogue(catalogue, images=images, taxonomy=predictor.taxonomy)
-    opened.require_photos()
-    config = BatchConfig(
-        model=folder.fingerprint_with(*precisions_of(predictor)),
-        table_format=table_format,
-        fill=fill,
-        shard_rows=shard_rows,
-    )
-    summary = predict_table(predictor, opened, out, config, reporter=reporter)
+    with _opened(folder, catalogue, images, category, out) as opened:
+        predictor = load(folder, engine_config(engine, precision, threads, compile_), reporter=reporter)
+        if out is None:
+            _show_answers(console, opened, predictor)
+            return
+        config = BatchConfig(
+            model=folder.fingerprint_with(*precisions_of(predictor)),
+            table_format=table_format,
+            fill=fill,
+            shard_rows=shard_rows,
+        )
+        summary = predict_table(predictor, opened, out, config, reporter=reporter)
     _show(console, summary)
     console.print(f"Written to {out}: predictions.{table_format}, submission.csv, problems.csv")
+
+
+@contextmanager
+def _opened(
+    folder: "ModelFolder", catalogue: Path, images: Path | None, category: str | None, out: Path | None
+) -> "Iterator[Catalogue]":
+    """The catalogue to predict, or that of photos without a table."""
+    from facetry.catalogue.catalogue import open_catalogue
+    from facetry.catalogue.photo_folder import holds_photos, open_photos
+    from facetry.errors import SettingError
+
+    if holds_photos(catalogue):
+        with open_photos(catalogue, category, folder.taxonomy) as opened:
+            yield opened
+        return
+    if category is not None:
+        raise SettingError("--category is for photos without a table.", hint="A table has categories.")
+    if out is None:
+        raise SettingError("No folder is named for the predictions.", hint="Name one with --out.")
+    opened = open_catalogue(catalogue, images=images, taxonomy=folder.taxonomy)
+    opened.require_photos()
+    yield opened
+
+
+def _show_answers(console: "Console", opened: "Catalogue", predictor: "Predictor") -> None:
+    """Print each photo's predictions, and why others have none."""
+    import polars as pl
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from facetry.batch.shard import cut, score_shard
+    from facetry.predictions import to_long, to_problems
+
+    rows = pl.concat(score_shard(shard, predictor).rows for shard in cut(opened))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("photo", "category", "attribute", "value"):
+        table.add_column(name, overflow="fold")
+    table.add_column("confidence", justify="right")
+    shown = ""
+    for id_, category, attribute, value, confidence in to_long(rows).iter_rows():
+        names = (id_, category) if id_ != shown else ("", "")
+        table.add_row(*map(Text, (*names, attribute, value)), f"{confidence:.0%}")
+        shown = id_
+    console.print(table)
+    for id_, _, problem in to_problems(rows).iter_rows():
+        console.print(f"{id_}: {problem}")
 
 
 def _show(console: "Console", summary: "BatchSummary") -> None:

@@ -60,6 +60,7 @@ from facetry.predictions import Predictor
 from facetry.predictors.ensemble import WEIGHTING, Ensemble
 from facetry.product import Pixels
 from facetry.runtime.config import Config
+from facetry.runtime.documents import parse_json
 from facetry.runtime.files import write_text, writing_folder
 from facetry.runtime.progress import SILENT, Reporter
 
@@ -131,7 +132,7 @@ def is_up_to_date(job: ExportJob) -> bool:
     for path, folder in zip(job.export_folders, job.folder.classifiers, strict=True):
         try:
             export = read_export(path)
-            parity = json.loads((path / PARITY).read_text(encoding="utf-8"))
+            parity = parse_json((path / PARITY).read_text(encoding="utf-8"))
             identity = upgraded_identity(parity["asked"], job.catalogue)
         except (ExportError, OSError, ValueError, LookupError, TypeError):
             return False

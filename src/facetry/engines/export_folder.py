@@ -16,6 +16,7 @@ from facetry.engines.engine import PROBABILITIES, Precision, Runtime
 from facetry.errors import ExportError, ModelFolderError
 from facetry.models.folder import ENGINES, ModelFolder, check_files, write_checksums
 from facetry.product import Preprocess
+from facetry.runtime.documents import parse_json
 from facetry.runtime.files import write_text
 from facetry.taxonomy import Taxonomy
 
@@ -97,11 +98,11 @@ def read_export(folder: Path) -> Export:
     """
     try:
         check_files(folder, needed=(EXPORT,))
-        content = json.loads((folder / EXPORT).read_text(encoding="utf-8"))
+        content = parse_json((folder / EXPORT).read_text(encoding="utf-8"))
         version = int(content.pop("format"))
     except ModelFolderError as error:
         raise ExportError(f"The export {folder} cannot be used: {error.message}", hint=_AGAIN) from error
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ExportError(f"{folder / EXPORT} is missing or damaged.", hint=_AGAIN) from error
     return Export(folder=folder, note=_note(folder, version, content))
 

@@ -6,12 +6,13 @@
 import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from facetry.errors import ModelFolderError
+from facetry.errors import ModelFolderError, TaxonomyError, first_line
 from facetry.models.retired import without_retired
 from facetry.product import Preprocess
 from facetry.runtime.documents import parse_json, parse_yaml
@@ -90,13 +91,15 @@ class ModelFolder:
     @cached_property
     def taxonomy(self) -> Taxonomy:
         """The categories, attributes and values that the predictor predicts."""
-        return Taxonomy.from_json((self.path / TAXONOMY).read_text(encoding="utf-8"))
+        with _naming(self.path / TAXONOMY):
+            return Taxonomy.from_json((self.path / TAXONOMY).read_text(encoding="utf-8"))
 
     @cached_property
     def preprocess(self) -> Preprocess:
         """How photos are prepared; `background_model` is the path of its file in this folder."""
-        text = (self.path / PREPROCESS).read_text(encoding="utf-8")
-        found = Preprocess.model_validate_json(text)
+        with _naming(self.path / PREPROCESS):
+            text = (self.path / PREPROCESS).read_text(encoding="utf-8")
+            found = Preprocess.model_validate_json(text)
         model = found.background_model
         return found.model_copy(update={"background_model": self.path / model}) if model else found
 
@@ -213,11 +216,19 @@ def _open_members(path: Path, recipe: Mapping[str, Any]) -> dict[str, ModelFolde
 
 def _read_recipe(path: Path) -> Mapping[str, Any]:
     """The recipe in a model folder, without retired keys."""
-    try:
+    with _naming(path / RECIPE):
         content = parse_yaml((path / RECIPE).read_text(encoding="utf-8"))
         return without_retired(content) if isinstance(content, dict) else {}
-    except ValueError as error:
-        raise ModelFolderError(f"{path / RECIPE} is not YAML: {error}.", hint=_AGAIN) from error
+
+
+@contextmanager
+def _naming(file: Path) -> Iterator[None]:
+    """Raise errors of reading a file of a model folder as errors that name it."""
+    try:
+        yield
+    except (OSError, ValueError, TaxonomyError) as error:
+        reason = error.message if isinstance(error, TaxonomyError) else first_line(error)
+        raise ModelFolderError(f"{file} cannot be read: {reason}", hint=_AGAIN) from error
 
 
 def _is_own(folder: Path, path: Path) -> bool:

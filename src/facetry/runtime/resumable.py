@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from facetry.errors import FolderInUse, FolderMismatch, FolderOccupied
+from facetry.runtime.documents import parse_json
 from facetry.runtime.files import place_folder, remove, remove_drafts, try_lock, write_text
 
 JOB: Final = "job.json"
@@ -139,7 +140,7 @@ def folder_occupied(folder: Path, kind: JobKind, held: Sequence[str] = ()) -> Fo
 def read_record(folder: Path) -> dict[str, Any]:
     """What `job.json` in `folder` says; empty if it is missing or cannot be read."""
     try:
-        found = json.loads((folder / JOB).read_text(encoding="utf-8"))
+        found = parse_json((folder / JOB).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -7,7 +7,7 @@ information.
 from dataclasses import dataclass
 from typing import Literal
 
-from facetry.catalogue.photos import NAME_PHOTO_FOLDER
+from facetry.catalogue.photos import DOWNLOAD, NAME_PHOTO_FOLDER
 from facetry.catalogue.repairs import RepairProblem
 from facetry.errors import PhotoProblem
 
@@ -114,6 +114,7 @@ _PHOTO_ADVICE = {
     PhotoProblem.NO_FOLDER: NAME_PHOTO_FOLDER,
     PhotoProblem.NONE_GIVEN: "Name the photo, or give the product an id.",
     PhotoProblem.MISSING: "Check the photo folder and how its files are named.",
+    PhotoProblem.ADDRESS: DOWNLOAD,
     PhotoProblem.OUTSIDE: "Name photos relative to the photo folder, without '..'.",
     PhotoProblem.EMPTY: "Copy or download the photo again.",
     PhotoProblem.NOT_AN_IMAGE: "Replace it with a photo.",

@@ -32,6 +32,9 @@ class PhotoFindings:
     num_usable: Counter[str] = field(default_factory=Counter)
     """Products with a photo that can be used, by category."""
 
+    sought: Path | None = None
+    """Where the first photo that was not found was looked for."""
+
 
 def check_photos(
     catalogue: Catalogue, how: PhotoCheck, *, num_rows: int, reporter: Reporter = SILENT
@@ -55,7 +58,7 @@ def _check_part(part: pl.DataFrame, catalogue: Catalogue, how: PhotoCheck, found
     single = []
     rows = []
     for row, id_, category, photo in part.iter_rows():
-        paths, problem = catalogue.photos.find(id_, photo)
+        paths, problem = catalogue.photos.find(id_, photo, category)
         product = Product(id=id_, category=category or "", photos=paths, problem=problem)
         each = [replace(product, photos=(path,)) for path in paths] or [product]
         single += each
@@ -65,6 +68,8 @@ def _check_part(part: pl.DataFrame, catalogue: Catalogue, how: PhotoCheck, found
     for row, product in zip(rows, _with_problems(single, how), strict=True):
         if product.problem:
             name = _name(product, catalogue.source.images)
+            if product.problem == PhotoProblem.MISSING and found.sought is None:
+                found.sought = _sought(product, catalogue)
             bad.setdefault(product.problem, []).append((row, str(product.id), product.category, name))
         else:
             usable[row] = product.category
@@ -72,6 +77,12 @@ def _check_part(part: pl.DataFrame, catalogue: Catalogue, how: PhotoCheck, found
     for problem, values in bad.items():
         frame = pl.DataFrame(values, ["row", "id", "category", "value"], orient="row")
         found.findings.append(as_findings(photo_kind(problem), frame))
+
+
+def _sought(product: Product, catalogue: Catalogue) -> Path:
+    """Where a photo that is missing should be, by its name or by the pattern."""
+    name = product.photos[0] if product.photos else catalogue.photos.name(product.id, product.category)
+    return (catalogue.source.images or Path()) / name
 
 
 def _with_problems(products: Iterable[Product], how: PhotoCheck) -> Iterator[Product]:

@@ -16,7 +16,6 @@ from facetry.catalogue.check.report import CheckReport, Problem, Summary, make_r
 from facetry.catalogue.check.rows import Listed, RowCheck, Rules, find_repeated, repair_findings
 from facetry.catalogue.check.spellings import Spelling, find_spellings, mended
 from facetry.catalogue.check.structure import Structure, check_structure
-from facetry.catalogue.photos import NAME_PHOTO_FOLDER
 from facetry.catalogue.scan import collect, collect_batches, scan
 from facetry.catalogue.source import find_source
 from facetry.catalogue.table import label_column, tidy
@@ -160,14 +159,14 @@ def _missing_parts(
         *structure.spelling_problems(taxonomy),
     ]
     if found:
-        problems += structure.photo_problems(taxonomy, rows, found)
+        problems += structure.photo_problems(catalogue, rows, found)
     elif how != "none" and catalogue.source.images is None:
         problems.append(
             Problem(
                 severity="error",
                 kind="no photo folder",
                 what="There is no photo folder.",
-                advice=NAME_PHOTO_FOLDER,
+                advice=catalogue.folder_advice,
             )
         )
     return problems

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import polars as pl
 
+from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.check.photos import PhotoFindings
 from facetry.catalogue.check.report import Problem
 from facetry.catalogue.check.rows import RowCheck
@@ -117,11 +118,18 @@ def category_problems(taxonomy: Taxonomy, rows: RowCheck) -> Iterator[Problem]:
         )
 
 
-def photo_problems(taxonomy: Taxonomy, rows: RowCheck, photos: PhotoFindings) -> Iterator[Problem]:
-    """Yield a problem if no photo at all can be used, or none of a category."""
+def photo_problems(catalogue: Catalogue, rows: RowCheck, photos: PhotoFindings) -> Iterator[Problem]:
+    """Yield what lies where a photo is missing, and if no photo, or none of a category, is usable."""
+    if photos.sought:
+        yield Problem(
+            severity="note",
+            kind="missing photo",
+            what=f"No file {photos.sought}. {catalogue.photos.what_lies_there(photos.sought)}",
+            advice="If it has another name there, correct images, photo_pattern or the photo column.",
+        )
     without = [
         category
-        for category in taxonomy.categories
+        for category in catalogue.taxonomy.categories
         if rows.num_products[category] and not photos.num_usable[category]
     ]
     if not photos.num_usable.total():

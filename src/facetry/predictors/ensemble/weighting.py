@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facetry.errors import ModelFolderError
+from facetry.runtime.documents import parse_json
 from facetry.runtime.files import write_text
 from facetry.taxonomy import Taxonomy
 
@@ -135,7 +136,7 @@ def read_weighting(folder: Path, members: Sequence[str], taxonomy: Taxonomy) -> 
         ModelFolderError: the file is missing, or does not fit the members or the taxonomy.
     """
     try:
-        content = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        content = parse_json((folder / FILE).read_text(encoding="utf-8"))
         if content["weighting"] == "per_head":
             rows = [[content["heads"][head.name][name] for name in members] for head in taxonomy.heads]
             return HeadWeights(np.array(rows, dtype=np.float64))

@@ -26,6 +26,7 @@ from facetry.predictors.search.collection import FOLDER, Collection
 from facetry.predictors.search.config import HashName, SearchConfig
 from facetry.predictors.search.hashes import HashEncoder
 from facetry.product import Preprocess, Product, ProductId
+from facetry.runtime.documents import parse_json
 from facetry.runtime.files import sha256, write_text
 from facetry.taxonomy import Taxonomy
 
@@ -189,7 +190,7 @@ def load_search(folder: ModelFolder, *, to_append: bool = False) -> SimilaritySe
     """
     try:
         recipe = _Parts.model_validate(folder.recipe)
-        settings = json.loads((folder.path / SETTINGS).read_text(encoding="utf-8"))
+        settings = parse_json((folder.path / SETTINGS).read_text(encoding="utf-8"))
         num_neighbours, encoder_sums = int(settings["num_neighbours"]), str(settings["encoder"])
         is_same = encoder_sums == _encoder_sums(folder)
         encoder = _load_encoder(folder, recipe)
