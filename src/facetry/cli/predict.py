@@ -32,7 +32,7 @@ def predict(
     catalogue: Annotated[
         Path,
         typer.Argument(
-            help="Catalogue: its folder, its catalogue.yaml, or a table; or a photo, or a folder of photos."
+            help="Catalogue: its folder, catalogue.yaml or table; or a photo or a folder of photos."
         ),
     ],
     out: Annotated[
@@ -42,7 +42,7 @@ def predict(
     images: Images = None,
     category: Annotated[
         str | None,
-        typer.Option(help="Category of photos without a table, if no folder of theirs is named like it."),
+        typer.Option(help="Category of photos without a table; else that of the folders they are in."),
     ] = None,
     table_format: Annotated[
         Literal["parquet", "csv"], typer.Option("--format", help="Format of the long table.")
