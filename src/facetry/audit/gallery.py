@@ -25,7 +25,7 @@ from facetry.catalogue.catalogue import Catalogue
 from facetry.product import ProductId
 from facetry.reports.pages import data_url, first_photo, thumbnail
 
-_SMALL_PX = (240, 320)
+_SMALL_PX = (216, 288)
 _NUM_CONFLICTS = 24  # groups with a conflict
 _NUM_AGREEING = 6  # groups without one
 _NUM_IN_GROUP = 6
