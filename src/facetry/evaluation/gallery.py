@@ -140,8 +140,9 @@ def choose_cards(predictions: Predictions, products: Sequence[Product]) -> list[
     known, missed = compared.known, compared.missed
     least = np.where(predictions.head_mask, predictions.confidence, 1).min(axis=1)  # N
     most = np.where(missed, predictions.confidence, 0).max(axis=1)
-    right = _ranked(least, known.any(axis=1) & ~missed.any(axis=1))
-    wrong = _ranked(most, missed.any(axis=1))
+    is_wrong = np.asarray(missed.any(axis=1))  # N
+    right = _ranked(least, np.asarray(known.any(axis=1)) & ~is_wrong)
+    wrong = _ranked(most, is_wrong)
     categories = predictions.taxonomy.categories
     num_cards = max(1, min(_MOST_PER_GROUP, _MOST_CARDS // (2 * len(categories))))
 
