@@ -49,6 +49,16 @@ def test_finds(issue: str, change, photo: np.ndarray, tmp_path: Path) -> None:  
     assert found.keys() == {3}
 
 
+@pytest.mark.parametrize("colour", [255, 0, 128])
+@pytest.mark.parametrize("change", [lambda photo: photo, lambda photo: photo // 12])
+def test_a_margin_alone_is_no_fault(photo: np.ndarray, change, colour: int, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """A photo on a page has the faults that it has without it."""
+    whole = change(photo)
+    page = np.full((360, 360, 3), colour, np.uint8)
+    page[130:230, 130:230] = whole
+    assert judge(tmp_path, page) == judge(tmp_path, whole)
+
+
 def test_planted_faults_are_found(tmp_path: Path) -> None:
     config = SampleConfig(num_products=150, seed=2, size_px=64, test_share=0)
     draw_catalogue(tmp_path / "drawn", config)

@@ -17,9 +17,13 @@ from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from facetry.errors import WriteFailed
+
 DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _DENIED: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _IN_THE_WAY: Final = frozenset({errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY})
+
+WRITE_HINT: Final = "Name a folder that you may write to, on a disk with room."
 
 _UMASK = os.umask(0)
 os.umask(_UMASK)
@@ -152,6 +156,23 @@ def is_refused(error: OSError) -> bool:
     bug, and is not to be shown as the user's mistake.
     """
     return error.errno in DISK_FULL | _DENIED | _IN_THE_WAY
+
+
+@contextmanager
+def explaining_refusal(path: Path) -> Iterator[None]:
+    """Turn an error of writing `path`, or below it, into one that names it and says what to do.
+
+    Raises:
+        WriteFailed: it could not be written for a reason that the user can remove (see `is_refused`).
+    """
+    try:
+        yield
+    except OSError as error:
+        if not is_refused(error):
+            raise
+        raise WriteFailed(
+            f"{path} cannot be written to: {error.strerror or error}.", hint=WRITE_HINT
+        ) from error
 
 
 def sync(path: Path) -> None:

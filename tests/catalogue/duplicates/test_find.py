@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from PIL import Image
+from PIL import Image, ImageEnhance
 
 from facetry.catalogue.catalogue import open_catalogue
 from facetry.catalogue.duplicates import find as module
@@ -70,6 +70,41 @@ def test_no_duplicates_at_all(tmp_path: Path) -> None:
     found = find_duplicates(scan_photos(open_catalogue(tmp_path / "drawn").products()))
     assert found.pairs.is_empty()
     assert found.groups.tolist() == found.exact_groups.tolist() == list(range(50))
+
+
+@pytest.mark.parametrize(
+    ("share", "colour"),
+    [(0.28, "white"), (0.5, "white"), (0.9, "white"), (0.28, "black"), (0.5, "lightgrey")],
+)
+def test_a_page_makes_no_duplicates(tmp_path: Path, share: float, colour: str) -> None:
+    """Different garments on wide margins stay different, and copies are found."""
+    draw(tmp_path / "drawn", num_products=60, seed=9, size_px=128, rates=NONE)
+    products = open_catalogue(tmp_path / "drawn").products()
+    for product in products:
+        put_on_page(product.photos[0], share, colour)
+    copies = [copied(product) for product in products[::4]]
+    found = find_duplicates(scan_photos([*products, *copies]))
+    expected = [(4 * number, 60 + number) for number in range(len(copies))]
+    assert found.pairs.select("left", "right").rows() == expected
+
+
+def put_on_page(file: Path, share: float, colour: str) -> None:
+    """Rewrite a photo as one on a square page, of whose height it takes a share."""
+    with Image.open(file) as photo:
+        side = round(photo.height / share)
+        page = Image.new("RGB", (side, side), colour)
+        page.paste(photo, ((side - photo.width) // 2, (side - photo.height) // 2))
+    page.save(file, quality=90)
+
+
+def copied(product: Product) -> Product:
+    """A product whose photo is that of another one, cropped a little, brighter and compressed more."""
+    file = product.photos[0].with_suffix(".copy.jpg")
+    with Image.open(product.photos[0]) as photo:
+        width, height = photo.size
+        crop = photo.crop((round(0.03 * width), round(0.01 * height), round(0.98 * width), height))
+    ImageEnhance.Brightness(crop).enhance(1.07).save(file, quality=70)
+    return Product(id=f"copy of {product.id}", category="", photos=(file,))
 
 
 def test_dark_photos_are_no_copies_of_each_other(tmp_path: Path) -> None:

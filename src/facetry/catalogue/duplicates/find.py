@@ -29,8 +29,8 @@ MAX_DIFFERENCE: Final = 1.2
 stay below 1.14, others above 1.45."""
 
 MAX_DIFFERENCE_LARGE: Final = 1.0
-"""The same if both photos are at least `LARGE_PX` wide and high, where compression changes less:
-another shirt on the same model in the same pose may differ by little more than this."""
+"""The same if what both photos show is at least `LARGE_PX` wide and high, where compression changes
+less: another shirt on the same model in the same pose may differ by little more than this."""
 
 LARGE_PX: Final = 192
 

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from facetry.catalogue.duplicates.margin import content_box
 from facetry.product import Pixels
 
 Floats = NDArray[np.float32]
@@ -49,6 +50,8 @@ and by a misalignment of half a pixel for each level that neighbouring pixels di
 COARSE_LIMIT: Final = 1.6
 """Pairs that differ more at half size are not compared at full size; copies stayed below 1.25."""
 
+_RIM: Final = (-1, -1, 1, 1)  # one pixel beyond each side of a box
+
 
 def content_hash(data: bytes) -> str:
     """SHA-256 of a file's bytes, in hexadecimal."""
@@ -57,9 +60,29 @@ def content_hash(data: bytes) -> str:
 
 def shrink(pixels: Pixels) -> Image.Image:
     """A small copy (see `SMALL_PX`) of a photo (h, w, 3), by averaging; a small photo is not resized."""
-    image = Image.fromarray(pixels)
-    factor = max(1, min(image.size) // SMALL_PX)
+    image, factor = Image.fromarray(pixels), _shrink_factor(pixels)
     return image.reduce(factor) if factor > 1 else image
+
+
+def _shrink_factor(pixels: Pixels) -> int:
+    return max(1, min(pixels.shape[:2]) // SMALL_PX)
+
+
+def shrink_content(pixels: Pixels) -> tuple[Image.Image, tuple[int, int]]:
+    """A small copy (see `SMALL_PX`) of what a photo (h, w, 3) shows, without its margin.
+
+    Also returns the width and height of what it shows in the photo's pixels.
+    """
+    small, factor = shrink(pixels), _shrink_factor(pixels)
+    box = content_box(pixels if factor == 1 else np.asarray(small))
+    if box == (0, 0, *small.size):
+        return small, (pixels.shape[1], pixels.shape[0])
+    if factor > 1:  # a larger copy of the content and a rim of its margin shows where it ends
+        left, top, right, bottom = (factor * (each + rim) for each, rim in zip(box, _RIM, strict=True))
+        pixels = np.ascontiguousarray(pixels[max(0, top) : bottom, max(0, left) : right])
+        small, factor = shrink(pixels), _shrink_factor(pixels)
+        box = content_box(np.asarray(small))
+    return small.crop(box), (factor * (box[2] - box[0]), factor * (box[3] - box[1]))
 
 
 def perceptual_hash(image: Image.Image) -> int:

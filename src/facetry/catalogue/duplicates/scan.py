@@ -7,8 +7,7 @@ Shapes: N products, C products in a chunk, S side of a signature in pixels.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -23,14 +22,14 @@ from facetry.catalogue.duplicates.fingerprints import (
     SIGNATURE_PX,
     content_hash,
     perceptual_hash,
-    shrink,
+    shrink_content,
     signature,
 )
-from facetry.errors import ImageError, MissingExtra, PhotoProblem, WriteFailed
+from facetry.errors import ImageError, MissingExtra, PhotoProblem
 from facetry.images.decode import decode, read_file
 from facetry.images.loader import NUM_DECODERS
 from facetry.product import Pixels, Product
-from facetry.runtime.files import is_refused, writing
+from facetry.runtime.files import explaining_refusal, writing
 from facetry.runtime.prefetch import prefetch
 from facetry.runtime.progress import SILENT, Advance, Reporter
 
@@ -49,6 +48,8 @@ BRIGHTNESS_PX: Final = 64
 
 def measure_quality(small: Image.Image, width: int, height: int) -> Qualities:
     """Compute cleanvision's raw properties of a photo, from its small copy and its size in pixels.
+
+    A small copy without margin is not too bright, or without information, for the margin alone.
 
     Raises:
         MissingExtra: cleanvision is not installed.
@@ -117,13 +118,16 @@ _QUALITY_SCHEMA: Final = {
 class Scan:
     """The measurements of each product's first usable photo; "", 0 and black without one.
 
+    They are of what the photo shows, without its margin (see `margin`), but for the content, the file's
+    size and the properties `size` and `aspect_ratio`.
+
     Attributes:
         content: SHA-256 of the file's bytes, in hexadecimal (N).
         perceptual: imagehash's pHash (N).
         signatures: the photos resized to small squares (N, S, S, 3).
         problems: why there is no readable photo; "" where there is one.
-        width: in pixels (N).
-        height: in pixels (N).
+        width: of what the photo shows, in pixels (N).
+        height: of what the photo shows, in pixels (N).
         num_bytes: sizes of the files (N).
         quality: cleanvision's raw properties (N rows), null without a photo; None if not requested.
     """
@@ -212,7 +216,7 @@ def _scan_chunk(
         advance(1)
     frame = pl.DataFrame(rows, schema=_schema(quality))
     if file:
-        with _explaining_refusal(file.parent), writing(file) as draft:
+        with explaining_refusal(file.parent), writing(file) as draft:
             if isinstance(signatures, np.memmap):
                 signatures.flush()  # before the chunk's file says that it is done
             frame.write_parquet(draft, metadata={"key": key})
@@ -246,13 +250,13 @@ def _open(path: Path) -> tuple[bytes, Pixels] | str:
 
 def _measure(data: bytes, pixels: Pixels, quality: bool) -> tuple[dict[str, Any], NDArray[np.uint8]]:
     height, width = pixels.shape[:2]
-    small = shrink(pixels)
+    small, size = shrink_content(pixels)
     row = {
         "content": content_hash(data),
         "perceptual": perceptual_hash(small),
         "problem": "",
-        "width": width,
-        "height": height,
+        "width": size[0],
+        "height": size[1],
         "num_bytes": len(data),
         **(measure_quality(small, width, height) if quality else {}),
     }
@@ -290,7 +294,7 @@ def _open_signatures(folder: Path | None, num_products: int) -> NDArray[np.uint8
     if folder is None or not num_products:
         return np.zeros(shape, np.uint8)
     file = folder / _SIGNATURES
-    with _explaining_refusal(folder):
+    with explaining_refusal(folder):
         folder.mkdir(parents=True, exist_ok=True)
         if file.is_file():
             stored: NDArray[np.uint8] = np.load(file, mmap_mode="r+")
@@ -302,17 +306,3 @@ def _open_signatures(folder: Path | None, num_products: int) -> NDArray[np.uint8
             np.lib.format.open_memmap(draft, mode="w+", dtype=np.uint8, shape=shape).flush()
         fresh: NDArray[np.uint8] = np.load(file, mmap_mode="r+")
         return fresh
-
-
-@contextmanager
-def _explaining_refusal(folder: Path) -> Iterator[None]:
-    """Turn an `OSError` of writing into an error that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        if not is_refused(error):
-            raise
-        raise WriteFailed(
-            f"{folder} cannot be written to: {error.strerror or error}.",
-            hint="Name a folder that you may write to, on a disk with room.",
-        ) from error
