@@ -267,3 +267,20 @@ def test_a_library_finds_what_an_earlier_version_trained(
     assert library_folder(tmp_path, tiny_recipe) == earlier
     another = tiny_recipe.with_seed(1)
     assert library_folder(tmp_path, another) == tmp_path / recipe_key(another)
+
+
+def test_values_that_cannot_be_learned_are_named(
+    catalogue: Catalogue, make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    """A split, as given, that has a value in its test part only."""
+    product = next(each for each in catalogue.products() if each.labels)
+    attribute, value = next(iter(product.labels.items()))
+    codes = np.zeros(len(catalogue), dtype=np.int8)
+    codes[::5] = 1
+    for row, each in enumerate(catalogue.products()):
+        if each.category == product.category and each.labels.get(attribute) == value:
+            codes[row] = 2
+    reporter, recipe = Lines(), make_recipe(training={"epochs": 1, "batch_size": 16})
+    train(recipe, catalogue, tmp_path / "model", split=Split(codes), reporter=reporter)
+    (line,) = (each for each in reporter.said if "can only be wrong" in each)
+    assert f"{product.category} / {attribute}: {value}" in line

@@ -4,9 +4,12 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
+from facetry.catalogue.catalogue import open_catalogue
+from facetry.catalogue.split import PARTS, Split
 from facetry.cli import main
 from facetry.errors import FacetryError
 from facetry.evaluation.robustness import scores
@@ -129,3 +132,21 @@ def test_products_that_the_model_has_learned_from_are_reported(
     done = run(tiny_model, drawn, "--part", part)
     assert done.exit_code == 0
     assert ("has learned from, or was chosen by," in done.output) == is_reported
+
+
+def test_values_that_the_split_trains_nobody_on_are_named(
+    run: Run, tiny_model: Path, drawn: Path, tmp_path: Path
+) -> None:
+    catalogue = open_catalogue(drawn)
+    product = next(each for each in catalogue.products() if each.labels)
+    attribute, value = next(iter(product.labels.items()))
+    is_alike = [
+        each.category == product.category and each.labels.get(attribute) == value
+        for each in catalogue.products()
+    ]
+    codes = np.where(is_alike, PARTS.index("test"), PARTS.index("train")).astype(np.int8)
+    Split(codes).save(tmp_path / "split.csv", catalogue)
+    shown = run(tiny_model, drawn, "--split", tmp_path / "split.csv").output
+    (line,) = (each for each in shown.splitlines() if "can only be wrong" in each)
+    assert f"{product.category} / {attribute}: {value}" in line
+    assert "can only be wrong" not in run(tiny_model, drawn, "--part", "all").output

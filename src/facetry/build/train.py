@@ -12,7 +12,7 @@ from facetry.build.load import load
 from facetry.build.results import write_results
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.identity import catalogue_identity, upgraded_identity
-from facetry.catalogue.split import Split, make_split, read_split
+from facetry.catalogue.split import Split, make_split, read_split, unseen_values
 from facetry.errors import NotEnoughData, RecipeError
 from facetry.evaluation.held_out import SPLIT, HeldOut
 from facetry.models.cards import find_card
@@ -136,6 +136,8 @@ def train(
         if work.is_finished:
             reporter.say(f"{out} is trained already.")
         else:
+            if line := unseen_values(catalogue, job.split):
+                reporter.say(line)
             _write_inputs(job)
             predictor = _BUILDERS[recipe.kind](job)
             write_results(predictor, recipe, job.held_out, job.folder, reporter)

@@ -72,6 +72,7 @@ def evaluate(
     from facetry.build.load import load
     from facetry.build.results import evaluate_members, report_model
     from facetry.catalogue.catalogue import open_catalogue
+    from facetry.catalogue.split import unseen_values
     from facetry.cli.console import make_console, make_reporter
     from facetry.cli.split import given_split
     from facetry.errors import SettingError
@@ -95,7 +96,7 @@ def evaluate(
     opened = open_catalogue(catalogue, images=images, taxonomy=predictor.taxonomy, repairs=repairs)
     opened.require_sound()
     opened.require_photos()
-    rows = _choose(opened, model, part, given_split(split, fold, opened))
+    chosen, rows = _choose(opened, model, part, given_split(split, fold, opened))
     products = _labelled_products(opened, rows)
     opened_cache = nullcontext() if out is None else _open_cache(out, folder, opened, products)
     with opened_cache as cache:
@@ -110,6 +111,8 @@ def evaluate(
                 f"The model has learned from, or was chosen by, {num_learned:,} of these {len(rows):,} "
                 "products: on others it will score lower."
             )
+        if chosen and (line := unseen_values(opened, chosen, rows)):
+            console.print(line)
         console.print(scores_table(result.scores, per_head=per_head))
         if line := unscored_line(result.predictions, result.products):
             console.print(line)
@@ -174,8 +177,10 @@ def _open_cache(
     return ScoreCache.open(out, identity, upgrade=upgrade)
 
 
-def _choose(opened: "Catalogue", model: Path, part: Part, split: "Split | None") -> "NDArray[np.int64]":
-    """The rows of one part.
+def _choose(
+    opened: "Catalogue", model: Path, part: Part, split: "Split | None"
+) -> "tuple[Split | None, NDArray[np.int64]]":
+    """The split that applies, None if all products are scored, and the rows of one part.
 
     Raises:
         CatalogueError: the part is empty, the split is of another table, or --split does not apply.

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from facetry.catalogue.catalogue import Catalogue
     from facetry.catalogue.split import Folds, GroupCounts, PartSummary, Split, SplitConfig
+    from facetry.runtime.progress import Reporter
 
 
 def split(
@@ -58,8 +59,9 @@ def split(
     )
     opened = open_catalogue(catalogue, images=images)
     opened.require_sound()
-    groups = find_groups(opened, make_reporter())
-    made, shares = _split(opened, groups, config, folds)
+    reporter = make_reporter()
+    groups = find_groups(opened, reporter)
+    made, shares = _split(opened, groups, config, folds, reporter)
     made.save(out, opened)
     summaries = summarise(opened, made.codes, shares)
     console = make_console()
@@ -85,16 +87,20 @@ def given_split(path: Path | None, fold: int | None, catalogue: "Catalogue") -> 
 
 
 def _split(
-    catalogue: "Catalogue", groups: "NDArray[int64]", config: "SplitConfig", num_folds: int | None
+    catalogue: "Catalogue",
+    groups: "NDArray[int64]",
+    config: "SplitConfig",
+    num_folds: int | None,
+    reporter: "Reporter",
 ) -> "tuple[Split | Folds, dict[str, float]]":
     """The split or, with `num_folds`, the folds; and the intended share of each part."""
     from facetry.catalogue.split import PARTS, Folds, make_folds, make_split
 
     seed = config.seed or 0
     if num_folds is None:
-        split = make_split(catalogue, config, seed=seed, groups=groups)
+        split = make_split(catalogue, config, seed=seed, groups=groups, reporter=reporter)
         return split, dict(zip(map(str, PARTS), config.shares, strict=True))
-    codes = make_folds(catalogue, num_folds, seed=seed, groups=groups)
+    codes = make_folds(catalogue, num_folds, seed=seed, groups=groups, reporter=reporter)
     shares = {f"fold {fold}": 1 / num_folds for fold in range(num_folds)}
     return Folds(codes, num_folds, groups), shares
 

@@ -20,6 +20,7 @@ from facetry.catalogue.split import (
     make_split,
     read_split,
     summarise,
+    unseen_values,
 )
 from facetry.errors import CatalogueError
 
@@ -202,6 +203,44 @@ def test_a_summary_counts_and_names_the_worst(make_catalogue: Make) -> None:
     assert first.deviation == pytest.approx(0.5)
     assert first.worst == "Sarees / border: zari"
     assert (first.num_absent, second.num_absent) == (0, 1)
+
+
+def test_an_uneven_share_is_said_with_its_reason(numbered: Catalogue) -> None:
+    """A group that is larger than its part; blocks of ids; and few products."""
+    groups = np.arange(1000)
+    groups[:400] = 0
+    fair, folds, blocks = Lines(), Lines(), Lines()
+    make_split(numbered, SplitConfig(), seed=0, reporter=fair, groups=np.arange(1000))
+    assert not fair.said
+    make_folds(numbered, 5, seed=0, groups=groups, reporter=folds)
+    assert len(folds.said) == 5
+    assert any("has 40.0% of the products, not 20.0% as asked" in line for line in folds.said)
+    assert all("a group of near-duplicate photos stays in one part" in line for line in folds.said)
+    assert all("the largest has 400 of 1,000" in line for line in folds.said)
+    by_blocks = SplitConfig(method="id_blocks", block_size=200, validation=0.15, test=0.15)
+    make_split(numbered, by_blocks, seed=0, reporter=blocks)
+    assert blocks.said
+    assert all("a block of ids stays in one part" in line for line in blocks.said)
+
+
+def test_few_products_cannot_be_divided_as_asked(make_catalogue: Make) -> None:
+    catalogue, lines = make_catalogue([f"{id_},Sarees,zari,woven" for id_ in range(5)]), Lines()
+    make_split(catalogue, SplitConfig(method="random"), seed=0, reporter=lines)
+    assert lines.said
+    assert all("5 products cannot be divided more evenly" in line for line in lines.said)
+
+
+def test_values_outside_the_training_part_only_are_named(make_catalogue: Make) -> None:
+    rows = [f"{id_},Sarees,zari,{'woven' if id_ < 8 else 'plain'}" for id_ in range(10)]
+    catalogue, codes = make_catalogue(rows), np.zeros(10, dtype=np.int8)
+    assert unseen_values(catalogue, Split(codes)) == ""
+    codes[6:] = [1, 2, 2, 1]
+    line = unseen_values(catalogue, Split(codes))
+    assert line.startswith("1 value of products to score does not occur in the split's training part")
+    assert "the answers for 2 labels can only be wrong: Sarees / pattern: plain." in line
+    assert "for 1 label can" in unseen_values(catalogue, Split(codes), Split(codes).rows("test"))
+    codes[8:] = -1
+    assert unseen_values(catalogue, Split(codes)) == ""
 
 
 def test_a_summary_of_no_labels(make_catalogue: Make) -> None:

@@ -10,14 +10,14 @@ from facetry.catalogue.split.file import (
     read_split,
     require_split_name,
 )
-from facetry.catalogue.split.make import (
+from facetry.catalogue.split.make import find_groups, make_folds, make_split
+from facetry.catalogue.split.summary import (
     GroupCounts,
     PartSummary,
     count_groups,
-    find_groups,
-    make_folds,
-    make_split,
     summarise,
+    uneven_shares,
+    unseen_values,
 )
 
 __all__ = [
@@ -36,4 +36,6 @@ __all__ = [
     "read_split",
     "require_split_name",
     "summarise",
+    "uneven_shares",
+    "unseen_values",
 ]

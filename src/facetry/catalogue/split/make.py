@@ -1,24 +1,24 @@
-"""Make splits and folds of a catalogue, and summarise how evenly the parts came out.
+"""Make splits and folds of a catalogue.
 
-Shapes: N products of the catalogue, A slots (attributes of the category that has most), L values that
-occur, S parts.
+Shapes: N products of the catalogue.
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split.file import PARTS, Split, SplitConfig
-from facetry.catalogue.split.stratify import MIN_EXAMPLES, stratify
+from facetry.catalogue.split.stratify import stratify
+from facetry.catalogue.split.summary import uneven_shares, value_codes
 from facetry.errors import CatalogueError
 from facetry.runtime.extras import require
 from facetry.runtime.progress import SILENT, Reporter
 
 Groups = NDArray[np.int64]
+
+NEAR_DUPLICATES = "a group of near-duplicate photos"
 
 
 def make_split(
@@ -29,7 +29,7 @@ def make_split(
     groups: Groups | None = None,
     reporter: Reporter = SILENT,
 ) -> Split:
-    """Split a catalogue.
+    """Split a catalogue; the reporter says which parts are larger or smaller than asked, and why.
 
     `groups` (N): products with the same code have the same or near-duplicate photos. Only the method
     `stratified` uses them, and finds them itself if they are not given.
@@ -39,13 +39,16 @@ def make_split(
             and ids are not whole numbers.
     """
     seed = seed if config.seed is None else config.seed
+    undivided, unit = np.arange(len(catalogue)), ""
     if config.method == "stratified":
         groups = find_groups(catalogue, reporter) if groups is None else groups
+        undivided, unit = groups, NEAR_DUPLICATES
         codes = _stratified_codes(catalogue, groups, config.shares, seed)
     elif config.method == "random":
         codes = _random_codes(len(catalogue), config, seed)
     else:
-        codes = _block_codes(catalogue, config, seed)
+        undivided, unit = _blocks(catalogue, config), "a block of ids"
+        codes = _block_codes(undivided, config, seed)
     empty = [
         part
         for code, (part, share) in enumerate(zip(PARTS, config.shares, strict=True))
@@ -56,6 +59,8 @@ def make_split(
             f"The catalogue's {_counted(len(catalogue), 'product')} leave none for {empty[0]}.",
             hint="Ask for fewer parts: a share may be 0.",
         )
+    for line in uneven_shares(codes, dict(zip(PARTS, config.shares, strict=True)), undivided, unit):
+        reporter.say(line)
     return Split(codes, groups)
 
 
@@ -69,6 +74,8 @@ def make_folds(
 ) -> NDArray[np.int8]:
     """The fold of each product (N), 0 to `num_folds` - 1, of equal size; stratified and grouped.
 
+    The reporter says which folds are larger or smaller than the others, and why.
+
     `groups` (N): products with the same code go to the same fold; None groups near-duplicate photos.
 
     Raises:
@@ -76,7 +83,11 @@ def make_folds(
     """
     if groups is None:
         groups = find_groups(catalogue, reporter)
-    return _stratified_codes(catalogue, groups, [1 / num_folds] * num_folds, seed)
+    codes = _stratified_codes(catalogue, groups, [1 / num_folds] * num_folds, seed)
+    shares = {f"fold {fold}": 1 / num_folds for fold in range(num_folds)}
+    for line in uneven_shares(codes, shares, groups, NEAR_DUPLICATES):
+        reporter.say(line)
+    return codes
 
 
 def find_groups(catalogue: Catalogue, reporter: Reporter = SILENT) -> Groups:
@@ -91,13 +102,6 @@ def find_groups(catalogue: Catalogue, reporter: Reporter = SILENT) -> Groups:
     from facetry.catalogue.duplicates.find import duplicate_groups
 
     return duplicate_groups(catalogue, reporter=reporter)
-
-
-def value_codes(catalogue: Catalogue) -> NDArray[np.int32]:
-    """Each known label as head * V + value, V being the most values a head has (N, A); -1 for none."""
-    heads, labels = catalogue.heads.astype(np.int32), catalogue.labels
-    is_known = (heads >= 0) & (labels >= 0)
-    return np.where(is_known, heads * catalogue.taxonomy.num_values + labels, -1)
 
 
 def _stratified_codes(
@@ -135,14 +139,18 @@ def _random_codes(num_products: int, config: SplitConfig, seed: int) -> NDArray[
     return codes
 
 
-def _block_codes(catalogue: Catalogue, config: SplitConfig, seed: int) -> NDArray[np.int8]:
+def _blocks(catalogue: Catalogue, config: SplitConfig) -> Groups:
+    """Equal codes (N) for products whose ids are in one block."""
     ids = catalogue.table["id"]
     if not ids.dtype.is_integer():
         raise CatalogueError(
             "split.method id_blocks needs whole numbers as ids.",
             hint="Use 'stratified', or --split FILE.",
         )
-    blocks = ids.to_numpy() // config.block_size
+    return ids.to_numpy() // config.block_size
+
+
+def _block_codes(blocks: Groups, config: SplitConfig, seed: int) -> NDArray[np.int8]:
     known = np.unique(blocks)
     order = np.random.RandomState(seed).permutation(known)
     num_validation, num_test = (
@@ -159,89 +167,3 @@ def _block_codes(catalogue: Catalogue, config: SplitConfig, seed: int) -> NDArra
 
 def _counted(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class PartSummary:
-    """One part's size and evenness; `requested` and `share` are shares of all products, from 0 to 1.
-
-    `deviation` is the largest difference between a value's share in this part and `requested`, `worst`
-    that value; `num_absent` counts the values that are not in this part. Only values with at least
-    `MIN_EXAMPLES` examples are considered.
-    """
-
-    name: str
-    requested: float
-    share: float
-    num_products: int
-    num_labels: int
-    deviation: float
-    worst: str
-    num_absent: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class GroupCounts:
-    """How many groups of near-duplicate photos: all, with several products, divided between parts."""
-
-    num_groups: int
-    num_shared: int
-    num_cut: int
-
-
-def summarise(
-    catalogue: Catalogue, codes: NDArray[np.int8], shares: Mapping[str, float]
-) -> list[PartSummary]:
-    """Summarise each part; `codes` (N) are indices into the parts' requested `shares` by name."""
-    values, have = _count(value_codes(catalogue), codes, len(shares))
-    requested, totals = np.array(list(shares.values())), have.sum(axis=1, keepdims=True)
-    is_frequent = totals[:, 0] >= MIN_EXAMPLES
-    deviations = np.abs(have / totals - requested) * is_frequent[:, None]  # (L, S)
-    parts = []
-    for index, name in enumerate(shares):
-        worst = deviations[:, index].argmax() if is_frequent.any() else None
-        num_products = int((codes == index).sum())
-        parts.append(
-            PartSummary(
-                name=name,
-                requested=float(requested[index]),
-                share=num_products / max(1, int((codes >= 0).sum())),
-                num_products=num_products,
-                num_labels=int(have[:, index].sum()),
-                deviation=0.0 if worst is None else float(deviations[worst, index]),
-                worst="" if worst is None else _describe(catalogue, int(values[worst])),
-                num_absent=int((is_frequent & (have[:, index] == 0)).sum()) if requested[index] else 0,
-            )
-        )
-    return parts
-
-
-def count_groups(groups: NDArray[np.int64], codes: NDArray[np.int8]) -> GroupCounts:
-    """Count groups (N); one is cut if its products are in several parts.
-
-    >>> count_groups(np.array([1, 1, 2, 2, 3]), np.array([0, 0, 0, 1, 2], dtype=np.int8))
-    GroupCounts(num_groups=3, num_shared=2, num_cut=1)
-    """
-    _, sizes = np.unique(groups, return_counts=True)
-    pairs = np.unique(np.column_stack([groups, codes]), axis=0)
-    _, num_parts = np.unique(pairs[:, 0], return_counts=True)
-    return GroupCounts(
-        num_groups=len(sizes), num_shared=int((sizes > 1).sum()), num_cut=int((num_parts > 1).sum())
-    )
-
-
-def _count(
-    values: NDArray[np.int32], codes: NDArray[np.int8], num_parts: int
-) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """The value codes that occur (L), and the labels of each in each part (L, S)."""
-    rows, slots = np.nonzero((values >= 0) & (codes >= 0)[:, None])
-    known, indices = np.unique(values[rows, slots], return_inverse=True)
-    bins = indices * num_parts + codes[rows]
-    counts = np.bincount(bins, minlength=len(known) * num_parts)
-    return known, counts.reshape(len(known), num_parts)
-
-
-def _describe(catalogue: Catalogue, code: int) -> str:
-    head, value = divmod(code, catalogue.taxonomy.num_values)
-    described = catalogue.taxonomy.heads[head]
-    return f"{described.name}: {described.values[value]}"

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from facetry.build.model_card import WeightSource, weight_sources
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split import Split
-from facetry.catalogue.split.make import value_codes
 from facetry.catalogue.split.stratify import stratify
+from facetry.catalogue.split.summary import value_codes
 from facetry.errors import NotEnoughData
 from facetry.evaluation.metrics import Answers, Difference, harmonic_means, majority_counts, total
 from facetry.experiments.compare.entries import APPROACHES, Entry
