@@ -88,8 +88,33 @@ def test_a_change_without_a_row_is_refused(recipes: list[Path]) -> None:
 def test_recipes_and_folders_that_cannot_be_read(recipes: list[Path], tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="cannot be read"):
         read_entries([*recipes, tmp_path / "none.yaml"])
-    with pytest.raises(RecipeError, match="unknown key 'training"):
-        read_entries(recipes, changes=["training.epochs=1"])
     (tmp_path / "half").mkdir()
     with pytest.raises(ModelFolderError, match="never finished"):
         read_entries([tmp_path / "half"])
+
+
+def test_a_change_that_does_not_fit_a_row_leaves_the_others(recipes: list[Path]) -> None:
+    vit, both = read_entries(recipes, changes=["both:seed=3", "training.epochs=1"])
+    assert isinstance(vit.recipe, ClassifierRecipe)
+    assert (vit.recipe.training.epochs, vit.fault) == (1, None)
+    assert both.recipe.seed == 3
+    assert both.fault
+    assert "row 'both' cannot take --set training.epochs=1" in both.fault.message
+    assert both.fault.hint == "Write --set both:members.vit.training.epochs=1 for this row."
+    (only,) = read_entries(recipes[1:], changes=["both:members.vit.training.epochs=1"])
+    assert only.fault is None
+
+
+def test_a_row_without_a_backbone_cannot_take_its_weights(recipes: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "hash.yaml").write_text("kind: search\nhashes: [phash]\n")
+    vit, hashed = read_entries([recipes[0], tmp_path / "hash.yaml"], changes=["backbone.weights=a.pt"])
+    assert vit.fault is None
+    assert hashed.fault
+    assert "the key 'backbone.name' is missing" in hashed.fault.message
+    assert hashed.fault.hint == "Set it for single rows that have it: --set ROW:backbone.weights=a.pt"
+
+
+@pytest.mark.parametrize("changes", [["trainig.epochs=1"], ["vit:trainig.epochs=1"], ["nonsense"]])
+def test_a_change_that_fits_no_row_is_refused(recipes: list[Path], changes: list[str]) -> None:
+    with pytest.raises(RecipeError):
+        read_entries(recipes, changes=changes)

@@ -62,9 +62,9 @@ def compare(
 ) -> Leaderboard:
     """Build and score the entries that are not done yet, and write the leaderboard to `out`.
 
-    All rows are trained and scored on one split: `split`, or that of the first recipe. A row that fails
-    is listed with its error and tried again by the next call. If it was interrupted, the same call
-    resumes; a call with other entries adds or leaves out rows.
+    All rows are trained and scored on one split: `split`, or that of the first recipe. A row that fails,
+    or whose entry has a fault, is listed with its error and tried again by the next call. If it was
+    interrupted, the same call resumes; a call with other entries adds or leaves out rows.
 
     Raises:
         CatalogueError: the catalogue has errors.
@@ -148,6 +148,9 @@ class _Comparison:
         self.reporter.say(f"Row {entry.name}")
         trace = self.out / "errors" / f"{entry.name}.txt"
         trace.unlink(missing_ok=True)
+        if entry.fault:
+            self.reporter.say(f"Row {entry.name} failed: {entry.fault.message}")
+            return Result(entry=entry, error=str(entry.fault))
         try:
             building = None if entry.model else self._build(entry.recipe)
             folder = entry.model or self._model_path(entry.recipe)
