@@ -3,6 +3,7 @@
 The tiny model's graph was converted before: only quantisation is done here.
 """
 
+import errno
 import json
 import shutil
 from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ from facetry.engines.export import ExportConfig, ExportJob, export_model
 from facetry.engines.export_folder import read_export
 from facetry.engines.parity import Parity
 from facetry.engines.torch import convert
-from facetry.errors import ExportError, MissingExtra
+from facetry.errors import ExportError, MissingExtra, WriteFailed
 from facetry.evaluation.held_out import SPLIT
 from facetry.models.classifier.classifier import Classifier
 from facetry.models.folder import WEIGHTS, ModelFolder, open_folder, write_checksums
@@ -143,9 +144,10 @@ def test_an_export_is_written_once_and_again_for_other_weights(
     open_folder(model)
 
     written = files(place)
-    assert not reporter.lines
+    (remark,) = reporter.lines
+    assert "none of its products is known to be held out" in remark
     export_model(job, lambda _: pytest.fail("loaded"), reporter=reporter)
-    assert reporter.lines == [f"{place} exists already, made from these weights."]
+    assert reporter.lines[1:] == [f"{place} exists already, made from these weights."]
     content = json.loads((place / "export.json").read_text())
     (place / "export.json").write_text(json.dumps({**content, "weights": "0" * 64}))
     write_checksums(place)
@@ -227,6 +229,37 @@ def test_an_export_that_answers_otherwise_is_refused_and_leaves_nothing(
     with pytest.raises(ExportError):
         export_model(make_job(out=tmp_path / "slim"), load_rounded)
     assert {path.name for path in tmp_path.iterdir()} == {"model"}
+
+
+def full(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def failed_stream(*_: object, **__: object) -> None:
+    raise RuntimeError("basic_ios::clear: iostream error")  # OpenVINO's words for a full disk
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [("openvino.save_model", failed_stream), ("facetry.engines.export.write_export", full)],
+)
+@pytest.mark.parametrize("is_slim", [False, True])
+def test_a_full_disk_is_told_with_the_path(
+    make_job: MakeJob,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    failure: tuple[str, Callable[..., None]],
+    is_slim: bool,
+) -> None:
+    before, out = files(model), tmp_path / "slim" if is_slim else None
+    monkeypatch.setattr(*failure)
+    with pytest.raises(WriteFailed, match="cannot be written") as caught:
+        export_model(make_job(out=out, num_photos=200), load)
+    assert str(out.name if out else model) in caught.value.message
+    assert caught.value.hint
+    assert files(model) == before
+    assert not list(tmp_path.glob("*slim*"))
 
 
 def test_ctrl_c_leaves_nothing(make_job: MakeJob, model: Path) -> None:

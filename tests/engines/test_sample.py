@@ -11,8 +11,8 @@ import pytest
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.catalogue.identity import catalogue_identity
 from facetry.catalogue.split import PARTS, Split
-from facetry.engines import parity
-from facetry.engines.parity import choose_sample, load_photos, readable
+from facetry.engines import parity, sample
+from facetry.engines.sample import choose_sample, load_photos, products_to_check, readable
 from facetry.errors import ExportError
 from facetry.evaluation.held_out import SPLIT
 from facetry.product import Preprocess
@@ -24,8 +24,8 @@ FORM = Preprocess(size_px=32, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
 @pytest.fixture(autouse=True)
 def few_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parity, "MIN_PHOTOS", 10)
-    monkeypatch.setattr(parity, "MIN_PHOTOS", 10)
+    for module in (parity, sample):
+        monkeypatch.setattr(module, "MIN_PHOTOS", 10)
 
 
 @pytest.fixture
@@ -48,16 +48,16 @@ def parts_of(rows: np.ndarray) -> list[str]:
 def test_held_out_products_come_first_and_calibration_is_on_the_others(
     model: Path, catalogue: Catalogue, is_int8: bool
 ) -> None:
-    sample = choose_sample(model, catalogue, is_int8=is_int8, seed=0)
+    chosen = choose_sample(model, catalogue, num_calibration=5 * is_int8, seed=0)
     held_out = ["test", "validation"]
-    assert parts_of(sample.checked) == (held_out if is_int8 else [*held_out, "train"])
-    assert parts_of(sample.calibration) == ["train"]
-    assert len(set(sample.checked)) == len(sample.checked)
-    again = choose_sample(model, catalogue, is_int8=is_int8, seed=0)
-    np.testing.assert_array_equal(again.checked, sample.checked)
-    np.testing.assert_array_equal(again.calibration, sample.calibration)
-    other = choose_sample(model, catalogue, is_int8=is_int8, seed=1)
-    assert (other.checked != sample.checked).any()
+    assert parts_of(chosen.checked) == (held_out if is_int8 else [*held_out, "train"])
+    assert parts_of(chosen.calibration) == (["train"] if is_int8 else [])
+    assert len(set(chosen.checked)) == len(chosen.checked)
+    again = choose_sample(model, catalogue, num_calibration=5 * is_int8, seed=0)
+    np.testing.assert_array_equal(again.checked, chosen.checked)
+    np.testing.assert_array_equal(again.calibration, chosen.calibration)
+    other = choose_sample(model, catalogue, num_calibration=5 * is_int8, seed=1)
+    assert (other.checked != chosen.checked).any()
 
 
 @pytest.mark.parametrize("lacking", ["job", "split", "catalogue"])
@@ -70,12 +70,30 @@ def test_without_a_split_of_this_catalogue_any_product_is_checked_on(
         (model / SPLIT).unlink()
     else:
         (model / JOB).write_text(json.dumps(dict.fromkeys(catalogue_identity(catalogue), "another")))
-    exact = choose_sample(model, catalogue, is_int8=False, seed=0)
+    exact = choose_sample(model, catalogue, seed=0)
     assert sorted(exact.checked) == list(range(len(catalogue)))
-    int8 = choose_sample(model, catalogue, is_int8=True, seed=0)
+    int8 = choose_sample(model, catalogue, num_calibration=1000, seed=0)
     assert not set(int8.checked) & set(int8.calibration)
     assert len(int8.calibration) == len(catalogue) // 4
     assert sorted([*int8.checked, *int8.calibration]) == list(range(len(catalogue)))
+    few = choose_sample(model, catalogue, num_calibration=3, seed=0)
+    assert (len(few.calibration), len(few.checked)) == (3, len(catalogue) - 3)
+    assert all("none of its products is known to be held out" in each.remark for each in (exact, int8))
+
+
+def test_only_held_out_products_are_scored(model: Path, catalogue: Catalogue) -> None:
+    chosen = choose_sample(model, catalogue, seed=0)
+    rows = {product.id: row for row, product in enumerate(catalogue.products())}
+    checked = list(products_to_check(catalogue, chosen, [FORM], SILENT))
+    scored = {PARTS[rows[each.id] % 4 % 3] for each in checked if each.labels}
+    others = {PARTS[rows[each.id] % 4 % 3] for each in checked if not each.labels}
+    assert scored == {"test", "validation"}
+    assert "train" in others
+    assert "Scores are of held-out products alone" in chosen.remark
+    Split(np.zeros(len(catalogue), np.int8)).save(model / SPLIT, catalogue)
+    none = choose_sample(model, catalogue, seed=0)
+    assert not any(each.labels for each in products_to_check(catalogue, none, [FORM], SILENT))
+    assert "There is no score" in none.remark
 
 
 def test_other_products_of_the_same_photo_folder(model: Path, drawn: Path, catalogue: Catalogue) -> None:
@@ -84,24 +102,24 @@ def test_other_products_of_the_same_photo_folder(model: Path, drawn: Path, catal
     other = open_catalogue(table, images=images, taxonomy=catalogue.taxonomy)
     same = {**catalogue_identity(other), "catalogue": "another"}
     (model / JOB).write_text(json.dumps(same))
-    sample = choose_sample(model, other, is_int8=False, seed=0)
-    assert sorted(sample.checked) == list(range(len(other)))
+    chosen = choose_sample(model, other, seed=0)
+    assert sorted(chosen.checked) == list(range(len(other)))
 
 
 def test_too_few_held_out_products_for_int8(
     model: Path, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parity, "MIN_PHOTOS", len(catalogue))
-    choose_sample(model, catalogue, is_int8=False, seed=0)
+    monkeypatch.setattr(sample, "MIN_PHOTOS", len(catalogue))
+    choose_sample(model, catalogue, seed=0)
     with pytest.raises(ExportError, match=r"held-out .* there are \d+\."):
-        choose_sample(model, catalogue, is_int8=True, seed=0)
+        choose_sample(model, catalogue, num_calibration=1000, seed=0)
 
 
 def test_a_split_without_training_products(model: Path, catalogue: Catalogue) -> None:
     Split(np.full(len(catalogue), 2, np.int8)).save(model / SPLIT, catalogue)
-    assert len(choose_sample(model, catalogue, is_int8=False, seed=0).checked) == len(catalogue)
+    assert len(choose_sample(model, catalogue, seed=0).checked) == len(catalogue)
     with pytest.raises(ExportError, match="no training product") as caught:
-        choose_sample(model, catalogue, is_int8=True, seed=0)
+        choose_sample(model, catalogue, num_calibration=1000, seed=0)
     assert "--int8" in caught.value.hint
 
 

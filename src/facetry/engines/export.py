@@ -33,16 +33,19 @@ from facetry.engines.export_folder import (
 from facetry.engines.parity import (
     MIN_PHOTOS,
     Parity,
-    Photos,
-    choose_sample,
     compare_answers,
-    counted,
-    load_photos,
     parity_json,
-    readable,
     require_parity,
 )
 from facetry.engines.runtimes import OnnxEngine, OpenVinoEngine
+from facetry.engines.sample import (
+    Photos,
+    choose_sample,
+    counted,
+    load_photos,
+    products_to_check,
+    readable,
+)
 from facetry.engines.serving import ServedClassifier
 from facetry.engines.torch.convert import Form, quantise_onnx, quantise_openvino
 from facetry.errors import ExportError, ModelFolderError
@@ -61,7 +64,7 @@ from facetry.predictors.ensemble import WEIGHTING, Ensemble
 from facetry.product import Pixels
 from facetry.runtime.config import Config
 from facetry.runtime.documents import parse_json
-from facetry.runtime.files import write_text, writing_folder
+from facetry.runtime.files import explaining_refusal, write_text, writing_folder
 from facetry.runtime.progress import SILENT, Reporter
 
 SLIM_FILES = (RECIPE, TAXONOMY, PREPROCESS, WEIGHTING, "background.onnx", "metrics.json", "README.md")
@@ -187,6 +190,7 @@ def export_model(
             as its model, or something else in the place of `job.out`.
         MissingExtra: a package that is needed is not installed.
         ModelFolderError: a damaged model folder.
+        WriteFailed: the disk is full, or the folder cannot be written to.
     """
     if is_up_to_date(job):
         reporter.say(f"{job.out or job.export_folders[0]} exists already, made from these weights.")
@@ -204,7 +208,7 @@ def export_model(
     predictor = load(job.folder)
     job.catalogue.require_sound()
     job.catalogue.require_photos()
-    with ExitStack() as stack:
+    with explaining_refusal(job.out or job.folder.path), ExitStack() as stack:
         drafts = _begin(job, stack)
         rows = _convert_and_compare(job, predictor, drafts, reporter)
         show(rows)
@@ -253,7 +257,10 @@ def _convert_and_compare(
 ) -> list[Parity]:
     """Write the files, and compare their answers with the predictor's on the same photos."""
     config, forms = job.config, predictor.preprocesses
-    sample = choose_sample(job.folder.path, job.catalogue, is_int8=config.int8, seed=config.seed)
+    num_calibration = config.num_calibration if config.int8 else 0
+    sample = choose_sample(
+        job.folder.path, job.catalogue, num_calibration=num_calibration, seed=config.seed
+    )
     photos: Photos = {}
     if config.int8:
         source = readable(job.catalogue, sample.calibration, forms, reporter)
@@ -267,12 +274,15 @@ def _convert_and_compare(
             return served
 
         exported = _exported(predictor, job.folder, convert)
-    source = readable(job.catalogue, sample.checked, forms, reporter)
+    source = products_to_check(job.catalogue, sample, forms, reporter)
     with reporter.bar("Comparing", min(config.num_photos, len(sample.checked))) as advance:
         checked = counted(islice(source, config.num_photos), advance)
         batches = batched(checked, BATCH_SIZE)
         name = "ensemble" if isinstance(predictor, Ensemble) else job.folder.path.resolve().name
-        return compare_answers(predictor, exported, batches, name=name)
+        rows = compare_answers(predictor, exported, batches, name=name)
+    if sample.remark:
+        reporter.say(sample.remark)
+    return rows
 
 
 def _exported(

@@ -1,31 +1,17 @@
-"""The check that an export's answers agree with its model's, and the products for it.
+"""The check that an export's answers agree with its model's, and its limits."""
 
-First the comparison and its limits, then the choice of products to check on and photos to calibrate
-with.
-
-Shapes: S side in pixels.
-"""
-
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import islice
 from math import isfinite, nan
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from facetry.catalogue.catalogue import Catalogue
 from facetry.errors import ExportError
-from facetry.evaluation.held_out import own_split
 from facetry.evaluation.metrics import score_predictions
-from facetry.images import NUM_DECODERS, load
 from facetry.predictions import Predictions, Predictor
 from facetry.predictors.ensemble import Ensemble
-from facetry.product import Pixels, Preprocess, Product
-from facetry.runtime.progress import Advance, Reporter
+from facetry.product import Product
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -159,7 +145,8 @@ def too_few(num_readable: int) -> ExportError:
     return ExportError(
         f"An export is checked on at least {MIN_PHOTOS} held-out products with a readable photo, and "
         f"there are {num_readable:,}.",
-        hint="Name a catalogue with more of them. All of one that the model was not trained on is used.",
+        hint="Name a catalogue with more of them. Of one that the model was not trained on all are used "
+        "but those that int8 is calibrated with: --calibration, a quarter at most.",
     )
 
 
@@ -202,94 +189,3 @@ def _figures(row: Parity) -> tuple[str, ...]:
         f"{row.largest_difference:.1e}",
         *(f"{each:.4f}" if isfinite(each) else "-" for each in scores),
     )
-
-
-Photos = Mapping[Preprocess, Sequence[Pixels]]
-"""Photos (each (3, S, S)) by their preprocessing."""
-
-_ROWS_AT_ONCE = 256
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Sample:
-    """Disjoint rows of a catalogue to check on and to calibrate with, in the order to read them."""
-
-    checked: NDArray[np.int64]
-    calibration: NDArray[np.int64]
-
-
-def choose_sample(folder: Path, catalogue: Catalogue, *, is_int8: bool, seed: int) -> Sample:
-    """Held-out products to check on and others to calibrate with, each in random order by `seed`.
-
-    If the model was trained on this catalogue, its test part comes first, then its validation part,
-    then, unless the export is int8, its training part: agreement can be measured on training products,
-    a score cannot. Calibration uses training products. Of another catalogue all products are for
-    checking, except a quarter to calibrate int8 with.
-
-    Raises:
-        ExportError: there are no products of the model's categories, or too few to check on.
-    """
-    known = np.flatnonzero(catalogue.category_codes >= 0)
-    if not len(known):
-        raise ExportError(
-            f"None of the {len(catalogue):,} products in {catalogue.source.table.name} is of a category "
-            f"that the model knows: {', '.join(catalogue.taxonomy.categories)}.",
-            hint="Name a catalogue of these categories.",
-        )
-    rows = np.random.RandomState(seed).permutation(known)
-    split = own_split(folder, catalogue)
-    if split is None:
-        num_checked = len(rows) - (len(rows) // 4 if is_int8 else 0)
-        parts = {"test": rows[:num_checked], "validation": rows[:0], "train": rows[num_checked:]}
-    else:
-        parts = {part: rows[np.isin(rows, split.rows(part))] for part in ("test", "validation", "train")}
-    checked = [parts["test"], parts["validation"], *([] if is_int8 else [parts["train"]])]
-    sample = Sample(checked=np.concatenate(checked), calibration=parts["train"])
-    if len(sample.checked) < MIN_PHOTOS:
-        raise too_few(len(sample.checked))
-    if is_int8 and not len(sample.calibration):
-        raise ExportError(
-            "The model's split has no training product left to calibrate int8 with.",
-            hint="Name another catalogue, or leave out --int8.",
-        )
-    return sample
-
-
-def readable(
-    catalogue: Catalogue, rows: NDArray[np.int64], forms: Sequence[Preprocess], reporter: Reporter
-) -> Iterator[Product]:
-    """The products of `rows` with their pixels, without those whose photos cannot be read."""
-    chunks = range(0, len(rows), _ROWS_AT_ONCE)
-    products = (
-        each for start in chunks for each in catalogue.products(rows[start : start + _ROWS_AT_ONCE])
-    )
-    with closing(load(products, forms, num_workers=NUM_DECODERS, reporter=reporter)) as loaded:
-        yield from (each for each in loaded if not each.problem)
-
-
-def counted(products: Iterable[Product], advance: Advance) -> Iterator[Product]:
-    """Yield the products, advancing a progress bar for each."""
-    for product in products:
-        advance(1)
-        yield product
-
-
-def load_photos(
-    products: Iterable[Product], forms: Sequence[Preprocess], num_wanted: int, reporter: Reporter
-) -> Photos:
-    """The photos of the first products, by preprocessing.
-
-    Raises:
-        ExportError: there are no products.
-    """
-    photos: dict[Preprocess, list[Pixels]] = {form: [] for form in forms}
-    with reporter.bar("Loading photos", num_wanted) as advance:
-        for product in counted(islice(products, num_wanted), advance):
-            for form in forms:
-                photos[form].append(product.pixels[form])
-    if not photos[forms[0]]:
-        raise ExportError(
-            "None of the photos to calibrate int8 with can be read.",
-            hint="`facetry check` lists what is wrong with them.",
-        )
-    return photos

@@ -1,4 +1,7 @@
-"""Which products a model was trained on, from its folder's job and split: scores on them are refused."""
+"""Which products a model was trained on, from its folder's job and split: scores on them are refused.
+
+Shapes: N products of the catalogue.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,10 +36,8 @@ def own_split(folder: Path, catalogue: Catalogue) -> Split | None:
         return None
 
 
-def count_trained_on(
-    folder: Path, catalogue: Catalogue, rows: NDArray[np.int64], part: Part = "test"
-) -> int:
-    """How many of `rows`, which are to serve as `part`, the model in `folder` was trained on.
+def trained_on(folder: Path, catalogue: Catalogue, part: Part = "test") -> NDArray[np.bool_]:
+    """The products (N) that the model in `folder` learned from, if they are to serve as `part`.
 
     A test must use neither the model's train part nor its validation part, by which its best epoch, its
     members' weights and the like were chosen: scores would be too high. A validation may use its
@@ -47,7 +48,14 @@ def count_trained_on(
         if split := own_split(path.parent, catalogue):
             for own in _TRAINED_ON[part]:
                 is_trained_on[split.rows(own)] = True
-    return int(is_trained_on[rows].sum())
+    return is_trained_on
+
+
+def count_trained_on(
+    folder: Path, catalogue: Catalogue, rows: NDArray[np.int64], part: Part = "test"
+) -> int:
+    """How many of `rows` the model in `folder` learned from; see `trained_on`."""
+    return int(trained_on(folder, catalogue, part)[rows].sum())
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

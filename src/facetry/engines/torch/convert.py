@@ -23,8 +23,9 @@ from torch.export import Dim, ExportedProgram
 
 from facetry.engines.engine import FEATURES, PHOTOS, PROBABILITIES, package
 from facetry.engines.torch.graph import Graph, WithFeatures
-from facetry.errors import ExportError
+from facetry.errors import ExportError, WriteFailed
 from facetry.product import Pixels
+from facetry.runtime.files import WRITE_HINT
 
 _MOST_IN_ONE_FILE = 2**31 - 2**20  # protobuf's limit, minus room for everything but the weights
 _BATCH = Dim("batch", min=1)
@@ -75,10 +76,19 @@ def to_openvino(graph: Graph) -> Any:
 
 
 def save_openvino(model: Any, folder: Path, metadata: Mapping[str, str]) -> None:
-    """Write an `openvino.Model` as `model.xml` and `model.bin`, without changing its precision."""
+    """Write an `openvino.Model` as `model.xml` and `model.bin`, without changing its precision.
+
+    Raises:
+        WriteFailed: the disk is full, or the folder cannot be written to.
+    """
     for name, text in metadata.items():
         model.set_rt_info(text, name)
-    package("openvino").save_model(model, folder / "model.xml", compress_to_fp16=False)
+    try:
+        package("openvino").save_model(model, folder / "model.xml", compress_to_fp16=False)
+    except RuntimeError as error:  # OpenVINO's for every reason, and it names no path
+        raise WriteFailed(
+            f"{folder / 'model.xml'} cannot be written: {error}", hint=WRITE_HINT
+        ) from error
 
 
 def _number_nodes(model: Any) -> None:
