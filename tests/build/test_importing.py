@@ -144,14 +144,13 @@ def test_the_same_command_gives_the_same_files(checkpoint: Path, tmp_path: Path)
 
 
 def test_the_recipe_can_be_changed(checkpoint: Path, tmp_path: Path) -> None:
-    """ViTs at another size have another tower, which says so; what suits the weights is taken."""
+    """A ViT at another size has its position embeddings resampled; what suits the weights is taken."""
     out = tmp_path / "model"
-    overrides = ["image.mean=[0.4, 0.4, 0.4]", "image.resize=letterbox"]
+    overrides = ["image.mean=[0.4, 0.4, 0.4]", "image.resize=letterbox", "image.size_px=32"]
     import_checkpoint(checkpoint, "nano_vit", out, overrides=overrides)
     (form,) = load(out).preprocesses
-    assert (form.mean, form.resize) == ((0.4, 0.4, 0.4), "letterbox")
+    assert (form.mean, form.resize, form.size_px) == ((0.4, 0.4, 0.4), "letterbox", 32)
     for override, error in {
-        "image.size_px=32": BackboneError,
         "heads.hidden_dim=9": CheckpointError,
         "bakbone.tag=x": RecipeError,
     }.items():

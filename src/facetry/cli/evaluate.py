@@ -92,12 +92,12 @@ def evaluate(
     is_plain = engine == "torch" and precision == "auto"
     config = None if is_plain else engine_config(engine, precision)
     folder = open_folder(model)
-    predictor = load(folder, config, reporter=make_reporter())
-    opened = open_catalogue(catalogue, images=images, taxonomy=predictor.taxonomy, repairs=repairs)
+    opened = open_catalogue(catalogue, images=images, taxonomy=folder.taxonomy, repairs=repairs)
     opened.require_sound()
     opened.require_photos()
     chosen, rows = _choose(opened, model, part, given_split(split, fold, opened))
     products = _labelled_products(opened, rows)
+    predictor = load(folder, config, reporter=make_reporter())  # last: it may take a minute
     opened_cache = nullcontext() if out is None else _open_cache(out, folder, opened, products)
     with opened_cache as cache:
         evaluations = evaluate_members(predictor, products, reporter=make_reporter())

@@ -81,6 +81,8 @@ def fill(
     if undo:
         _show(console, undo_fill(opened, out), is_undo=True)
         return
+    opened.require_sound()  # before the engine is converted, which may take a minute
+    opened.require_photos()
     predictor = load(folder, make_engine_config(engine, precision, threads), reporter=reporter)
     config = FillConfig(
         model=folder.fingerprint_with(*precisions_of(predictor)),

@@ -109,6 +109,7 @@ def _opened(
     if out is None:
         raise SettingError("No folder is named for the predictions.", hint="Name one with --out.")
     opened = open_catalogue(catalogue, images=images, taxonomy=folder.taxonomy)
+    opened.require_sound()  # before the engine is converted, which may take a minute
     opened.require_photos()
     yield opened
 

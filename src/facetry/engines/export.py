@@ -40,6 +40,7 @@ from facetry.engines.parity import (
 from facetry.engines.runtimes import OnnxEngine, OpenVinoEngine
 from facetry.engines.sample import (
     Photos,
+    Sample,
     choose_sample,
     counted,
     load_photos,
@@ -205,12 +206,13 @@ def export_model(
         )
     for name in _NEEDED[job.config.runtime, job.config.precision]:
         package(name)
-    predictor = load(job.folder)
     job.catalogue.require_sound()
     job.catalogue.require_photos()
+    sample = _choose_sample(job)
+    predictor = load(job.folder)
     with explaining_refusal(job.out or job.folder.path), ExitStack() as stack:
         drafts = _begin(job, stack)
-        rows = _convert_and_compare(job, predictor, drafts, reporter)
+        rows = _convert_and_compare(job, predictor, sample, drafts, reporter)
         show(rows)
         require_parity(rows, is_int8=job.config.int8)
         _finish(job, drafts, rows)
@@ -252,15 +254,21 @@ def _remove_empty(folder: Path) -> None:
         folder.rmdir()
 
 
+def _choose_sample(job: ExportJob) -> Sample:
+    config = job.config
+    return choose_sample(
+        job.folder.path,
+        job.catalogue,
+        num_calibration=config.num_calibration if config.int8 else 0,
+        seed=config.seed,
+    )
+
+
 def _convert_and_compare(
-    job: ExportJob, predictor: Predictor, drafts: _Drafts, reporter: Reporter
+    job: ExportJob, predictor: Predictor, sample: Sample, drafts: _Drafts, reporter: Reporter
 ) -> list[Parity]:
     """Write the files, and compare their answers with the predictor's on the same photos."""
     config, forms = job.config, predictor.preprocesses
-    num_calibration = config.num_calibration if config.int8 else 0
-    sample = choose_sample(
-        job.folder.path, job.catalogue, num_calibration=num_calibration, seed=config.seed
-    )
     photos: Photos = {}
     if config.int8:
         source = readable(job.catalogue, sample.calibration, forms, reporter)

@@ -9,10 +9,10 @@ import open_clip
 import pytest
 import timm
 import torch
-from open_clip.model import CLIP
+from open_clip.model import CLIP, resize_pos_embed
 from open_clip.transformer import AttentionalPooler, QuickGELU, VisionTransformer
 from safetensors.torch import save_file as save_contiguous
-from torch import Tensor
+from torch import Tensor, nn
 
 from facetry.errors import BackboneError, WeightsUnavailable
 from facetry.models.cards import CARDS
@@ -452,7 +452,7 @@ def test_weights_in_half_precision_become_single_precision(tmp_path: Path) -> No
         ({**SMALL_VIT, "layers": 3}, "lack 'transformer.resblocks.2."),
         ({**SMALL_VIT, "layers": 1}, "also have 'transformer.resblocks.1."),
         ({**SMALL_VIT, "width": 48}, "shape otherwise 'class_embedding'"),
-        ({**SMALL_VIT, "patch_size": 16}, "shape otherwise 'positional_embedding'"),
+        ({**SMALL_VIT, "patch_size": 16}, "shape otherwise 'conv1.weight'"),
     ],
 )
 def test_weights_of_another_model(tmp_path: Path, options: dict[str, int], message: str) -> None:
@@ -462,6 +462,61 @@ def test_weights_of_another_model(tmp_path: Path, options: dict[str, int], messa
     assert "other.safetensors" in caught.value.message
     assert message in caught.value.message
     assert "another backbone" in caught.value.hint
+
+
+@pytest.mark.parametrize("size_px", [32, 96, 128])
+def test_position_embeddings_are_resampled_as_open_clip_does(tmp_path: Path, size_px: int) -> None:
+    text = {"context_length": 8, "vocab_size": 64, "width": 32, "heads": 2, "layers": 1}
+    vision = {**CARDS["nano_vit"].settings["vision_cfg"], **SMALL_VIT}
+    trained = CLIP(embed_dim=128, vision_cfg=vision, text_cfg=text, quick_gelu=True)
+    torch.save(trained.state_dict(), tmp_path / "clip.pt")
+    resized = CLIP(128, {**vision, "image_size": size_px}, text, quick_gelu=True)
+    state = trained.state_dict()
+    resize_pos_embed(state, resized)
+    loaded = small_vit(image={"size_px": size_px}, weights=str(tmp_path / "clip.pt"))
+    expected = state["visual.positional_embedding"]
+    assert len(expected) != len(trained.state_dict()["visual.positional_embedding"])
+    torch.testing.assert_close(loaded.tower.state_dict()["positional_embedding"], expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("test_vit", {}), ("test_vit", {"reg_tokens": 4}), ("test_vit", {"class_token": False})],
+)
+def test_position_embeddings_are_resampled_as_timm_does(
+    tmp_path: Path, name: str, options: dict[str, Any]
+) -> None:
+    """A file as DINOv2's: trained at one size, used at another."""
+    pooled = {"global_pool": "avg"} if options.get("class_token") is False else {}
+    options = {**options, **pooled}
+    trained = timm.create_model(name, num_classes=0, img_size=160, **options)
+    save_file(trained.state_dict(), tmp_path / "vit.safetensors")
+    file = {"file": str(tmp_path / "vit.safetensors"), "num_classes": 0}
+    theirs = timm.create_model(
+        name, pretrained=True, num_classes=0, img_size=96, pretrained_cfg_overlay=file, **options
+    )
+    loaded = build(
+        f"timm:{name}", image={"size_px": 96}, options=options, weights=str(tmp_path / "vit.safetensors")
+    )
+    ours = loaded.tower.state_dict()
+    assert ours["pos_embed"].shape != trained.state_dict()["pos_embed"].shape
+    for key, each in theirs.state_dict().items():
+        assert torch.equal(ours[key], each)
+
+
+def test_a_text_towers_positions_are_never_resampled(tmp_path: Path) -> None:
+    """They are places in a sentence; and what is no square grid is no grid."""
+    tower = small_vit().tower
+    state = tower.state_dict()
+    state["positional_embedding"] = torch.zeros(4, 32)
+    save_file(state, tmp_path / "odd.safetensors")
+    with pytest.raises(BackboneError, match="shape otherwise 'positional_embedding'"):
+        load_weights(tower, tmp_path / "odd.safetensors")
+    text = nn.Module()
+    text.positional_embedding = nn.Parameter(torch.zeros(16, 32))
+    save_file({"positional_embedding": torch.zeros(25, 32)}, tmp_path / "text.safetensors")
+    with pytest.raises(BackboneError, match="shape otherwise 'positional_embedding'"):
+        load_weights(text, tmp_path / "text.safetensors")
 
 
 def test_refused_weights_leave_the_tower_as_it_was(tmp_path: Path) -> None:

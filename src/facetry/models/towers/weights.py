@@ -1,5 +1,6 @@
 """Reads weights from files, without running any code in them, and loads them into a tower."""
 
+import math
 import pickle
 import re
 import zipfile
@@ -18,15 +19,21 @@ _STATE_KEYS = ("state_dict", "clip_model_state_dict", "model")
 # Parts that compiling and data parallelism add to parameter names.
 _WRAPPERS = re.compile(r"(?<![^.])(?:module|_orig_mod)\.")
 
+# The parameters with a ViT's position embeddings, in timm and in open_clip.
+_POSITIONS = ("pos_embed", "positional_embedding")
+
 
 def load_weights(tower: nn.Module, path: Path) -> None:
     """Load weights from a state dict of the tower, or of a CLIP or a classifier that contains it.
+
+    Position embeddings of a ViT at another image size are resampled, as timm and open_clip do.
 
     Raises:
         BackboneError: the file is missing or holds more than tensors, or is of another model.
     """
     expected = tower.state_dict()
     prefix, state = _tower_state(state_dict(read_file(path), path.name), expected)
+    state = {key: _resampled(tower, expected, key, each) for key, each in state.items()}
     layers = {_any_layer(key) for key in expected}
     missing = [key for key in expected if key not in state]
     # Other layers, such as a text tower, may be ignored; more layers of the tower mean another model.
@@ -114,6 +121,26 @@ def _prefixes(key: str, expected: Mapping[str, Tensor]) -> list[str]:
     """The possible prefixes of `key`: what precedes a name of the tower in it."""
     starts = [0, *(dot.end() for dot in re.finditer(r"\.", key))]
     return [key[:start] for start in starts if key[start:] in expected]
+
+
+def _resampled(tower: nn.Module, expected: Mapping[str, Tensor], key: str, tensor: Tensor) -> Tensor:
+    """The tensor or, if it is the position embeddings of another grid of patches, those of the tower's."""
+    path, _, name = key.rpartition(".")
+    if name not in _POSITIONS or key not in expected:
+        return tensor
+    module, wanted = tower.get_submodule(path), expected[key].shape
+    grid = getattr(getattr(module, "patch_embed", module), "grid_size", None)  # of a text tower: none
+    if grid is None or tensor.shape == wanted or tensor.shape[-1] != wanted[-1]:
+        return tensor
+    num_prefix = wanted[-2] - grid[0] * grid[1]  # class token and registers have no place in the grid
+    num_patches = tensor.shape[-2] - num_prefix
+    if tensor.ndim != len(wanted) or math.isqrt(max(0, num_patches)) ** 2 != num_patches:
+        return tensor
+    from timm.layers import resample_abs_pos_embed
+
+    tokens = tensor.reshape(1, *tensor.shape[-2:])
+    resampled: Tensor = resample_abs_pos_embed(tokens, list(grid), num_prefix_tokens=num_prefix)
+    return resampled.reshape(wanted)
 
 
 def _misfit(
