@@ -124,7 +124,7 @@ def _prefixes(key: str, expected: Mapping[str, Tensor]) -> list[str]:
 
 
 def _resampled(tower: nn.Module, expected: Mapping[str, Tensor], key: str, tensor: Tensor) -> Tensor:
-    """The tensor or, if it is the position embeddings of another grid of patches, those of the tower's."""
+    """The tensor or, if it is position embeddings of another grid of patches, those of the tower's."""
     path, _, name = key.rpartition(".")
     if name not in _POSITIONS or key not in expected:
         return tensor
