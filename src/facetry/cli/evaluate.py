@@ -16,7 +16,7 @@ from facetry.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
 
     import numpy as np
@@ -72,11 +72,9 @@ def evaluate(
     from facetry.build.load import load
     from facetry.build.results import evaluate_members, report_model
     from facetry.catalogue.catalogue import open_catalogue
-    from facetry.catalogue.split import unseen_values
     from facetry.cli.console import make_console, make_reporter
     from facetry.cli.split import given_split
     from facetry.errors import SettingError
-    from facetry.evaluation.held_out import count_trained_on
     from facetry.evaluation.tables import scores_json, scores_table, unscored_line
     from facetry.images.corruptions import choose_corruptions
     from facetry.models.folder import open_folder
@@ -104,14 +102,7 @@ def evaluate(
         result = list(evaluations.values())[-1]
         facts = {"Model": model.name, "Catalogue": catalogue.name, "Part": part}
         console = make_console()
-        if line := opened.repairs.describe():
-            console.print(line)
-        if num_learned := count_trained_on(model, opened, rows):
-            console.print(
-                f"The model has learned from, or was chosen by, {num_learned:,} of these {len(rows):,} "
-                "products: on others it will score lower."
-            )
-        if chosen and (line := unseen_values(opened, chosen, rows)):
+        for line in _remarks(opened, model, chosen, rows):
             console.print(line)
         console.print(scores_table(result.scores, per_head=per_head))
         if line := unscored_line(result.predictions, result.products):
@@ -123,6 +114,24 @@ def evaluate(
             console.print(f"Report: {report}")
         if kinds:
             _score_damaged(predictor, result, kinds, cache, facts)
+
+
+def _remarks(
+    opened: "Catalogue", model: Path, chosen: "Split | None", rows: "NDArray[np.int64]"
+) -> "Iterator[str]":
+    """What is to be known of the scores: repairs, products learned from, values never learned."""
+    from facetry.catalogue.split import unseen_values
+    from facetry.evaluation.held_out import count_trained_on
+
+    if line := opened.repairs.describe():
+        yield line
+    if num_learned := count_trained_on(model, opened, rows):
+        yield (
+            f"The model has learned from, or was chosen by, {num_learned:,} of these {len(rows):,} "
+            "products: on others it will score lower."
+        )
+    if chosen and (line := unseen_values(opened, chosen, rows)):
+        yield line
 
 
 def _score_damaged(
@@ -206,7 +215,7 @@ def _choose(
         raise CatalogueError(
             f"The split has no {part} product.", hint="Use --part validation or --part all."
         )
-    return rows
+    return split, rows
 
 
 def _labelled_products(opened: "Catalogue", rows: "NDArray[np.int64]") -> "list[Product]":

@@ -78,7 +78,8 @@ def test_no_duplicates_at_all(tmp_path: Path) -> None:
 )
 def test_a_page_makes_no_duplicates(tmp_path: Path, share: float, colour: str) -> None:
     """Different garments on wide margins stay different, and copies are found."""
-    draw(tmp_path / "drawn", num_products=60, seed=9, size_px=128, rates=NONE)
+    sound = FaultRates.model_validate(dict.fromkeys(FaultRates.model_fields, 0))
+    draw(tmp_path / "drawn", num_products=60, seed=9, size_px=128, rates=sound)
     products = open_catalogue(tmp_path / "drawn").products()
     for product in products:
         put_on_page(product.photos[0], share, colour)

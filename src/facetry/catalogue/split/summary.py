@@ -112,17 +112,13 @@ def uneven_shares(
     """
     lines, num_products = [], max(1, len(codes))
     largest = int(np.unique(undivided, return_counts=True)[1].max(initial=0))
+    why = f"{_counted(num_products, 'product')} cannot be divided more evenly"
+    if largest > 1:
+        why = f"{unit} stays in one part, and the largest has {largest:,} of {num_products:,} products"
     for code, (name, asked) in enumerate(shares.items()):
         share = float((codes == code).sum()) / num_products
         if abs(share - asked) > MAX_OFF:
-            why = (
-                f"{unit} stays in one part, and the largest has {largest:,} of {num_products:,}"
-                if largest > 1
-                else f"{num_products:,} products are too few to divide more evenly"
-            )
-            lines.append(
-                f"{name} has {share:.1%} of the products, not the {asked:.1%} asked for: {why}."
-            )
+            lines.append(f"{name} has {share:.1%} of the products, not {asked:.1%} as asked: {why}.")
     return lines
 
 
