@@ -71,10 +71,10 @@ def test_small_copies_show_the_content_alone(share: float) -> None:
     start = (900 - side) // 2
     photo = pasted((start, start, start + side, start + side), size=(900, 900))
     small, size = shrink_content(photo)
-    assert size == pytest.approx((side, side), abs=3)
+    assert size == pytest.approx((side, side), abs=12)  # two pixels of the small copy
     assert min(small.size) >= 120
     # No page is left: what the small copy shows is as bright as the scene is on average.
-    assert np.asarray(small).mean() == pytest.approx(127, abs=2)
+    assert np.asarray(small).mean() == pytest.approx(127, abs=4)
 
 
 def test_small_copies_of_photos_without_a_margin_are_as_they_were() -> None:
