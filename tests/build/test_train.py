@@ -283,4 +283,4 @@ def test_values_that_cannot_be_learned_are_named(
     reporter, recipe = Lines(), make_recipe(training={"epochs": 1, "batch_size": 16})
     train(recipe, catalogue, tmp_path / "model", split=Split(codes), reporter=reporter)
     (line,) = (each for each in reporter.said if "can only be wrong" in each)
-    assert f"{product.category} / {attribute}: {value}" in line
+    assert f"  {product.category} / {attribute}: {value}" in line.splitlines()

@@ -235,10 +235,10 @@ def test_values_outside_the_training_part_only_are_named(make_catalogue: Make) -
     catalogue, codes = make_catalogue(rows), np.zeros(10, dtype=np.int8)
     assert unseen_values(catalogue, Split(codes)) == ""
     codes[6:] = [1, 2, 2, 1]
-    line = unseen_values(catalogue, Split(codes))
-    assert line.startswith("1 value of products to score does not occur in the split's training part")
-    assert "the answers for 2 labels can only be wrong: Sarees / pattern: plain." in line
-    assert "for 1 label can" in unseen_values(catalogue, Split(codes), Split(codes).rows("test"))
+    first, second = unseen_values(catalogue, Split(codes)).splitlines()
+    assert first.startswith("1 value (2 labels) not in the training part")
+    assert second == "  Sarees / pattern: plain"
+    assert "(1 label)" in unseen_values(catalogue, Split(codes), Split(codes).rows("test"))
     codes[8:] = -1
     assert unseen_values(catalogue, Split(codes)) == ""
 

@@ -134,14 +134,12 @@ def unseen_values(catalogue: Catalogue, split: Split, rows: NDArray[np.int64] | 
     if not len(unseen):
         return ""
     num_labels = int(np.isin(scored, unseen).sum())
-    named = "; ".join(_describe(catalogue, int(code)) for code in unseen[:_NUM_NAMED])
-    more = f"; and {len(unseen) - _NUM_NAMED:,} more" if len(unseen) > _NUM_NAMED else ""
-    do = "does" if len(unseen) == 1 else "do"
-    return (
-        f"{_counted(len(unseen), 'value')} of products to score {do} not occur in the split's training "
-        f"part, so that the answers for {_counted(num_labels, 'label')} can only be wrong: "
-        f"{named}{more}."
-    )
+    counted = f"{_counted(len(unseen), 'value')} ({_counted(num_labels, 'label')})"
+    lines = [f"{counted} not in the training part: these answers can only be wrong."]
+    lines += [f"  {_describe(catalogue, int(code))}" for code in unseen[:_NUM_NAMED]]
+    if len(unseen) > _NUM_NAMED:
+        lines.append(f"  and {len(unseen) - _NUM_NAMED:,} more")
+    return "\n".join(lines)
 
 
 def _counted(count: int, what: str) -> str:
