@@ -232,8 +232,8 @@ class Gallery:
         found = found.filter(pl.col("kind").cast(pl.String).is_in(names))
         if attribute is not None:
             found = found.filter(pl.col("attribute") == attribute)
-        finding = found["number"].first() if found.height else None
-        return replace(self._cache[index], finding=finding)
+        numbers = found["number"].to_list()
+        return replace(self._cache[index], finding=numbers[0] if numbers else None)
 
     @cached_property
     def _numbered(self) -> pl.DataFrame:
