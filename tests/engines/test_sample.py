@@ -11,7 +11,7 @@ import pytest
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.catalogue.identity import catalogue_identity
 from facetry.catalogue.split import PARTS, Split
-from facetry.engines import parity, sample
+from facetry.engines import parity
 from facetry.engines.sample import choose_sample, load_photos, products_to_check, readable
 from facetry.errors import ExportError
 from facetry.evaluation.held_out import SPLIT
@@ -24,8 +24,7 @@ FORM = Preprocess(size_px=32, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
 @pytest.fixture(autouse=True)
 def few_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (parity, sample):
-        monkeypatch.setattr(module, "MIN_PHOTOS", 10)
+    monkeypatch.setattr(parity, "MIN_PHOTOS", 10)
 
 
 @pytest.fixture
@@ -109,7 +108,7 @@ def test_other_products_of_the_same_photo_folder(model: Path, drawn: Path, catal
 def test_too_few_held_out_products_for_int8(
     model: Path, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sample, "MIN_PHOTOS", len(catalogue))
+    monkeypatch.setattr(parity, "MIN_PHOTOS", len(catalogue))
     choose_sample(model, catalogue, seed=0)
     with pytest.raises(ExportError, match=r"held-out .* there are \d+\."):
         choose_sample(model, catalogue, num_calibration=1000, seed=0)

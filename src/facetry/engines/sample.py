@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split import Split
-from facetry.engines.parity import MIN_PHOTOS, too_few
+from facetry.engines import parity
 from facetry.errors import ExportError
 from facetry.evaluation.held_out import own_split, trained_on
 from facetry.images import NUM_DECODERS, load
@@ -69,8 +69,8 @@ def choose_sample(
         if split
         else _sample_of_other(rows, num_calibration)
     )
-    if len(sample.checked) < MIN_PHOTOS:
-        raise too_few(len(sample.checked))
+    if len(sample.checked) < parity.MIN_PHOTOS:
+        raise parity.too_few(len(sample.checked))
     if num_calibration and not len(sample.calibration):
         raise ExportError(
             "The model's split has no training product left to calibrate int8 with.",
