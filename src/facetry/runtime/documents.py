@@ -120,7 +120,8 @@ def _require_bounded(events: Iterable[yaml.Event]) -> None:
 
 
 def _fault(where: yaml.Event | yaml.Node, what: str) -> yaml.MarkedYAMLError:
-    return yaml.MarkedYAMLError(problem=what, problem_mark=where.start_mark)
+    mark: Any = where.start_mark  # libyaml's marks have a class of their own
+    return yaml.MarkedYAMLError(problem=what, problem_mark=mark)
 
 
 @contextmanager
