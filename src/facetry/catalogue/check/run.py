@@ -60,9 +60,10 @@ def check_catalogue(
     if not structure.is_sound:
         return make_report(structure.problems, rows.findings, taxonomy=catalogue.taxonomy)
     found = structure.attempt(lambda: _check_photos(catalogue, photos, rows, reporter))
+    missing = structure.attempt(lambda: _missing_parts(catalogue, rows, found, photos)) or []
     problems = [
         *structure.problems,
-        *_missing_parts(catalogue, rows, found, photos),
+        *missing,
         *(each.as_problem() for each in spellings),
         *_words_for_nothing(catalogue),
     ]
