@@ -10,6 +10,7 @@ import pytest
 
 from facetry.batch import shard
 from facetry.batch.local import BatchConfig, BatchSummary, predict_table
+from facetry.batch.outputs import OutputConfig
 from facetry.catalogue.catalogue import open_catalogue
 from facetry.errors import CatalogueError
 from facetry.evaluation.metrics import predict
@@ -57,7 +58,8 @@ def folder(drawn: Path, tmp_path: Path) -> Path:
 
 def run(folder: Path, **options: str) -> BatchSummary:
     catalogue = open_catalogue(folder / "table.csv", images=folder / "photos", taxonomy=TAXONOMY)
-    config = BatchConfig(model="one", **options)  # type: ignore[arg-type]
+    outputs = OutputConfig(**options)  # type: ignore[arg-type]
+    config = BatchConfig(model="one", outputs=outputs)
     return predict_table(Uniform(), catalogue, folder / "out", config)
 
 
@@ -66,9 +68,9 @@ def test_problems_are_listed_and_never_guessed(folder: Path) -> None:
     assert summary.num_products == 4
     problems = pl.read_csv(folder / "out" / "problems.csv", infer_schema=False)
     assert problems.rows() == [
-        ("008", "Sandals", "unknown category 'Sandals'"),
-        ("009", "Sarees", "file not found"),
-        ("010", "Men Tshirts", "not an image"),
+        ("3", "008", "Sandals", str(folder / "photos" / "008.jpg"), "unknown category 'Sandals'"),
+        ("4", "009", "Sarees", str(folder / "photos" / "009.jpg"), "file not found"),
+        ("5", "010", "Men Tshirts", str(folder / "photos" / "010.jpg"), "not an image"),
     ]
     assert summary.problems.total() == 3
     long = pl.read_parquet(folder / "out" / "predictions.parquet")
@@ -141,7 +143,7 @@ def test_parts_give_the_same_tables_as_one_run(
 ) -> None:
     catalogue = open_catalogue(drawn / "test.csv", taxonomy=tiny_predictor.taxonomy)
     monkeypatch.setattr(shard, "_ROWS_AT_ONCE", 7)
-    config = BatchConfig(model="tiny", shard_rows=5, fill="nu")
+    config = BatchConfig(model="tiny", shard_rows=5, outputs=OutputConfig(fill="nu"))
     summary = predict_table(tiny_predictor, catalogue, tmp_path, config)
     assert len(list((tmp_path / "parts").iterdir())) == -(-len(catalogue) // 5)
     expected = predict(tiny_predictor, catalogue.products())
@@ -149,11 +151,12 @@ def test_parts_give_the_same_tables_as_one_run(
     assert got.schema == expected.to_long().schema
     assert got.drop("confidence").equals(expected.to_long().drop("confidence"))
     np.testing.assert_allclose(got["confidence"], expected.to_long()["confidence"], atol=1e-5)
-    for name, frame in (
-        ("submission", expected.to_wide(fill="nu")),
-        ("problems", expected.to_problems()),
-    ):
-        assert (tmp_path / f"{name}.csv").read_text() == frame.write_csv()
+    submission = expected.to_wide(fill="nu").write_csv()
+    assert (tmp_path / "submission.csv").read_text() == submission
+    problems = pl.read_csv(tmp_path / "problems.csv")
+    rows = {each: row for row, each in enumerate(catalogue.table["id"], start=2)}
+    assert problems["row"].to_list() == [rows[each] for each in problems["id"]]
+    assert problems.select("id", "category", "problem").equals(expected.to_problems())
     assert summary.num_predicted == expected.readable.sum()
 
 

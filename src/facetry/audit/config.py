@@ -16,12 +16,14 @@ class AuditConfig(Config):
 
     `features` is a model folder or a recipe whose backbone embeds the photos; `changes` are the
     recipe's keys to change, as KEY=VALUE. A value with fewer than `min_examples` products is rare.
+    If it is `safe`, an apostrophe stands before texts in findings.csv that look like formulas.
     """
 
     features: Path | None = None
     changes: tuple[str, ...] = ()
     min_examples: Annotated[int, Field(ge=1)] = 10
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    safe: bool = False
 
 
 if TYPE_CHECKING:

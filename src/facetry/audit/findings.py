@@ -147,11 +147,14 @@ FINDINGS = pl.Schema(
         "group": pl.Int64(),
         "score": pl.Float64(),
         "detail": pl.String(),
+        "column": pl.String(),
+        "photo": pl.String(),
     }
 )
 """One row for each finding. `row` is numbered as a spreadsheet does, and is null if the finding is about
 a head as a whole; `group` is the number of a group of duplicates; `score` is between 0 and 1, the lower
-the more certain the finding."""
+the more certain the finding; `column` is the table's column with the attribute, `photo` has the paths of
+the product's photos."""
 
 
 def as_findings(kind: Kind, rows: pl.DataFrame) -> pl.DataFrame:

@@ -24,6 +24,7 @@ from facetry.audit.labels import (
 from facetry.audit.photos import photo_findings
 from facetry.audit.spelling import LookAlike, look_alike_findings
 from facetry.catalogue.catalogue import Catalogue
+from facetry.catalogue.places import with_places
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -77,7 +78,7 @@ class Audit:
             parts += photo_findings(catalogue, self.photos.problems, self.photos.issues)
         if self.noise is not None:
             parts.append(wrong_label_findings(catalogue, self.noise))
-        return concat_findings(parts)
+        return with_places(concat_findings(parts), catalogue)
 
     @property
     def num_labels(self) -> int:

@@ -15,6 +15,7 @@ from facetry.audit.result import Audit, audit_figures
 from facetry.audit.spelling import find_look_alikes
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.identity import catalogue_identity, upgraded_identity
+from facetry.catalogue.places import without_formulas
 from facetry.runtime.extras import require
 from facetry.runtime.files import write_text, writing
 from facetry.runtime.progress import SILENT, Reporter
@@ -61,7 +62,7 @@ def audit_catalogue(
             reporter.say(f"{out} holds this audit already. Delete it to audit anew.")
         else:
             found = _examine(catalogue, config, encoder, work.folder / _STEPS, reporter)
-            _write(work.folder, found)
+            _write(work.folder, found, is_safe=config.safe)
             work.finish()
         shutil.rmtree(out / _STEPS, ignore_errors=True)  # now that a resumed audit does not need it
     return out
@@ -110,11 +111,12 @@ def _examine(
     )
 
 
-def _write(folder: Path, audit: Audit) -> None:
+def _write(folder: Path, audit: Audit, *, is_safe: bool) -> None:
     with writing(folder / f"{FINDINGS}.parquet") as draft:
         audit.findings.write_parquet(draft)
     with writing(folder / f"{FINDINGS}.csv") as draft:
-        audit.findings.write_csv(draft, include_bom=True)  # else spreadsheets read it as Latin-1
+        findings = without_formulas(audit.findings) if is_safe else audit.findings
+        findings.write_csv(draft, include_bom=True)  # else spreadsheets read it as Latin-1
     if audit.noise is not None:
         with writing(folder / RANKING) as draft:
             audit.noise.with_columns(pl.col("id").cast(pl.String)).drop("row").write_parquet(draft)

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from facetry.batch.manifest import FAILED, Identity
-from facetry.batch.outputs import Format, write_outputs
+from facetry.batch.outputs import OutputConfig, write_outputs
 from facetry.batch.run_store import RunStore
 from facetry.batch.shard import SHARD_ROWS, Scored, cut, score_shard
 from facetry.batch.snapshot import InputSnapshot
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.identity import table_fingerprint
 from facetry.errors import PredictorMismatch, WriteFailed
-from facetry.predictions import FILL, OK, Predictor
+from facetry.predictions import OK, Predictor
 from facetry.runtime.files import DISK_FULL
 from facetry.runtime.progress import SILENT, Advance, Reporter
 from facetry.runtime.resumable import lock
@@ -28,15 +28,10 @@ _MIN_FAILURES = 64
 
 @dataclass(frozen=True, kw_only=True)
 class BatchConfig:
-    """How a table is predicted. `model` is the predictor's fingerprint.
-
-    Only the challenge's catalogues need a `submission.csv`.
-    """
+    """How a table is predicted. `model` is the predictor's fingerprint."""
 
     model: str
-    table_format: Format = "parquet"
-    fill: str = FILL
-    has_submission: bool = True
+    outputs: OutputConfig = field(default_factory=OutputConfig)
     shard_rows: int = SHARD_ROWS
 
 
@@ -97,14 +92,7 @@ def predict_table(
         store = RunStore.open(folder, identity, reporter)
         run = _Run(predictor=predictor, catalogue=catalogue, store=store, snapshot=snapshot, stop=stop)
         num_new, num_reused = run.score_remaining(config.shard_rows, reporter)
-        write_outputs(
-            folder,
-            store.rows(),
-            predictor.taxonomy,
-            table_format=config.table_format,
-            fill=config.fill,
-            has_submission=config.has_submission,
-        )
+        write_outputs(folder, store.rows(), predictor.taxonomy, catalogue, config.outputs)
         store.finish()
     statuses = store.statuses()
     return BatchSummary(

@@ -2,18 +2,36 @@
 
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, final
 
 import polars as pl
 
-from facetry.predictions import FILL, to_long, to_problems, to_submission
+from facetry.catalogue.catalogue import Catalogue
+from facetry.catalogue.places import photo_paths, without_formulas
+from facetry.predictions import FILL, OK, to_long, to_problems, to_submission
 from facetry.runtime.files import writing
 from facetry.taxonomy import Taxonomy
 
 Format = Literal["parquet", "csv"]
 
 SUBMISSION = "submission.csv"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputConfig:
+    """How result tables are written.
+
+    `fill` stands in the submission for attributes that a category does not have. If it `is_safe`, texts
+    in CSV files that a spreadsheet program would take for formulas are kept from being run.
+    """
+
+    table_format: Format = "parquet"
+    fill: str = FILL
+    has_submission: bool = True
+    is_safe: bool = False
+
 
 _CHUNK_ROWS = 2500  # converting a whole part at once would take twice the memory that scoring it does
 
@@ -22,30 +40,63 @@ def write_outputs(
     folder: Path,
     parts: Iterable[pl.DataFrame],
     taxonomy: Taxonomy,
-    *,
-    table_format: Format = "parquet",
-    fill: str = FILL,
-    has_submission: bool = True,
+    catalogue: Catalogue,
+    config: OutputConfig,
 ) -> None:
     """Write all parts as tables; each file is replaced in one step when it is complete.
 
     `predictions.parquet` (or `.csv`): id, category, attribute, value, confidence. `problems.csv`:
-    products that could not be predicted, with the reason. If it `has_submission`, `submission.csv`:
-    the challenge's form.
+    products that could not be predicted, with their row in the table, the paths of their photos and
+    the reason. `submission.csv`: the challenge's form.
     """
+    table_format, safe = config.table_format, without_formulas if config.is_safe else _unchanged
+    places = _Places(catalogue)
     with ExitStack() as stack:
         long = _open(stack, folder / f"predictions.{table_format}")
-        submission = _open(stack, folder / SUBMISSION) if has_submission else None
+        submission = _open(stack, folder / SUBMISSION) if config.has_submission else None
         problems = _open(stack, folder / "problems.csv")
         for rows in (piece for part in parts for piece in part.iter_slices(_CHUNK_ROWS)):
-            long(to_long(rows))
+            long(safe(to_long(rows)) if table_format == "csv" else to_long(rows))
             if submission:
-                submission(to_submission(rows, taxonomy, fill=fill))
-            problems(to_problems(rows))
+                submission(to_submission(rows, taxonomy, fill=config.fill))
+            problems(safe(places.of_problems(rows)))
     other = "csv" if table_format == "parquet" else "parquet"
-    outdated = [f"predictions.{other}", *([] if has_submission else [SUBMISSION])]
+    outdated = [f"predictions.{other}", *([] if config.has_submission else [SUBMISSION])]
     for name in outdated:  # written by a run with other settings
         (folder / name).unlink(missing_ok=True)
+
+
+def _unchanged(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame
+
+
+class _Places:
+    """Finds the rows of a table and the photos of products that come in the table's order."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        columns = catalogue.scan.select("row", "id", "photo")
+        self._parts = catalogue.stream_rows(columns, _CHUNK_ROWS)
+        self._left = pl.DataFrame()
+
+    def of_problems(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """The problems of the next rows: row, id, category, photo, problem."""
+        taken = [self._left]
+        while sum(each.height for each in taken) < rows.height:
+            taken.append(next(self._parts))
+        table = pl.concat([each for each in taken if each.height]) if rows.height else self._left
+        self._left = table.slice(rows.height)
+        status = rows["status"]
+        places = table.head(rows.height).filter(status != OK)
+        cells = places.select("id", "photo").iter_rows()
+        photos = [photo_paths(self._catalogue, *each) for each in cells]
+        return to_problems(rows).select(
+            places["row"],
+            "id",
+            "category",
+            pl.Series("photo", photos, dtype=pl.String),
+            "problem",
+        )
 
 
 def _open(stack: ExitStack, path: Path) -> Callable[[pl.DataFrame], None]:

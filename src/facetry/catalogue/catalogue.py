@@ -31,7 +31,7 @@ from facetry.catalogue.scan import (
     is_parquet,
     scan,
 )
-from facetry.catalogue.source import Columns, Source, find_source
+from facetry.catalogue.source import CHALLENGE_ATTRIBUTES, Columns, Source, find_source
 from facetry.catalogue.table import Layout, find_layout, labels_to_slots, tidy
 from facetry.catalogue.values import complete, read_taxonomy, seen_values
 from facetry.errors import CatalogueError
@@ -136,6 +136,12 @@ class Catalogue:
     def __len__(self) -> int:
         return self.table.height
 
+    @property
+    def has_challenge_form(self) -> bool:
+        """Whether it is the challenge's: labels in `attr_1`, `attr_2`, ..., or its attribute list."""
+        file = self.source.taxonomy
+        return bool(self.layout.slots) or (file is not None and file.name == CHALLENGE_ATTRIBUTES)
+
     @cached_property
     def table(self) -> pl.DataFrame:
         """The tidy table (N rows) with labels as indices into the head's values, null for no label."""
@@ -231,13 +237,22 @@ class Catalogue:
         Raises:
             CatalogueError: the table turns out to be unreadable further down.
         """
+        for part in self.stream_rows(self.scan, num_rows):
+            yield self._products(part, self._labels(part))
+
+    def stream_rows(self, frame: pl.LazyFrame, num_rows: int) -> Iterator[pl.DataFrame]:
+        """Yield the rows that `stream` yields as tables; `frame` is a choice of the columns of `scan`.
+
+        Raises:
+            CatalogueError: as in `stream`.
+        """
         is_row_by_row = is_parquet(self.source.table) and not self.repairs.columns
         collect_parts = collect_slices if is_row_by_row else collect_batches
-        for part in collect_parts(self.scan, self.source.table, num_rows):
-            chosen = part
-            if self.streamed_rows is not None:
-                chosen = part.filter(pl.Series(np.take(self.streamed_rows, part["row"], mode="clip")))
-            yield self._products(chosen, self._labels(chosen))
+        for part in collect_parts(frame, self.source.table, num_rows):
+            if self.streamed_rows is None:
+                yield part
+            else:
+                yield part.filter(pl.Series(np.take(self.streamed_rows, part["row"], mode="clip")))
 
     def require_sound(self) -> None:
         """Refuse a table that cannot be worked with.

@@ -29,6 +29,9 @@ _SHOWN: Final = 200  # characters of a path in a message
 DESCRIBED: Final = "catalogue.yaml"
 CHALLENGE_TABLE: Final = "train.csv"
 
+CHALLENGE_ATTRIBUTES = "category_attributes.parquet"
+"""The challenge's file with the attributes of each category."""
+
 TABLES: Final = (
     ".csv", ".tsv", ".txt", ".xlsx", ".xlsm", ".xls", ".ods", ".jsonl", ".ndjson", ".parquet", ".pq",
 )  # fmt: skip
@@ -288,7 +291,7 @@ def _table_source(table: Path) -> Source:
             hint=f"Allowed: {', '.join(TABLES)}, or a catalogue.yaml.",
         )
     folders = [table.with_name(f"{table.stem}_images"), table.with_name("images")]
-    taxonomies = [table.with_name("category_attributes.parquet"), table.with_name("taxonomy.yaml")]
+    taxonomies = [table.with_name(CHALLENGE_ATTRIBUTES), table.with_name("taxonomy.yaml")]
     return Source(
         table=table,
         images=next((folder for folder in folders if folder.is_dir()), None),

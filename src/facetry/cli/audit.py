@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facetry.cli.options import CatalogueArgument, Changes, Images, Repairs
+from facetry.cli.options import CatalogueArgument, Changes, Images, Repairs, Safe
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -27,6 +27,7 @@ def audit(
     seed: Annotated[
         int, typer.Option(min=0, max=2**32 - 1, help="The same seed writes the same files.")
     ] = 0,
+    safe: Safe = False,
 ) -> None:
     """Write a report, all figures and all findings. If it was stopped, the same command resumes."""
     import json
@@ -38,7 +39,7 @@ def audit(
 
     console = make_console()
     config = AuditConfig(
-        features=features, changes=tuple(set_ or ()), min_examples=min_examples, seed=seed
+        features=features, changes=tuple(set_ or ()), min_examples=min_examples, seed=seed, safe=safe
     )
     folder = audit_catalogue(
         open_catalogue(catalogue, images=images, repairs=repairs),

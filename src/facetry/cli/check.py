@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from facetry.cli.options import CatalogueArgument, Images, Repairs
+from facetry.cli.options import CatalogueArgument, Images, Repairs, Safe
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -30,9 +30,11 @@ def check(
     fix: Annotated[
         bool, typer.Option("--fix", help="Add the lines that mend spellings to catalogue.yaml.")
     ] = False,
+    safe: Safe = False,
 ) -> None:
     """Report everything that is wrong with a catalogue. Exit code 2 if there are errors."""
     from facetry.catalogue.check import check_catalogue
+    from facetry.catalogue.places import without_formulas
     from facetry.catalogue.values import read_taxonomy
     from facetry.cli.console import make_console, make_reporter
     from facetry.runtime.files import writing
@@ -51,7 +53,7 @@ def check(
     console.print(_summary(report))
     if out:
         with writing(out) as draft:
-            report.findings.write_csv(draft)
+            (without_formulas(report.findings) if safe else report.findings).write_csv(draft)
         console.print(f"{report.findings.height:,} findings written to {out}")
     _mend(catalogue, report, fix=fix)
     if report.count("error"):

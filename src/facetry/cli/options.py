@@ -34,6 +34,10 @@ Changes = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe; may be repeated."),
 ]
+Safe = Annotated[
+    bool,
+    typer.Option("--safe", help="Put an apostrophe before texts in CSV files that look like formulas."),
+]
 OutFolder = Annotated[Path, typer.Option("--out", "-o", help="Folder to write, or to resume.")]
 Engine = Annotated[
     Literal["auto", "torch", "openvino", "onnxruntime"],

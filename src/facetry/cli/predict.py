@@ -12,6 +12,7 @@ from facetry.cli.options import (
     Images,
     ModelArgument,
     Precision,
+    Safe,
     Threads,
     engine_config,
 )
@@ -50,13 +51,19 @@ def predict(
     fill: Annotated[
         str, typer.Option(help="What the submission holds for attributes that a category does not have.")
     ] = "dummy_value",
+    submission: Annotated[
+        bool, typer.Option("--submission", help="Write submission.csv for any table.")
+    ] = False,
+    safe: Safe = False,
     engine: Engine = "auto",
     precision: Precision = "auto",
     threads: Threads = None,
     compile_: Compile = False,
     shard_rows: Annotated[int, typer.Option(min=1, hidden=True, help="Rows in a part.")] = 10_000,
 ) -> None:
-    """Predict every product of a catalogue: predictions, submission.csv and problems.csv.
+    """Predict every product of a catalogue: predictions, problems.csv and the table itself, filled in.
+
+    A table in the challenge's form also gets a submission.csv.
 
     A photo, or a folder of photos without a table, is answered on the terminal if no --out is given.
 
@@ -67,10 +74,15 @@ def predict(
     from facetry.runtime.memory import release_polars_memory_at_once
 
     release_polars_memory_at_once()
+    from facetry.batch.fill.config import FillConfig
+    from facetry.batch.fill.run import FilledCopy
     from facetry.batch.local import BatchConfig, predict_table
+    from facetry.batch.manifest import read_rows
+    from facetry.batch.outputs import OutputConfig
     from facetry.batch.snapshot import precisions_of
     from facetry.build.load import load
     from facetry.cli.console import make_console, make_reporter
+    from facetry.cli.fill import source_of
     from facetry.models.folder import open_folder
 
     console, reporter = make_console(), make_reporter()
@@ -80,15 +92,24 @@ def predict(
         if out is None:
             _show_answers(console, opened, predictor)
             return
-        config = BatchConfig(
-            model=folder.fingerprint_with(*precisions_of(predictor)),
+        outputs = OutputConfig(
             table_format=table_format,
             fill=fill,
-            shard_rows=shard_rows,
+            has_submission=submission or opened.has_challenge_form,
+            is_safe=safe,
         )
+        fingerprint = folder.fingerprint_with(*precisions_of(predictor))
+        config = BatchConfig(model=fingerprint, outputs=outputs, shard_rows=shard_rows)
+        filled = FilledCopy.of(opened, out, FillConfig(model=fingerprint, source=source_of(folder)))
         summary = predict_table(predictor, opened, out, config, reporter=reporter)
-    _show(console, summary)
-    console.print(f"Written to {out}: predictions.{table_format}, submission.csv, problems.csv")
+        _show(console, summary)
+        names = [f"predictions.{table_format}"]
+        names += ["submission.csv"] if outputs.has_submission else []
+        names += ["problems.csv"]
+        if filled:
+            filled.write(read_rows(out))
+            names += [filled.path.name]
+    console.print(f"Written to {out}: {', '.join(names)}")
 
 
 @contextmanager

@@ -314,6 +314,6 @@ def test_nothing_is_written_if_the_table_changes_meanwhile(
         return summary
 
     monkeypatch.setattr(fill_run, "predict_table", predict_and_change)
-    with pytest.raises(InputChanged, match="Row 3 of the table has the id '012', not '002'"):
+    with pytest.raises(InputChanged, match="changed while it was filled"):
         fill(table, out)
     assert not out.exists()

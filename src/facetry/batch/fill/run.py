@@ -22,9 +22,10 @@ from facetry.batch.fill.plan import (
     shown_source,
 )
 from facetry.batch.fill.record import Fill, Record, fill_folder, read_record
-from facetry.batch.fill.writers import note_on_format, open_writer, require_format
+from facetry.batch.fill.writers import format_of, note_on_format, open_writer, require_format
 from facetry.batch.local import BatchConfig, predict_table
 from facetry.batch.manifest import read_rows
+from facetry.batch.outputs import OutputConfig
 from facetry.catalogue.catalogue import Catalogue, assemble
 from facetry.catalogue.scan import column_names, scan
 from facetry.errors import FolderOccupied, InputChanged, NotEnoughData, SettingError
@@ -85,18 +86,34 @@ def _say_what_is_replaced(plan: Plan, predicted: Iterator[pl.DataFrame], reporte
     reporter.say(f"{sum(counts.values()):,} known values are replaced{': ' + shown if shown else ''}.")
 
 
-def write_filled(
-    catalogue: Catalogue, out: Path, config: FillConfig, rows: Iterator[pl.DataFrame]
-) -> FillSummary:
-    """Write the catalogue's table to `out` with its blanks filled in, from predictions of all products.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FilledCopy:
+    """A copy of a table to be filled in from predictions of all its products."""
 
-    Raises:
-        FolderOccupied, InputChanged: as in `fill_table`.
-    """
-    with lock(fill_folder(out)):
-        work = _Work.begin(catalogue, out, config)
-        tally = work.write(Plan(cells=work.cells, config=config), rows)
-    return FillSummary(out=out, columns=tally.summaries(), num_corrected=tally.num_corrected)
+    catalogue: Catalogue
+    path: Path
+    config: FillConfig
+
+    @classmethod
+    def of(cls, catalogue: Catalogue, folder: Path, config: FillConfig) -> "FilledCopy | None":
+        """The copy in a folder, called `filled`; None if the table has no columns to fill.
+
+        Raises:
+            FolderOccupied, InputChanged: it could not be written, for the reasons of `fill_table`.
+        """
+        if not columns_to_fill(catalogue, config.only):
+            return None
+        path = folder / f"filled{format_of(catalogue.source.table)}"
+        copy = cls(catalogue=catalogue, path=path, config=config)
+        _Work.begin(catalogue, path, config)
+        return copy
+
+    def write(self, rows: Iterator[pl.DataFrame]) -> FillSummary:
+        """Write it; the rows are those of a run over the whole table."""
+        with lock(fill_folder(self.path)):
+            work = _Work.begin(self.catalogue, self.path, self.config)
+            tally = work.write(Plan(cells=work.cells, config=self.config), rows)
+        return FillSummary(out=self.path, columns=tally.summaries(), num_corrected=tally.num_corrected)
 
 
 def undo_fill(catalogue: Catalogue, out: Path) -> FillSummary:
@@ -147,6 +164,7 @@ class _Work:
     cells: Cells
     out: Path
     table_sum: str
+    base_sum: str
     config: FillConfig
 
     @classmethod
@@ -159,7 +177,15 @@ class _Work:
         table_sum = sha256(catalogue.source.table)
         base, record = _base(catalogue, out, table_sum)
         cells = Cells(catalogue=base, columns=columns_to_fill(base, config.only), record=record)
-        work = cls(base=base, cells=cells, out=out, table_sum=table_sum, config=config)
+        is_table = base.source.table == catalogue.source.table
+        work = cls(
+            base=base,
+            cells=cells,
+            out=out,
+            table_sum=table_sum,
+            base_sum=table_sum if is_table else sha256(base.source.table),
+            config=config,
+        )
         work.require_free_names()
         return work
 
@@ -199,6 +225,19 @@ class _Work:
                 hint="Rename it, or leave out --with-confidence and --with-source.",
             )
 
+    def require_unchanged(self) -> None:
+        """Refuse to go on if the table is not the one that was read.
+
+        Raises:
+            InputChanged: it has changed.
+        """
+        table = self.base.source.table
+        if sha256(table) != self.base_sum:
+            raise InputChanged(
+                f"{table} changed while it was filled.",
+                hint="Nothing was written. Run the same command again.",
+            )
+
     def predict(self, predictor: Predictor, plan: Plan, reporter: Reporter) -> tuple[int, Counter[str]]:
         """Predict the products that have something to fill; their number, and the problems of some."""
         rows = plan.rows_to_predict
@@ -209,7 +248,7 @@ class _Work:
             predictor,
             replace(self.base, streamed_rows=rows),
             self.folder / PREDICTIONS,
-            BatchConfig(model=self.config.model, has_submission=False),
+            BatchConfig(model=self.config.model, outputs=OutputConfig(has_submission=False)),
             reporter=reporter,
         )
         return summary.num_products, summary.problems
@@ -235,6 +274,7 @@ class _Work:
                     tally.add(outcomes)
                     add_to_record(self._recorded(outcomes))
                 writer.finish()
+            self.require_unchanged()
             fill = Fill(
                 source=self.config.source,
                 table=self.table_sum,

@@ -30,9 +30,13 @@ FINDINGS = pl.Schema(
         "attribute": pl.String(),
         "value": pl.String(),
         "suggested": pl.String(),
+        "column": pl.String(),
+        "photo": pl.String(),
     }
 )
 """One row for each finding; `row` is a spreadsheet's number, `value` the cell or the photo's name.
+
+`column` is the table's column with the attribute, `photo` the paths of the product's photos.
 
 `suggested` is the right value, where it is known: with it, the table is also a file of repairs.
 """

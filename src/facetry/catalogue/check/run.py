@@ -16,6 +16,7 @@ from facetry.catalogue.check.report import CheckReport, Problem, Summary, make_r
 from facetry.catalogue.check.rows import Listed, RowCheck, Rules, find_repeated, repair_findings
 from facetry.catalogue.check.spellings import Spelling, find_spellings, mended
 from facetry.catalogue.check.structure import Structure, check_structure
+from facetry.catalogue.places import with_places
 from facetry.catalogue.scan import collect, collect_batches, scan
 from facetry.catalogue.source import find_source
 from facetry.catalogue.table import label_column, tidy
@@ -70,7 +71,8 @@ def check_catalogue(
     findings = rows.findings + (found.findings if found else [])
     summary = _summarise(catalogue.taxonomy, rows)
     report = make_report(problems, findings, taxonomy=catalogue.taxonomy, summary=summary)
-    return replace(report, source=source, mended=mended(source.values, spellings))
+    placed = with_places(report.findings, catalogue)
+    return replace(report, findings=placed, source=source, mended=mended(source.values, spellings))
 
 
 def _rules(catalogue: Catalogue, structure: Structure, *, is_closed: bool) -> Rules:
