@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 import xlsxwriter
 
+from facetry.catalogue import delimited
 from facetry.catalogue.catalogue import open_catalogue
 from facetry.catalogue.scan import collect, column_names, scan
 from facetry.catalogue.source import Source
@@ -156,3 +157,16 @@ def test_a_slot_that_no_table_has_is_refused_at_once(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("id,Category,attr_99999999999\n1,Tees,x\n")
     with pytest.raises(CatalogueError, match="attr_99999999999"):
         open_catalogue(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "cp1252"])
+@pytest.mark.parametrize("size", [5, 40])
+def test_rows_do_not_depend_on_where_the_file_is_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str, size: int
+) -> None:
+    file = tmp_path / "t.csv"
+    file.write_bytes((csv_text() + "\n" + csv_text().partition("\n")[2]).encode(encoding))
+    monkeypatch.setattr(delimited, "_BLOCK_BYTES", size)
+    assert read(file) == WANTED * 2
+    assert collect(scan(Source(table=file)), file)["(row)"].to_list() == [2, 3, 4, 6, 7, 8]
+    assert scan(Source(table=file)).select("colour").head(1).collect().rows() == [("rouge foncé",)]

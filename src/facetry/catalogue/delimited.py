@@ -1,26 +1,24 @@
 """Text files with delimiters (CSV, TSV): encoding, delimiter, header, and where they are malformed.
 
-polars reads UTF-8 with line feeds. A file in another encoding, or with carriage returns alone, is
-rewritten so for the time of the process.
+A file is read a few megabytes at a time, whole records as UTF-8 with line feeds, which is what polars
+takes, whatever its size, its encoding and its line ends.
 """
 
-import atexit
 import codecs
 import csv
 import re
-import shutil
-import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from io import StringIO
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
 import polars as pl
+from polars.io.plugins import register_io_source
 
 from facetry.catalogue.header import NUM_LOOKED_AT, Header, find_header, join_names
 from facetry.errors import CatalogueError
@@ -134,18 +132,88 @@ def _header(table: Path, rows: Sequence[Sequence[str]], header_rows: Sequence[in
 
 
 def scan_delimited(table: Path, dialect: Dialect) -> pl.LazyFrame:
-    """Scan a text file lazily, every cell as text, with the row numbers of a spreadsheet as `(row)`."""
-    return pl.scan_csv(
-        table if dialect.is_plain else _as_utf8(table, dialect),
-        glob=False,
+    """Scan a text file lazily, every cell as text, with the row numbers of a spreadsheet as `(row)`.
+
+    It is read a few megabytes at a time: polars' own scan holds the whole file in memory.
+
+    Raises:
+        CatalogueError: there is nothing below the header.
+    """
+    if not dialect.header.names or not any(_bodies(table, dialect)):
+        raise CatalogueError(f"{table.name} is empty.", hint="It needs a header and at least one row.")
+    schema = {"(row)": pl.UInt32, **dict.fromkeys(dialect.header.names, pl.String)}
+    return register_io_source(partial(_read_parts, table, dialect), schema=schema, is_pure=True)
+
+
+def _read_parts(
+    table: Path,
+    dialect: Dialect,
+    columns: list[str] | None,
+    predicate: pl.Expr | None,
+    num_rows: int | None,
+    _: int | None,
+) -> Iterator[pl.DataFrame]:
+    """The file's rows, part by part, as polars asks for them.
+
+    Raises:
+        CatalogueError: bytes that the encoding does not have.
+    """
+    number, left = dialect.header.last + 1, num_rows
+    for body in _whole_records(_bodies(table, dialect)):
+        part = _parse(body, dialect, number, columns)
+        number += part.height
+        if left is not None:
+            part = part.head(left)
+            left -= part.height
+        if columns is not None:
+            part = part.select(columns)
+        yield part if predicate is None else part.filter(predicate)
+        if left == 0:
+            return
+
+
+def _parse(body: bytes, dialect: Dialect, number: int, columns: list[str] | None) -> pl.DataFrame:
+    """Whole records as rows, the first of which has a number; at least the `columns` that are wanted."""
+    names = dialect.header.names
+    wanted = [index for index, name in enumerate(names) if columns is None or name in columns]
+    return pl.read_csv(
+        body,
         separator=dialect.delimiter,
-        infer_schema=False,
         has_header=False,
-        new_columns=list(dialect.header.names),
-        skip_lines=dialect.num_header_lines,
+        schema=dict.fromkeys(names, pl.String),
+        columns=wanted or [0],
         row_index_name="(row)",
-        row_index_offset=dialect.header.last + 1,
+        row_index_offset=number,
+        missing_columns="insert",  # a part may begin with a blank line
+        raise_if_empty=False,
     )
+
+
+def _whole_records(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Cut blocks of a file where a record ends: at a line end outside of quotation marks."""
+    pieces: list[bytes] = []
+    num_quotes = 0
+    for block in blocks:
+        end = block.rfind(b"\n") + 1
+        if end and (num_quotes + block.count(b'"', 0, end)) % 2 == 0:
+            yield b"".join([*pieces, block[:end]])
+            pieces, num_quotes = [block[end:]], block.count(b'"', end)
+        else:
+            pieces.append(block)
+            num_quotes += block.count(b'"')
+    if rest := b"".join(pieces):
+        yield rest
+
+
+def _bodies(table: Path, dialect: Dialect) -> Iterator[bytes]:
+    """What is below the header, block by block, as UTF-8 with line feeds."""
+    num_lines, at = dialect.num_header_lines, 0
+    for block in _as_utf8(table, dialect):
+        at = 0
+        while num_lines and (end := block.find(b"\n", at) + 1):
+            num_lines, at = num_lines - 1, end
+        if not num_lines and at < len(block):
+            yield block[at:]
 
 
 def guess_delimiter(text: str) -> str:
@@ -247,41 +315,29 @@ def _guess_encoding(start: bytes) -> str:
     return best.encoding if best else "latin-1"
 
 
-@cache
-def _folder() -> Path:
-    """A folder for rewritten files, removed when the process ends."""
-    folder = Path(tempfile.mkdtemp(prefix="facetry-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
-
-
-def _as_utf8(table: Path, dialect: Dialect) -> Path:
-    """The file rewritten as UTF-8 with line feeds, once in a process.
+def _as_utf8(table: Path, dialect: Dialect) -> Iterator[bytes]:
+    """The file block by block, as UTF-8 with line feeds.
 
     Raises:
         CatalogueError: bytes that the encoding does not have.
     """
-    rewritten = _folder() / f"{abs(hash((file_version(table), dialect.encoding))):x}.csv"
-    if rewritten.exists():
-        return rewritten
-    draft = rewritten.with_suffix(".draft")
-    newline = None if dialect.line_end == "\r" else ""
-    try:
-        with (
-            table.open("rb") as file,
-            draft.open("w", encoding="utf-8", newline="") as out,
-        ):
-            file.seek(len(dialect.mark))
-            text = codecs.getreader(dialect.encoding)(file)
-            while block := text.read(_BLOCK_BYTES):
-                out.write(block if newline == "" else block.replace("\r", "\n"))
-    except UnicodeDecodeError as error:
-        raise CatalogueError(
-            f"{table.name} is not {dialect.encoding} text: byte {error.start + 1} of a block is "
-            f"0x{error.object[error.start]:02x}.",
-            hint="Name the encoding in catalogue.yaml, or save the table as 'CSV UTF-8'.",
-        ) from error
-    return draft.rename(rewritten)
+    with table.open("rb") as file:
+        file.seek(len(dialect.mark))
+        if dialect.is_plain:
+            while block := file.read(_BLOCK_BYTES):
+                yield block
+            return
+        text = codecs.getreader(dialect.encoding)(file)
+        try:
+            while characters := text.read(_BLOCK_BYTES):
+                lines = characters.replace("\r", "\n") if dialect.line_end == "\r" else characters
+                yield lines.encode()
+        except UnicodeDecodeError as error:
+            raise CatalogueError(
+                f"{table.name} is not {dialect.encoding} text: byte {error.start + 1} of a block is "
+                f"0x{error.object[error.start]:02x}.",
+                hint="Name the encoding in catalogue.yaml, or save the table as 'CSV UTF-8'.",
+            ) from error
 
 
 def first_fault(table: Path, dialect: Dialect) -> tuple[str, str]:
