@@ -96,7 +96,7 @@ def test_a_stream_gives_the_same_products(small: Catalogue, num_rows: int) -> No
 def test_a_stream_over_many_chunks_keeps_the_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slice_rows: int
 ) -> None:
-    monkeypatch.setattr("facetry.catalogue.table._SLICE_ROWS", slice_rows)
+    monkeypatch.setattr("facetry.catalogue.scan._SLICE_ROWS", slice_rows)
     frame = pl.DataFrame({"id": range(5000), "Category": "A", "attr_1": ["x", "y"] * 2500})
     frame.write_parquet(tmp_path / "t.parquet", row_group_size=700)
     (tmp_path / "repairs.csv").write_text("id,category,attribute,old,new\n4999,A,attr_1,y,x\n")

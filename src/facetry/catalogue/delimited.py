@@ -137,12 +137,16 @@ def scan_delimited(table: Path, dialect: Dialect) -> pl.LazyFrame:
     It is read a few megabytes at a time: polars' own scan holds the whole file in memory.
 
     Raises:
-        CatalogueError: there is nothing below the header.
+        CatalogueError: there is no header.
     """
-    if not dialect.header.names or not any(_bodies(table, dialect)):
+    if not dialect.header.names:
         raise CatalogueError(f"{table.name} is empty.", hint="It needs a header and at least one row.")
-    schema = {"(row)": pl.UInt32, **dict.fromkeys(dialect.header.names, pl.String)}
-    return register_io_source(partial(_read_parts, table, dialect), schema=schema, is_pure=True)
+    read = partial(_read_parts, table, dialect)
+    return register_io_source(read, schema=dict(_schema(dialect)), is_pure=True)
+
+
+def _schema(dialect: Dialect) -> pl.Schema:
+    return pl.Schema({"(row)": pl.UInt32, **dict.fromkeys(dialect.header.names, pl.String)})
 
 
 def _read_parts(
@@ -159,6 +163,7 @@ def _read_parts(
         CatalogueError: bytes that the encoding does not have.
     """
     number, left = dialect.header.last + 1, num_rows
+    yield _schema(dialect).to_frame().select(columns or pl.all())  # if there is nothing below the header
     for body in _whole_records(_bodies(table, dialect)):
         part = _parse(body, dialect, number, columns)
         number += part.height

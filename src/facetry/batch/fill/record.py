@@ -113,7 +113,7 @@ class Record:
                 for part in self._stored_cells():
                     out(part if gone is None else part.filter(~_KEY.is_in(gone.implode())))
                 yield lambda cells: out(
-                    cells.with_columns(fill=len(self.fills)).select(SCHEMA.names()).cast(dict(SCHEMA))
+                    cells.with_columns(fill=len(self.fills)).select(SCHEMA.names()).cast(SCHEMA)
                 )
             finally:
                 out.close()
@@ -137,7 +137,7 @@ class Record:
 def _cells(path: Path, num_fills: int) -> Iterator[pl.DataFrame]:
     frame = pl.scan_parquet(path, glob=False).filter(pl.col("fill") < num_fills)
     for part in frame.collect_batches(chunk_size=_NUM_ROWS, maintain_order=True):
-        yield part.cast(dict(SCHEMA))
+        yield part.cast(SCHEMA)
 
 
 def read_record(file: Path) -> Record:
