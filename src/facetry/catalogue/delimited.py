@@ -137,10 +137,12 @@ def scan_delimited(table: Path, dialect: Dialect) -> pl.LazyFrame:
     It is read a few megabytes at a time: polars' own scan holds the whole file in memory.
 
     Raises:
-        CatalogueError: there is no header.
+        CatalogueError: there is no header, or it is no text.
     """
     if not dialect.header.names:
         raise CatalogueError(f"{table.name} is empty.", hint="It needs a header and at least one row.")
+    if any("\0" in name for name in dialect.header.names):
+        raise _no_text(table)
     read = partial(_read_parts, table, dialect)
     return register_io_source(read, schema=dict(_schema(dialect)), is_pure=True)
 
@@ -275,10 +277,14 @@ def _find_encoding(table: Path, given: str | None) -> tuple[bytes, str]:
     if _is_utf8(table):
         return b"", "utf-8"
     if b"\0" in start:
-        raise CatalogueError(
-            f"{table.name} is not a text: it holds zero bytes.", hint="Export the table as CSV."
-        )
+        raise _no_text(table)
     return b"", _guess_encoding(start)
+
+
+def _no_text(table: Path) -> CatalogueError:
+    return CatalogueError(
+        f"{table.name} is not a text: it holds zero bytes.", hint="Export the table as CSV."
+    )
 
 
 def _codec(name: str) -> str:
