@@ -308,11 +308,11 @@ def test_what_cannot_be_exported(
     ("package", "changes", "extra"),
     [
         ("openvino", {}, "openvino"),
-        ("onnx", {"runtime": "onnx"}, "onnx"),
-        ("onnxscript", {"runtime": "onnx"}, "onnx"),
+        ("onnx", {"runtime": "onnx"}, "export"),
+        ("onnxscript", {"runtime": "onnx"}, "export"),
         ("onnxruntime", {"runtime": "onnx"}, "onnx"),
-        ("nncf", {"int8": True}, "openvino"),
-        ("nncf", {"runtime": "onnx", "int8": True}, "openvino"),
+        ("nncf", {"int8": True}, "export"),
+        ("nncf", {"runtime": "onnx", "int8": True}, "export"),
     ],
 )
 def test_a_package_that_is_not_installed(
