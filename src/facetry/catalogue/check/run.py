@@ -21,7 +21,7 @@ from facetry.catalogue.scan import collect, collect_batches, scan
 from facetry.catalogue.source import find_source
 from facetry.catalogue.table import label_column, tidy
 from facetry.runtime.progress import SILENT, Reporter
-from facetry.taxonomy import Taxonomy
+from facetry.taxonomy import NO_LABEL, Taxonomy
 
 _NUM_ROWS = 200_000  # of the table in memory at one time
 
@@ -122,7 +122,10 @@ def _counts(texts: pl.LazyFrame, catalogue: Catalogue) -> Counter[str]:
 
 
 def _words_for_nothing(catalogue: Catalogue) -> Iterator[Problem]:
-    """Notes on words in the table that are read as "nothing is known" or "this product has none"."""
+    """Notes on words in the table that are read as "nothing is known" or "this product has none".
+
+    What programs write for an empty cell (`NO_LABEL`) is left out.
+    """
     raw, cells = scan(catalogue.source), catalogue.layout.cells
     schema = raw.collect_schema()
     for column in catalogue.layout.labels:
@@ -131,7 +134,9 @@ def _words_for_nothing(catalogue: Catalogue) -> Iterator[Problem]:
             (BLANK, kinds.NOTHING_KNOWN, "values.missing_values in catalogue.yaml lists them."),
             (NOT_APPLICABLE, kinds.NOT_APPLICABLE, "values.not_applicable lists them."),
         ):
-            if found := _counts(texts.filter(pl.col("state") == state).select("text"), catalogue):
+            is_written = ~pl.col("text").str.to_lowercase().is_in(sorted(NO_LABEL))
+            words = texts.filter(is_written, pl.col("state") == state).select("text")
+            if found := _counts(words, catalogue):
                 shown = ", ".join(repr(text) for text, _ in found.most_common(5))
                 yield Problem(
                     severity="note",
