@@ -29,7 +29,7 @@ def test_every_column_is_guessed(shop: Shop) -> None:
     }
     rare = {name for name, column in found.by_name.items() if column.num_filled < 3 * column.num_values}
     guessed = {name: role for name, (role, _) in found.roles.items() if role != "nothing"}
-    assert {**guessed, **{name: "attribute" for name in rare & wanted.keys()}} == wanted
+    assert {**guessed, **dict.fromkeys(rare & wanted.keys(), "attribute")} == wanted
 
 
 def test_photos_are_found_and_the_catalogue_opens(shop: Shop) -> None:
