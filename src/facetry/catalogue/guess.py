@@ -239,8 +239,12 @@ def _id(columns: Sequence[Column]) -> Choice:
 
     if found := _by_words(columns, _ID_WORDS, suits):
         return found
-    unique = [column for column in columns if column.is_unique and suits(column)]
+    unique = [each for each in columns if each.is_unique and suits(each) and not _has_spaces(each)]
     return (unique[0], "each row has its own") if unique else None
+
+
+def _has_spaces(column: Column) -> bool:
+    return any(" " in each for each in column.examples)
 
 
 def _category(columns: Sequence[Column]) -> Choice:
