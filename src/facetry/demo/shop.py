@@ -140,9 +140,10 @@ class _Style:
         layouts: tuple[PhotoLayout, ...] = (
             "column", "several in a cell", "id", "id and number", "folder per product",
         )  # fmt: skip
+        formats: tuple[TableFormat, ...] = ("csv", "csv", "xlsx")
         names = _NAMES[rng.choice([*_NAMES])]
         return cls(
-            table_format=config.table_format or rng.choice(("csv", "csv", "xlsx")),
+            table_format=config.table_format or rng.choice(formats),
             photo_layout=config.photo_layout or rng.choice(layouts),
             names=names,
             attributes=_ATTRIBUTES,

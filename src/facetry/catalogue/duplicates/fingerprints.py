@@ -65,7 +65,7 @@ def shrink(pixels: Pixels) -> Image.Image:
 
 
 def _shrink_factor(pixels: Pixels) -> int:
-    return max(1, min(pixels.shape[:2]) // SMALL_PX)
+    return max(1, int(min(pixels.shape[:2])) // SMALL_PX)
 
 
 def shrink_content(pixels: Pixels) -> tuple[Image.Image, tuple[int, int]]:

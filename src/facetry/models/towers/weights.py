@@ -136,7 +136,7 @@ def _resampled(tower: nn.Module, expected: Mapping[str, Tensor], key: str, tenso
     num_patches = tensor.shape[-2] - num_prefix
     if tensor.ndim != len(wanted) or math.isqrt(max(0, num_patches)) ** 2 != num_patches:
         return tensor
-    from timm.layers import resample_abs_pos_embed
+    from timm.layers.pos_embed import resample_abs_pos_embed
 
     tokens = tensor.reshape(1, *tensor.shape[-2:])
     resampled: Tensor = resample_abs_pos_embed(tokens, list(grid), num_prefix_tokens=num_prefix)
