@@ -142,9 +142,10 @@ class _Style:
         )  # fmt: skip
         formats: tuple[TableFormat, ...] = ("csv", "csv", "xlsx")
         names = _NAMES[rng.choice([*_NAMES])]
+        table_format, photo_layout = rng.choice(formats), rng.choice(layouts)
         return cls(
-            table_format=config.table_format or rng.choice(formats),
-            photo_layout=config.photo_layout or rng.choice(layouts),
+            table_format=config.table_format or table_format,
+            photo_layout=config.photo_layout or photo_layout,
             names=names,
             attributes=_ATTRIBUTES,
             delimiter=rng.choice((",", ";", "\t", "|")),
