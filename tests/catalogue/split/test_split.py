@@ -331,12 +331,15 @@ def test_a_split_is_parquet_or_csv(numbered: Catalogue, tmp_path: Path) -> None:
         make_split(numbered, SplitConfig(), seed=0).save(tmp_path / "split.xlsx", numbered)
 
 
-def test_blocks_need_whole_numbers(tmp_path: Path) -> None:
-    (tmp_path / "table.csv").write_text("id,Category,border\n007,Sarees,zari\n008,Sarees,solid\n")
+def test_ids_of_text_are_split_by_groups(tmp_path: Path) -> None:
+    rows = [f"0{row:02},Sarees,{border}" for row, border in enumerate(["zari", "solid"] * 10)]
+    (tmp_path / "table.csv").write_text("\n".join(["id,Category,border", *rows, ""]))
     (tmp_path / "taxonomy.yaml").write_text("Sarees: {border: [zari, solid]}\n")
-    catalogue = open_catalogue(tmp_path / "table.csv")
-    with pytest.raises(CatalogueError, match="whole numbers"):
-        make_split(catalogue, SplitConfig(method="id_blocks"), seed=0)
+    catalogue, lines = open_catalogue(tmp_path / "table.csv"), Lines()
+    blocks = make_split(catalogue, SplitConfig(method="id_blocks"), seed=0, reporter=lines)
+    assert lines.said[0].startswith("split.method id_blocks needs whole numbers as ids")
+    grouped = make_split(catalogue, SplitConfig(method="stratified"), seed=0)
+    np.testing.assert_array_equal(blocks.codes, grouped.codes)
 
 
 def test_something_must_be_left_to_train_on() -> None:

@@ -40,7 +40,7 @@ class SplitConfig(Config):
     """`stratified` keeps each value's share in every part, over all heads at once, and puts products
     whose photos are the same or near duplicates into one part. `random` draws products one by one
     (paper, section 3.2). `id_blocks` keeps products with neighbouring ids together: photos of one model
-    in one pose often have such ids."""
+    in one pose often have such ids. Where ids are no whole numbers it becomes `stratified`."""
 
     validation: Share = 0.1
     """The share of the products that training is steered by."""

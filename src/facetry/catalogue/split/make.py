@@ -31,14 +31,22 @@ def make_split(
 ) -> Split:
     """Split a catalogue; the reporter says which parts are larger or smaller than asked, and why.
 
+    Where ids are no whole numbers there are no blocks of them: `id_blocks` becomes `stratified`, and the
+    reporter says so.
+
     `groups` (N): products with the same code have the same or near-duplicate photos. Only the method
     `stratified` uses them, and finds them itself if they are not given.
 
     Raises:
-        CatalogueError: too few products, groups or blocks for the parts, or the method is `id_blocks`
-            and ids are not whole numbers.
+        CatalogueError: too few products, groups or blocks for the parts.
     """
     seed = seed if config.seed is None else config.seed
+    if config.method == "id_blocks" and not catalogue.table["id"].dtype.is_integer():
+        reporter.say(
+            "split.method id_blocks needs whole numbers as ids: the products are split by stratified, "
+            "which keeps near-duplicate photos together."
+        )
+        config = config.model_copy(update={"method": "stratified"})
     undivided, unit = np.arange(len(catalogue)), ""
     if config.method == "stratified":
         groups = find_groups(catalogue, reporter) if groups is None else groups
@@ -141,13 +149,7 @@ def _random_codes(num_products: int, config: SplitConfig, seed: int) -> NDArray[
 
 def _blocks(catalogue: Catalogue, config: SplitConfig) -> Groups:
     """Equal codes (N) for products whose ids are in one block."""
-    ids = catalogue.table["id"]
-    if not ids.dtype.is_integer():
-        raise CatalogueError(
-            "split.method id_blocks needs whole numbers as ids.",
-            hint="Use 'stratified', or --split FILE.",
-        )
-    return ids.to_numpy() // config.block_size
+    return catalogue.table["id"].to_numpy() // config.block_size
 
 
 def _block_codes(blocks: Groups, config: SplitConfig, seed: int) -> NDArray[np.int8]:
