@@ -76,3 +76,30 @@ def test_photos_are_checked_as_the_option_says(folder: Path) -> None:
     for how, code in (("none", 0), ("exist", 0), ("open", 2)):
         images = ("--images", str(folder / "photos"))
         assert run(str(folder), *images, "--photos", how)[0] == code
+
+
+def test_fix_adds_the_lines_that_mend_spellings_until_none_are_left(folder: Path) -> None:
+    colours = ["turquoise"] * 12 + ["Turquoise"] * 12 + ["turqoise", "Red"]
+    rows = [f"{number},Shirts,{colour}" for number, colour in enumerate(colours, 1)]
+    (folder / "train.csv").write_text("\n".join(["id,type,colour", *rows, ""]))
+    (folder / "catalogue.yaml").write_text(
+        "table: train.csv\nimages: images\n"
+        "columns: {id: id, category: type, attributes: {colour: colour}}\n"
+    )
+    (folder / "taxonomy.yaml").unlink()
+    _, shown = run(str(folder), "--fix", "--photos", "none")
+    assert shown.count("Added to ") == 2  # `turqoise` is rare beside the twins together
+    assert "normalise: [case]" in (folder / "catalogue.yaml").read_text()
+    assert "turqoise: turquoise" in (folder / "catalogue.yaml").read_text()
+    _, shown = run(str(folder), "--photos", "none")
+    assert "mend spellings" not in shown
+
+
+def test_the_path_of_a_missing_photo_is_shown_as_it_was_tried(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "images" / "1.png").unlink()
+    _, shown = run(".")
+    assert " images/1" in shown
+    assert "images/images" not in shown

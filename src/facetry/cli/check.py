@@ -1,5 +1,6 @@
 """`facetry check`: everything that is wrong with a catalogue, at once."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from facetry.catalogue.check import CheckReport, Problem
+
+_MAX_MENDINGS = 5
+"""How often `--fix` looks again at what it has mended."""
 
 
 def check(
@@ -39,14 +43,14 @@ def check(
     from facetry.cli.console import make_console, make_reporter
     from facetry.runtime.files import writing
 
-    report = check_catalogue(
+    checked = partial(
+        check_catalogue,
         catalogue,
         images=images,
         repairs=repairs,
         taxonomy=read_taxonomy(taxonomy) if taxonomy else None,
-        photos=photos,
-        reporter=make_reporter(),
     )
+    report = checked(photos=photos, reporter=make_reporter())
     console = make_console()
     if report.problems:
         console.print(_table(report.problems))
@@ -55,22 +59,29 @@ def check(
         with writing(out) as draft:
             (without_formulas(report.findings) if safe else report.findings).write_csv(draft)
         console.print(f"{report.findings.height:,} findings written to {out}")
-    _mend(catalogue, report, fix=fix)
+    latest = report
+    for _ in range(_MAX_MENDINGS):
+        if not _mend(catalogue, latest, fix=fix):
+            break
+        latest = checked(photos="none")
     if report.count("error"):
         raise typer.Exit(2)
 
 
-def _mend(catalogue: Path, report: "CheckReport", *, fix: bool) -> None:
-    """Show the lines of catalogue.yaml that mend what was found, and with `fix` add them."""
+def _mend(catalogue: Path, report: "CheckReport", *, fix: bool) -> bool:
+    """Show the lines of catalogue.yaml that mend what was found, and with `fix` add them.
+
+    Returns whether they were added: then the values are others, and more may look alike.
+    """
     from facetry.catalogue.describe import CATALOGUE, changed_values, value_lines, with_values
     from facetry.cli.console import make_console
     from facetry.runtime.files import write_text
 
     if report.source is None or report.mended is None:
-        return
+        return False
     changed = changed_values(report.source.values, report.mended)
     if not changed:
-        return
+        return False
     file = catalogue / CATALOGUE if catalogue.is_dir() else catalogue
     console = make_console()
     console.print(f"Lines for {file if file.suffix == '.yaml' else CATALOGUE} that mend spellings:")
@@ -83,6 +94,8 @@ def _mend(catalogue: Path, report: "CheckReport", *, fix: bool) -> None:
         text = with_values(file.read_text(encoding="utf-8"), report.mended)
         write_text(file, text)
         console.print(f"Added to {file}.")
+        return True
+    return False
 
 
 def _table(problems: "tuple[Problem, ...]") -> "Table":

@@ -81,8 +81,9 @@ def _check_part(part: pl.DataFrame, catalogue: Catalogue, how: PhotoCheck, found
 
 def _sought(product: Product, catalogue: Catalogue) -> Path:
     """Where a photo that is missing should be, by its name or by the pattern."""
-    name = product.photos[0] if product.photos else catalogue.photos.name(product.id, product.category)
-    return (catalogue.source.images or Path()) / name
+    if product.photos:
+        return product.photos[0]
+    return (catalogue.source.images or Path()) / catalogue.photos.name(product.id, product.category)
 
 
 def _with_problems(products: Iterable[Product], how: PhotoCheck) -> Iterator[Product]:
