@@ -1,6 +1,5 @@
 """A report in a real browser: filtered, sorted by keyboard, its photos enlarged."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from facetry.taxonomy import Taxonomy
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 CARD = "#photos li.card"
 
 
@@ -44,17 +42,6 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     content = ReportContent(title="A report", scores=scores, predictions=predictions, products=products)
     write_report(folder / "report.html", content)
     return folder / "report.html"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("Chromium is not installed")
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture

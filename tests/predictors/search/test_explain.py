@@ -102,6 +102,16 @@ def test_the_page_shows_photo_answers_and_neighbours(search: SimilaritySearch, t
     assert (tmp_path / "again.html").read_text() == source
 
 
+def test_neighbours_link_to_their_page_in_the_shop(search: SimilaritySearch, tmp_path: Path) -> None:
+    photo, category = first_photo(search)
+    explanation = explain(search, photo, category, num_nearest=2)
+    first, second = explanation.neighbours
+    shown = [replace(first, page="https://shop.example/1"), replace(second, page="javascript:alert(1)")]
+    write_page(tmp_path / "page.html", replace(explanation, neighbours=shown), {})
+    links = Page((tmp_path / "page.html").read_text()).all("a")
+    assert [each["href"] for each in links] == ["https://shop.example/1"]
+
+
 def test_photos_that_are_gone_leave_a_note(search: SimilaritySearch, tmp_path: Path) -> None:
     random = np.random.RandomState(0).randint(0, 256, (64, 64, 3)).astype(np.uint8)
     Image.fromarray(random).save(tmp_path / "query.png")

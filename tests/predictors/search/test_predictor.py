@@ -1,9 +1,11 @@
 """How neighbours vote: whose vote counts, for how much, and the answer where nobody votes."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from facetry.predictions import Embedder
@@ -174,6 +176,20 @@ def test_weights_fall_with_the_distance(distances: list[float], expected: list[f
 def test_labels_off_the_list_are_none() -> None:
     table = to_table(TAXONOMY, [product(1, color="pink", neck="v")])
     assert table.select("label_0", "label_1").row(0) == (None, 1)
+
+
+def test_neighbours_have_the_address_of_their_page(tmp_path: Path) -> None:
+    products = [replace(product(1), page="https://shop.example/1"), product(2)]
+    search = make_search(products=products)
+    search.collection.save(tmp_path)
+    nearest = search.nearest(product(1), 2)
+    assert [each.page for each in nearest] == ["https://shop.example/1", None]
+    pl.read_parquet(tmp_path / "products.parquet").drop("page").write_parquet(
+        tmp_path / "products.parquet"
+    )
+    older = Collection.load(tmp_path, TAXONOMY, is_binary=False, to_append=False)
+    assert older.table.columns == search.collection.table.columns
+    assert older.table["page"].to_list() == [None, None]
 
 
 def test_collections_grow_by_products_and_categories() -> None:

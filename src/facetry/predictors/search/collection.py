@@ -29,9 +29,9 @@ _AGAIN = "Copy the model folder again, or build it again."
 class Collection:
     """Products with one index for each category.
 
-    `table` (see `to_table`) has a row for each product: id, category, photos (their files), and for
-    each slot `label_0`, ... as an index into the head's values, null for none. A category's index holds
-    its products in the table's order.
+    `table` (see `to_table`) has a row for each product: id, category, photos (their files), page (its
+    address in the shop, null for none), and for each slot `label_0`, ... as an index into the head's
+    values, null for none. A category's index holds its products in the table's order.
     """
 
     taxonomy: Taxonomy
@@ -134,6 +134,8 @@ class Collection:
             table = pl.read_parquet(folder / TABLE)
         except (OSError, pl.exceptions.PolarsError) as error:
             raise ModelFolderError(f"{folder / TABLE} cannot be read: {error}", hint=_AGAIN) from error
+        if "page" not in table.columns:  # 0.1.0 wrote none
+            table = table.insert_column(3, pl.lit(None, pl.String).alias("page"))
         codes, counts = np.unique(_codes(taxonomy, table), return_counts=True)
         indexes = {}
         for category, count in zip(codes.tolist(), counts.tolist(), strict=True):
@@ -163,6 +165,7 @@ def to_table(taxonomy: Taxonomy, products: Sequence[Product]) -> pl.DataFrame:
             "id": pl.Series(ids if has_integer_ids else list(map(str, ids)), dtype=_ID[has_integer_ids]),
             "category": pl.Series([product.category for product in products], dtype=pl.String),
             "photos": pl.Series(photos, dtype=pl.List(pl.String)),
+            "page": pl.Series([product.page for product in products], dtype=pl.String),
         }
     ).hstack(codes.with_columns(pl.all().replace(-1, None)))
 

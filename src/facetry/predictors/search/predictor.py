@@ -35,13 +35,17 @@ _LEAST_WEIGHT = 0.05  # of the farthest neighbour's vote, where the nearest has 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Neighbour:
-    """An indexed product near a photo; for `distance` see `nearest.Index`."""
+    """An indexed product near a photo; for `distance` see `nearest.Index`.
+
+    `page` is the address of its page in the shop, as the table had it.
+    """
 
     id: ProductId
     category: str
     photos: tuple[Path, ...]
     distance: float
     labels: dict[str, str]
+    page: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -127,6 +131,7 @@ class SimilaritySearch:
             category=record["category"],
             photos=tuple(map(Path, record["photos"])),
             distance=distance,
+            page=record["page"],
             labels={
                 head.attribute: head.values[code]
                 for head, code in zip(heads, codes, strict=False)
