@@ -85,10 +85,8 @@ def test_a_page_makes_no_duplicates(tmp_path: Path, share: float, colour: str) -
         put_on_page(product.photos[0], share, colour)
     copies = [copied(product) for product in products[::4]]
     found = find_duplicates(scan_photos([*products, *copies]))
-    planted = {(4 * number, 60 + number) for number in range(len(copies))}
-    pairs = set(found.pairs.select("left", "right").rows())
-    assert pairs <= planted
-    assert len(pairs) >= 0.85 * len(planted)
+    expected = [(4 * number, 60 + number) for number in range(len(copies))]
+    assert found.pairs.select("left", "right").rows() == expected
 
 
 def put_on_page(file: Path, share: float, colour: str) -> None:
@@ -233,5 +231,5 @@ def test_finds_the_same_photos_of_a_shop(shared_data: Path) -> None:
     near = found.pairs.filter(relation="near")
     ids = catalogue.table["id"].to_numpy()[rows]
     apart = np.abs(ids[near["left"]] - ids[near["right"]])
-    assert near.height > 5
+    assert near.height > 10
     assert (apart <= 50).mean() > 0.8

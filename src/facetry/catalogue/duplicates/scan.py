@@ -49,7 +49,7 @@ BRIGHTNESS_PX: Final = 64
 def measure_quality(small: Image.Image, width: int, height: int) -> Qualities:
     """Compute cleanvision's raw properties of a photo, from its small copy and its size in pixels.
 
-    A small copy without margin is not too bright, or without information, for the margin alone.
+    A small copy without a page is not too bright, or without information, for the page alone.
 
     Raises:
         MissingExtra: cleanvision is not installed.
@@ -118,7 +118,7 @@ _QUALITY_SCHEMA: Final = {
 class Scan:
     """The measurements of each product's first usable photo; "", 0 and black without one.
 
-    They are of what the photo shows, without its margin (see `margin`), but for the content, the file's
+    They are of what the photo shows, without a wide page (see `margin`), but for the content, the file's
     size and the properties `size` and `aspect_ratio`.
 
     Attributes:
