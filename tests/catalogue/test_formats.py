@@ -1,8 +1,10 @@
 """Tables of every format and dialect give the same rows."""
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import openpyxl
 import polars as pl
 import pytest
 import xlsxwriter
@@ -170,3 +172,35 @@ def test_rows_do_not_depend_on_where_the_file_is_cut(
     assert read(file) == WANTED * 2
     assert collect(scan(Source(table=file)), file)["(row)"].to_list() == [2, 3, 4, 6, 7, 8]
     assert scan(Source(table=file)).select("colour").head(1).collect().rows() == [("rouge foncé",)]
+
+
+def test_a_stray_cell_far_from_the_table_is_refused(write_sheet: WriteSheet) -> None:
+    file = write_sheet([HEADER, *ROWS])
+    book = openpyxl.load_workbook(file)
+    book.active["XFD1048576"] = "x"
+    book.save(file)
+    with pytest.raises(CatalogueError, match="reaches to XFD1048576"):
+        scan(Source(table=file))
+
+
+def test_a_sheet_that_unfolds_endlessly_is_refused(write_sheet: WriteSheet) -> None:
+    file = write_sheet([HEADER, *ROWS])
+    with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("xl/more.xml", b" " * 60_000_000)
+    with pytest.raises(CatalogueError, match=r"xl/more\.xml"):
+        scan(Source(table=file))
+
+
+@pytest.mark.parametrize("name", ["*", "^a$", "^.*$"])
+def test_a_column_that_is_named_like_a_pattern_is_refused(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "t.csv"
+    file.write_text(f"id,Category,{name}\n1,Tees,red\n")
+    with pytest.raises(CatalogueError, match="Rename it"):
+        scan(Source(table=file))
+
+
+def test_a_header_of_very_many_columns_is_refused_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "t.csv"
+    file.write_text(",".join(f"c{number}" for number in range(20_000)) + "\n1\n")
+    with pytest.raises(CatalogueError, match="20,000 columns"):
+        scan(Source(table=file))

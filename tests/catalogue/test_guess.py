@@ -5,9 +5,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from facetry.catalogue.catalogue import assemble
 from facetry.catalogue.guess import Guess, guess_columns
-from facetry.catalogue.guess_photos import guess_file_pattern, with_photos
-from facetry.catalogue.source import Source
+from facetry.catalogue.guess_photos import count_photos, guess_file_pattern, with_photos
+from facetry.catalogue.source import Columns, Source
 
 NUM_ROWS = 40
 
@@ -77,6 +78,12 @@ def test_one_column(tmp_path: Path, name: str, cells: list[str], role: str) -> N
     assert guess(tmp_path, {name: cells, "x": cycle("p", "q")}).roles[name][0] == role
 
 
+def test_an_attribute_of_few_cells(tmp_path: Path) -> None:
+    necks = ["polo", "round", "V-neck", "polo", "round", "V-neck", "polo", "round", *[""] * 32]
+    columns = {"id": numbered("{}"), "kind": cycle("a", "b"), "neck": necks}
+    assert guess(tmp_path, columns).roles["neck"] == ("attribute", "3 values")
+
+
 def test_the_challenges_columns_stay_slots(tmp_path: Path) -> None:
     found = guess(
         tmp_path,
@@ -136,3 +143,11 @@ def test_the_folder_of_named_photos(
     found = with_photos(source, [(1, cell)], tmp_path / given if given else None)
     assert found.images is not None
     assert found.images.resolve() == (tmp_path / images).resolve()
+
+
+def test_an_id_too_long_for_a_files_name(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "t.csv").write_text(f"id,Category,colour\n{'a' * 5000},Tees,red\n")
+    columns = Columns(attributes={"colour": "colour"})
+    source = Source(table=tmp_path / "t.csv", images=tmp_path / "photos", columns=columns)
+    assert count_photos(assemble(source, None, is_closed=False)).num_found == 0

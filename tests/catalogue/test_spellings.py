@@ -31,6 +31,16 @@ def found(cells: dict[str, int], **values: object) -> dict[str, dict[str, Any]]:
         ),
         ({"blue": 9, "blue, white": 1}, "several values", {"separator": (",",)}),
         ({"blue": 9, "blue / red": 1}, "several values", {"separator": ("/",)}),
+        (
+            {"solid": 90, "soid": 2},
+            "look-alikes",
+            {"aliases": {"colour": {"soid": "solid"}}},
+        ),
+        (
+            {"red": 9, "3/4 sleeves": 9, "red/white": 1},  # a cut would make "3" of the sleeves
+            "several values",
+            {"aliases": {"colour": {"red/white": "red"}}},
+        ),
         ({"blue": 9, "keine Angabe": 4}, "placeholder", {"missing_values": ("keine angabe",)}),
         ({"blue": 9, "***": 4}, "placeholder", {"missing_values": ("***",)}),
     ],
@@ -55,6 +65,12 @@ def test_what_is_found_and_what_mends_it(
 )
 def test_different_values_are_left_alone(cells: dict[str, int]) -> None:
     assert found(cells) == {}
+
+
+def test_of_equally_frequent_twins_the_usual_letter_case_is_right() -> None:
+    cells = Counter({"Pink": 1, "pink": 1, "red": 9})
+    (twins,) = find_spellings({"colour": cells}, Values())
+    assert twins.cells == {"Pink": "pink"}
 
 
 def test_what_the_catalogue_mends_already_is_not_found_again() -> None:

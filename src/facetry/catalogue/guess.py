@@ -13,8 +13,10 @@ from facetry.catalogue.scan import collect, column_names, scan
 from facetry.catalogue.source import MISSING_VALUES, NOT_APPLICABLE, Columns, Constant, Source
 
 _NUM_ROWS = 20_000  # of a table, from which its columns are guessed
+_NUM_COLUMNS = 50  # read at one time
 _MOST_VALUES = 200  # different values of an attribute, at most
 _MIN_REPEATED = 3  # rows for each different value of an attribute, on average
+_FEW_ROWS = 100  # filled ones: too few for such an average, most of them must only have been met before
 _PHOTO = re.compile(r"\.(jpe?g|png|webp|gif|bmp|avif|heic|heif|tiff?)$", re.IGNORECASE)
 _ADDRESS = re.compile(r"(?i)^(https?:)?//\S+$")
 _NUMBER = re.compile(r"^[^\w-]*-?\d[\d.,' ]*\s*(%|[a-z]{0,3}|[€$£₹¥])\.?$", re.IGNORECASE)
@@ -72,13 +74,15 @@ ROLES: Final = (ID, CATEGORY, PHOTO, TITLE, PAGE, ATTRIBUTE, NONE)
 class Column:
     """Facts about a column's first cells: shares are of the filled ones.
 
-    `num_values` counts different texts without regard to case, `examples` are the most frequent ones.
+    `num_values` counts different texts without regard to case, `num_repeated` the cells whose text is in
+    others, too; `examples` are the most frequent texts.
     """
 
     name: str
     num_rows: int
     num_filled: int
     num_values: int
+    num_repeated: int
     examples: tuple[str, ...]
     mean_length: float
     photos: float
@@ -156,13 +160,17 @@ def _describe(source: Source) -> Iterable[Column]:
     raw = scan(source)
     head = raw.head(_NUM_ROWS)
     schema = raw.collect_schema()
-    for name in column_names(raw):
-        cells = pl.col(name).list.join("|") if _is_texts(schema[name]) else None
-        if cells is None and schema[name].is_nested():
-            continue
-        text = clean_text(schema, name) if cells is None else cells
-        series = collect(head.select(text.alias("text")), source.table)["text"]
-        yield _column(name, series)
+    names = [
+        name for name in column_names(raw) if _is_texts(schema[name]) or not schema[name].is_nested()
+    ]
+    for start in range(0, len(names), _NUM_COLUMNS):
+        texts = [_text(schema, name).alias(name) for name in names[start : start + _NUM_COLUMNS]]
+        for series in collect(head.select(texts), source.table):
+            yield _column(series.name, series.alias("text"))
+
+
+def _text(schema: pl.Schema, name: str) -> pl.Expr:
+    return pl.col(name).list.join("|") if _is_texts(schema[name]) else clean_text(schema, name)
 
 
 def _is_texts(kind: pl.DataType) -> bool:
@@ -173,7 +181,9 @@ def _column(name: str, series: pl.Series) -> Column:
     nothing = {*MISSING_VALUES, *NOT_APPLICABLE}
     filled = series.drop_nulls()
     filled = filled.filter(~filled.str.to_lowercase().is_in(nothing))
-    counts = filled.str.to_lowercase().value_counts(sort=True)
+    lower = filled.str.to_lowercase()
+    written = filled.value_counts(sort=True)  # in the letter case in which they are most frequent
+    counts = written.unique(pl.col("text").str.to_lowercase(), keep="first", maintain_order=True)
     first = [each.split("|")[0].strip() for each in filled.to_list()]
 
     def share(pattern: re.Pattern[str]) -> float:
@@ -184,6 +194,7 @@ def _column(name: str, series: pl.Series) -> Column:
         num_rows=len(series),
         num_filled=len(filled),
         num_values=counts.height,
+        num_repeated=int(lower.is_duplicated().sum()),
         examples=tuple(counts.to_series().head(3)),
         mean_length=sum(map(len, first)) / len(first) if first else 0.0,
         photos=share(_PHOTO),
@@ -294,4 +305,6 @@ def _attribute_or_nothing(column: Column) -> tuple[Role, str]:
 def _repeats(column: Column) -> bool:
     """Whether a column has few different texts, most of them often."""
     most = min(_MOST_VALUES, max(2, column.num_filled / _MIN_REPEATED))
+    if column.num_filled < _FEW_ROWS and column.num_repeated > column.num_filled / 2:
+        most = max(most, column.num_filled / 2)
     return 0 < column.num_values <= most

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from facetry.catalogue.catalogue import Catalogue
-from facetry.catalogue.photos import PhotoFinder
+from facetry.catalogue.photos import PhotoFinder, is_file
 from facetry.catalogue.scan import collect_batches
 from facetry.catalogue.source import Source
 from facetry.product import ProductId
@@ -43,7 +43,7 @@ def guess_folder(table: Path, cells: Cells, given: Path | None) -> Path | None:
     names = [name for _, cell in cells if cell for name in cell.split("|")[:1]]
 
     def num_found(folder: Path) -> int:
-        return sum((folder / name.strip()).is_file() for name in names)
+        return sum(is_file(folder / name.strip()) for name in names)
 
     best = max(tried, key=num_found, default=None)
     if best is not None and num_found(best):
@@ -149,4 +149,4 @@ def _first(
             "" if photos.folder is None else str(photos.folder / (cell or photos.name(id_, category)))
         )
         return tried or problem, False
-    return str(paths[0]), paths[0].is_file()
+    return str(paths[0]), is_file(paths[0])

@@ -61,7 +61,7 @@ class PhotoFinder:
         names = [name.strip() for name in (cell or "").split("|") if name.strip()]
         if names and is_address(names[0]):
             paths, problem = self.find(product_id, None, category)
-            return (paths, problem) if any(map(_is_file, paths)) else ((), PhotoProblem.ADDRESS)
+            return (paths, problem) if any(map(is_file, paths)) else ((), PhotoProblem.ADDRESS)
         if not all(stays_below(name) for name in names):
             return (), PhotoProblem.OUTSIDE
         if names:
@@ -98,7 +98,7 @@ class PhotoFinder:
 
     def _actual(self, name: str, *, in_any_case: bool) -> str:
         """The name of the file that is meant by `name`; `name` itself if it is there, or none is."""
-        if self.folder is None or _is_file(self.folder / name):
+        if self.folder is None or is_file(self.folder / name):
             return name
         inner, _, last = name.rpartition("/")
         stem, ending = _cut(last)
@@ -147,7 +147,7 @@ def guess_pattern(folder: Path | None, ids: list[ProductId]) -> str:
     def num_found(pattern: str) -> int:
         own = replace(finder, pattern=pattern)
         fits = (each for each in ids if pattern != CHALLENGE_PATTERN or isinstance(each, int))
-        return sum(any(map(_is_file, own.find(each, None)[0])) for each in fits)
+        return sum(any(map(is_file, own.find(each, None)[0])) for each in fits)
 
     fallback = CHALLENGE_PATTERN if all(isinstance(each, int) for each in ids) else _PLAIN_PATTERN
     best = max((CHALLENGE_PATTERN, _PLAIN_PATTERN), key=num_found)
@@ -210,7 +210,8 @@ def stays_below(name: str) -> bool:
     )
 
 
-def _is_file(path: Path) -> bool:
+def is_file(path: Path) -> bool:
+    """Whether a file is there; its name may be one that no file can have."""
     try:
         return path.is_file()
     except (OSError, ValueError):  # an id too long for a file's name

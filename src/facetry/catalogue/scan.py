@@ -12,6 +12,7 @@ from facetry.catalogue.spreadsheet import is_spreadsheet, scan_spreadsheet
 from facetry.errors import CatalogueError
 
 _SLICE_ROWS = 32_768
+_MOST_COLUMNS = 4096
 
 # A damaged Parquet file can make polars panic, which is no Exception.
 _POLARS_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
@@ -43,6 +44,7 @@ def scan(source: Source) -> pl.LazyFrame:
     else:
         frame = scan_delimited(table, dialect_of(source))
     frame = _guarded(frame, table)
+    _require_names(column_names(frame), table)
     return frame if is_parquet(table) else _without_blank_lines(frame)
 
 
@@ -54,6 +56,21 @@ def dialect_of(source: Source) -> Dialect:
         encoding=source.encoding,
         header_rows=source.header_rows,
     )
+
+
+def _require_names(names: list[str], table: Path) -> None:
+    """Refuse a header of very many columns, and names that polars takes for patterns of names."""
+    if len(names) > _MOST_COLUMNS:
+        raise CatalogueError(
+            f"{table.name} has {len(names):,} columns; at most {_MOST_COLUMNS:,} are read.",
+            hint="Leave out those that are not needed, or check how the file separates its cells.",
+        )
+    for name in names:
+        if name == "*" or (name.startswith("^") and name.endswith("$")):
+            raise CatalogueError(
+                f"{table.name} has a column called {name!r}, which cannot be read.",
+                hint="Rename it: a name may neither be '*' nor begin with '^' and end with '$'.",
+            )
 
 
 def _without_blank_lines(frame: pl.LazyFrame) -> pl.LazyFrame:

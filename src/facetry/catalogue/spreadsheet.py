@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import polars as pl
 
 from facetry.catalogue.header import NUM_LOOKED_AT, Header, find_header, join_names
+from facetry.catalogue.workbook import bomb, sheet_part, stray_cell
 from facetry.errors import CatalogueError, nearest
 from facetry.runtime.files import FileVersion, file_version
 
@@ -69,6 +71,8 @@ def _read(version: FileVersion, sheet: str | None) -> tuple[pl.DataFrame, int]:
     table = version.path
     book = open_spreadsheet(table)
     names = list(book.sheet_names)
+    if not names:
+        raise CatalogueError(f"{table.name} has no sheet with cells.")
     if sheet is not None and sheet not in names:
         raise CatalogueError(
             f"{table.name} has no sheet {sheet!r}.",
@@ -76,10 +80,30 @@ def _read(version: FileVersion, sheet: str | None) -> tuple[pl.DataFrame, int]:
         )
     chosen = sheet or names[0]
     try:
+        _refuse_oversized(table, chosen)
         cells = book.load_sheet(chosen, header_row=None, dtypes="string").to_polars()
         return cells, _num_empty_rows_above(table, chosen)
+    except CatalogueError:
+        raise
     except Exception as error:  # neither calamine's errors nor openpyxl's have a common class
         raise _unreadable(table, error) from error
+
+
+def _refuse_oversized(table: Path, sheet: str) -> None:
+    """Refuse an XLSX that is small as a file and would not fit into memory."""
+    if table.suffix.lower() not in {".xlsx", ".xlsm"}:
+        return
+    with ZipFile(table) as archive:
+        if part := bomb(archive):
+            raise CatalogueError(
+                f"{table.name} is no sound spreadsheet: {part!r} in it unfolds endlessly."
+            )
+        stray = stray_cell(archive, sheet_part(archive, sheet))
+    if stray:
+        raise CatalogueError(
+            f"{table.name}: sheet {sheet!r} reaches to {stray}, and nearly all of it is empty.",
+            hint="Delete all rows and columns beyond the table (Ctrl-End goes to the last cell).",
+        )
 
 
 def open_spreadsheet(table: Path) -> Any:

@@ -99,7 +99,7 @@ def _from_table(seen: Seen, layout: Layout) -> Taxonomy:
     if not layout.attributes:
         raise CatalogueError(
             "The table names no attributes and there is no taxonomy.",
-            hint="Write a catalogue.yaml with columns.attributes, or name a taxonomy file.",
+            hint="`facetry init TABLE` writes a catalogue.yaml that does; or name a taxonomy file.",
         )
     if not seen:
         raise CatalogueError(

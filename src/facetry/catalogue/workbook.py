@@ -1,6 +1,8 @@
 """The parts of an XLSX file, which is an archive of XML files that refer to each other."""
 
 import posixpath
+import re
+from collections.abc import Iterator
 from typing import Final
 from xml.etree.ElementTree import Element
 from zipfile import ZipFile
@@ -12,6 +14,50 @@ RELATION: Final = "{http://schemas.openxmlformats.org/officeDocument/2006/relati
 
 WORKBOOK: Final = "xl/workbook.xml"
 """The part that lists the sheets."""
+
+
+_MOST_CELLS = 20_000_000  # that a sheet may span if few of them are filled
+_LEAST_FILLED = 0.01  # share of the cells that a sheet spans
+_PLACE = re.compile(rb'\br="([A-Z]{1,9})([0-9]{1,19})"')
+_CHUNK_BYTES = 1 << 20
+_LARGE_BYTES = 50_000_000
+_MOST_FOLDED = 200  # sheets are packed to a tenth or a twentieth of their size
+
+
+def bomb(archive: ZipFile) -> str:
+    """A part that unfolds to hundreds of times its size in the file, as no sheet does; "" for none."""
+    for part in archive.infolist():
+        if part.file_size > max(_LARGE_BYTES, _MOST_FOLDED * part.compress_size):
+            return part.filename
+    return ""
+
+
+def stray_cell(archive: ZipFile, part: str) -> str:
+    """The last place of a sheet that spans many more cells than it fills, such as "XFD1048576".
+
+    "" for any other sheet. Readers hold all cells between the first and the last in memory.
+    """
+    last_row = last_column = num_cells = 0
+    letters = b""
+    for places in _places(archive, part):
+        num_cells += len(places)
+        last_row = max([last_row, *(int(row) for _, row in places)])
+        letters = max([letters, *{column for column, _ in places}], key=lambda each: (len(each), each))
+    for letter in letters:
+        last_column = 26 * last_column + letter - ord("A") + 1
+    num_spanned = last_row * last_column
+    is_sparse = num_spanned > _MOST_CELLS and num_cells < num_spanned * _LEAST_FILLED
+    return f"{letters.decode()}{last_row}" if is_sparse else ""
+
+
+def _places(archive: ZipFile, part: str) -> Iterator[list[tuple[bytes, bytes]]]:
+    """The columns and rows of a sheet's cells, a part of the file at a time."""
+    with archive.open(part) as file:
+        rest = b""
+        while chunk := file.read(_CHUNK_BYTES):
+            whole, _, rest = (rest + chunk).rpartition(b" ")
+            yield _PLACE.findall(whole)
+        yield _PLACE.findall(rest)
 
 
 def sheet_part(archive: ZipFile, sheet: str | None) -> str:

@@ -99,7 +99,7 @@ def _mend(catalogue: Path, report: "CheckReport", *, fix: bool) -> bool:
 
 
 def _table(problems: "tuple[Problem, ...]") -> "Table":
-    """The kinds of problems with the first rows that have them and what to do."""
+    """The kinds of problems; below each one its first rows and what to do, for which lines are long."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -107,20 +107,24 @@ def _table(problems: "tuple[Problem, ...]") -> "Table":
     styles = {"error": "bold red", "warning": "yellow", "note": "dim"}
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
-    table.add_column("what", ratio=3)
     table.add_column("how many", justify="right")
-    table.add_column("rows", ratio=1)
-    table.add_column("what to do", ratio=2)
+    table.add_column("what, and what to do")
     for problem in problems:
-        more = ", ..." if 0 < len(problem.rows) < problem.count else ""
+        todo = f"\n{_rows(problem)}{problem.advice}".rstrip()
         table.add_row(
             Text(problem.severity, styles[problem.severity]),
-            Text(problem.what),
             f"{problem.count:,}",
-            Text(", ".join(map(str, problem.rows)) + more),
-            Text(problem.advice),
+            Text.assemble(problem.what, (todo, "dim")),
         )
     return table
+
+
+def _rows(problem: "Problem") -> str:
+    """The first rows that have a problem, if it is one of rows."""
+    if not problem.rows:
+        return ""
+    end = ", ..." if len(problem.rows) < problem.count else "."
+    return f"Row{'s' if problem.count > 1 else ''} {', '.join(map(str, problem.rows))}{end} "
 
 
 def _summary(report: "CheckReport") -> str:

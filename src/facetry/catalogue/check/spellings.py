@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -28,8 +28,9 @@ _SUSPECTS: Final = frozenset(
     }
 )  # fmt: skip
 _MIN_SIMILARITY = 85  # of 100, of two values that may be spellings of one
-_MIN_LETTERS = 5
-_MIN_RATIO = 20  # how many times as frequent the right spelling is
+_MIN_LETTERS = 4
+_MIN_RATIO = 10  # how many times as frequent the right spelling is
+_MIN_OWN = 3  # cells with a text that is a value of its own, though a separator is in it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,11 +64,12 @@ class Spelling:
 def find_spellings(counts: Mapping[str, Counter[str]], values: Values) -> list[Spelling]:
     """What can be mended in each column, given how often each text occurs in it; the worst first."""
     found: list[Spelling] = []
+    uncut = _inside_values(counts, values)
     for column, cells in counts.items():
         known = Counter({text: count for text, count in cells.items() if not _is_nothing(text, values)})
         found += _placeholders(column, known)
         known = Counter({text: n for text, n in known.items() if text.lower() not in _SUSPECTS})
-        several = _several(column, known, values)
+        several = _several(column, known, values, uncut)
         found += several
         cut = {text for each in several for text in each.cells}
         single = Counter({text: count for text, count in known.items() if text not in cut})
@@ -115,27 +117,44 @@ def _placeholders(column: str, cells: Counter[str]) -> Iterator[Spelling]:
         )
 
 
-def _several(column: str, cells: Counter[str], values: Values) -> list[Spelling]:
-    """Cells with a separator whose first part is a value of its own."""
+def _inside_values(counts: Mapping[str, Counter[str]], values: Values) -> set[str]:
+    """The separators that are part of a value, as in `3/4 sleeves`, which a cut would break."""
+    inside = set()
+    for cells in counts.values():
+        lower = {text.lower() for text in cells}
+        for text, count in cells.items():
+            cut = _cut(text, lower)
+            if count >= _MIN_OWN and cut is None and not _is_nothing(text, values):
+                inside |= {each for each in SEPARATORS if each in text}
+    return inside
+
+
+def _cut(text: str, lower: Container[str]) -> tuple[str, str] | None:
+    """The separator of a cell that holds several values, and the first one: it is a value of its own."""
+    for separator in SEPARATORS:
+        first, cut, rest = (each.strip() for each in text.partition(separator))
+        if cut and rest and first.lower() in lower:
+            return separator, first
+    return None
+
+
+def _several(column: str, cells: Counter[str], values: Values, uncut: Container[str]) -> list[Spelling]:
+    """Cells with a separator whose first part is a value; separators `uncut` are part of values, too."""
     lower = {text.lower() for text in cells}
-    found: defaultdict[str, list[str]] = defaultdict(list)
+    found: defaultdict[str, dict[str, str]] = defaultdict(dict)
     for text in cells:
-        for separator in SEPARATORS:
-            first, cut, rest = text.partition(separator)
-            if cut and rest.strip() and first.strip().lower() in lower:
-                if separator not in values.separator:
-                    found[separator].append(text)
-                break
+        if (cut := _cut(text, lower)) and cut[0] not in values.separator:
+            found[cut[0]][text] = cut[1]
     return [
         Spelling(
             kind="several values",
             column=column,
-            shown=_named(texts),
-            count=sum(cells[text] for text in texts),
-            cells={text: text.partition(separator)[0].strip() for text in texts},
-            values={"separator": (separator,)},
+            shown=_named([*firsts]),
+            count=sum(cells[text] for text in firsts),
+            cells=firsts,
+            values={"aliases": {column: firsts}} if separator in uncut else {"separator": (separator,)},
         )
-        for separator, texts in found.items()
+        for separator, firsts in found.items()
     ]
 
 
@@ -170,9 +189,15 @@ def _normalising(values: Values, key: str) -> Values:
 
 
 def _groups(cells: Counter[str], values: Values, key: Any) -> list[list[str]]:
-    """Texts with an equal key that are different values today; the most frequent of a group first."""
+    """Texts with an equal key that are different values today; the most frequent of a group first.
+
+    Of equally frequent ones it is the one in the letter case that most cells of the column have.
+    """
     by_key: defaultdict[str, list[str]] = defaultdict(list)
-    for text, _ in cells.most_common():
+    num_lower = sum(count for text, count in cells.items() if text == text.lower())
+    is_usual: Callable[[str], bool]
+    is_usual = (lambda text: text == text.lower()) if 2 * num_lower > cells.total() else str.istitle
+    for text in sorted(cells, key=lambda text: (-cells[text], not is_usual(text))):
         by_key[key(text)].append(text)
     return [texts for texts in by_key.values() if len({normal_form(text, values) for text in texts}) > 1]
 
