@@ -204,3 +204,11 @@ def test_a_header_of_very_many_columns_is_refused_at_once(tmp_path: Path) -> Non
     file.write_text(",".join(f"c{number}" for number in range(20_000)) + "\n1\n")
     with pytest.raises(CatalogueError, match="20,000 columns"):
         scan(Source(table=file))
+
+
+@pytest.mark.parametrize("encoding", ["nope", "base64", "rot13", "idna", "undefined", "utf\0-8"])
+def test_an_encoding_that_is_none_of_texts_is_refused(tmp_path: Path, encoding: str) -> None:
+    file = tmp_path / "t.csv"
+    file.write_text(csv_text())
+    with pytest.raises(CatalogueError, match="is not an encoding"):
+        scan(Source(table=file, encoding=encoding))

@@ -61,6 +61,8 @@ def test_a_described_catalogue_names_everything_relative_to_its_file(tmp_path: P
         ("table: a.csv\ncolumn: {}\nimagse: x", "Did you mean 'columns'?"),
         ("table: a.csv\ncolumn: {}\nimagse: x", "Did you mean 'images'?"),
         ("images: photos", "table: Field required"),
+        ("table: a.csv\ndelimiter: é", "delimiter: Value error, one ASCII character"),
+        ("table: a.csv\nheader_rows: 99999999999999999999", "less than or equal to 1000"),
         ("", "the top level"),
         ("table: [", "not YAML"),
         ("table: a.csv\ntable: b.csv", "line 2: names the key 'table' twice"),

@@ -103,7 +103,7 @@ def _find_dialect(
     outside = re.sub(r'"[^"]*"', "", text)
     ends = (each for each in ("\r\n", "\n", "\r") if each in outside)
     line_end = next(ends, "\n")
-    marked = re.match(r'"?sep=(.)"?[^\S\r\n]*(?:\r\n?|\n)', text, re.IGNORECASE)
+    marked = re.match(r'"?sep=([!-~\t ])"?[^\S\r\n]*(?:\r\n?|\n)', text, re.IGNORECASE)
     body = text[marked.end() :] if marked else text
     found = delimiter or (marked[1] if marked else guess_delimiter(body))
     rows, lines = _first_rows(body, found, max([NUM_LOOKED_AT, *header_rows]))
@@ -289,8 +289,9 @@ def _no_text(table: Path) -> CatalogueError:
 
 def _codec(name: str) -> str:
     try:
+        b"id".decode(name, errors="ignore")  # refuses encodings that are not of texts, such as base64
         return codecs.lookup(name).name
-    except LookupError as error:
+    except (LookupError, ValueError) as error:
         raise CatalogueError(
             f"{name!r} is not an encoding.", hint="Write utf-8, cp1252, utf-16, shift_jis or the like."
         ) from error

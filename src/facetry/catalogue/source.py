@@ -131,7 +131,7 @@ class Source(Config):
     sheet: str | None = None
     """The sheet of a spreadsheet file; the first one if it is not given."""
 
-    header_rows: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    header_rows: tuple[Annotated[int, Field(ge=1, le=1000)], ...] = ()
     """The rows of the file that hold the columns' names, counted from 1; found if not given."""
 
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
@@ -164,6 +164,13 @@ class Source(Config):
     @classmethod
     def _one_or_several(cls, given: object) -> object:
         return (given,) if isinstance(given, str | Path | int) else given
+
+    @field_validator("delimiter")
+    @classmethod
+    def _can_separate(cls, given: str | None) -> str | None:
+        if given is not None and (not given.isascii() or given in '"\r\n\0'):
+            raise ValueError("one ASCII character, but no quotation mark or line end")
+        return given
 
     @field_validator("photo_pattern")
     @classmethod
