@@ -87,17 +87,14 @@ def test_a_compiled_backbone_computes_the_same(backbone: Backbone, run: Run) -> 
     assert backbone._compiled_call_impl is None
 
 
-def test_a_machine_without_a_compiler_trains_all_the_same(
-    backbone: Backbone, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_machine_without_a_compiler_trains_all_the_same(backbone: Backbone, run: Run) -> None:
     from torch._inductor import config
 
     torch._dynamo.reset()
-    monkeypatch.setattr(config.cpp, "cxx", ("nothing-of-this-name",))
-    monkeypatch.setattr(config, "force_disable_caches", True)
     before = {name: each.clone() for name, each in backbone.state_dict().items()}
     lines = Lines()
-    with compiled(replace(run, reporter=lines), backbone) as is_compiled:
+    no_compiler = config.patch({"cpp.cxx": ("nothing-of-this-name",), "fx_graph_cache": False})
+    with no_compiler, compiled(replace(run, reporter=lines), backbone) as is_compiled:
         assert not is_compiled
         (line,) = lines.said
         assert line.startswith("The backbone cannot be compiled and runs as it is: ")

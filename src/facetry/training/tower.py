@@ -12,10 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from facetry.errors import first_line
 from facetry.images import NUM_DECODERS, load
 from facetry.models.config import PruneConfig
-from facetry.models.towers.device import computing, pick_device
+from facetry.models.towers.device import compile_failure, computing, pick_device
 from facetry.models.towers.image import Backbone
 from facetry.models.towers.pruning import NUM_PHOTOS, choose_pruning, prune
 from facetry.models.towers.slim import Pruning
@@ -56,7 +55,7 @@ def _try(run: Run, backbone: Backbone) -> str:
             features: Tensor = backbone.train()(photos)
         features.float().sum().backward()
     except Exception as error:  # noqa: BLE001 - a compiler has too many kinds of failure
-        return first_line(error)[:200]
+        return compile_failure(error)
     finally:
         backbone.zero_grad(set_to_none=True)
         for name, each in backbone.named_buffers():

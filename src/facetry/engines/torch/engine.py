@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from facetry.engines.engine import EngineConfig, threads_text
 from facetry.engines.torch.graph import Graph
-from facetry.errors import EngineError, first_line
-from facetry.models.towers.device import compute_dtype, slow_precision
+from facetry.errors import EngineError
+from facetry.models.towers.device import compile_failure, compute_dtype, slow_precision
 from facetry.runtime.progress import SILENT, Reporter
 
 Forward = Callable[[Tensor], Tensor]
@@ -149,7 +149,7 @@ class TorchEngine:
             raise
         except Exception as error:  # noqa: BLE001 - a compiler has too many kinds of failure
             self._compiled = None
-            reason = first_line(error)[:200]
+            reason = compile_failure(error)
             self._reporter.say(f"The graph cannot be compiled and runs as it is: {reason}")
 
     def _record(self, photos: Tensor) -> "_Recorded":

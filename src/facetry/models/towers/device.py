@@ -5,6 +5,8 @@ from functools import cache
 
 import torch
 
+from facetry.errors import first_line
+
 
 def pick_device() -> torch.device:
     """The GPU where there is one, else the CPU."""
@@ -23,6 +25,11 @@ def computing(precision: str, device: torch.device) -> torch.autocast:
     """A context of mixed precision, which does nothing if the precision is fp32."""
     dtype = compute_dtype(precision, device)
     return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+
+
+def compile_failure(error: Exception) -> str:
+    """Why torch could not compile a model: the first line of what its compiler raised."""
+    return first_line(getattr(error, "inner_exception", error))[:200]
 
 
 def slow_precision(precision: str, device: torch.device) -> str:
