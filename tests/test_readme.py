@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -33,14 +34,57 @@ def after_demo(tmp_path_factory: pytest.TempPathFactory, quick_demo_recipe: Path
     return folder
 
 
+def run(command: str) -> None:
+    result = CliRunner(env={"COLUMNS": "100"}).invoke(app, shlex.split(command)[1:])
+    assert result.exit_code == 0, (command, result.output, result.exception)
+
+
+def commands_of(document: Path, sign: str) -> list[str]:
+    """The commands of a document, on lines that begin with `sign`, without their comments."""
+    lines = re.findall(rf"^{re.escape(sign)}(facetry .+)$", document.read_text(), flags=re.MULTILINE)
+    return [line.partition("  #")[0].strip() for line in lines]
+
+
 @pytest.mark.slow
-def test_every_command_runs(readme: str, after_demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_command_after_the_demo_runs(
+    project: Path, after_demo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(after_demo)
-    commands = re.findall(r"^\$ (facetry .+)$", readme, flags=re.MULTILINE)
-    assert len(commands) >= 4
+    commands = commands_of(project / "docs" / "engineers.md", "$ ")
+    assert len(commands) >= 6
     for command in commands:
-        result = CliRunner(env={"COLUMNS": "100"}).invoke(app, shlex.split(command)[1:])
-        assert result.exit_code == 0, (command, result.output, result.exception)
+        run(command)
+
+
+@pytest.mark.slow
+def test_every_command_of_the_tour_runs(
+    project: Path, quick_demo_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tour on a smaller shop with one epoch; then the README's four commands on the same shop."""
+    monkeypatch.chdir(tmp_path)
+    tour = commands_of(project / "docs" / "tour.md", "$ ")
+    assert len(tour) >= 8
+    for command in tour:
+        run(
+            command.replace("--products 1200", "--products 150").replace(
+                " demo ", f" {quick_demo_recipe} "
+            )
+        )
+    story = commands_of(project / "README.md", "    ")
+    assert [command.split()[1] for command in story] == ["init", "check", "train", "fill"]
+    for made in ("model", "filled.xlsx.fill"):
+        shutil.rmtree(made)
+    for made in ("shop/catalogue.yaml", "filled.xlsx"):
+        Path(made).unlink()
+    for command in story:
+        run(command.replace("mobilenetv2_frozen", str(quick_demo_recipe)))
+
+
+def test_the_tour_shows_pictures_that_load_quickly(project: Path) -> None:
+    pictures = [*(project / "docs" / "pictures").iterdir()]
+    shown = re.findall(r"\]\(pictures/([^)]+)\)", (project / "docs" / "tour.md").read_text())
+    assert sorted(shown) == sorted(each.name for each in pictures)
+    assert max(each.stat().st_size for each in pictures) <= 120_000
 
 
 @pytest.mark.slow
@@ -61,10 +105,21 @@ def test_make_targets_exist(readme: str, project: Path) -> None:
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
 
 
-@pytest.mark.parametrize("name", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "docs/tour.md",
+        "docs/engineers.md",
+    ],
+)
 def test_links_have_targets(project: Path, name: str) -> None:
-    for target in LINK.findall((project / name).read_text()):
-        assert (project / target).exists(), target
+    document = project / name
+    for target in LINK.findall(document.read_text()):
+        assert "://" in target or (document.parent / target).exists(), target
 
 
 def test_no_address_of_a_package_index_is_committed(project: Path) -> None:

@@ -66,14 +66,14 @@ def percent(value: float, low: float = 0.0, high: float = 1.0) -> str:
 def share(value: float) -> str:
     """A share from 0 to 1 as a whole percentage; little is not rounded to nothing, nor much to all.
 
-    >>> share(0.6249), share(0.0004), share(0.0), share(0.9999), share(1.0)
-    ('62%', '<1%', '0%', '>99%', '100%')
+    >>> share(0.6249), share(0.0004), share(0.0), share(-0.002), share(0.9999), share(1.0)
+    ('62%', '<1%', '0%', '0%', '>99%', '100%')
     """
     if not isfinite(value):
         return DASH
     if 0 < value < 0.005:
         return "<1%"
-    return ">99%" if 0.995 <= value < 1 else f"{value:.0%}"
+    return ">99%" if 0.995 <= value < 1 else f"{round(value, 2) + 0.0:.0%}"
 
 
 def breakable(name: str) -> Markup:

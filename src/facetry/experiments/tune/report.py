@@ -51,6 +51,8 @@ def importance_bars(importances: Mapping[str, float]) -> Chart | None:
 
 def history(trials: Sequence[Trial]) -> Chart | None:
     """Every trial's score in the order in which they began, and the best so far."""
+    from matplotlib.ticker import MaxNLocator
+
     done = [each for each in trials if each.state == "done"]
     if not done:
         return None
@@ -61,6 +63,7 @@ def history(trials: Sequence[Trial]) -> Chart | None:
         axes = figure.add_axes((0.09, 0.16, 0.89, 0.8))
         style_axes(axes)
         axes.tick_params(labelsize=8)
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         for each, color in ((pruned, SERIES[1]), (done, ACCENT)):
             numbers, scores = [trial.number for trial in each], [trial.score for trial in each]
             axes.plot(numbers, scores, "o", color=color, markersize=3, alpha=0.55, linewidth=0)
@@ -146,7 +149,7 @@ def _draw_axes(axes: "Axes", scales: Mapping[str, _Scale], ends: tuple[float, fl
         raised = 1.16 if place % 2 else 1.08  # neighbours' names would run into each other
         axes.text(place, raised, name, ha="center", va="center", fontsize=7.5)
         for height, text in texts.items():
-            axes.text(place + 0.04, height, text, va="center", fontsize=7, color=QUIET)
+            axes.text(place + 0.015 * len(scales), height, text, va="center", fontsize=7, color=QUIET)
 
 
 _NUM_SHOWN = 50
