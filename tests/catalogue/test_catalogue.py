@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,12 @@ def test_a_stream_over_many_chunks_keeps_the_order(
         products = [each for part in catalogue.stream(999) for each in part]
         assert [each.id for each in products] == list(range(5000))
         assert products == catalogue.products()
+
+
+def test_a_stream_of_some_rows_ends_with_the_last_of_them(small: Catalogue) -> None:
+    some = replace(small, streamed_rows=np.array([False, False, True, False, True]))  # by row number
+    assert [each.id for part in some.stream(4) for each in part] == [1, 3]
+    assert some.num_rows() == 2
 
 
 def test_a_table_that_breaks_further_down_says_so(write: Write) -> None:

@@ -112,6 +112,10 @@ def test_a_table_without_a_category(tmp_path: Path) -> None:
         (["7.jpg", "7_back.jpg", "8.jpg"], [7, 8], "{id}.jpg"),
         (["A-1/front.jpg", "A-1/back.jpg", "A-2/front.jpg"], ["A-1", "A-2"], "{id}/*.jpg"),
         (["big/A-1.jpg", "big/A-2.jpg"], ["A-1", "A-2"], "big/{id}.jpg"),
+        (["Tops/7.jpg", "Tees & more/8.jpg"], [7, 8], "{category}/{id}.jpg"),
+        (["Tops/7_1.jpg", "Tees & more/8_1.jpg"], [7, 8], "{category}/{id}_*.jpg"),
+        (["Tops/7/1.jpg", "Tees & more/8/1.jpg"], [7, 8], "{category}/{id}/*.jpg"),
+        (["{a}/7.jpg", "{a}/8.jpg"], [7, 8], None),
         (["logo.jpg"], [7], None),
     ],
 )
@@ -119,9 +123,9 @@ def test_the_pattern_of_photo_files(
     tmp_path: Path, names: list[str], ids: list[int | str], pattern: str | None
 ) -> None:
     for name in names:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    assert guess_file_pattern(tmp_path, ids) == pattern
+    assert guess_file_pattern(tmp_path, ids, ["Tops", "Tees & more"]) == pattern
 
 
 @pytest.mark.parametrize(
@@ -140,7 +144,7 @@ def test_the_folder_of_named_photos(
     (tmp_path / file).parent.mkdir(parents=True)
     (tmp_path / file).touch()
     source = Source.model_validate({"table": tmp_path / "t.csv", "columns": {"photo": "p"}})
-    found = with_photos(source, [(1, cell)], tmp_path / given if given else None)
+    found = with_photos(source, [(1, cell, "Tees")], tmp_path / given if given else None)
     assert found.images is not None
     assert found.images.resolve() == (tmp_path / images).resolve()
 

@@ -248,11 +248,12 @@ class Catalogue:
         """
         is_row_by_row = is_parquet(self.source.table) and not self.repairs.columns
         collect_parts = collect_slices if is_row_by_row else collect_batches
+        wanted = None if self.streamed_rows is None else np.append(self.streamed_rows, False)
         for part in collect_parts(frame, self.source.table, num_rows):
-            if self.streamed_rows is None:
+            if wanted is None:
                 yield part
-            else:
-                yield part.filter(pl.Series(np.take(self.streamed_rows, part["row"], mode="clip")))
+            else:  # rows beyond the last one wanted are not: "clip" looks them up at the end
+                yield part.filter(pl.Series(np.take(wanted, part["row"], mode="clip")))
 
     def require_sound(self) -> None:
         """Refuse a table that cannot be worked with.

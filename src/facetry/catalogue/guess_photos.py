@@ -3,11 +3,13 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path, PurePosixPath
 
 from facetry.catalogue.catalogue import Catalogue
+from facetry.catalogue.photo_pattern import require_pattern
 from facetry.catalogue.photos import PhotoFinder, is_file
 from facetry.catalogue.scan import collect_batches
 from facetry.catalogue.source import Source
@@ -21,8 +23,8 @@ _NUM_TRIED = 300  # products by which a folder or a pattern is chosen
 _NUM_SHOWN = 3
 _NUM_ROWS = 10_000
 
-Cells = Sequence[tuple[ProductId, str | None]]
-"""The id and the photo cell of some products."""
+Cells = Sequence[tuple[ProductId, str | None, str | None]]
+"""The id, the photo cell and the category of some products."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +42,7 @@ def guess_folder(table: Path, cells: Cells, given: Path | None) -> Path | None:
     Folders that are tried: `given` and those around it, else those next to the table.
     """
     tried = [*_around(given)] if given else [*_below(table.parent), table.parent]
-    names = [name for _, cell in cells if cell for name in cell.split("|")[:1]]
+    names = [name for _, cell, _ in cells if cell for name in cell.split("|")[:1]]
 
     def num_found(folder: Path) -> int:
         return sum(is_file(folder / name.strip()) for name in names)
@@ -51,14 +53,20 @@ def guess_folder(table: Path, cells: Cells, given: Path | None) -> Path | None:
     return given or next((each for each in tried if each.name.lower() in _FOLDERS), None)
 
 
-def guess_file_pattern(folder: Path, ids: Sequence[ProductId]) -> str | None:
-    """The pattern that most of the files below `folder` follow, made of the products' ids."""
+def guess_file_pattern(
+    folder: Path, ids: Sequence[ProductId], categories: Sequence[str | None] = ()
+) -> str | None:
+    """The pattern that most of the files below `folder` follow, made of the products' ids.
+
+    With the products' `categories`, folders that are called like them are `{category}`.
+    """
     by_id = {}
-    for each in ids:
-        by_id[str(each)] = "{id}"
+    for each, category in zip_longest(ids, categories):
+        by_id[str(each)] = ("{id}", category)
         if isinstance(each, int):
             by_id |= {
-                f"{each:0{width}d}": f"{{id:0{width}d}}" for width in range(len(str(each)) + 1, 13)
+                f"{each:0{width}d}": (f"{{id:0{width}d}}", category)
+                for width in range(len(str(each)) + 1, 13)
             }
     patterns = Counter(pattern for file in _photo_files(folder) for pattern in _patterns_of(file, by_id))
     whole = {pattern for pattern in patterns if "*" not in pattern}
@@ -66,19 +74,33 @@ def guess_file_pattern(folder: Path, ids: Sequence[ProductId]) -> str | None:
         start = re.sub(r"[_-]\*", "", pattern)
         if start in whole and patterns[start] >= patterns[pattern]:
             del patterns[pattern]  # most products have one photo, named by the id alone
-    return patterns.most_common(1)[0][0] if patterns else None
+    return next((pattern for pattern, _ in patterns.most_common() if _is_allowed(pattern)), None)
 
 
-def _patterns_of(file: PurePosixPath, by_id: dict[str, str]) -> Iterator[str]:
+def _is_allowed(pattern: str) -> bool:
+    """Whether a pattern can be used: the folders' names may have a star or braces in them."""
+    try:
+        return bool(require_pattern(pattern))
+    except ValueError:
+        return False
+
+
+def _patterns_of(file: PurePosixPath, by_id: Mapping[str, tuple[str, str | None]]) -> Iterator[str]:
     """The patterns by which a file is a photo of one of the ids."""
-    folder = "" if file.parent == PurePosixPath() else f"{file.parent.as_posix()}/"
-    if key := by_id.get(file.stem):
-        yield f"{folder}{key}{file.suffix}"
-    if (found := re.fullmatch(r"(.+?)([_-]+)[^_-]*", file.stem)) and (key := by_id.get(found[1])):
-        yield f"{folder}{key}{found[2]}*{file.suffix}"
-    if key := by_id.get(file.parent.name):
-        outer = file.parent.parent
-        yield f"{'' if outer == PurePosixPath() else f'{outer.as_posix()}/'}{key}/*{file.suffix}"
+    if found := by_id.get(file.stem):
+        yield f"{_inside(file.parent, found[1])}{found[0]}{file.suffix}"
+    parts = re.fullmatch(r"(.+?)([_-]+)[^_-]*", file.stem)
+    if parts and (found := by_id.get(parts[1])):
+        yield f"{_inside(file.parent, found[1])}{found[0]}{parts[2]}*{file.suffix}"
+    if found := by_id.get(file.parent.name):
+        yield f"{_inside(file.parent.parent, found[1])}{found[0]}/*{file.suffix}"
+
+
+def _inside(folder: PurePosixPath, category: str | None) -> str:
+    """The beginning of a pattern for files in a folder, which may be called like their category."""
+    if folder == PurePosixPath():
+        return ""
+    return "{category}/" if folder.as_posix() == category else f"{folder.as_posix()}/"
 
 
 def _photo_files(folder: Path) -> Iterator[PurePosixPath]:
@@ -112,10 +134,11 @@ def with_photos(source: Source, cells: Cells, given: Path | None) -> Source:
     folder = guess_folder(source.table, tried, given)
     if folder is None or source.columns.photo:
         return source.model_copy(update={"images": folder})
-    ids = [each for each, _ in cells]
+    ids = [each for each, _, _ in cells]
+    categories = [each for _, _, each in cells]
     options = [folder] if given else [folder, *_below(source.table.parent)]
     for each in options:
-        if pattern := guess_file_pattern(each, ids):
+        if pattern := guess_file_pattern(each, ids, categories):
             return source.model_copy(update={"images": each, "photo_pattern": pattern})
     return source.model_copy(update={"images": folder})
 

@@ -105,11 +105,11 @@ def _completed(source: "Source", guess: "Guess", images: Path | None, category: 
     raw = scan(source)
     names = raw.collect_schema().names()
     layout = find_layout(names, source.columns, None, values=source.values)
-    frame = tidy(raw, layout, source.table).select("row", "id", "photo")
+    frame = tidy(raw, layout, source.table).select("row", "id", "photo", "category")
     rows = collect(frame, source.table).drop_nulls("id")
     if source.columns.photo is None and (folder := _take_out(source, rows, images)):
         return source.model_copy(update={"images": folder, "photo_pattern": PATTERN})
-    return with_photos(source, rows.select("id", "photo").rows(), images)
+    return with_photos(source, rows.select("id", "photo", "category").rows(), images)
 
 
 def _take_out(source: "Source", rows: "pl.DataFrame", images: Path | None) -> Path | None:
