@@ -48,12 +48,22 @@ def cards_table() -> "Table":
 
 def show_folder(console: "Console", folder: "ModelFolder") -> None:
     """Print a model folder's recipe in brief, its categories and its scores."""
-    taxonomy, recipe = folder.taxonomy, folder.recipe
-    backbone = recipe.get("backbone")
-    parts = [backbone["name"]] if backbone else recipe.get("hashes") or list(recipe.get("members", ()))
-    console.print(f"{folder.path}: {folder.kind} of {', '.join(parts)}")
+    taxonomy = folder.taxonomy
+    console.print(f"{folder.path}: {folder.kind} of {', '.join(_parts(folder))}")
     console.print(f"{taxonomy.num_heads} heads: {', '.join(taxonomy.categories)}")
     show_metrics(console, folder.path)
+
+
+def _parts(folder: "ModelFolder") -> list[str]:
+    """What a model folder's predictor is made of: its backbone, its hashes or its members."""
+    from facetry.errors import ModelFolderError
+
+    recipe = folder.recipe
+    try:
+        names = [recipe["backbone"]["name"]] if recipe.get("backbone") else recipe.get("hashes")
+        return [str(name) for name in names or recipe.get("members", ())]
+    except (LookupError, TypeError) as error:
+        raise ModelFolderError(f"{folder.path / 'recipe.yaml'} is damaged.") from error
 
 
 def show_metrics(console: "Console", folder: Path) -> None:

@@ -125,6 +125,15 @@ def test_what_a_person_has_changed_since_stays(table: Path, out: Path, *, replac
     assert changed(table, out) == by_hand | {("004", "colour"): ""}
 
 
+def test_what_a_person_has_changed_stays_however_often_it_is_filled(table: Path, out: Path) -> None:
+    fill(table, out)
+    by_hand = {("002", "colour"): "red", ("008", "neck line"): "round"}
+    change(out, by_hand)
+    for again in (fill, fill, undo, fill):
+        again(table, out)
+        assert {key: cells_of(out)[key] for key in by_hand} == by_hand
+
+
 def test_a_file_that_is_its_own_table_is_filled_in_place(table: Path) -> None:
     before = table.read_bytes()
     fill(table, table)

@@ -48,7 +48,10 @@ AddCells = Callable[[pl.DataFrame], None]
 
 
 class Fill(BaseModel):
-    """One fill: SHA-256 sums of the table it read, of the file before ("" for none) and after."""
+    """One fill: SHA-256 sums of the table it read, of the file before ("" for none) and after.
+
+    If a person `has_changed` the file by then, later fills begin from it, never again from the table.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -56,6 +59,7 @@ class Fill(BaseModel):
     table: str
     before: str
     after: str
+    has_changed: bool = False
     added: tuple[Added, ...] = ()
 
 

@@ -145,8 +145,14 @@ def undo_fill(catalogue: Catalogue, out: Path) -> FillSummary:
             undone = pl.concat(own).select("id", "column")
             with record.extended(fill_folder(out), without=undone):
                 pass
-            table = record.fills[-1].table
-            fill = Fill(source="undo", table=table, before=sha256(out), after=sha256(draft))
+            last, before = record.fills[-1], sha256(out)
+            fill = Fill(
+                source="undo",
+                table=last.table,
+                before=before,
+                after=sha256(draft),
+                has_changed=last.has_changed or before != last.after,
+            )
             record.save(fill_folder(out), fill)
     for part in own:
         tally.add(part.with_columns(outcome=pl.lit(FILLED), confidence="shown_confidence"))
@@ -280,6 +286,7 @@ class _Work:
                 table=self.table_sum,
                 before=before,
                 after=sha256(draft),
+                has_changed=self.base_sum != self.table_sum,
                 added=tuple(self.added),
             )
             record.save(self.folder, fill)
@@ -312,7 +319,7 @@ def _base(catalogue: Catalogue, out: Path, table_sum: str) -> tuple[Catalogue, R
     """The table to begin from and its record.
 
     That is the catalogue's; or `out` as an earlier fill of the same table has made it, if a person
-    has changed it since.
+    has changed it since, or had before that fill.
     """
     table = catalogue.source.table
     if not out.exists() or out.resolve() == table.resolve():
@@ -323,9 +330,10 @@ def _base(catalogue: Catalogue, out: Path, table_sum: str) -> tuple[Catalogue, R
             f"{out} exists and was not made by `facetry fill`.",
             hint="Choose another --out, or fill it itself: name it as the table, too.",
         )
-    if record.fills[-1].after == sha256(out):
+    last = record.fills[-1]
+    if last.after == sha256(out) and not last.has_changed:
         return catalogue, read_record(table)
-    if record.fills[-1].table == table_sum:
+    if last.table == table_sum:
         return _with_table(catalogue, out), record
     raise InputChanged(
         f"{table} has changed since {out} was filled, and so has {out}.",
