@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 import traceback
 from collections.abc import Callable
@@ -12,14 +13,17 @@ from typing import Any
 import polars as pl
 import pytest
 import torch
+import yaml
 from typer.testing import CliRunner, Result
 
 from facetry.catalogue.catalogue import open_catalogue
 from facetry.catalogue.repairs import Repair, write_repairs
 from facetry.cli import main
+from facetry.cli.console import make_console, show_folder
 from facetry.cli.evaluate import CORRUPTIONS as CORRUPTION_NAMES
-from facetry.errors import FacetryError, SettingError, WeightsUnavailable
+from facetry.errors import FacetryError, ModelFolderError, SettingError, WeightsUnavailable
 from facetry.images.corruptions import CORRUPTIONS
+from facetry.models.folder import open_folder, write_checksums
 from facetry.recipe import ClassifierRecipe, dump_recipe
 
 Run = Callable[..., Result]
@@ -239,6 +243,16 @@ def test_models_lists_cards_and_describes_a_folder(run: Run, tiny_model: Path) -
     assert "convnext_xxlarge" in listed
     assert "not open" in listed
     assert "42 heads" in run("models", tiny_model).output
+
+
+@pytest.mark.parametrize("backbone", [{"a": {}}, "nano_vit", [1]])
+def test_models_names_a_recipe_that_is_none(tiny_model: Path, tmp_path: Path, backbone: object) -> None:
+    folder = shutil.copytree(tiny_model, tmp_path / "model")
+    recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
+    (folder / "recipe.yaml").write_text(yaml.safe_dump({**recipe, "backbone": backbone}))
+    write_checksums(folder)
+    with pytest.raises(ModelFolderError, match=r"recipe\.yaml is damaged"):
+        show_folder(make_console(), open_folder(folder))
 
 
 def test_user_errors_are_one_message_and_exit_code_2(
