@@ -13,6 +13,7 @@ from facetry.catalogue import delimited
 from facetry.catalogue.catalogue import open_catalogue
 from facetry.catalogue.scan import collect, column_names, scan
 from facetry.catalogue.source import Source
+from facetry.catalogue.workbook import repeats_endlessly
 from facetry.errors import CatalogueError
 
 ROWS = [["1", "Tees", "rouge foncé"], ["2", "Tees", 'say "hi", \nyou'], ["3", "Caps", ""]]
@@ -212,3 +213,13 @@ def test_an_encoding_that_is_none_of_texts_is_refused(tmp_path: Path, encoding: 
     file.write_text(csv_text())
     with pytest.raises(CatalogueError, match="is not an encoding"):
         scan(Source(table=file, encoding=encoding))
+
+
+@pytest.mark.parametrize(("times", "is_endless"), [(1_048_570, False), (99_999_999_999, True)])
+def test_an_ods_whose_rows_are_repeated_endlessly(
+    tmp_path: Path, times: int, *, is_endless: bool
+) -> None:
+    with zipfile.ZipFile(tmp_path / "t.ods", "w") as archive:
+        archive.writestr("content.xml", f'<row table:number-rows-repeated="{times}"/>')
+    with zipfile.ZipFile(tmp_path / "t.ods") as archive:
+        assert repeats_endlessly(archive) is is_endless

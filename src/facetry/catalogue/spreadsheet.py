@@ -9,7 +9,7 @@ from zipfile import ZipFile
 import polars as pl
 
 from facetry.catalogue.header import NUM_LOOKED_AT, Header, find_header, join_names
-from facetry.catalogue.workbook import bomb, sheet_part, stray_cell
+from facetry.catalogue.workbook import bomb, repeats_endlessly, sheet_part, stray_cell
 from facetry.errors import CatalogueError, nearest
 from facetry.runtime.files import FileVersion, file_version
 
@@ -90,15 +90,19 @@ def _read(version: FileVersion, sheet: str | None) -> tuple[pl.DataFrame, int]:
 
 
 def _refuse_oversized(table: Path, sheet: str) -> None:
-    """Refuse an XLSX that is small as a file and would not fit into memory."""
-    if table.suffix.lower() not in {".xlsx", ".xlsm"}:
+    """Refuse an XLSX or ODS that is small as a file and would not fit into memory."""
+    ending = table.suffix.lower()
+    if ending == ".xls":  # no archive
         return
     with ZipFile(table) as archive:
-        if part := bomb(archive):
+        part = bomb(archive)
+        if not part and ending == ".ods" and repeats_endlessly(archive):
+            part = "content.xml"
+        if part:
             raise CatalogueError(
                 f"{table.name} is no sound spreadsheet: {part!r} in it unfolds endlessly."
             )
-        stray = stray_cell(archive, sheet_part(archive, sheet))
+        stray = "" if ending == ".ods" else stray_cell(archive, sheet_part(archive, sheet))
     if stray:
         raise CatalogueError(
             f"{table.name}: sheet {sheet!r} reaches to {stray}, and nearly all of it is empty.",

@@ -19,6 +19,8 @@ WORKBOOK: Final = "xl/workbook.xml"
 _MOST_CELLS = 20_000_000  # that a sheet may span if few of them are filled
 _LEAST_FILLED = 0.01  # share of the cells that a sheet spans
 _PLACE = re.compile(rb'\br="([A-Z]{1,9})([0-9]{1,19})"')
+_REPEATED = re.compile(rb'-repeated="([0-9]{1,99})"')
+_MOST_ROWS = 1 << 20
 _CHUNK_BYTES = 1 << 20
 _LARGE_BYTES = 50_000_000
 _MOST_FOLDED = 200  # sheets are packed to a tenth or a twentieth of their size
@@ -30,6 +32,17 @@ def bomb(archive: ZipFile) -> str:
         if part.file_size > max(_LARGE_BYTES, _MOST_FOLDED * part.compress_size):
             return part.filename
     return ""
+
+
+def repeats_endlessly(archive: ZipFile) -> bool:
+    """Whether an ODS repeats a row or a cell more often than a sheet has rows, so that it never ends."""
+    with archive.open("content.xml") as file:
+        rest = b""
+        while chunk := file.read(_CHUNK_BYTES):
+            whole, _, rest = (rest + chunk).rpartition(b" ")
+            if any(int(count) > _MOST_ROWS for count in _REPEATED.findall(whole)):
+                return True
+    return any(int(count) > _MOST_ROWS for count in _REPEATED.findall(rest))
 
 
 def stray_cell(archive: ZipFile, part: str) -> str:
