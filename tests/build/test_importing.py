@@ -349,7 +349,7 @@ def test_import_then_predict(checkpoint: Path, drawn: Path, tmp_path: Path) -> N
     table.write_csv(tmp_path / "new.csv")
     photos = ("--images", drawn / "train_images")
     words = ["predict", model, tmp_path / "new.csv", "-o", filled, *photos, "--format", "csv"]
-    words += ["--engine", "torch"]
+    words += ["--engine", "torch", "--submission"]
     result = invoke(app, [str(word) for word in words])
     assert result.exit_code == 0, result.exception
     rows = pl.read_csv(filled / "submission.csv", infer_schema=False)

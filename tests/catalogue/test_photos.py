@@ -215,9 +215,9 @@ def test_the_column_goes_before_the_star() -> None:
     ("ids", "files", "pattern"),
     [
         ([1, 2], ["000001.jpg"], "{id:06d}.jpg"),
-        ([1, 2], ["2.png"], "{id}.jpg"),
-        (["a", "b"], ["b.webp"], "{id}.jpg"),
-        ([1, 2], ["000002.JPEG"], "{id:06d}.jpg"),
+        ([1, 2], ["2.png"], "{id}.png"),
+        (["a", "b"], ["b.webp"], "{id}.webp"),
+        ([1, 2], ["000002.JPEG"], "{id:06d}.JPEG"),
         ([1, 2], [], "{id:06d}.jpg"),
         (["a"], [], "{id}.jpg"),
         (["../a", "x" * 300, "b\0"], [], "{id}.jpg"),

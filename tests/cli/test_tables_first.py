@@ -20,7 +20,7 @@ COMMANDS = {
 }
 TABLES = {
     "no id column": ("number,Category,attr_1\n1,Sarees,zari\n", "id"),
-    "no rows": ("id,Category,attr_1\n", "is empty"),
+    "no rows": ("id,Category,attr_1\n", "has no rows"),
     "an id twice": ("id,Category,attr_1\n1,Sarees,zari\n1,Sarees,zari\n", "more than once"),
 }
 

@@ -122,12 +122,12 @@ def _find_dialect(
 def _header(table: Path, rows: Sequence[Sequence[str]], header_rows: Sequence[int]) -> Header:
     if not header_rows:
         return find_header(rows)
-    if max(header_rows) > len(rows):
+    if rows and max(header_rows) > len(rows):
         raise CatalogueError(
             f"{table.name} has {len(rows)} rows, so row {max(header_rows)} cannot be its header.",
             hint="Correct header_rows in catalogue.yaml.",
         )
-    names = join_names([rows[number - 1] for number in header_rows])
+    names = join_names([rows[number - 1] for number in header_rows if rows])
     return Header(rows=tuple(header_rows), names=names)
 
 

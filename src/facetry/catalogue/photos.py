@@ -6,6 +6,7 @@ do from `1.jpg`. Names in a photo column are found in any letter case.
 
 import bisect
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -141,17 +142,25 @@ class PhotoFinder:
 
 
 def guess_pattern(folder: Path | None, ids: list[ProductId]) -> str:
-    """The challenge's pattern or `{id}.jpg`, whichever finds more photos of the first few products."""
+    """The challenge's pattern or `{id}.jpg`, whichever finds more photos of the first few products.
+
+    Its ending is the one that most of these photos have: a photo that is to come is expected with it.
+    """
     finder = PhotoFinder(folder)
 
-    def num_found(pattern: str) -> int:
+    def endings(pattern: str) -> Counter[str]:
         own = replace(finder, pattern=pattern)
-        fits = (each for each in ids if pattern != CHALLENGE_PATTERN or isinstance(each, int))
-        return sum(any(map(is_file, own.find(each, None)[0])) for each in fits)
+        fits = [each for each in ids if pattern != CHALLENGE_PATTERN or isinstance(each, int)]
+        found = (path for each in fits for path in own.find(each, None)[0] if is_file(path))
+        return Counter(path.suffix for path in found)
 
     fallback = CHALLENGE_PATTERN if all(isinstance(each, int) for each in ids) else _PLAIN_PATTERN
-    best = max((CHALLENGE_PATTERN, _PLAIN_PATTERN), key=num_found)
-    return best if num_found(best) else fallback
+    counts = {pattern: endings(pattern) for pattern in (CHALLENGE_PATTERN, _PLAIN_PATTERN)}
+    best = max(counts, key=lambda pattern: counts[pattern].total())
+    if not counts[best]:
+        return fallback
+    ((ending, _),) = counts[best].most_common(1)
+    return best.removesuffix(".jpg") + ending
 
 
 def is_address(name: str) -> bool:

@@ -132,7 +132,10 @@ def unreadable(table: Path, error: BaseException) -> CatalogueError:
     if isinstance(error, pl.exceptions.NoDataError):
         return CatalogueError(f"{table.name} is empty.", hint="It needs a header and at least one row.")
     is_text = not (is_parquet(table) or is_json_lines(table) or is_spreadsheet(table))
-    message, hint = first_fault(table, find_dialect(table)) if is_text else ("", "")
+    # A header that is not in the first row may have been taken for it because of the fault.
+    headers: tuple[tuple[int, ...], ...] = ((), (1,)) if is_text else ()
+    faults = (first_fault(table, find_dialect(table, header_rows=each)) for each in headers)
+    message, hint = next((each for each in faults if each[0]), ("", ""))
     first_line = next(iter(str(error).splitlines()), type(error).__name__)
     return CatalogueError(
         message or f"{table.name} cannot be read: {first_line}",

@@ -89,8 +89,9 @@ def test_files_have_the_metadata_that_other_programs_need(graph: Graph, converte
     assert {each.key: each.value for each in onnx.metadata_props} == texts
     assert {name: openvino.get_rt_info(name).value for name in texts} == texts
     assert Taxonomy.from_json(texts["facetry.taxonomy"]) == ODD
-    (photos,), (probabilities,) = onnx.graph.input, onnx.graph.output
+    (photos,), (probabilities, features) = onnx.graph.input, onnx.graph.output
     assert (photos.name, probabilities.name) == ("photos", "probabilities")
+    assert features.name == "features"
     assert [each.dim_value for each in photos.type.tensor_type.shape.dim] == [0, 3, 16, 16]
     assert str(openvino.input("photos").partial_shape) == "[?,3,16,16]"
     assert str(openvino.output("probabilities").partial_shape) == "[?,6,4]"

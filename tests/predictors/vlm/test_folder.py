@@ -86,7 +86,7 @@ def test_without_the_extra(package: str, fitted: Path, monkeypatch: pytest.Monke
     ("damage", "named"),
     [
         (lambda folder: (folder / "vlm.json").write_text("{}"), "vlm.json|cannot be loaded"),
-        (lambda folder: (folder / "preprocess.json").unlink(), "cannot be loaded"),
+        (lambda folder: (folder / "preprocess.json").unlink(), r"preprocess\.json cannot be read"),
         (lambda folder: shutil.rmtree(folder / "processor"), "not on this machine|cannot be loaded"),
     ],
 )

@@ -71,7 +71,9 @@ def check_catalogue(
     findings = rows.findings + (found.findings if found else [])
     summary = _summarise(catalogue.taxonomy, rows)
     report = make_report(problems, findings, taxonomy=catalogue.taxonomy, summary=summary)
-    placed = with_places(report.findings, catalogue)
+    placed = structure.attempt(lambda: with_places(report.findings, catalogue))
+    if placed is None:  # the table can be read in part only
+        return make_report(structure.problems, findings, taxonomy=catalogue.taxonomy, summary=summary)
     return replace(report, findings=placed, source=source, mended=mended(source.values, spellings))
 
 

@@ -82,7 +82,7 @@ def read_repairs(file: Path) -> pl.DataFrame:
     """
     if not file.is_file():
         raise CatalogueError(f"There is no repair file {str(file)!r}.", hint=stopped_hint(file))
-    raw = scan(Source(table=file))
+    raw = scan(Source(table=file, header_rows=1))
     columns = _find_columns(file, column_names(raw))
     schema = raw.collect_schema()
     refuse_nested(schema, list(columns.values()))
