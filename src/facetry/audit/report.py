@@ -45,7 +45,7 @@ def long_tail(categories: Sequence[CategoryLabels], min_examples: int) -> Chart 
         axes.fill_between(chosen + 1, shown, 0.8, step="mid", color=ACCENT, alpha=0.25, linewidth=0)
         axes.step(chosen + 1, shown, where="mid", color=ACCENT, linewidth=1.6)
         axes.axhline(min_examples, color=SERIES[1], linewidth=1.2)
-        style = {"color": SERIES[1], "fontsize": 9, "ha": "right", "va": "bottom"}
+        style: dict[str, Any] = {"color": SERIES[1], "fontsize": 9, "ha": "right", "va": "bottom"}
         axes.text(len(counts), min_examples * 1.12, f"{min_examples} examples", **style)
         axes.set(xlim=(0.5, len(counts) + 0.5), ylim=(0.8, max(counts) * 1.4))
         axes.set_yticks([10**power for power in range(6) if 10**power <= max(counts) * 1.4])

@@ -96,7 +96,7 @@ def _fills_the_middle(photo: Pixels, colour: Colour) -> bool:
     height, width = photo.shape[:2]
     lines = photo[height // 2], photo[:, width // 2]
     counts = [np.count_nonzero((np.abs(line - colour) > TOLERANCE).any(axis=1)) for line in lines]
-    return counts[0] > MAX_SHARE * width or counts[1] > MAX_SHARE * height
+    return bool(counts[0] > MAX_SHARE * width or counts[1] > MAX_SHARE * height)
 
 
 def _ends(is_content: NDArray[np.bool_]) -> tuple[int, int]:
