@@ -14,8 +14,8 @@ from facetry.errors import CatalogueError
 _SLICE_ROWS = 32_768
 _MOST_COLUMNS = 4096
 
-# A damaged Parquet file can make polars panic, which is no Exception.
-_POLARS_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
+POLARS_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
+"""What polars raises on a damaged Parquet file: a panic, too, which is no `Exception`."""
 
 ROW_NUMBER = "(row)"
 """A scanned table's column of row numbers; in brackets, lest the file has a column of that name."""
@@ -91,7 +91,7 @@ def collect(frame: pl.LazyFrame, table: Path) -> pl.DataFrame:
     """
     try:
         return frame.collect(engine="streaming")
-    except _POLARS_ERRORS as error:
+    except POLARS_ERRORS as error:
         raise unreadable(table, error) from error
 
 
@@ -106,7 +106,7 @@ def collect_batches(
     try:
         for part in frame.collect_batches(chunk_size=num_rows, maintain_order=True):
             yield from part.iter_slices(num_rows)
-    except _POLARS_ERRORS as error:
+    except POLARS_ERRORS as error:
         raise unreadable(table, error) from error
 
 
@@ -156,6 +156,6 @@ def is_json_lines(table: Path) -> bool:
 def _guarded(frame: pl.LazyFrame, table: Path) -> pl.LazyFrame:
     try:
         frame.collect_schema()
-    except _POLARS_ERRORS as error:
+    except POLARS_ERRORS as error:
         raise unreadable(table, error) from error
     return frame

@@ -110,3 +110,13 @@ def test_fields_are_those_of_the_csv_module(cells: list[str], delimiter: str) ->
     out = StringIO()
     csv.writer(out, delimiter=delimiter, lineterminator="").writerow(cells)
     assert [unquote(each) for each in split_fields(out.getvalue(), delimiter)] == cells
+
+
+def test_undo_ends_short_rows_where_they_ended(tmp_path: Path) -> None:
+    table = tmp_path / "shop.csv"
+    before = "sku;type;colour;neck line;price\n001;Tees;Black;Polo;1\n002;Tees\n004;Shoes\n007;Tees;;\n"
+    table.write_text(before)
+    fill(table, table, shows=("confidence", "source"))
+    assert "\n004;Shoes;Black;0.8;" in table.read_text()
+    undo(table, table)
+    assert table.read_text() == before

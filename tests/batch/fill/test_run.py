@@ -1,16 +1,21 @@
 """What a fill writes and what it leaves alone, in a table of any format."""
 
+import contextlib
 import csv
 import json
 from io import StringIO
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from facetry.batch.fill import run as fill_run
 from facetry.batch.fill.record import fill_folder
+from facetry.batch.fill.writers import open_writer
 from facetry.errors import (
+    CatalogueError,
     FolderDamaged,
     FolderOccupied,
     InputChanged,
@@ -326,3 +331,119 @@ def test_nothing_is_written_if_the_table_changes_meanwhile(
     with pytest.raises(InputChanged, match="changed while it was filled"):
         fill(table, out)
     assert not out.exists()
+
+
+class _Killed(BaseException):
+    """What ends a process at once."""
+
+
+@pytest.mark.parametrize("number", range(1, 4))
+def test_an_undo_that_was_killed_can_be_done_again(
+    table: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = table.read_bytes()
+    fill(table, table)
+    replace, calls = Path.replace, []
+
+    def replace_or_die(path: Path, target: Path) -> Path:
+        calls.append(target)
+        if len(calls) == number:
+            raise _Killed
+        return replace(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", replace_or_die)
+        with pytest.raises(_Killed):
+            undo(table, table)
+    undo(table, table)
+    assert table.read_bytes() == before
+    fill(table, table)
+    assert changed(write(table.with_name("again.csv")), table) == FILLED
+
+
+def test_a_second_fill_that_was_killed_can_be_done_again(
+    table: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(table, out)
+    replace = Path.replace
+
+    def replace_or_die(path: Path, target: Path) -> Path:
+        if target == out:
+            raise _Killed
+        return replace(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", replace_or_die)
+        with pytest.raises(_Killed):
+            fill(table, out, shows=("source",))
+    fill(table, out, shows=("source",))
+    assert "colour source" in out.read_text()
+
+
+def test_a_product_keeps_its_record_when_ids_become_texts(table: Path) -> None:
+    rows = [["2.0", "Tees", "", "", ""], ["4.0", "Shoes", "Black", "", ""]]
+    write(table, rows)
+    fill(table, table, catalogue=open_shop(table, photo_pattern="00{id}.png"))
+    assert cells_of(table)["2.0", "colour"] == "Black"
+    write(table, [["2.0", "Tees", "Black", "", ""], rows[1], ["A7", "Shoes", "Black", "", ""]])
+    photo = table.parent / "photos" / "002.png"
+    photo.rename(photo.with_name("002.0.png"))
+    fill(table, table, catalogue=open_shop(table, photo_pattern="00{id}.png"))
+    assert cells_of(table)["2.0", "neck line"] == "", "a person has emptied it"
+    undo(table, table)
+    assert cells_of(table)["2.0", "colour"] == ""
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_ids_are_compared_in_composed_form(tmp_path: Path, ending: str) -> None:
+    table = tmp_path / f"shop.{ending}"
+    rows = [("e\u0301", "Tees", "", "round"), ("002", "Tees", "black", "round")]
+    frame = pl.DataFrame(rows, schema=HEADER[:4], orient="row")
+    frame.write_ndjson(table) if ending == "jsonl" else frame.write_parquet(table)
+    catalogue = open_shop(table)
+    (tmp_path / "photos" / "001.png").rename(tmp_path / "photos" / "\u00e9.png")
+    assert fill(table, table, catalogue=catalogue).num_written == 1
+
+
+def test_of_json_values_with_one_key_the_first_counts(tmp_path: Path) -> None:
+    table = tmp_path / "shop.jsonl"
+    before = '{"sku":"002","type":"Tees","colour":"","colour":"x","neck line":"round"}\n'
+    table.write_text(before)
+    fill(table, table)
+    assert '"colour":"black","colour":"x"' in table.read_text()
+    undo(table, table)
+    assert table.read_text() == before
+
+
+def test_parquet_keeps_categories_bytes_and_untyped_columns(tmp_path: Path) -> None:
+    table = tmp_path / "shop.parquet"
+    codes = pa.array([1, None, 1], pa.int8())
+    categories = pa.DictionaryArray.from_arrays(codes, pa.array(["White", "Black", "Red"]), ordered=True)
+    columns = {
+        "sku": pa.array([b"001", b"002", b"004"]),
+        "type": ["Tees", "Tees", "Tees"],
+        "colour": categories,
+        "neck line": pa.array([b"Polo", b"-", None]),
+        "empty": pa.nulls(3),
+    }
+    pq.write_table(pa.table(columns), table)
+    before = pq.read_table(table)
+    fill(table, table)
+    after = pq.read_table(table)
+    assert after.schema == before.schema
+    assert after["colour"].chunk(0).dictionary.to_pylist() == ["White", "Black", "Red"]
+    assert after["neck line"].to_pylist() == [b"Polo"] * 3
+    undo(table, table)
+    assert pq.read_table(table).to_pylist() == before.to_pylist()
+
+
+def test_damage_to_parquet_that_polars_passes_over_is_explained(tmp_path: Path) -> None:
+    table = tmp_path / "shop.parquet"
+    pl.DataFrame(list(ROWS), schema=HEADER, orient="row").write_parquet(table)
+    sound = table.read_bytes()
+    catalogue = open_shop(table)
+    for at in range(0, len(sound), 97):
+        table.write_bytes(sound[:at] + bytes([sound[at] ^ 0x41]) + sound[at + 1 :])
+        with contextlib.suppress(CatalogueError):
+            writer = open_writer(catalogue, tmp_path / "draft.parquet")
+            writer.finish()

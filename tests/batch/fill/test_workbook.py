@@ -1,5 +1,6 @@
 """XLSX files are filled cell by cell; XLS and ODS come back as XLSX."""
 
+import re
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -9,11 +10,12 @@ from openpyxl import load_workbook
 from openpyxl.worksheet.worksheet import Worksheet
 from PIL import Image
 
+from facetry.batch.fill.run import undo_fill
 from facetry.batch.fill.styles import LEVELS
 from facetry.batch.fill.writers import note_on_format
 from facetry.catalogue.scan import scan
 from facetry.catalogue.source import Source
-from facetry.errors import SettingError
+from facetry.errors import CatalogueError, SettingError
 from tests.batch.fill.shop import FILLED, HEADER, ROWS, Sure, draw_photos, fill, open_shop, undo
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* extension is not supported")  # by openpyxl
@@ -248,3 +250,63 @@ MANIFEST = (
     '<manifest:file-entry manifest:full-path="/" '
     'manifest:media-type="application/vnd.oasis.opendocument.spreadsheet"/></manifest:manifest>'
 )
+
+
+def edit_part(path: Path, name: str, *changes: tuple[str, str]) -> None:
+    """Replace texts in a part of a workbook."""
+    found = parts(path)
+    with ZipFile(path, "w") as archive:
+        for each, content in found.items():
+            text = content
+            for old, new in changes if each == name else ():
+                assert re.search(old.encode(), text)
+                text = re.sub(old.encode(), new.encode(), text)
+            archive.writestr(each, text)
+
+
+PRODUCTS = "xl/worksheets/sheet1.xml"
+
+
+@pytest.mark.parametrize(
+    ("part", "old", "new"),
+    [
+        pytest.param(
+            PRODUCTS,
+            r'<c r="A([4-9])" t="s"><v>\d+</v>',
+            r'<c r="A\1"><v>8.9000000000\1E12</v>',
+            id="id in E notation",
+        ),
+        pytest.param(PRODUCTS, "(<dataValidations) .*</dataValidations>", r"\1/>", id="no rules"),
+        pytest.param(PRODUCTS, r"(<dataValidations count=)\S+>", r'\1"x">', id="number of rules"),
+        pytest.param(PRODUCTS, r'(<c r="\w+" s=)"\d+"', r'\1"999"', id="style that is not there"),
+        pytest.param("xl/sharedStrings.xml", "<t>N/A</t>", "<t>N/A_x000D_</t>", id="escaped character"),
+    ],
+)
+def test_unusual_workbooks_are_filled_and_undone(
+    table: Path, tmp_path: Path, part: str, old: str, new: str
+) -> None:
+    edit_part(table, part, (old, new))
+    catalogue = open_shop(table)
+    for row in range(FIRST, FIRST + 6):
+        Image.new("RGB", (9, 9)).save(table.parent / "photos" / f"89000000000{row}0.png")
+    out = tmp_path / "filled.xlsx"
+    fill(table, out, catalogue=catalogue)
+    with ZipFile(out) as archive:
+        assert b"inlineStr" in archive.read(PRODUCTS)
+    undo_fill(catalogue, out)
+    assert cell_texts(out) == cell_texts(table)
+
+
+def cell_texts(path: Path) -> list[tuple[object, ...]]:
+    """The cells of the sheet with the products as texts."""
+    return scan(Source(table=path, images=path.parent)).collect().rows()
+
+
+def test_a_damaged_picture_in_a_workbook_is_explained(table: Path, tmp_path: Path) -> None:
+    with ZipFile(table) as archive:
+        (picture,) = (each for each in archive.infolist() if each.filename.endswith(".png"))
+    content = bytearray(table.read_bytes())
+    content[picture.header_offset + 60] ^= 1
+    table.write_bytes(content)
+    with pytest.raises(CatalogueError, match=r"cannot be read"):
+        fill(table, tmp_path / "filled.xlsx")

@@ -5,7 +5,6 @@ are those that polars reads: a line goes on in the next one as long as its quota
 """
 
 import re
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -18,6 +17,11 @@ from facetry.catalogue.delimited import Dialect
 
 _NUMBER = re.compile(r"[-+]?\d[\d.,]*")
 _LINE_END = re.compile(r"\r?\n\Z|\r\Z")
+_ENDED = "\n"
+"""No field holds a bare line end: so begins what was in a cell where the row ended before its column.
+
+The name of the first column that the row did not have follows.
+"""
 
 
 def open_delimited(
@@ -130,7 +134,7 @@ class _TextForm:
         text = unquote(field)
         if self.read_as == "latin-1":
             text = text.encode("latin-1").decode(self.encoding, errors="replace")
-        return unicodedata.normalize("NFC", text)
+        return text
 
 
 class Columns:
@@ -141,6 +145,7 @@ class Columns:
         wide: list[str] = []
         for name in names:
             wide += [name, *(each.name for each in added if each.beside == name)]
+        self.names: Sequence[str] = wide
         self.after: Mapping[str, int] = {name: index for index, name in enumerate(wide)}
         self.added = [(self.after[each.name], each.name) for each in added]
         self.added.sort()
@@ -178,7 +183,10 @@ class DelimitedEditor:
         if cells:
             require_same_id(cells[0], self.text.decode(fields[at]) if at < len(fields) else "")
         self._widen(fields)
-        raws = [self._replace(fields, cell) for cell in cells]
+        width = len(fields)
+        raws = [self._replace(fields, cell, width) for cell in cells]
+        for ended in {cell.raw for cell in cells if cell.raw and cell.raw.startswith(_ENDED)}:
+            self._shorten(fields, ended.removeprefix(_ENDED))
         return self._join(fields, end), raws
 
     def rename(self, record: str, *, is_last: bool) -> str:
@@ -207,15 +215,24 @@ class DelimitedEditor:
             if at <= len(fields):
                 fields.insert(at, "")
 
-    def _replace(self, fields: list[str], cell: Cell) -> str:
+    def _replace(self, fields: list[str], cell: Cell, width: int) -> str:
+        """Write a cell, and return what was there in a row that had `width` fields."""
         at = self.columns.after[cell.column]
-        if cell.text or cell.raw:
+        raw = "" if cell.raw and cell.raw.startswith(_ENDED) else cell.raw
+        if cell.text or raw:
             _pad(fields, at)
         if at >= len(fields):
             return ""
         before = fields[at]
-        fields[at] = self._quote(cell.text or "", fields, before) if cell.raw is None else cell.raw
-        return before
+        fields[at] = self._quote(cell.text or "", fields, before) if raw is None else raw
+        return before if at < width else f"{_ENDED}{self.columns.names[width]}"
+
+    def _shorten(self, fields: list[str], column: str) -> None:
+        """End a row before a column, if it and all that follow are blank or dropped."""
+        at = self.columns.after.get(column, len(fields))
+        rest = range(at, len(fields))
+        if not any(fields[each] for each in rest if each not in self.columns.dropped):
+            del fields[at:]
 
     def _quote(self, text: str, fields: Sequence[str], before: str) -> str:
         """A text as a field: quoted where it must be, and where the field or all of the row is."""

@@ -122,15 +122,15 @@ class JsonEditor:
 
 
 def _members(record: str) -> dict[str, _Member]:
-    """The members of the object in a line."""
-    members = {}
+    """The members of the object in a line; of those with one key, the first, which polars reads."""
+    members: dict[str, _Member] = {}
     at = _skip(record, record.index("{") + 1)
     while record[at] != "}":
         start = at
         key, at = _DECODER.raw_decode(record, at)
         value_start = _skip(record, _skip(record, at) + 1)
         value, end = _DECODER.raw_decode(record, value_start)
-        members[key] = _Member(start, value_start, end, value)
+        members.setdefault(key, _Member(start, value_start, end, value))
         at = _skip(record, end)
         if record[at] == ",":
             at = _skip(record, at + 1)

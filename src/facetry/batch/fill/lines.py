@@ -1,5 +1,6 @@
 """Copies a file of text record by record, byte for byte but for the records that are edited."""
 
+import unicodedata
 from collections.abc import Iterator, Sequence
 from io import TextIOWrapper
 from itertools import groupby
@@ -106,7 +107,7 @@ def require_same_id(cell: Cell, found: str) -> None:
     Raises:
         InputChanged: it is another product's.
     """
-    text = " ".join(found.split())
+    text = " ".join(unicodedata.normalize("NFC", found).split())
     if str(cell.id) not in {text, text.removesuffix(".0")}:
         raise other_product(cell, found)
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, final
 
@@ -9,6 +10,7 @@ import polars as pl
 
 from facetry.batch.fill.config import CELL, Added, Cell
 from facetry.batch.fill.lines import other_product, require_same_id
+from facetry.catalogue.scan import unreadable
 
 _NUM_ROWS = 65_536  # in memory at one time
 
@@ -17,7 +19,7 @@ _NUM_ROWS = 65_536  # in memory at one time
 class ParquetWriter:
     """A `TableWriter` for Parquet: same columns, order, types and metadata, by pyarrow.
 
-    A column that holds nothing at all, and so has no type, becomes one of texts.
+    A column of `labels` that holds nothing at all, and so has no type, becomes one of texts.
     """
 
     def __init__(
@@ -26,14 +28,17 @@ class ParquetWriter:
         draft: Path,
         *,
         id_column: str,
+        labels: Sequence[str],
         added: Sequence[Added] = (),
         dropped: Sequence[str] = (),
     ) -> None:
         import pyarrow.parquet
 
         self._id_column = id_column
-        self._file = pyarrow.parquet.ParquetFile(table)
-        self._schema = _schema(self._file.schema_arrow, added, dropped)
+        self._table = table
+        with _explaining(table):
+            self._file = pyarrow.parquet.ParquetFile(table)
+        self._schema = _schema(self._file.schema_arrow, labels, added, dropped)
         self._added = {each.name: each for each in added}
         self._out = pyarrow.parquet.ParquetWriter(
             draft, self._schema, compression=_compression(self._file.metadata)
@@ -59,12 +64,12 @@ class ParquetWriter:
                 if not self._read_next():
                     raise other_product(cell, None)
             at = cell.row - self._part.first - 1
-            require_same_id(cell, str(self._part.cells(self._id_column)[at]))
+            require_same_id(cell, str(_plain(self._part.cells(self._id_column)[at])))
             column = self._part.cells(cell.column)
             before, kind = column[at], self._type(cell.column)
-            column[at] = _value(cell.text, kind) if cell.raw is None else json.loads(cell.raw)
+            column[at] = _value(cell.text, kind) if cell.raw is None else _restored(cell.raw, kind)
             self._part.changed.add(cell.column)
-            raws.append(json.dumps(before, default=str))
+            raws.append(json.dumps(_plain(before), default=str))
         return raws
 
     def finish(self) -> None:
@@ -84,7 +89,8 @@ class ParquetWriter:
     def _read_next(self) -> bool:
         """Write the part that is held and read the next one; False if there is none."""
         self._flush()
-        batch = next(self._batches, None)
+        with _explaining(self._table):
+            batch = next(self._batches, None)
         if batch is None:
             return False
         self._part = _Part(batch, self._part.last)
@@ -98,7 +104,9 @@ class ParquetWriter:
         arrays = []
         for each in self._schema:
             is_same = each.name in batch.schema.names and batch.schema.field(each.name).type == each.type
-            if each.name in self._part.changed or not is_same:
+            if each.name in self._part.changed and pa.types.is_dictionary(each.type):
+                arrays.append(_encoded(self._part.cells(each.name), batch.column(each.name)))
+            elif each.name in self._part.changed or not is_same:
                 arrays.append(pa.array(self._part.cells(each.name), type=each.type))
             else:
                 arrays.append(batch.column(each.name))
@@ -126,7 +134,36 @@ class _Part:
         return self._lists[column]
 
 
-def _schema(schema: Any, added: Sequence[Added], dropped: Sequence[str]) -> Any:
+@contextmanager
+def _explaining(table: Path) -> Iterator[None]:
+    """Turn pyarrow's errors of reading into one that names the file: polars passes over some damage.
+
+    Raises:
+        CatalogueError: the file cannot be read.
+    """
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise unreadable(table, error) from error
+
+
+def _encoded(values: Sequence[Any], before: Any) -> Any:
+    """Values as an array of categories: those that there were, in their order, and then the new ones."""
+    import pyarrow as pa
+
+    kind = before.type
+    categories = dict.fromkeys([*before.dictionary.to_pylist(), *(v for v in values if v is not None)])
+    codes = {category: code for code, category in enumerate(categories)}
+    return pa.DictionaryArray.from_arrays(
+        pa.array([None if each is None else codes[each] for each in values], type=kind.index_type),
+        pa.array(list(categories), type=kind.value_type),
+        ordered=kind.ordered,
+    )
+
+
+def _schema(schema: Any, labels: Sequence[str], added: Sequence[Added], dropped: Sequence[str]) -> Any:
     """The columns of the copy."""
     import pyarrow as pa
 
@@ -135,7 +172,8 @@ def _schema(schema: Any, added: Sequence[Added], dropped: Sequence[str]) -> Any:
     for each in schema:
         if each.name in dropped:
             continue
-        fields.append(each.with_type(pa.string()) if pa.types.is_null(each.type) else each)
+        is_untyped = each.name in labels and pa.types.is_null(each.type)
+        fields.append(each.with_type(pa.string()) if is_untyped else each)
         fields += [pa.field(new.name, kinds[new.shown]) for new in added if new.beside == each.name]
     return pa.schema(fields, metadata=schema.metadata)
 
@@ -155,7 +193,17 @@ def _value(text: str | None, kind: Any) -> Any:
     if text is None or text == "":
         return None
     inner = kind.value_type if pa.types.is_dictionary(kind) else kind
-    is_text = pa.types.is_string(inner) or pa.types.is_large_string(inner)
-    if is_text or inner == pa.string_view():
+    if inner in {pa.string(), pa.large_string(), pa.string_view()}:
         return text
     return pa.scalar(text).cast(inner).as_py()
+
+
+def _restored(raw: str, kind: Any) -> Any:
+    """The value that `raw` tells of: numbers and truth values as they are, all others as texts."""
+    value = json.loads(raw)
+    return _value(value, kind) if value and isinstance(value, str) else value
+
+
+def _plain(value: Any) -> Any:
+    """Bytes as the text that polars reads in them; any other value as it is."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else value

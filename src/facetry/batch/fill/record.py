@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from facetry.batch.fill.config import Added
 from facetry.batch.outputs import ParquetAppender
+from facetry.catalogue.scan import POLARS_ERRORS
 from facetry.errors import FolderDamaged
 from facetry.runtime.files import sha256, write_text, writing
 
@@ -37,10 +38,15 @@ SCHEMA: Final = pl.Schema(
         "fill": pl.Int32(),
     }
 )
-"""A cell that a fill wrote: what it wrote, what was there before, and the number of the fill."""
+"""A cell that a fill wrote: what it wrote, what was there before, and the number of the fill.
+
+A cell that was taken back has a second row, of a later fill, with null for what it wrote.
+"""
 
 _JOINED: Final = ("filled", "raw", "shown_confidence", "shown_source")
-_KEY = pl.struct(pl.col("id").cast(pl.String), "column").hash()
+# A product keeps its key when a text among the ids turns 7 into "7.0".
+_ID = pl.col("id").cast(pl.String).str.replace(r"^(-?\d{1,15})\.0$", "$1")
+_KEY = pl.struct(_ID, "column").hash()
 _NUM_ROWS = 1 << 20  # of the record in memory as texts at one time
 
 AddCells = Callable[[pl.DataFrame], None]
@@ -81,11 +87,13 @@ class Record:
 
     `index` has a row for each cell, that of the last fill, ordered by `key`, a hash of product and
     column: some thirty bytes of memory for each cell. `stored` is the file it was read from.
+    `abandoned` is a fill that was recorded, but whose file was never put in place.
     """
 
     fills: tuple[Fill, ...] = ()
     index: pl.DataFrame | None = None
     stored: Path | None = None
+    abandoned: Fill | None = None
 
     @property
     def added(self) -> tuple[Added, ...]:
@@ -104,8 +112,8 @@ class Record:
         return cells.hstack(found.select(pl.when(is_found).then(pl.col(name)) for name in _JOINED))
 
     @contextmanager
-    def extended(self, folder: Path, *, without: pl.DataFrame | None = None) -> Iterator[AddCells]:
-        """Write the record's cells, but for those in `without`, and those that the caller adds.
+    def extended(self, folder: Path) -> Iterator[AddCells]:
+        """Write the record's cells and those that the caller adds.
 
         The file replaces the stored one at the end of the context; see `save` for the rest.
         """
@@ -113,9 +121,8 @@ class Record:
             out = ParquetAppender(draft)
             try:
                 out(SCHEMA.to_frame())
-                gone = None if without is None else without.select(_KEY).to_series()
                 for part in self._stored_cells():
-                    out(part if gone is None else part.filter(~_KEY.is_in(gone.implode())))
+                    out(part)
                 yield lambda cells: out(
                     cells.with_columns(fill=len(self.fills)).select(SCHEMA.names()).cast(SCHEMA)
                 )
@@ -157,10 +164,17 @@ def read_record(file: Path) -> Record:
         return Record()
     try:
         fills = _Fills.model_validate_json((folder / FILLS).read_bytes()).fills
-        if not file.exists() or fills[-1].before == sha256(file) != fills[-1].after:
+        last = fills[-1]
+        is_abandoned = not file.exists() or last.before == sha256(file) != last.after
+        if is_abandoned:
             fills = fills[:-1] if file.exists() else ()
-        return Record(fills=fills, index=_index(folder / CELLS, len(fills)), stored=folder / CELLS)
-    except (ValidationError, OSError, IndexError, pl.exceptions.PolarsError) as error:
+        return Record(
+            fills=fills,
+            index=_index(folder / CELLS, len(fills)),
+            stored=folder / CELLS,
+            abandoned=last if is_abandoned else None,
+        )
+    except (ValidationError, OSError, IndexError, *POLARS_ERRORS) as error:
         raise FolderDamaged(
             f"{folder}, the record of what was filled in {file.name}, cannot be read.",
             hint="Put it back, or move it away: then what was filled counts as the table's own values.",
@@ -174,4 +188,5 @@ def _index(path: Path, num_fills: int) -> pl.DataFrame:
     ]
     if not parts:
         return pl.DataFrame(schema={"key": pl.UInt64})
-    return pl.concat(parts).unique("key", keep="last", maintain_order=True).sort("key")
+    latest = pl.concat(parts).unique("key", keep="last", maintain_order=True)
+    return latest.filter(pl.col("filled").is_not_null()).sort("key")

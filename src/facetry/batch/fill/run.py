@@ -142,9 +142,8 @@ def undo_fill(catalogue: Catalogue, out: Path) -> FillSummary:
                 for part in own:
                     writer.write(part.with_columns(written=None, confidence=None).select(*_AS_CELL))
                 writer.finish()
-            undone = pl.concat(own).select("id", "column")
-            with record.extended(fill_folder(out), without=undone):
-                pass
+            with record.extended(fill_folder(out)) as add_to_record:
+                add_to_record(pl.concat(own).with_columns(filled=None, raw=None))
             last, before = record.fills[-1], sha256(out)
             fill = Fill(
                 source="undo",
@@ -325,6 +324,8 @@ def _base(catalogue: Catalogue, out: Path, table_sum: str) -> tuple[Catalogue, R
     if not out.exists() or out.resolve() == table.resolve():
         return catalogue, read_record(table)
     record = read_record(out)
+    if not record.fills and _is_being_renewed(record, out):
+        return catalogue, read_record(table)
     if not record.fills:
         raise FolderOccupied(
             f"{out} exists and was not made by `facetry fill`.",
@@ -339,6 +340,15 @@ def _base(catalogue: Catalogue, out: Path, table_sum: str) -> tuple[Catalogue, R
         f"{table} has changed since {out} was filled, and so has {out}.",
         hint=f"Choose another --out; or name {out} as the table to fill what is blank in it.",
     )
+
+
+def _is_being_renewed(record: Record, out: Path) -> bool:
+    """Whether a fill was stopped just before it replaced what an earlier one had made of the table.
+
+    A file that is its own table is not meant: it is the shop's.
+    """
+    stopped = record.abandoned
+    return stopped is not None and stopped.table != stopped.before == sha256(out)
 
 
 def _with_table(catalogue: Catalogue, table: Path) -> Catalogue:

@@ -21,6 +21,8 @@ _ORDER: Final = (
 )  # fmt: skip
 """The order in which the format wants the parts of a sheet, down to what may be added here."""
 
+_ESCAPE = re.compile(r"_x([0-9A-Fa-f]{4})_")
+_UNWRITABLE = re.compile("[\x00-\x08\x0b-\x1f\ud800-\udfff\ufffe\uffff]")
 _REFERENCE = re.compile(r"\$?([A-Z]+)\$?(\d+)")
 
 
@@ -228,11 +230,21 @@ class SheetRow:
 def text_cell(prefix: str, reference: str, style: str, text: str) -> bytes:
     """The XML of a cell that holds a text and is never taken for a formula or a number."""
     shown = f' s="{style}"' if style else ""
-    content = escape(re.sub(r"_(?=x[0-9A-Fa-f]{4}_)", "_x005F_", text))
+    literal = re.sub(r"_(?=x[0-9A-Fa-f]{4}_)", "_x005F_", text)
+    content = escape(_UNWRITABLE.sub(lambda found: f"_x{ord(found[0]):04X}_", literal))
     return (
         f'<{prefix}c r="{reference}"{shown} t="inlineStr"><{prefix}is>'
         f'<{prefix}t xml:space="preserve">{content}</{prefix}t></{prefix}is></{prefix}c>'
     ).encode()
+
+
+def unescaped(text: str) -> str:
+    """A text of a cell with the characters that the format writes as their numbers.
+
+    >>> unescaped("_x0041_ and _x005F_x0041_")
+    'A and _x0041_'
+    """
+    return _ESCAPE.sub(lambda found: chr(int(found[1], 16)), text)
 
 
 def number_cell(prefix: str, reference: str, style: str, text: str) -> bytes:

@@ -55,7 +55,7 @@ class Styles:
 
     def coloured(self, style: str, confidence: float | None) -> str:
         """The number of a style like another one, but in the colour of a confidence."""
-        if self._fills is None or self._styles is None:
+        if self._fills is None or self._styles is None or not self._own:
             return style
         fill = _fill(self._prefix, LEVELS[level_of(confidence)].colour)
         return self._numbered(_with_fill(self._of(style), self._fill_number(fill)))
@@ -66,10 +66,10 @@ class Styles:
         That is the one it had `before`, if this still is the same but for the colour: a spreadsheet
         program numbers styles anew when it saves a file.
         """
-        if self._styles is None or not style:
+        if self._styles is None or not self._own or not style:
             return before
         bare = _with_fill(self._of(style), 0)
-        is_known = bool(before) and int(before) < len(self._own)
+        is_known = before.isdecimal() and int(before) < len(self._own)
         if is_known and _with_fill(self._of(before), 0) == bare:
             return before
         return self._numbered(bare)
@@ -105,10 +105,11 @@ class Styles:
         return self._xml[start : self._xml.index(b"fills", start)].decode()
 
     def _of(self, style: str) -> bytes:
-        number = int(style or 0)
-        return (
-            self._own[number] if number < len(self._own) else list(self._added)[number - len(self._own)]
-        )
+        number = int(style) if style.isdecimal() else 0
+        if number < len(self._own):
+            return self._own[number]
+        added = list(self._added)[number - len(self._own) :]
+        return added[0] if added else self._own[0]  # what spreadsheet programs show for a wrong number
 
     def _fill_number(self, fill: bytes) -> int:
         if fill in self._fill_xml:
@@ -133,9 +134,12 @@ def _with_fill(xf: bytes, fill: int) -> bytes:
 def with_more(xml: bytes, element: XmlElement, more: Sequence[bytes], num_before: int) -> bytes:
     """An element with more children at its end, and their number in its attribute."""
     content = xml[element.start : element.end]
+    if content.endswith(b"/>"):  # it has no children
+        name = content[1 : min(content.index(each) for each in (b" ", b"/") if each in content)].strip()
+        content = content[:-2] + b"></" + name + b">"
     opened = content.index(b">") + 1
     closing = content.rindex(b"</")
-    tag = re.sub(rb'\scount="\d+"', f' count="{num_before + len(more)}"'.encode(), content[:opened])
+    tag = re.sub(rb'\scount="[^"]*"', f' count="{num_before + len(more)}"'.encode(), content[:opened])
     return tag + content[opened:closing] + b"".join(more) + content[closing:]
 
 

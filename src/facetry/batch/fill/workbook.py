@@ -6,7 +6,9 @@ shapes, pictures that are cells' values, rules of newer versions, and the result
 
 import re
 import shutil
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
@@ -30,6 +32,7 @@ from facetry.batch.fill.sheet import (
     number_cell,
     read_sheet,
     text_cell,
+    unescaped,
 )
 from facetry.batch.fill.styles import LEGEND, Styles, with_more
 from facetry.catalogue.header import Header
@@ -68,15 +71,10 @@ class WorkbookWriter:
         dropped: Sequence[str] = (),
     ) -> None:
         self._book, self._draft, self._layout = book, draft, layout
-        try:
+        with _explaining():
             self._archive = ZipFile(book)
             self._part = sheet_part(self._archive, layout.sheet)
             self._sheet = read_sheet(self._archive.read(self._part))
-        except (BadZipFile, KeyError) as error:
-            raise CatalogueError(
-                f"The workbook cannot be read: {error}.",
-                hint="Open it in a spreadsheet program and save it again.",
-            ) from error
         self._columns = {
             name: number for number, name in enumerate(layout.header.names, self._sheet.first_column)
         }
@@ -219,7 +217,7 @@ class WorkbookWriter:
     def _shared_texts(self) -> list[str]:
         part = next(iter(related_parts(self._archive, WORKBOOK, "sharedStrings").values()), None)
         items = fromstring(self._archive.read(part)) if part else ()
-        return ["".join(_texts(each)) for each in items]
+        return [unescaped("".join(_texts(each))) for each in items]
 
     def _text(self, cell: SheetCell | None) -> str:
         """What a cell holds, as text."""
@@ -227,9 +225,11 @@ class WorkbookWriter:
             return ""
         content = fromstring(_plain(cell.xml, self._sheet.prefix))
         if cell.kind == "inlineStr":
-            return "".join(_texts(content[0])) if len(content) else ""
+            return unescaped("".join(_texts(content[0]))) if len(content) else ""
         value = next((each.text or "" for each in content if local_name(each) == "v"), "")
-        return self._shared_texts[int(value)] if cell.kind == "s" and value else value
+        if cell.kind == "n":
+            return _number_text(value)
+        return self._shared_texts[int(value)] if cell.kind == "s" and value else unescaped(value)
 
     def _name_added(self) -> None:
         """Write the names of added columns into the header, in the style of that beside them."""
@@ -248,7 +248,8 @@ class WorkbookWriter:
         xml = self._edited_sheet()
         with ZipFile(self._draft, "w") as out:
             for each in self._archive.infolist():
-                content = self._archive.read(each)
+                with _explaining():
+                    content = self._archive.read(each)
                 if each.filename == self._part:
                     content = xml
                 elif each.filename == self._styles_part:
@@ -280,6 +281,22 @@ class WorkbookWriter:
         found = Range.of(attributes.get("ref", "A1")) or Range(1, 1, 1, 1)
         last = max(found.last_column, *(self._columns[name] for name in self._added))
         return f'<{self._sheet.prefix}dimension ref="{found._replace(last_column=last).text}"/>'.encode()
+
+
+@contextmanager
+def _explaining() -> Iterator[None]:
+    """Turn the errors of a damaged archive into one that says so: readers pass over parts they skip.
+
+    Raises:
+        CatalogueError: it is damaged.
+    """
+    try:
+        yield
+    except (BadZipFile, KeyError, EOFError, NotImplementedError, zlib.error) as error:
+        raise CatalogueError(
+            f"The workbook cannot be read: {error}.",
+            hint="Open it in a spreadsheet program and save it again.",
+        ) from error
 
 
 _Edit = tuple[int, int, bytes]
@@ -345,8 +362,8 @@ def _legend(sheet: Sheet, header: Header, columns: Sequence[int]) -> _Edit | Non
     ).encode()
     part = sheet.part("dataValidations")
     if part is not None:
-        count = int(part.attributes.get("count", 0))
-        return part.start, part.end, with_more(sheet.xml, part, [rule], count)
+        rules = re.findall(rb"<(?:\w+:)?dataValidation[\s/>]", sheet.xml[part.start : part.end])
+        return part.start, part.end, with_more(sheet.xml, part, [rule], len(rules))
     place = sheet.place_for("dataValidations")
     whole = f'<{p}dataValidations count="1">'.encode() + rule + f"</{p}dataValidations>".encode()
     return place, place, whole
@@ -357,6 +374,19 @@ def _plain(xml: bytes, prefix: str) -> bytes:
     return re.sub(
         rb"\s[\w]+:[\w]+=\"[^\"]*\"", b"", xml.replace(prefix.encode(), b"") if prefix else xml
     )
+
+
+def _number_text(value: str) -> str:
+    """A number as calamine writes it, 8900000000002 for 8.900000000002E12.
+
+    >>> _number_text("1.563E3"), _number_text("2.50")
+    ('1563', '2.5')
+    """
+    try:
+        number = float(value)
+    except ValueError:
+        return value
+    return str(int(number)) if number.is_integer() else str(number)
 
 
 def _texts(element: object) -> list[str]:

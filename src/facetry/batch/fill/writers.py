@@ -28,7 +28,14 @@ def open_writer(
     if is_parquet(source.table):
         from facetry.batch.fill.parquet import ParquetWriter
 
-        return ParquetWriter(source.table, draft, id_column=id_column, added=added, dropped=dropped)
+        return ParquetWriter(
+            source.table,
+            draft,
+            id_column=id_column,
+            labels=catalogue.layout.labels,
+            added=added,
+            dropped=dropped,
+        )
     if is_json_lines(source.table):
         from facetry.batch.fill.json_lines import open_json_lines
 
