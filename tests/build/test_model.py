@@ -103,6 +103,7 @@ def test_evaluates_on_the_part_that_it_has_not_learned_from(model: Model, frame:
     assert model.catalogue is not None
     held_out = facetry.read_split(model.folder.path / "split.parquet", model.catalogue)
     own, again = model.evaluate(), model.evaluate(frame.to_pandas())
+    assert repr(own).startswith(f"<Evaluation: score {own.scores.total:.4f} (95% interval ")
     assert len(own.products) == len(held_out.rows("test"))
     assert own.predictions.ids == again.predictions.ids
     assert own.scores.total == again.scores.total

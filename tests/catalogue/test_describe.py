@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from facetry.catalogue.describe import catalogue_yaml, changed_values, value_lines, with_values
-from facetry.catalogue.guess import Guess
+from facetry.catalogue.guess import Guess, guess_columns
 from facetry.catalogue.source import Source, Values, read_source
 from facetry.errors import CatalogueError
 
@@ -33,6 +33,17 @@ def test_what_is_written_is_read_as_it_was(tmp_path: Path) -> None:
     text = catalogue_yaml(source, Guess(columns=(), roles={}), base=tmp_path)
     (tmp_path / "catalogue.yaml").write_text(text)
     assert read_source(tmp_path / "catalogue.yaml") == source
+
+
+def test_remarks_count_what_a_column_holds(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    rows = [f"{row},Bags,{'red' if row % 2 else 'blue'},{'dcbae'[row % 5]}-neck" for row in range(40)]
+    table.write_text("\n".join(["sku,type,colour,neck", *rows]))
+    guess = guess_columns(Source(table=table))
+    text = catalogue_yaml(Source(table=table, columns=guess.source_columns(None)), guess, base=tmp_path)
+    assert "category: type  # 1 category\n" in text
+    assert "colour: colour  # 2 values: blue, red\n" in text
+    assert "neck: neck  # 5 values: d-neck, c-neck, b-neck, ...\n" in text
 
 
 @pytest.mark.parametrize(

@@ -155,3 +155,16 @@ def test_an_id_too_long_for_a_files_name(tmp_path: Path) -> None:
     columns = Columns(attributes={"colour": "colour"})
     source = Source(table=tmp_path / "t.csv", images=tmp_path / "photos", columns=columns)
     assert count_photos(assemble(source, None, is_closed=False)).num_found == 0
+
+
+def test_a_missing_photo_that_has_an_address_is_named_as_it_would_be_downloaded(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "t.csv").write_text("id,Category,image,colour\n17,Tees,https://shop.example/a.jpg,red\n")
+    source = Source(
+        table=tmp_path / "t.csv",
+        images=tmp_path / "photos",
+        columns=Columns(photo="image", attributes={"colour": "colour"}),
+        photo_pattern="{id}.jpg",
+    )
+    missing = count_photos(assemble(source, None, is_closed=False)).missing
+    assert missing == ((17, str(tmp_path / "photos" / "17.jpg")),)

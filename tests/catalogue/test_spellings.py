@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from facetry.catalogue.catalogue import open_catalogue
 from facetry.catalogue.check import check_catalogue
@@ -49,6 +50,13 @@ def test_what_is_found_and_what_mends_it(
     cells: dict[str, int], kind: str, values: dict[str, object]
 ) -> None:
     assert found(cells) == {kind: values}
+
+
+def test_the_advice_is_a_line_that_can_be_written_below_values() -> None:
+    cells = {"solid": 90, "soid": 2, "sold": 1}
+    (spelling,) = find_spellings({"colour": Counter(cells)}, Values())
+    _, line = spelling.as_problem().advice.split("below values: ")
+    assert Values.model_validate(yaml.safe_load(line)).aliases == {"colour": {"soid": "solid"}}
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from itertools import islice
+from math import inf
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 from pydantic import ValidationError
 
-from facetry.catalogue.guess import ATTRIBUTE, NONE, Guess
+from facetry.catalogue.guess import ATTRIBUTE, NONE, Column, Guess
 from facetry.catalogue.source import Constant, Source, Values
 from facetry.errors import CatalogueError
 
@@ -23,12 +25,12 @@ def catalogue_yaml(source: Source, guess: Guess, *, base: Path, photos: str = ""
     """
     lines = [
         f"# How Facetry reads {source.table.name}. Change what is wrong; `facetry check` says what is.",
-        *_key("table", _relative(source.table, base)),
+        *_key("table", relative_path(source.table, base)),
         *(_key("sheet", source.sheet) if source.sheet else ()),
         *(_key("header_rows", list(source.header_rows)) if source.header_rows else ()),
-        *(_key("images", _relative(source.images, base), photos) if source.images else ()),
+        *(_key("images", relative_path(source.images, base), photos) if source.images else ()),
         *(_key("photo_pattern", source.photo_pattern) if source.photo_pattern else ()),
-        *(_key("taxonomy", _relative(source.taxonomy, base)) if source.taxonomy else ()),
+        *(_key("taxonomy", relative_path(source.taxonomy, base)) if source.taxonomy else ()),
         "",
         "columns:",
         *_columns(source, guess),
@@ -48,9 +50,8 @@ def _columns(source: Source, guess: Guess) -> Iterable[str]:
         yield from _key("category", {"constant": columns.category.constant}, margin="  ")
     else:
         facts = guess.by_name.get(columns.category)
-        yield from _key(
-            "category", columns.category, f"{facts.num_values} categories" if facts else "", margin="  "
-        )
+        remark = _amount(facts.num_values, "category", "categories") if facts else ""
+        yield from _key("category", columns.category, remark, margin="  ")
     if columns.photo:
         yield from _key("photo", columns.photo, reasons.get(columns.photo, ""), margin="  ")
     if columns.text:
@@ -61,13 +62,22 @@ def _columns(source: Source, guess: Guess) -> Iterable[str]:
         yield "  attributes:  # attribute: column"
         for attribute, column in columns.attributes.items():
             facts = guess.by_name.get(column)
-            remark = f"{facts.num_values} values: {', '.join(facts.examples)}, ..." if facts else ""
-            yield from _key(attribute, column, remark, margin="    ")
+            yield from _key(attribute, column, _examples(facts) if facts else "", margin="    ")
     named = {columns.id, columns.category, columns.photo, columns.text, columns.page}
     named |= set((columns.attributes or {}).values())
     for name, (role, reason) in guess.roles.items():
         if name not in named and role in {NONE, ATTRIBUTE}:
             yield f"  # not used: {name} ({reason})"
+
+
+def _examples(facts: Column) -> str:
+    """How many values a column has, and the first of them."""
+    shown = [*facts.examples, *(["..."] if facts.num_values > len(facts.examples) else [])]
+    return f"{_amount(facts.num_values, 'value', 'values')}: {', '.join(shown)}"
+
+
+def _amount(count: int, one: str, several: str) -> str:
+    return f"{count} {one if count == 1 else several}"
 
 
 def _values(values: Values) -> Iterable[str]:
@@ -128,6 +138,29 @@ def value_lines(changed: Mapping[str, Any]) -> list[str]:
     return ["values:", *(line for key, each in changed.items() for line in _key(key, each, margin="  "))]
 
 
+def value_line(changed: Mapping[str, Any]) -> str:
+    """The keys of the section `values` on one line; of the aliases of a column only the first.
+
+    >>> value_line({"aliases": {"Length": {"reular": "regular", "crp": "crop"}}})
+    'aliases: {Length: {reular: regular}}'
+    >>> value_line({"separator": (",",)})
+    "separator: [',']"
+    """
+    return ", ".join(f"{key}: {_flow(_shortened(each), width=inf)}" for key, each in changed.items())
+
+
+def _first(aliases: Mapping[str, str]) -> dict[str, str]:
+    return dict(islice(aliases.items(), 1))
+
+
+def _shortened(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return list(value)
+    if isinstance(value, Mapping):
+        return {key: _first(each) if isinstance(each, Mapping) else each for key, each in value.items()}
+    return value
+
+
 def _span(lines: list[str], start: int, key: str) -> tuple[int, int]:
     """The lines of a key in the section that begins at `start`; empty, at its top, if it has none."""
     end = start
@@ -153,13 +186,13 @@ def _key(key: str, value: Any, remark: str = "", *, margin: str = "") -> list[st
     return [f"{first}  # {remark}" if remark else first, *more]
 
 
-def _flow(value: Any) -> str:
-    """A text, number or list as YAML in one line, or in several that are indented."""
-    dumped = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=_WIDTH)
+def _flow(value: Any, *, width: float = _WIDTH) -> str:
+    """A value as YAML in one line, or in several that are indented if it is wider than `width`."""
+    dumped = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=width)
     return dumped.removesuffix("...\n").strip()
 
 
-def _relative(path: Path, base: Path) -> str:
+def relative_path(path: Path, base: Path) -> str:
     """A path as it is written in a file in `base`: relative if it lies below."""
     path, base = path.resolve(), base.resolve()
     return path.relative_to(base).as_posix() if path.is_relative_to(base) else str(path)

@@ -41,6 +41,7 @@ _TITLE_WORDS = (
     "name", "titel", "titre", "título", "titulo", "nom", "nombre", "bezeichnung", "produktname",
     "headline", "short description", "description", "beschreibung", "descripción", "body", "text",
 )  # fmt: skip
+_LINKED = "its cells are addresses of photos"
 _PHOTO_WORDS = (
     "image",
     "photo",
@@ -226,10 +227,11 @@ def _by_words(
 def _photo(columns: Sequence[Column]) -> Choice:
     named = [column for column in columns if column.photos >= 0.5]
     if named:
-        return max(named, key=lambda each: each.has_word(_PHOTO_WORDS)), "its cells name photo files"
+        best = max(named, key=lambda each: each.has_word(_PHOTO_WORDS))
+        return best, "its cells name photo files" if best.addresses < 0.5 else _LINKED
     linked = [column for column in columns if column.addresses >= 0.5]
     found = _by_words(linked, _PHOTO_WORDS, lambda _: True)
-    return (found[0], "its cells are addresses of photos") if found else None
+    return (found[0], _LINKED) if found else None
 
 
 def _page(columns: Sequence[Column]) -> Choice:

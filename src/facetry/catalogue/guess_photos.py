@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.photo_pattern import require_pattern
-from facetry.catalogue.photos import PhotoFinder, is_file
+from facetry.catalogue.photos import PhotoFinder, is_address, is_file
 from facetry.catalogue.scan import collect_batches
 from facetry.catalogue.source import Source
 from facetry.product import ProductId
@@ -168,8 +168,7 @@ def _first(
     """The path that is tried for a product's first photo, and whether a file is there."""
     paths, problem = photos.find(id_, cell, category)
     if not paths:
-        tried = (
-            "" if photos.folder is None else str(photos.folder / (cell or photos.name(id_, category)))
-        )
+        name = cell if cell and not is_address(cell.strip()) else photos.name(id_, category)
+        tried = "" if photos.folder is None else str(photos.folder / name)
         return tried or problem, False
     return str(paths[0]), is_file(paths[0])

@@ -17,7 +17,9 @@ _INTRO: Final = f"""\
 A catalogue.yaml says how Facetry reads a shop's own table and photos. `facetry init TABLE` writes one;
 `facetry check` names what is wrong, and `facetry check --fix` adds the lines that mend spellings. The
 file is kept in the shop's folder, and its paths count from there. An unknown key is an error that names
-the nearest known one. Every command takes the folder, the catalogue.yaml or a table.
+the nearest known one. Every command takes the folder, the catalogue.yaml, another file of its kind by
+any name (for a second table in the folder, say), or a table whose columns are called `id`, `Category`
+and `attr_1`, `attr_2`, ... or like the attributes of a taxonomy next to it.
 
 Tables end in {", ".join(f"`{ending}`" for ending in TABLES)}. Delimiter, encoding, header and
 line ends of a text file are found; of a spreadsheet the first sheet is read.

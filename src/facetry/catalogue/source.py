@@ -73,7 +73,8 @@ class Columns(Config):
     """The column with the category, or `{constant: T-Shirts}` for a shop of one category."""
 
     photo: str | None = None
-    """The column with the names of the photo files, several in one cell separated by `|`."""
+    """The column with the names of the photo files, several in one cell separated by `|`, or, in JSON
+    lines and Parquet, as a list."""
 
     text: str | None = None
     """The column with the title or description."""
@@ -132,7 +133,8 @@ class Source(Config):
     """The sheet of a spreadsheet file; the first one if it is not given."""
 
     header_rows: tuple[Annotated[int, Field(ge=1, le=1000)], ...] = ()
-    """The rows of the file that hold the columns' names, counted from 1; found if not given."""
+    """The rows of the file that hold the columns' names, counted from 1; found if not given. Of several
+    rows the last has the names; one that is there twice begins with what is above: `front colour`."""
 
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     """What separates the cells of a text file; found if not given."""

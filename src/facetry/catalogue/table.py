@@ -8,7 +8,7 @@ Shapes: A slots (attributes of the category that has most).
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -87,12 +87,7 @@ def find_layout(
     if missing:
         raise CatalogueError(
             f"Missing columns: {', '.join(map(repr, missing))}.",
-            hint="\n".join(
-                [
-                    *(f"{name!r}: {hint}" for name, hint in missing.items()),
-                    "A catalogue.yaml can say which column holds what.",
-                ]
-            ),
+            hint=_which_columns(missing),
         )
     attributes = _attribute_columns(names, columns, taxonomy)
     slots = () if attributes else _slots(names)
@@ -136,6 +131,16 @@ def missing_columns(names: Sequence[str], columns: Columns) -> dict[str, str]:
         for name in wanted
         if name is not None and actual_column(name, names) is None
     }
+
+
+def _which_columns(missing: Mapping[str, str]) -> str:
+    """What to do about missing columns; those with one hint share a line."""
+    by_hint: dict[str, list[str]] = {}
+    for name, hint in missing.items():
+        by_hint.setdefault(hint, []).append(repr(name))
+    lines = (f"{', '.join(names)}: {hint}" for hint, names in by_hint.items())
+    how = "A catalogue.yaml can say which column holds what; in Python, arguments such as category do."
+    return "\n".join([*lines, how])
 
 
 def actual_column(wanted: str | None, names: Sequence[str]) -> str | None:

@@ -99,7 +99,8 @@ def _from_table(seen: Seen, layout: Layout) -> Taxonomy:
     if not layout.attributes:
         raise CatalogueError(
             "The table names no attributes and there is no taxonomy.",
-            hint="`facetry init TABLE` writes a catalogue.yaml that does; or name a taxonomy file.",
+            hint="`facetry init TABLE` writes a catalogue.yaml that does; in Python, name them in "
+            "targets. Or name a taxonomy file.",
         )
     if not seen:
         raise CatalogueError(

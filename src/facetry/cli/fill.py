@@ -36,7 +36,7 @@ def fill(
         typer.Option(metavar="COLUMN", help="Fill this column or attribute; may be repeated."),
     ] = None,
     all_: Annotated[
-        bool, typer.Option("--all", help="Also replace values that the model would fill otherwise.")
+        bool, typer.Option("--all", help="Also replace known values where the model says another.")
     ] = False,
     min_confidence: Annotated[
         float, typer.Option(min=0, max=1, help="Leave a cell blank if the model is less sure.")
@@ -119,7 +119,9 @@ def _show(console: "Console", summary: "FillSummary", *, is_undo: bool = False) 
     if summary.num_corrected:
         console.print(f"{summary.num_corrected:,} cells that were changed since they were filled: kept.")
     if summary.problems:
-        console.print(f"{summary.problems.total():,} products could not be predicted:")
+        total = summary.problems.total()
+        products = "product" if total == 1 else "products"
+        console.print(f"{total:,} {products} could not be predicted:")
         for problem, count in summary.problems.most_common():
             console.print(f"  {count:>8,}  {problem}")
     for note in summary.notes:

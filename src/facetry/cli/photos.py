@@ -16,10 +16,15 @@ def photos(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the photos, or to resume.")],
     column: Annotated[
         list[str] | None,
-        typer.Option(help="Column with addresses; may be repeated; found if not given."),
+        typer.Option(
+            metavar="COLUMN", help="Column with addresses; may be repeated; found if not given."
+        ),
     ] = None,
     id_column: Annotated[
-        str | None, typer.Option("--id", help="Column with the products' ids, by which files are named.")
+        str | None,
+        typer.Option(
+            "--id", metavar="COLUMN", help="Column with the products' ids, by which files are named."
+        ),
     ] = None,
     at_once: Annotated[int, typer.Option(min=1, help="Downloads at one time.")] = 16,
     per_host: Annotated[int, typer.Option(min=1, help="Downloads from one host at one time.")] = 4,
@@ -32,6 +37,7 @@ def photos(
     What cannot be downloaded is listed with the reason in failed.csv; the exit code is then 1.
     """
     from facetry.catalogue.addresses import find_addresses
+    from facetry.catalogue.describe import relative_path
     from facetry.catalogue.download import Limits, download
     from facetry.catalogue.source import find_source
     from facetry.cli.console import make_console, make_reporter
@@ -50,7 +56,7 @@ def photos(
     console = make_console()
     _show(console, summary, out)
     console.print("To have them read, put into catalogue.yaml:")
-    console.print(f"images: {out.resolve()}")
+    console.print(f"images: {relative_path(out, table if table.is_dir() else table.parent)}")
     console.print(f'photo_pattern: "{found.pattern}"')
     if summary.failures:
         raise typer.Exit(1)

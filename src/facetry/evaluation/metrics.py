@@ -320,6 +320,14 @@ class Evaluation:
         """The scores as a DataFrame, one row for each head: the fields of `HeadScore`."""
         return like(self.given, pl.DataFrame([asdict(head) for head in self.scores.heads]))
 
+    def __repr__(self) -> str:
+        scores, (low, high) = self.scores, self.scores.interval
+        known = f"{scores.num_labels:,} labels of {len(self.products):,} products"
+        return (
+            f"<Evaluation: score {scores.total:.4f} (95% interval {low:.4f} to {high:.4f}; "
+            f"most frequent value {scores.baseline:.4f}; {known})>"
+        )
+
 
 def predict(
     predictor: Predictor,

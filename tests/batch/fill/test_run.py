@@ -177,6 +177,12 @@ def test_a_file_of_another_origin_is_not_touched(table: Path, out: Path) -> None
         undo(table, out)
 
 
+def test_undo_of_what_was_never_filled_leaves_nothing_behind(table: Path) -> None:
+    with pytest.raises(NotEnoughData, match="nothing to take back"):
+        undo(table, table.parent / "other.csv")
+    assert not [*table.parent.glob("other*")]
+
+
 def test_a_recorded_fill_whose_file_was_never_put_in_place_does_not_count(table: Path) -> None:
     original = table.read_bytes()
     fill(table, table)

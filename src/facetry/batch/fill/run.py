@@ -124,13 +124,16 @@ def undo_fill(catalogue: Catalogue, out: Path) -> FillSummary:
     Raises:
         NotEnoughData: no fill has written the file.
     """
+    nothing = NotEnoughData(
+        f"There is nothing to take back: no fill is recorded for {out}.",
+        hint="Name the file that was filled: --out FILE.",
+    )
+    if not fill_folder(out).is_dir():
+        raise nothing  # a lock would make the folder
     with lock(fill_folder(out)):
         record = read_record(out)
         if not record.fills:
-            raise NotEnoughData(
-                f"There is nothing to take back: no fill is recorded for {out}.",
-                hint="Name the file that was filled: --out FILE.",
-            )
+            raise nothing
         base = _with_table(catalogue, out)
         names = column_names(scan(base.source))
         dropped = [each.name for each in record.added if each.name in names]

@@ -11,7 +11,7 @@ from rapidfuzz import fuzz, process
 from facetry.catalogue.cells import normal_form
 from facetry.catalogue.check.kinds import SPELLINGS
 from facetry.catalogue.check.report import Problem
-from facetry.catalogue.describe import value_lines
+from facetry.catalogue.describe import value_line
 from facetry.catalogue.source import Values
 from facetry.taxonomy import NO_LABEL
 
@@ -51,13 +51,12 @@ class Spelling:
     def as_problem(self) -> Problem:
         """The problem to report, with what to do about it."""
         kind = SPELLINGS[self.kind]
-        *_, line = value_lines(self.values)
         return Problem(
             severity=kind.severity,
             kind=kind.name,
             what=kind.what.format(texts=self.shown, column=self.column),
             count=self.count,
-            advice=f"In catalogue.yaml, below values: {line.strip()}",
+            advice=f"In catalogue.yaml, below values: {value_line(self.values)}",
         )
 
 
