@@ -453,3 +453,29 @@ def test_damage_to_parquet_that_polars_passes_over_is_explained(tmp_path: Path) 
         with contextlib.suppress(CatalogueError):
             writer = open_writer(catalogue, tmp_path / "draft.parquet")
             writer.finish()
+
+
+def test_a_link_to_the_table_stays_a_link(table: Path) -> None:
+    before = table.read_bytes()
+    link = table.with_name("link.csv")
+    link.symlink_to(table)
+    fill(table, link)
+    assert link.is_symlink()
+    assert changed(write(table.with_name("again.csv")), table) == FILLED
+    undo(table, link)
+    assert table.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["", ".", "/", "photos"])
+def test_a_folder_as_output_is_refused(table: Path, name: str) -> None:
+    open_shop(table)
+    with pytest.raises(SettingError, match="is a folder"):
+        fill(table, table.parent / name if name == "photos" else Path(name))
+
+
+def test_a_record_of_a_later_format_is_not_misread(table: Path) -> None:
+    fill(table, table)
+    record = fill_folder(table) / "fill.json"
+    record.write_text(record.read_text().replace('"format": 1', '"format": 2'))
+    with pytest.raises(FolderDamaged, match="cannot be read"):
+        undo(table, table)

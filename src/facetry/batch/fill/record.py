@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import polars as pl
@@ -23,7 +23,6 @@ from facetry.catalogue.scan import POLARS_ERRORS
 from facetry.errors import FolderDamaged
 from facetry.runtime.files import sha256, write_text, writing
 
-FORMAT: Final = 1
 CELLS: Final = "cells.parquet"
 FILLS: Final = "fill.json"
 
@@ -72,7 +71,7 @@ class Fill(BaseModel):
 class _Fills(BaseModel):
     model_config = ConfigDict(frozen=True)
 
-    format: int
+    format: Literal[1]
     fills: tuple[Fill, ...]
 
 
@@ -131,7 +130,7 @@ class Record:
 
     def save(self, folder: Path, fill: Fill) -> None:
         """Add a fill to the list of fills."""
-        fills = _Fills(format=FORMAT, fills=(*self.fills, fill))
+        fills = _Fills(format=1, fills=(*self.fills, fill))
         write_text(folder / FILLS, fills.model_dump_json(indent=1) + "\n")
 
     @cached_property

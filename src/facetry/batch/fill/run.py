@@ -58,6 +58,7 @@ def fill_table(
         FolderError, WriteFailed, PredictorMismatch, CatalogueError, Stopped: as in `predict_table`.
     """
     require_format(catalogue.source.table, out)
+    out = _target(out)
     catalogue.require_sound()
     with lock(fill_folder(out)):
         work = _Work.begin(catalogue, out, config)
@@ -124,6 +125,7 @@ def undo_fill(catalogue: Catalogue, out: Path) -> FillSummary:
     Raises:
         NotEnoughData: no fill has written the file.
     """
+    out = _target(out)
     nothing = NotEnoughData(
         f"There is nothing to take back: no fill is recorded for {out}.",
         hint="Name the file that was filled: --out FILE.",
@@ -315,6 +317,11 @@ def _with_raws(outcomes: pl.DataFrame, cells: pl.DataFrame, raws: Sequence[str |
     return joined.with_columns(
         outcome=pl.when(is_left).then(pl.lit(REFUSED)).otherwise(pl.col("outcome"))
     )
+
+
+def _target(out: Path) -> Path:
+    """The file to write: that to which a symbolic link leads, so that the link stays."""
+    return out.resolve() if out.is_symlink() else out
 
 
 def _base(catalogue: Catalogue, out: Path, table_sum: str) -> tuple[Catalogue, Record]:

@@ -76,12 +76,14 @@ def note_on_format(table: Path) -> str:
 
 
 def require_format(table: Path, out: Path) -> None:
-    """Refuse an output whose name says another format than the table's.
+    """Refuse an output that is a folder, or whose name says another format than the table's.
 
     Raises:
-        SettingError: it does.
+        SettingError: it is, or it does.
     """
     kind = format_of(table)
+    if not out.name or out.is_dir():
+        raise SettingError(f"{out} is a folder.", hint=f"Name a file: --out {out / f'filled{kind}'}")
     if out.suffix.lower() == kind or (_is_text(table) and _is_text(out)):
         return
     raise SettingError(
