@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from facetry.evaluation import gallery
-from facetry.evaluation.gallery import choose_cards, wrong_answers
+from facetry.evaluation.gallery import choose_cards, wrong_answers, wrong_table
 from facetry.predictions import Predictions
 from facetry.product import Product
 from facetry.taxonomy import Taxonomy
@@ -49,4 +49,10 @@ def test_wrong_answers_are_cut_and_counted(predictions: Predictions) -> None:
         (7, "red", "blue"),
     ]
     assert num_wrong == 4
+    table = wrong_table(predictions, PRODUCTS)
+    assert table["id"].to_list() == [5, 6, 7, 4]
+    assert [table["id"][each.finding - 2] for each in shown] == [5, 6, 7]
+    assert table.row(0) == (5, "Socks", "color", "blue", "red", 0.9, "")
+    (group,) = choose_cards(predictions, PRODUCTS)
+    assert [card.finding for card in (*group.wrong, *group.right)] == [2, 3, 4, 5, *[None] * 4]
     assert shown[0].page == "https://shop.example/5"

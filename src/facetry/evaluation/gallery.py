@@ -5,19 +5,22 @@ Shapes: N products, A attributes (slots) of the category that has most.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from typing import Final, Literal
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
-from facetry.predictions import Predictions
+from facetry.predictions import Predictions, id_column
 from facetry.product import Product, ProductId
 from facetry.reports.pages import thumbnail
 
 SURE: Final = 0.9
 """The least confidence that a page calls sure. It is high because confidence is not calibrated."""
 
+_FIRST_ROW = 2  # of a table below its header, as a spreadsheet counts
 _MOST_CARDS = 100
 _MOST_PER_GROUP = 8
 _MOST_TRIES = 25  # products tried for one group; unreadable photos may leave it short
@@ -46,13 +49,15 @@ class Answer:
 class Card:
     """One product with its photo as a `data:` URL; `page` is the address of its page in the shop.
 
-    It `is_sure` if the confidence by which it was ranked is at least `SURE`.
+    `finding` is the row of its first wrong answer in `wrong_table`. It `is_sure` if the confidence by
+    which it was ranked is at least `SURE`.
     """
 
     id: ProductId
     category: str
     page: str | None
     photo: str
+    finding: int | None
     is_sure: bool
     answers: tuple[Answer, ...]
 
@@ -79,12 +84,13 @@ class Group:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WrongAnswer:
-    """One answer that is not the label."""
+    """One answer that is not the label; `finding` is its row in `wrong_table` with a header."""
 
     id: ProductId
     category: str
     page: str | None
     answer: Answer
+    finding: int
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -103,6 +109,19 @@ class _Compared:
         missed = known & (predictions.top != codes)
         return cls(predictions=predictions, products=products, known=known, missed=missed)
 
+    @cached_property
+    def wrong(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows and slots of the wrong answers, the most confident first."""
+        rows, slots = np.nonzero(self.missed)
+        order = np.argsort(-self.predictions.confidence[rows, slots], kind="stable")
+        return rows[order], slots[order]
+
+    @cached_property
+    def findings(self) -> dict[int, int]:
+        """The row in `wrong_table` of each product's first wrong answer, by the product's own row."""
+        rows = self.wrong[0].tolist()
+        return {row: number for number, row in reversed(list(enumerate(rows, start=_FIRST_ROW)))}
+
     def answer(self, row: int, slot: int) -> Answer:
         predictions, product = self.predictions, self.products[row]
         head = predictions.taxonomy.heads_of(product.category)[slot]
@@ -119,15 +138,44 @@ def wrong_answers(
 ) -> tuple[list[WrongAnswer], int]:
     """The most confident wrong answers, `most` at most, and how many wrong answers there are in all."""
     compared = _Compared.of(predictions, products)
-    rows, slots = np.nonzero(compared.missed)
-    order = np.argsort(-predictions.confidence[rows, slots], kind="stable")[:most]
+    rows, slots = compared.wrong
     shown = []
-    for row, slot in zip(rows[order].tolist(), slots[order].tolist(), strict=True):
+    for row, slot in zip(rows[:most].tolist(), slots[:most].tolist(), strict=True):
         product, answer = products[row], compared.answer(row, slot)
         shown.append(
-            WrongAnswer(id=product.id, category=product.category, page=product.page, answer=answer)
+            WrongAnswer(
+                id=product.id,
+                category=product.category,
+                page=product.page,
+                answer=answer,
+                finding=len(shown) + _FIRST_ROW,
+            )
         )
     return shown, len(rows)
+
+
+def wrong_table(predictions: Predictions, products: Sequence[Product]) -> pl.DataFrame:
+    """All wrong answers, the most confident first.
+
+    Its columns are id, category, attribute, value (the label), predicted, confidence, and photo, the
+    paths of the product's photos with `|` between.
+    """
+    compared = _Compared.of(predictions, products)
+    rows, slots = compared.wrong
+    wrong = [compared.answer(*each) for each in zip(rows.tolist(), slots.tolist(), strict=True)]
+    chosen = [products[row] for row in rows.tolist()]
+    photos = ["|".join(map(str, product.photos)) for product in chosen]
+    return pl.DataFrame(
+        {
+            "id": id_column([product.id for product in chosen]),
+            "category": pl.Series([product.category for product in chosen], dtype=pl.String),
+            "attribute": pl.Series([each.attribute for each in wrong], dtype=pl.String),
+            "value": pl.Series([each.label for each in wrong], dtype=pl.String),
+            "predicted": pl.Series([each.value for each in wrong], dtype=pl.String),
+            "confidence": pl.Series([round(each.confidence, 4) for each in wrong], dtype=pl.Float64),
+            "photo": pl.Series(photos, dtype=pl.String),
+        }
+    )
 
 
 def choose_cards(predictions: Predictions, products: Sequence[Product]) -> list[Group]:
@@ -178,6 +226,7 @@ def _card(compared: _Compared, row: int, *, is_sure: bool) -> Card | None:
         category=product.category,
         page=product.page,
         photo=photo,
+        finding=compared.findings.get(row),
         is_sure=is_sure,
         answers=tuple(compared.answer(row, slot) for slot in slots),
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facetry.evaluation.confusion import HeadDetails, head_details
-from facetry.evaluation.gallery import SURE, choose_cards, wrong_answers
+from facetry.evaluation.gallery import SURE, choose_cards, wrong_answers, wrong_table
 from facetry.evaluation.metrics import CategoryScore, HeadScore, Scores, answers_to
 from facetry.predictions import Predictions
 from facetry.product import Product
@@ -157,9 +157,11 @@ class ReportContent:
 
 
 def write_report(path: Path, content: ReportContent) -> None:
-    """Write the report, creating its folder if necessary."""
+    """Write the report, and beside it the table of all wrong answers, `NAME.findings.csv`."""
     template = make_environment("facetry.evaluation").get_template("report.html.jinja")
-    write_text(path, template.render(_template_variables(content)))
+    findings = path.with_suffix(".findings.csv")
+    write_text(findings, wrong_table(content.predictions, content.products).write_csv())
+    write_text(path, template.render(_template_variables(content), findings=findings.name))
 
 
 def baseline_warning(scores: Scores) -> str:
