@@ -479,3 +479,11 @@ def test_a_record_of_a_later_format_is_not_misread(table: Path) -> None:
     record.write_text(record.read_text().replace('"format": 1', '"format": 2'))
     with pytest.raises(FolderDamaged, match="cannot be read"):
         undo(table, table)
+
+
+def test_a_column_keeps_its_record_in_another_letter_case(table: Path) -> None:
+    before = table.read_text()
+    fill(table, table)
+    table.write_text(table.read_text().replace("colour", "Colour"))
+    undo(table, table)
+    assert table.read_text() == before.replace("colour", "Colour")
