@@ -89,3 +89,9 @@ def test_an_open_catalogue_has_its_columns_already() -> None:
     assert as_catalogue(opened) is opened
     with pytest.raises(SettingError, match="has its photo folder"):
         as_catalogue(opened, columns={"id": "sku"})
+
+
+def test_two_columns_of_one_name_are_refused() -> None:
+    frame = pd.DataFrame(CELLS)
+    with pytest.raises(CatalogueError, match="two columns of one name"):
+        is_frame(pd.concat([frame, frame], axis=1))

@@ -22,8 +22,17 @@ def is_frame(given: object) -> bool:
 
     >>> is_frame(pl.DataFrame({"id": [1]})), is_frame("products.csv")
     (True, False)
+
+    Raises:
+        CatalogueError: two of its columns have one name.
     """
-    return isinstance(nw.from_native(given, pass_through=True), nw.DataFrame | nw.LazyFrame)
+    try:
+        return isinstance(nw.from_native(given, pass_through=True), nw.DataFrame | nw.LazyFrame)
+    except nw.exceptions.DuplicateError as error:
+        raise CatalogueError(
+            f"The {type(given).__name__} has two columns of one name: {' '.join(str(error).split())}",
+            hint="Rename or drop one of them.",
+        ) from error
 
 
 def write_frame(frame: Any) -> Path:

@@ -43,7 +43,7 @@ A cell that was taken back has a second row, of a later fill, with null for what
 """
 
 _JOINED: Final = ("filled", "raw", "shown_confidence", "shown_source")
-# A cell keeps its key when a text among the ids turns 7 into "7.0", or a person writes Colour for colour.
+# A cell keeps its key if a text among the ids turns 7 into "7.0", or a column changes its letter case.
 _ID = pl.col("id").cast(pl.String).str.replace(r"^(-?\d{1,15})\.0$", "$1")
 _KEY = pl.struct(_ID, pl.col("column").str.to_lowercase()).hash()
 _NUM_ROWS = 1 << 20  # of the record in memory as texts at one time
