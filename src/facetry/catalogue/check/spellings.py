@@ -51,12 +51,16 @@ class Spelling:
     def as_problem(self) -> Problem:
         """The problem to report, with what to do about it."""
         kind = SPELLINGS[self.kind]
+        advice = f"In catalogue.yaml, below values: {value_line(self.values)}"
+        if words := self.values.get("missing_values"):  # the key replaces the default list
+            listed = ", ".join(map(repr, words))
+            advice = f"Add {listed} to values.missing_values in catalogue.yaml; --fix keeps the others."
         return Problem(
             severity=kind.severity,
             kind=kind.name,
             what=kind.what.format(texts=self.shown, column=self.column),
             count=self.count,
-            advice=f"In catalogue.yaml, below values: {value_line(self.values)}",
+            advice=advice,
         )
 
 
