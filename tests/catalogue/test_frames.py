@@ -95,3 +95,10 @@ def test_two_columns_of_one_name_are_refused() -> None:
     frame = pd.DataFrame(CELLS)
     with pytest.raises(CatalogueError, match="two columns of one name"):
         is_frame(pd.concat([frame, frame], axis=1))
+
+
+@pytest.mark.parametrize("given", [None, [{"sku": 1}], {"sku": [1]}])
+def test_neither_path_nor_frame(given: Any) -> None:
+    with pytest.raises(CatalogueError, match=f"not as {type(given).__name__}") as caught:
+        as_catalogue(given)
+    assert "DataFrame" in caught.value.hint

@@ -68,6 +68,11 @@ def open_catalogue(
     >>> open_catalogue(frame, columns=columns).taxonomy.categories
     ('T-Shirts',)
     """
+    if not (is_frame(table) or isinstance(table, str | Path)):
+        raise CatalogueError(
+            f"A catalogue is given by its path or as a DataFrame, not as {type(table).__name__}.",
+            hint="Make a frame of it first, such as polars.DataFrame(data).",
+        )
     source = find_source(
         write_frame(table) if is_frame(table) else Path(table),
         images=Path(images) if images else None,
