@@ -128,7 +128,7 @@ def _unreadable(table: Path, error: Exception) -> CatalogueError:
     first_line = next(iter(str(error).splitlines()), type(error).__name__)
     return CatalogueError(
         f"{table.name} cannot be read as a spreadsheet: {first_line}",
-        hint="Open it in a spreadsheet program and save it again as an Excel workbook, without a password.",
+        hint="Open it in a spreadsheet program and save it as an Excel workbook, without a password.",
     )
 
 
