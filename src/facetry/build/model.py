@@ -232,7 +232,7 @@ def fit(
     reporter: Reporter = SILENT,
     **columns: Unpack[ColumnNames],
 ) -> Model:
-    """Train a model on a DataFrame, a table or an open catalogue, with the photos in the folder `images`.
+    """Train a model on a DataFrame, a table or an open catalogue; `images` is the photo folder.
 
     `columns` are `id`, `category`, `targets` (the columns to predict), `photo` and `text`: the names of
     columns that are not as in the challenge. `recipe` is the name of a shipped recipe, a file, a recipe
