@@ -139,7 +139,7 @@ def wrong_answers(
     """The most confident wrong answers, `most` at most, and how many wrong answers there are in all."""
     compared = _Compared.of(predictions, products)
     rows, slots = compared.wrong
-    shown = []
+    shown: list[WrongAnswer] = []
     for row, slot in zip(rows[:most].tolist(), slots[:most].tolist(), strict=True):
         product, answer = products[row], compared.answer(row, slot)
         shown.append(
