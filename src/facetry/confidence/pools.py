@@ -1,0 +1,129 @@
+"""Which heads promise together, decided by counts of labels alone, and what each pool can promise.
+
+A promise of a head needs dozens of labels above its threshold. Heads that have too few promise together
+with those of their category, and what is still too few with all of the catalogue: such a promise says
+nothing of one head.
+
+Shapes: N labelled cells, H heads.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facetry.confidence.cells import LabelledCells
+from facetry.confidence.fit import categories_of_heads
+from facetry.confidence.promise import DELTA, Threshold, find_threshold, least_labels
+from facetry.taxonomy import Taxonomy
+
+Level = Literal["head", "category", "catalogue"]
+
+MIN_COVERAGE: Final = 0.5
+"""A pool needs labels enough for a promise if its threshold leaves this share above itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool:
+    """Heads, by index, whose cells share one threshold; `name` is how it is shown."""
+
+    level: Level
+    name: str
+    heads: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promise:
+    """What a pool can promise; without a `threshold`, nothing.
+
+    `num_labels` counts the independent labels behind it, `num_missing` how many more, drawn at random,
+    would probably do: None if the pool's most confident cells are not right often enough.
+    """
+
+    pool: Pool
+    target: float
+    delta: float
+    num_labels: int
+    threshold: Threshold | None
+    num_missing: int | None
+
+
+def make_pools(taxonomy: Taxonomy, num_labels: NDArray[np.int64], least: int) -> list[Pool]:
+    """Put all heads into pools of at least `least` labels; the last pool may have fewer.
+
+    `num_labels` (H) counts independent labels.
+    """
+    names = [head.name for head in taxonomy.heads]
+    alone = [int(head) for head in np.flatnonzero(num_labels >= least)]
+    pools = [Pool(level="head", name=names[head], heads=(head,)) for head in alone]
+    rest: list[int] = []
+    categories = categories_of_heads(taxonomy)
+    for index, category in enumerate(taxonomy.categories):
+        left = [int(head) for head in np.flatnonzero((categories == index) & (num_labels < least))]
+        if not left:
+            continue
+        if num_labels[left].sum() >= least:
+            pools.append(Pool(level="category", name=category, heads=tuple(left)))
+        else:
+            rest += left
+    if rest:
+        pools.append(Pool(level="catalogue", name="all others", heads=tuple(rest)))
+    return pools
+
+
+def promise_all(
+    cells: LabelledCells, target: float, *, delta: float = DELTA, is_simultaneous: bool = False
+) -> list[Promise]:
+    """The promises of all heads, from calibrated and independent cells (N), in the taxonomy's order.
+
+    With `is_simultaneous`, delta is the chance that any of the promises is false, not each
+    (Bonferroni).
+    """
+    num_labels = np.bincount(cells.heads, minlength=cells.taxonomy.num_heads)
+    pools = make_pools(cells.taxonomy, num_labels, ceil(least_labels(target, delta) / MIN_COVERAGE))
+    if is_simultaneous:
+        delta /= len(pools)
+        pools = make_pools(cells.taxonomy, num_labels, ceil(least_labels(target, delta) / MIN_COVERAGE))
+    promises = [_promise(cells, pool, target, delta) for pool in pools]
+    return sorted(promises, key=lambda promise: promise.pool.heads)
+
+
+def _promise(cells: LabelledCells, pool: Pool, target: float, delta: float) -> Promise:
+    own = cells.take(np.isin(cells.heads, pool.heads))
+    threshold = find_threshold(own.confidence, own.is_right, target=target, delta=delta)
+    return Promise(
+        pool=pool,
+        target=target,
+        delta=delta,
+        num_labels=len(own),
+        threshold=threshold,
+        num_missing=None if threshold else _num_missing(own, target, delta),
+    )
+
+
+def _num_missing(cells: LabelledCells, target: float, delta: float) -> int | None:
+    """How many more labels would probably do: what a promise needs above its threshold, over the share
+    of the cells that the calibrated confidence says will be there.
+    """
+    confidence = np.sort(cells.confidence)[::-1]
+    means = confidence.cumsum() / np.arange(1, len(confidence) + 1)
+    num_above = int(np.count_nonzero(means > target + (1 - target) / 4))
+    if not len(cells):
+        return ceil(least_labels(target, delta) / MIN_COVERAGE)
+    if not num_above:
+        return None
+    expected_errors = (1 - means[num_above - 1]) * least_labels(target, delta)
+    needed = least_labels(target, delta, ceil(expected_errors))
+    return max(1, ceil(needed / (num_above / len(cells))) - len(cells))
+
+
+def best_target(cells: LabelledCells, heads: Sequence[int], delta: float = DELTA) -> float | None:
+    """The highest precision, in steps of 0.01, that a pool of heads can promise; None if none."""
+    own = cells.take(np.isin(cells.heads, heads))
+    for target in np.arange(0.99, 0.49, -0.01):
+        if find_threshold(own.confidence, own.is_right, target=float(target), delta=delta):
+            return round(float(target), 2)
+    return None
