@@ -31,6 +31,10 @@ def split(
     ] = "stratified",
     validation: Annotated[float, typer.Option(min=0, max=1, help="Share for validation.")] = 0.1,
     test: Annotated[float, typer.Option(min=0, max=1, help="Share for the test.")] = 0.1,
+    calibration: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Share for promises; default 0.1 from 1,000 products on."),
+    ] = None,
     block_size: Annotated[int, typer.Option(min=1, help="Number of ids in a block of id_blocks.")] = 50,
     folds: Annotated[
         int | None,
@@ -50,12 +54,17 @@ def split(
     from facetry.cli.console import make_console, make_reporter
 
     require_split_name(out)
-    if validation + test >= 1:
-        raise typer.BadParameter("validation and test together leave nothing to train on.")
+    if validation + test + (calibration or 0) >= 1:
+        raise typer.BadParameter("validation, test and calibration together leave nothing to train on.")
     if folds is not None and method != "stratified":
         raise typer.BadParameter("folds are always stratified: leave out --method.")
     config = SplitConfig(
-        method=method, validation=validation, test=test, block_size=block_size, seed=seed
+        method=method,
+        validation=validation,
+        test=test,
+        calibration=calibration,
+        block_size=block_size,
+        seed=seed,
     )
     opened = open_catalogue(catalogue, images=images)
     opened.require_sound()
@@ -94,12 +103,12 @@ def _split(
     reporter: "Reporter",
 ) -> "tuple[Split | Folds, dict[str, float]]":
     """The split or, with `num_folds`, the folds; and the intended share of each part."""
-    from facetry.catalogue.split import PARTS, Folds, make_folds, make_split
+    from facetry.catalogue.split import Folds, make_folds, make_split
 
     seed = config.seed or 0
     if num_folds is None:
         split = make_split(catalogue, config, seed=seed, groups=groups, reporter=reporter)
-        return split, dict(zip(map(str, PARTS), config.shares, strict=True))
+        return split, {str(part): share for part, share in config.shares(len(catalogue)).items()}
     codes = make_folds(catalogue, num_folds, seed=seed, groups=groups, reporter=reporter)
     shares = {f"fold {fold}": 1 / num_folds for fold in range(num_folds)}
     return Folds(codes, num_folds, groups), shares

@@ -1,1 +1,1 @@
-"""How sure a predictor may be: calibrated probabilities, promised precision, and checks that both hold."""
+"""How sure a predictor is: calibrated probabilities, promised precision, and what keeps both true."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.identity import is_same_catalogue
-from facetry.catalogue.split import Part, Split, read_split
+from facetry.catalogue.split import PARTS, Part, Split, read_split
 from facetry.errors import CatalogueError, HeldOutLearned
 from facetry.runtime.resumable import read_record
 
@@ -21,7 +21,8 @@ SPLIT = "split.parquet"
 _TRAINED_ON: Mapping[Part, tuple[Part, ...]] = {
     "train": (),
     "validation": ("train",),
-    "test": ("train", "validation"),
+    "test": ("train", "validation", "calibration"),
+    "calibration": ("train", "validation"),
 }
 """Part to score on -> the parts of the model's own split that its products must not be in."""
 
@@ -40,8 +41,9 @@ def trained_on(folder: Path, catalogue: Catalogue, part: Part = "test") -> NDArr
     """The products (N) that the model in `folder` learned from, if they are to serve as `part`.
 
     A test must use neither the model's train part nor its validation part, by which its best epoch, its
-    members' weights and the like were chosen: scores would be too high. A validation may use its
-    validation part again. An ensemble was trained on all that its members were trained on.
+    members' weights and the like were chosen, nor its calibration part: scores would be too high. A
+    validation may use its validation part again, a calibration its calibration part. An ensemble was
+    trained on all that its members were trained on.
     """
     is_trained_on = np.zeros(len(catalogue), dtype=bool)
     for path in folder.rglob(SPLIT):  # its own and its members'
@@ -60,7 +62,7 @@ def count_trained_on(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class HeldOut:
-    """The products of a catalogue that no model may have been trained on: validation and test part."""
+    """The products of a catalogue that no model may have been trained on: all but the training part."""
 
     catalogue: Catalogue
     split: Split
@@ -80,7 +82,7 @@ class HeldOut:
         Raises:
             HeldOutLearned: it was; says on how many.
         """
-        for part in ("validation", "test"):
+        for part in PARTS[1:]:
             rows = self.split.rows(part)
             if num_trained_on := count_trained_on(folder, self.catalogue, rows, part):
                 raise HeldOutLearned(

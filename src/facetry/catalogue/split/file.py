@@ -1,7 +1,7 @@
 """The settings of a split, splits and folds, and their files: Parquet or CSV, one row for each product.
 
-The columns are id, then part (train, validation, test) or fold (0, 1, ...), and group if it is known
-which products have the same or near-duplicate photos.
+The columns are id, then part (train, validation, test, calibration) or fold (0, 1, ...), and group if it
+is known which products have the same or near-duplicate photos.
 
 Shapes: N products of the catalogue.
 """
@@ -9,7 +9,7 @@ Shapes: N products of the catalogue.
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import numpy as np
 import polars as pl
@@ -22,8 +22,11 @@ from facetry.runtime.config import Config
 from facetry.runtime.files import writing
 from facetry.runtime.resumable import stopped_hint
 
-Part = Literal["train", "validation", "test"]
-PARTS: tuple[Part, ...] = ("train", "validation", "test")
+Part = Literal["train", "validation", "test", "calibration"]
+PARTS: tuple[Part, ...] = ("train", "validation", "test", "calibration")
+
+MIN_CALIBRATED: Final = 1000
+"""The products from which on a tenth of them is worth keeping for calibration."""
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -48,6 +51,10 @@ class SplitConfig(Config):
     test: Share = 0.1
     """The share of the products that the model is scored on."""
 
+    calibration: Share | None = None
+    """The share of the products that nothing else uses and that promises of a precision are based on;
+    none is a tenth of a catalogue of at least a thousand products, else nothing."""
+
     block_size: Annotated[int, Field(ge=1)] = 50
     """How many ids make a block."""
 
@@ -56,14 +63,21 @@ class SplitConfig(Config):
 
     @model_validator(mode="after")
     def _leaves_some(self) -> "SplitConfig":
-        if self.validation + self.test >= 1:
-            raise ValueError("validation and test together leave nothing to train on")
+        if self.validation + self.test + (self.calibration or 0) >= 1:
+            raise ValueError("validation, test and calibration together leave nothing to train on")
         return self
 
-    @property
-    def shares(self) -> tuple[float, float, float]:
-        """The share of each of `PARTS`."""
-        return 1 - self.validation - self.test, self.validation, self.test
+    def shares(self, num_products: int) -> dict[Part, float]:
+        """The share of each of `PARTS` in a catalogue of so many products.
+
+        >>> SplitConfig().shares(1000)["calibration"], SplitConfig().shares(999)["calibration"]
+        (0.1, 0.0)
+        """
+        rest = 1 - self.validation - self.test
+        by_size = 0.1 if num_products >= MIN_CALIBRATED and rest > 0.1 else 0.0
+        calibration = by_size if self.calibration is None else self.calibration
+        shares = (rest - calibration, self.validation, self.test, calibration)
+        return dict(zip(PARTS, shares, strict=True))
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,12 +4,13 @@ Shapes: N products of the catalogue.
 """
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facetry.catalogue.catalogue import Catalogue
-from facetry.catalogue.split.file import PARTS, Split, SplitConfig
+from facetry.catalogue.split.file import PARTS, Part, Split, SplitConfig
 from facetry.catalogue.split.stratify import stratify
 from facetry.catalogue.split.summary import uneven_shares, value_codes
 from facetry.errors import CatalogueError
@@ -17,6 +18,7 @@ from facetry.runtime.extras import require
 from facetry.runtime.progress import SILENT, Reporter
 
 Groups = NDArray[np.int64]
+Shares = Mapping[Part, float]
 
 NEAR_DUPLICATES = "a group of near-duplicate photos"
 
@@ -41,6 +43,7 @@ def make_split(
         CatalogueError: too few products, groups or blocks for the parts.
     """
     seed = seed if config.seed is None else config.seed
+    shares = config.shares(len(catalogue))
     if config.method == "id_blocks" and not catalogue.table["id"].dtype.is_integer():
         reporter.say(
             "split.method id_blocks needs whole numbers as ids: the products are split by stratified, "
@@ -51,23 +54,21 @@ def make_split(
     if config.method == "stratified":
         groups = find_groups(catalogue, reporter) if groups is None else groups
         undivided, unit = groups, NEAR_DUPLICATES
-        codes = _stratified_codes(catalogue, groups, config.shares, seed)
+        codes = _stratified_codes(catalogue, groups, list(shares.values()), seed)
     elif config.method == "random":
-        codes = _random_codes(len(catalogue), config, seed)
+        codes = _random_codes(len(catalogue), shares, seed)
     else:
         undivided, unit = _blocks(catalogue, config), "a block of ids"
-        codes = _block_codes(undivided, config, seed)
+        codes = _block_codes(undivided, config.block_size, shares, seed)
     empty = [
-        part
-        for code, (part, share) in enumerate(zip(PARTS, config.shares, strict=True))
-        if share and not (codes == code).any()
+        part for code, (part, share) in enumerate(shares.items()) if share and not (codes == code).any()
     ]
     if empty:
         raise CatalogueError(
             f"The catalogue's {_counted(len(catalogue), 'product')} leave none for {empty[0]}.",
             hint="Ask for fewer parts: a share may be 0.",
         )
-    for line in uneven_shares(codes, dict(zip(PARTS, config.shares, strict=True)), undivided, unit):
+    for line in uneven_shares(codes, shares, undivided, unit):
         reporter.say(line)
     return Split(codes, groups)
 
@@ -135,16 +136,12 @@ def _stratified_codes(
     return codes
 
 
-def _random_codes(num_products: int, config: SplitConfig, seed: int) -> NDArray[np.int8]:
-    codes = np.zeros(num_products, dtype=np.int8)
+def _random_codes(num_products: int, shares: Shares, seed: int) -> NDArray[np.int8]:
     # RandomState: a split must be the same in every version of numpy, which default_rng is not.
     order = np.random.RandomState(seed).permutation(num_products)
-    num_validation, num_test = (
-        max(bool(share), round(num_products * share)) for share in (config.validation, config.test)
-    )
-    codes[order[:num_validation]] = PARTS.index("validation")
-    codes[order[num_validation : num_validation + num_test]] = PARTS.index("test")
-    return codes
+    held_out = list(shares.values())[1:]
+    ends = np.cumsum([max(bool(share), round(num_products * share)) for share in held_out])
+    return _codes_of(np.split(order, ends), num_products)
 
 
 def _blocks(catalogue: Catalogue, config: SplitConfig) -> Groups:
@@ -152,19 +149,25 @@ def _blocks(catalogue: Catalogue, config: SplitConfig) -> Groups:
     return catalogue.table["id"].to_numpy() // config.block_size
 
 
-def _block_codes(blocks: Groups, config: SplitConfig, seed: int) -> NDArray[np.int8]:
-    known = np.unique(blocks)
-    order = np.random.RandomState(seed).permutation(known)
-    num_validation, num_test = (
-        math.floor(len(known) * share + 1e-9) for share in (config.validation, config.test)
-    )
-    if (config.validation and not num_validation) or (config.test and not num_test):
+def _block_codes(blocks: Groups, block_size: int, shares: Shares, seed: int) -> NDArray[np.int8]:
+    known, indices = np.unique(blocks, return_inverse=True)
+    order = np.random.RandomState(seed).permutation(len(known))
+    held_out = list(shares.values())[1:]
+    counts = [math.floor(len(known) * share + 1e-9) for share in held_out]
+    if any(share and not count for share, count in zip(held_out, counts, strict=True)):
         raise CatalogueError(
-            f"{len(known)} blocks of {config.block_size} ids are too few for the requested shares.",
+            f"{len(known)} blocks of {block_size} ids are too few for the requested shares.",
             hint="Lower split.block_size, or use split.method stratified.",
         )
-    parts = np.split(order, [num_validation, num_validation + num_test])
-    return np.select([np.isin(blocks, parts[0]), np.isin(blocks, parts[1])], [1, 2], 0).astype(np.int8)
+    return _codes_of(np.split(order, np.cumsum(counts)), len(known))[indices]
+
+
+def _codes_of(parts: list[NDArray[np.int64]], size: int) -> NDArray[np.int8]:
+    """The index into `PARTS` of each of `size` things, of which `parts` hold those after the first."""
+    codes = np.zeros(size, dtype=np.int8)
+    for code, part in enumerate(parts[: len(PARTS) - 1], start=1):
+        codes[part] = code
+    return codes
 
 
 def _counted(count: int, what: str) -> str:
