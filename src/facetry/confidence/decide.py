@@ -27,8 +27,10 @@ MAX_SHOWN: Final = 5
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Rules:
-    """What decides, for each head (H): the confidence from which a cell is filled, infinity where
-    nothing is promised, and the probability from which a value is an alternative.
+    """What decides, for each head (H).
+
+    `fill_from` is the confidence from which a cell is filled, infinity where nothing is promised,
+    `alternative_from` the probability from which a value is an alternative.
     """
 
     fill_from: NDArray[np.float64]
@@ -37,7 +39,7 @@ class Rules:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Decisions:
-    """The index into `ACTIONS` of each cell (B, A), -1 without a head, and its alternatives (B, A, V)."""
+    """The index into `ACTIONS` of each cell (B, A), -1 without one; its alternatives (B, A, V)."""
 
     actions: NDArray[np.int8]
     alternatives: NDArray[np.bool_]

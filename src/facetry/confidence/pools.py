@@ -105,8 +105,10 @@ def _promise(cells: LabelledCells, pool: Pool, target: float, delta: float) -> P
 
 
 def _num_missing(cells: LabelledCells, target: float, delta: float) -> int | None:
-    """How many more labels would probably do: what a promise needs above its threshold, over the share
-    of the cells that the calibrated confidence says will be there.
+    """How many more labels would probably do.
+
+    That is what a promise needs above its threshold, over the share of the cells that will be there, as
+    the calibrated confidence says.
     """
     confidence = np.sort(cells.confidence)[::-1]
     means = confidence.cumsum() / np.arange(1, len(confidence) + 1)

@@ -27,8 +27,9 @@ _SPARE: Final = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Threshold:
-    """Cells of at least this `confidence` may be filled: `num_above` of the calibration cells, with
-    `num_errors` wrong among them.
+    """Cells of at least this `confidence` may be filled.
+
+    Of the calibration cells `num_above` are, and of these `num_errors` are wrong.
     """
 
     confidence: float
