@@ -13,6 +13,7 @@ FacetryError                 every error a user can cause or meet
 │   └── WeightsUnavailable   weights that could not be fetched
 ├── CheckpointError          a checkpoint of other code that cannot be imported
 ├── ModelFolderError         a model folder that is missing, incomplete, damaged or too new
+├── CalibrationError         a model's calibration that is damaged, or another model's
 ├── EngineError              an engine that does not support what is wanted
 ├── ExportError              a predictor that cannot be exported, or an export that cannot be used
 ├── PredictorMismatch        predictors that cannot work together, or on this catalogue
@@ -116,6 +117,10 @@ class CheckpointError(FacetryError):
 
 class ModelFolderError(FacetryError):
     """A model folder that is missing, incomplete, damaged or made by a newer version."""
+
+
+class CalibrationError(FacetryError):
+    """A model's calibration that is damaged, of another model, or cannot be made."""
 
 
 class EngineError(FacetryError):

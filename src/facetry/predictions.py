@@ -10,7 +10,7 @@ values are padding.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final, Protocol, runtime_checkable
 
@@ -173,6 +173,10 @@ class Predictions:
             probabilities=np.concatenate([part.probabilities for part in parts]),
             problems=tuple(each for part in parts for each in part.problems),
         )
+
+    def with_probabilities(self, probabilities: NDArray[np.float32]) -> "Predictions":
+        """The same products with other probabilities (B, A, V)."""
+        return replace(self, probabilities=probabilities)
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -5,7 +5,7 @@ A cell is one attribute of one product.
 Shapes: N cells, V values of the head that has most, H heads.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -60,6 +60,19 @@ class LabelledCells:
     def __len__(self) -> int:
         return len(self.heads)
 
+    def evidence(self) -> "Evidence":
+        """What a promise needs of them: one cell, drawn at random, for each head and group."""
+        cells = self._one_per_group()
+        of_label = np.take_along_axis(
+            cells.log_probabilities, np.maximum(cells.labels, 0)[:, None], axis=1
+        )
+        return Evidence(
+            heads=cells.heads,
+            confidence=cells.confidence,
+            of_label=np.where(cells.labels >= 0, np.exp(of_label[:, 0]), 0.0),
+            is_right=cells.is_right,
+        )
+
     @property
     def confidence(self) -> NDArray[np.float64]:
         """The most probable value's probability (N)."""
@@ -84,9 +97,8 @@ class LabelledCells:
             groups=self.groups[index],
         )
 
-    def one_per_group(self, seed: int = 0) -> "LabelledCells":
-        """One cell, drawn at random, for each head and group: like photos are one observation."""
-        order = np.random.default_rng(seed).permutation(len(self))
+    def _one_per_group(self) -> "LabelledCells":
+        order = np.random.default_rng(0).permutation(len(self))
         pairs = np.column_stack([self.heads[order], self.groups[order]])
         _, first = np.unique(pairs, axis=0, return_index=True)
         return self.take(np.sort(order[first]))
@@ -99,3 +111,37 @@ class LabelledCells:
         fold = np.random.default_rng(seed).permutation(len(found))[groups] % num_folds
         for each in range(num_folds):
             yield fold != each, fold == each
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Evidence:
+    """Independent labelled cells (N) that promises are based on: what was predicted, and whether rightly.
+
+    `heads` are indices, `confidence` the most probable value's calibrated probability, `of_label` the
+    label's (0 if it is none of the values), `is_right` whether they are the same value.
+    """
+
+    heads: NDArray[np.int64]
+    confidence: NDArray[np.float64]
+    of_label: NDArray[np.float64]
+    is_right: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.heads)
+
+    def take(self, index: NDArray[np.integer] | NDArray[np.bool_]) -> "Evidence":
+        """Some of the cells, by index or mask."""
+        return Evidence(
+            heads=self.heads[index],
+            confidence=self.confidence[index],
+            of_label=self.of_label[index],
+            is_right=self.is_right[index],
+        )
+
+    def of_heads(self, heads: Sequence[int]) -> "Evidence":
+        """The cells of some heads, by index."""
+        return self.take(np.isin(self.heads, heads))
+
+    def counts(self, num_heads: int) -> NDArray[np.int64]:
+        """The number of cells of each head (H)."""
+        return np.bincount(self.heads, minlength=num_heads)

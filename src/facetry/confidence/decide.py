@@ -1,6 +1,6 @@
 """What to do with each cell: fill it, ask a person with a few values to choose from, or leave it open.
 
-Shapes: B products, A slots, V values, N calibration cells.
+Shapes: B products, A slots, V values, H heads.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from facetry.confidence.cells import LabelledCells
+from facetry.confidence.cells import Evidence
 from facetry.confidence.pools import Promise
 from facetry.predictions import Predictions
 from facetry.taxonomy import Taxonomy
@@ -45,8 +45,8 @@ class Decisions:
     alternatives: NDArray[np.bool_]
 
 
-def make_rules(taxonomy: Taxonomy, promises: Sequence[Promise], cells: LabelledCells) -> Rules:
-    """The rules that follow from promises and from the calibrated cells that they were made on.
+def make_rules(taxonomy: Taxonomy, promises: Sequence[Promise], evidence: Evidence) -> Rules:
+    """The rules that follow from promises and from the evidence that they were made on.
 
     Alternatives are least ambiguous set-valued classifiers (Sadinle et al. 2019): their threshold is
     the probability that all but `MISS_RATE` of the labels have, among the cells that are not filled.
@@ -57,18 +57,16 @@ def make_rules(taxonomy: Taxonomy, promises: Sequence[Promise], cells: LabelledC
         heads = list(promise.pool.heads)
         if promise.threshold:
             fill_from[heads] = promise.threshold.confidence
-        own = cells.take(np.isin(cells.heads, heads))
+        own = evidence.of_heads(heads)
         left = own.take(own.confidence < fill_from[heads[0]])
         alternative_from[heads] = _set_threshold(left)
     return Rules(fill_from=fill_from, alternative_from=alternative_from)
 
 
-def _set_threshold(cells: LabelledCells) -> float:
+def _set_threshold(evidence: Evidence) -> float:
     """The probability from which values are alternatives; 0 if the labels are too few to say."""
-    known = cells.take(cells.labels >= 0)
-    of_label = np.exp(known.log_probabilities[np.arange(len(known)), known.labels])
-    rank = int(MISS_RATE * (len(known) + 1))
-    return float(np.sort(of_label)[rank - 1]) if rank else 0.0
+    rank = int(MISS_RATE * (len(evidence) + 1))
+    return float(np.sort(evidence.of_label)[rank - 1]) if rank else 0.0
 
 
 def decide(

@@ -4,7 +4,7 @@ A promise of a head needs dozens of labels above its threshold. Heads that have 
 with those of their category, and what is still too few with all of the catalogue: such a promise says
 nothing of one head.
 
-Shapes: N labelled cells, H heads.
+Shapes: H heads.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from facetry.confidence.cells import LabelledCells
+from facetry.confidence.cells import Evidence
 from facetry.confidence.fit import categories_of_heads
 from facetry.confidence.promise import DELTA, Threshold, find_threshold, least_labels
 from facetry.taxonomy import Taxonomy
@@ -75,57 +75,66 @@ def make_pools(taxonomy: Taxonomy, num_labels: NDArray[np.int64], least: int) ->
 
 
 def promise_all(
-    cells: LabelledCells, target: float, *, delta: float = DELTA, is_simultaneous: bool = False
+    taxonomy: Taxonomy,
+    evidence: Evidence,
+    target: float,
+    *,
+    delta: float = DELTA,
+    is_simultaneous: bool = False,
 ) -> list[Promise]:
-    """The promises of all heads, from calibrated and independent cells (N), in the taxonomy's order.
+    """The promises of all heads, in the taxonomy's order.
 
     With `is_simultaneous`, delta is the chance that any of the promises is false, not each
     (Bonferroni).
     """
-    num_labels = np.bincount(cells.heads, minlength=cells.taxonomy.num_heads)
-    pools = make_pools(cells.taxonomy, num_labels, ceil(least_labels(target, delta) / MIN_COVERAGE))
+    num_labels = evidence.counts(taxonomy.num_heads)
+    pools = make_pools(taxonomy, num_labels, _enough(target, delta))
     if is_simultaneous:
         delta /= len(pools)
-        pools = make_pools(cells.taxonomy, num_labels, ceil(least_labels(target, delta) / MIN_COVERAGE))
-    promises = [_promise(cells, pool, target, delta) for pool in pools]
+        pools = make_pools(taxonomy, num_labels, _enough(target, delta))
+    promises = [_promise(evidence.of_heads(pool.heads), pool, target, delta) for pool in pools]
     return sorted(promises, key=lambda promise: promise.pool.heads)
 
 
-def _promise(cells: LabelledCells, pool: Pool, target: float, delta: float) -> Promise:
-    own = cells.take(np.isin(cells.heads, pool.heads))
-    threshold = find_threshold(own.confidence, own.is_right, target=target, delta=delta)
+def best_target(evidence: Evidence, heads: Sequence[int], delta: float = DELTA) -> float | None:
+    """The highest precision, in steps of 0.01, that a pool of heads can promise; None if none."""
+    own = evidence.of_heads(heads)
+    for percent in range(99, 49, -1):
+        if find_threshold(own.confidence, own.is_right, target=percent / 100, delta=delta):
+            return percent / 100
+    return None
+
+
+def _promise(evidence: Evidence, pool: Pool, target: float, delta: float) -> Promise:
+    threshold = find_threshold(evidence.confidence, evidence.is_right, target=target, delta=delta)
     return Promise(
         pool=pool,
         target=target,
         delta=delta,
-        num_labels=len(own),
+        num_labels=len(evidence),
         threshold=threshold,
-        num_missing=None if threshold else _num_missing(own, target, delta),
+        num_missing=None if threshold else _num_missing(evidence, target, delta),
     )
 
 
-def _num_missing(cells: LabelledCells, target: float, delta: float) -> int | None:
+def _enough(target: float, delta: float) -> int:
+    """The labels that a pool needs for a promise if `MIN_COVERAGE` of its cells are above the threshold."""
+    return ceil(least_labels(target, delta) / MIN_COVERAGE)
+
+
+def _num_missing(evidence: Evidence, target: float, delta: float) -> int | None:
     """How many more labels would probably do.
 
     That is what a promise needs above its threshold, over the share of the cells that will be there, as
     the calibrated confidence says.
     """
-    confidence = np.sort(cells.confidence)[::-1]
+    if not len(evidence):
+        return _enough(target, delta)
+    confidence = np.sort(evidence.confidence)[::-1]
     means = confidence.cumsum() / np.arange(1, len(confidence) + 1)
     num_above = int(np.count_nonzero(means > target + (1 - target) / 4))
-    if not len(cells):
-        return ceil(least_labels(target, delta) / MIN_COVERAGE)
     if not num_above:
         return None
     expected_errors = (1 - means[num_above - 1]) * least_labels(target, delta)
     needed = least_labels(target, delta, ceil(expected_errors))
-    return max(1, ceil(needed / (num_above / len(cells))) - len(cells))
-
-
-def best_target(cells: LabelledCells, heads: Sequence[int], delta: float = DELTA) -> float | None:
-    """The highest precision, in steps of 0.01, that a pool of heads can promise; None if none."""
-    own = cells.take(np.isin(cells.heads, heads))
-    for target in np.arange(0.99, 0.49, -0.01):
-        if find_threshold(own.confidence, own.is_right, target=float(target), delta=delta):
-            return round(float(target), 2)
-    return None
+    return max(1, ceil(needed * len(evidence) / num_above) - len(evidence))

@@ -26,6 +26,9 @@ RECIPE = "recipe.yaml"
 TAXONOMY = "taxonomy.json"
 WEIGHTS = "weights.safetensors"
 PREPROCESS = "preprocess.json"
+CALIBRATION = "calibration.json"
+"""How its probabilities are calibrated; made after the model, so it has a checksum of its own."""
+
 ENGINES = "engines"
 """The subfolder with a model folder's exports."""
 
@@ -74,19 +77,36 @@ class ModelFolder:
         return [each for member in members for each in member.classifiers] if members else [self]
 
     @property
-    def fingerprint(self) -> str:
+    def plain_fingerprint(self) -> str:
         """A digest of the checksums, the members' included: equal for equal models.
 
         Exports are left out, as they give the same answers as the model.
         """
+        return self._digest(())
+
+    @property
+    def fingerprint(self) -> str:
+        """The digest of the model with its calibration: equal where all answers are."""
         return self.fingerprint_with()
 
     def fingerprint_with(self, *facts: str) -> str:
         """The fingerprint of the model together with other `facts` that change its answers."""
+        return self._digest(facts if self.calibration is None else (*facts, self.calibration))
+
+    def _digest(self, facts: tuple[str, ...]) -> str:
         digest = hashlib.sha256("\0".join(facts).encode())
         for part in self.parts:
             digest.update(part.checksums_file)
         return digest.hexdigest()
+
+    @property
+    def calibration(self) -> str | None:
+        """The content of its calibration; None if it has none."""
+        file = self.path / CALIBRATION
+        try:
+            return file.read_text(encoding="utf-8") if file.is_file() else None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ModelFolderError(f"{file} is damaged.", hint=_AGAIN) from error
 
     @cached_property
     def taxonomy(self) -> Taxonomy:
@@ -169,8 +189,8 @@ def open_folder(folder: str | Path | ModelFolder) -> ModelFolder:
 def write_checksums(folder: Path) -> None:
     """Write the checksums of all files, which completes the model folder.
 
-    Left out are the files of training, which are not part of the model, and members and exports, which
-    have checksums of their own.
+    Left out are the files of training, which are not part of the model, and members, exports and the
+    calibration, which have checksums of their own.
     """
     own = listing(folder, lambda path: _is_own(folder, path))
     sums = {path.relative_to(folder).as_posix(): sha256(path) for path in own}
@@ -233,7 +253,7 @@ def _naming(file: Path) -> Iterator[None]:
 
 def _is_own(folder: Path, path: Path) -> bool:
     inner = path.relative_to(folder).parts
-    return path.name != CHECKSUMS and inner[0] not in {MEMBERS, "training", ENGINES}
+    return path.name != CHECKSUMS and inner[0] not in {MEMBERS, "training", ENGINES, CALIBRATION}
 
 
 def _parse_checksums(folder: Path, text: bytes) -> dict[str, str]:

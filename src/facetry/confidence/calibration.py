@@ -1,0 +1,161 @@
+"""A model's calibration: the file in its folder, and the predictor that it makes of the plain one."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facetry.confidence.cells import Evidence
+from facetry.confidence.mapping import CalibrationMap
+from facetry.errors import CalibrationError
+from facetry.models.folder import CALIBRATION, ModelFolder
+from facetry.predictions import Embedder, Predictions, Predictor
+from facetry.product import Preprocess, Product
+from facetry.runtime.documents import parse_json
+from facetry.runtime.files import write_text
+from facetry.taxonomy import Taxonomy
+
+FORMAT: Final = 1
+
+_AGAIN: Final = "Calibrate the model again: facetry calibrate MODEL CATALOGUE."
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Calibration:
+    """How a model's probabilities are calibrated, and the evidence for what it promises.
+
+    `facts` say in words where the evidence comes from: the table, the part and how many products.
+    """
+
+    map: CalibrationMap
+    evidence: Evidence
+    facts: Mapping[str, str]
+
+    def save(self, folder: ModelFolder) -> None:
+        """Write it into the folder of its model."""
+        content = {
+            "format": FORMAT,
+            "model": folder.plain_fingerprint,
+            "facts": dict(self.facts),
+            "log_temperatures": self.map.log_temperatures.round(6).tolist(),
+            "biases": self.map.biases.round(6).tolist(),
+            "evidence": {
+                "heads": self.evidence.heads.tolist(),
+                "confidence": self.evidence.confidence.tolist(),
+                "of_label": self.evidence.of_label.tolist(),
+                "is_right": self.evidence.is_right.astype(int).tolist(),
+            },
+        }
+        text = json.dumps(content)
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        write_text(folder.path / CALIBRATION, f"{text}\n{digest}\n")
+
+
+def read_calibration(folder: ModelFolder) -> Calibration | None:
+    """The calibration of a model; None if it has none.
+
+    Raises:
+        CalibrationError: a damaged file, one of a newer version, or one of another model.
+    """
+    text = folder.calibration
+    if text is None:
+        return None
+    path = folder.path / CALIBRATION
+    content = _parsed(path, text)
+    if content.get("format") != FORMAT:
+        raise CalibrationError(
+            f"{path} is of format {content.get('format')}; this version reads {FORMAT}.", hint=_AGAIN
+        )
+    if content.get("model") != folder.plain_fingerprint:
+        raise CalibrationError(f"{path} is the calibration of another model.", hint=_AGAIN)
+    try:
+        return _from_json(content, folder.taxonomy)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise CalibrationError(f"{path} is damaged.", hint=_AGAIN) from error
+
+
+def _parsed(path: Path, text: str) -> dict[str, Any]:
+    body, _, digest = text.rstrip("\n").rpartition("\n")
+    if hashlib.sha256(body.encode()).hexdigest() != digest:
+        raise CalibrationError(f"{path} is damaged: its checksum does not match.", hint=_AGAIN)
+    try:
+        content = parse_json(body)
+    except ValueError as error:
+        raise CalibrationError(f"{path} is damaged.", hint=_AGAIN) from error
+    if not isinstance(content, dict):
+        raise CalibrationError(f"{path} is damaged.", hint=_AGAIN)
+    return content
+
+
+def _from_json(content: Mapping[str, Any], taxonomy: Taxonomy) -> Calibration:
+    columns = content["evidence"]
+    evidence = Evidence(
+        heads=np.asarray(columns["heads"], dtype=np.int64),
+        confidence=np.asarray(columns["confidence"], dtype=np.float64),
+        of_label=np.asarray(columns["of_label"], dtype=np.float64),
+        is_right=np.asarray(columns["is_right"], dtype=bool),
+    )
+    found = CalibrationMap(
+        log_temperatures=np.asarray(content["log_temperatures"], dtype=np.float64),
+        biases=np.asarray(content["biases"], dtype=np.float64),
+    )
+    if found.biases.shape != (taxonomy.num_heads, taxonomy.num_values):
+        raise ValueError("another taxonomy")
+    return Calibration(map=found, evidence=evidence, facts=content["facts"])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CalibratedPredictor:
+    """A predictor with calibrated probabilities; the most probable value changes where biases say so."""
+
+    plain: Predictor
+    calibration: Calibration
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        """That of the plain predictor."""
+        return self.plain.taxonomy
+
+    @property
+    def preprocesses(self) -> tuple[Preprocess, ...]:
+        """Those of the plain predictor."""
+        return self.plain.preprocesses
+
+    def predict(self, products: Sequence[Product]) -> Predictions:
+        """Predict every product, in order."""
+        return calibrate(self.plain.predict(products), self.calibration.map)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CalibratedEmbedder(CalibratedPredictor):
+    """A calibrated predictor that also gives features, those of the plain one."""
+
+    def embed(self, products: Sequence[Product]) -> NDArray[Any]:
+        """Features (B, D) of loaded products; see `predictions.Embedder`."""
+        assert isinstance(self.plain, Embedder)
+        return self.plain.embed(products)
+
+
+def with_calibration(predictor: Predictor, calibration: Calibration | None) -> Predictor:
+    """The calibrated predictor, which gives features if the plain one does."""
+    if calibration is None:
+        return predictor
+    kind = CalibratedEmbedder if isinstance(predictor, Embedder) else CalibratedPredictor
+    return kind(plain=predictor, calibration=calibration)
+
+
+def calibrate(predictions: Predictions, mapping: CalibrationMap) -> Predictions:
+    """The same predictions with calibrated probabilities."""
+    probabilities = predictions.probabilities.copy()
+    rows, slots = np.nonzero(predictions.head_mask)
+    heads = predictions.taxonomy.head_slots[predictions.category_codes[rows], slots]
+    mask = predictions.value_mask[rows, slots]
+    with np.errstate(divide="ignore"):
+        logs = np.where(mask, np.log(probabilities[rows, slots].astype(np.float64)), -np.inf)
+    probabilities[rows, slots] = np.exp(mapping.apply(heads, logs))
+    return predictions.with_probabilities(probabilities)
