@@ -14,7 +14,7 @@ GROUPS = (
     ("__main__", "cli"),
     ("demo", "experiments"),
     ("build",),
-    ("audit", "batch", "engines", "recipe"),
+    ("audit", "batch", "engines", "recipe", "confidence"),
     ("predictors", "training"),
     ("evaluation",),
     ("models", "catalogue"),

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from facetry.confidence.calibration import read_calibration, with_calibration
 from facetry.engines.engine import EngineConfig
 from facetry.engines.serving import serve
 from facetry.errors import ModelFolderError
@@ -21,16 +22,26 @@ def load(
 ) -> Predictor:
     """The predictor in a model folder, checked against its checksums.
 
-    Without an `engine` the trained model itself runs on torch. With one, that engine computes the
+    Its probabilities are calibrated, if the model is. Without an `engine` the trained model itself runs on torch. With one, that engine computes the
     model's graph, or the engine that suits best where it names none; the `reporter` says which.
 
     Raises:
+        CalibrationError: a calibration that is damaged, or another model's.
         EngineError: the engine cannot do what is asked of it.
         ExportError: an export that is damaged or made by a newer version.
         MissingExtra: the engine is not installed.
         ModelFolderError: no model folder, or an incomplete, damaged or newer one.
     """
     folder = open_folder(folder)
+    return with_calibration(_load(folder, engine, reporter), read_calibration(folder))
+
+
+def load_plain(folder: str | Path | ModelFolder) -> Predictor:
+    """The predictor in a model folder with its own probabilities, on torch; see `load`."""
+    return _load(open_folder(folder), None, SILENT)
+
+
+def _load(folder: ModelFolder, engine: EngineConfig | None, reporter: Reporter) -> Predictor:
     if engine and (served := serve(folder, engine, reporter)):
         return served
     if folder.kind not in _LOADERS:
@@ -62,7 +73,7 @@ def _load_vlm(folder: ModelFolder) -> Predictor:
 
 
 def _load_ensemble(folder: ModelFolder) -> Predictor:
-    return load_ensemble(folder, load)
+    return load_ensemble(folder, load_plain)
 
 
 _LOADERS: Mapping[str, Callable[[ModelFolder], Predictor]] = {

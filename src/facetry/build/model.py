@@ -11,6 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from facetry.build.load import load as load_predictor
+from facetry.build.load import load_plain
 from facetry.build.train import BuildOptions, train
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.frames import like
@@ -170,7 +171,7 @@ class Model:
             config=ExportConfig(runtime=to, int8=int8),
             out=Path(out) if out else None,
         )
-        return export_model(job, load_predictor, reporter=self.reporter)
+        return export_model(job, load_plain, reporter=self.reporter)
 
     def save(self, folder: str | Path) -> Path:
         """Copy the model folder, which `facetry.load` and all commands read, to `folder`.

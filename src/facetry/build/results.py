@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from facetry.build.calibrate import calibrate_new
 from facetry.build.model_card import model_card
+from facetry.confidence.calibration import Calibration, with_calibration
 from facetry.evaluation.held_out import HeldOut
 from facetry.evaluation.metrics import Evaluation, Scores, answers_to, evaluate, predict, score
 from facetry.evaluation.report import ModelSummary, ReportContent, write_report
@@ -26,13 +28,18 @@ FIXED = "with fixed weights"
 
 
 def write_results(
-    predictor: Predictor, recipe: Recipe, held_out: HeldOut, folder: Path, reporter: Reporter
-) -> None:
-    """Score a new predictor on the held-out parts; write metrics and model card into its `folder`."""
+    plain: Predictor, recipe: Recipe, held_out: HeldOut, folder: Path, reporter: Reporter
+) -> Calibration | None:
+    """Score a new predictor on the held-out parts; write metrics and model card into its `folder`.
+
+    Returns its calibration, with which it is scored; none without a validation part.
+    """
     from facetry.training.targets.cleaning import read_cleaning
     from facetry.training.tracking.files import read_notes
 
     catalogue, split = held_out.catalogue, held_out.split
+    calibration = calibrate_new(plain, catalogue, split, reporter)
+    predictor = with_calibration(plain, calibration)
     scores: dict[str, Scores] = {}
     gain = None
     for part in ("validation", "test"):
@@ -40,11 +47,9 @@ def write_results(
         if not len(rows):
             continue
         products = catalogue.products(rows)
-        if part == "test" and isinstance(predictor, Ensemble) and predictor.is_learned:
-            gain = measure_gain(predictor, products, reporter=reporter)
-            scores[part] = gain.learned
-        else:
-            scores[part] = evaluate(predictor, products, reporter=reporter).scores
+        if part == "test" and isinstance(plain, Ensemble) and plain.is_learned:
+            gain = measure_gain(plain, products, reporter=reporter)
+        scores[part] = evaluate(predictor, products, reporter=reporter).scores
     metrics = {part: scores_json(each) for part, each in scores.items()}
     if gain:
         metrics["test"]["fixed_weights"] = _gain_json(gain)
@@ -53,6 +58,7 @@ def write_results(
     cleaning = [("cleaning", each) for each in read_cleaning(folder / "training")]
     notes = [*cleaning, *read_notes(folder / "training").items()]
     write_text(folder / "README.md", model_card(recipe, catalogue, split, scores, notes, gain))
+    return calibration
 
 
 def _gain_json(gain: Gain) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from facetry.build.load import load
+from facetry.build.load import load, load_plain
 from facetry.build.results import write_results
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.identity import catalogue_identity, upgraded_identity
@@ -16,7 +16,7 @@ from facetry.catalogue.split import Split, make_split, read_split, unseen_values
 from facetry.errors import NotEnoughData, RecipeError
 from facetry.evaluation.held_out import SPLIT, HeldOut
 from facetry.models.cards import find_card
-from facetry.models.folder import CHECKSUMS, MEMBERS, RECIPE, TAXONOMY, write_checksums
+from facetry.models.folder import CHECKSUMS, MEMBERS, RECIPE, TAXONOMY, open_folder, write_checksums
 from facetry.predictions import Predictor
 from facetry.predictors.ensemble import (
     WEIGHTING,
@@ -140,8 +140,10 @@ def train(
                 reporter.say(line)
             _write_inputs(job)
             predictor = _BUILDERS[recipe.kind](job)
-            write_results(predictor, recipe, job.held_out, job.folder, reporter)
+            calibration = write_results(predictor, recipe, job.held_out, job.folder, reporter)
             write_checksums(job.folder)
+            if calibration is not None:
+                calibration.save(open_folder(job.folder))
             work.finish()
         _remove_unneeded(out)
     return out
@@ -276,7 +278,7 @@ def _build_ensemble(job: Job) -> Predictor:
             hint="Use another split, or weighting: fixed.",
         )
     folders = _train_members(job, job.recipe.members)
-    members = {name: load(folder) for name, folder in folders.items()}
+    members = {name: load_plain(folder) for name, folder in folders.items()}
     ensemble = Ensemble(members, job.recipe.weights or None)
     if job.recipe.weighting == "fixed":
         return ensemble

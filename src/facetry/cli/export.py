@@ -30,7 +30,7 @@ def export(
     ] = None,
 ) -> None:
     """Export a model for OpenVINO or ONNX Runtime, if its predictions match the model's."""
-    from facetry.build.load import load
+    from facetry.build.load import load_plain
     from facetry.catalogue.catalogue import open_catalogue
     from facetry.cli.console import make_console, make_reporter
     from facetry.engines.export import ExportConfig, ExportJob, export_model
@@ -44,7 +44,7 @@ def export(
     job = ExportJob(folder=folder, catalogue=opened, config=config, out=out)
     export_model(
         job,
-        load,
+        load_plain,
         show=lambda rows: console.print(parity_table(rows, is_int8=int8)),
         reporter=make_reporter(),
     )

@@ -69,7 +69,7 @@ def split(
     opened = open_catalogue(catalogue, images=images)
     opened.require_sound()
     reporter = make_reporter()
-    groups = find_groups(opened, reporter)
+    groups = find_groups(opened, reporter=reporter)
     made, shares = _split(opened, groups, config, folds, reporter)
     made.save(out, opened)
     summaries = summarise(opened, made.codes, shares)

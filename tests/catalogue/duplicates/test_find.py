@@ -118,13 +118,13 @@ def test_dark_photos_are_no_copies_of_each_other(tmp_path: Path) -> None:
 def test_groups_of_a_catalogue(drawn: Path) -> None:
     catalogue = open_catalogue(drawn)
     expected = find_duplicates(scan_photos(catalogue.products())).groups
-    assert duplicate_groups(catalogue).tolist() == expected.tolist()
+    assert duplicate_groups(catalogue.products()).tolist() == expected.tolist()
     assert len(set(expected.tolist())) < len(catalogue)
 
 
 def test_a_catalogue_of_one_product(tmp_path: Path) -> None:
     draw(tmp_path / "drawn", num_products=1, size_px=64, rates=NONE)
-    assert duplicate_groups(open_catalogue(tmp_path / "drawn")).tolist() == [0]
+    assert duplicate_groups(open_catalogue(tmp_path / "drawn").products()).tolist() == [0]
 
 
 def look_for(

@@ -175,7 +175,7 @@ def test_only_stratified_keeps_groups_together(numbered: Catalogue) -> None:
 
 def test_without_photos_each_product_is_its_own_group(numbered: Catalogue) -> None:
     reporter = Lines()
-    np.testing.assert_array_equal(find_groups(numbered, reporter), np.arange(1000))
+    np.testing.assert_array_equal(find_groups(numbered, reporter=reporter), np.arange(1000))
     (line,) = reporter.said
     assert "No photo folder" in line
 

@@ -8,6 +8,7 @@ and a search by hash returns a twentieth of all pairs.
 Shapes: N products of the scan, M different photos, P pairs, D features, L numbers of a layout.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,10 +16,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.duplicates.fingerprints import SIGNATURE_PX, difference
 from facetry.catalogue.duplicates.scan import Scan, scan_photos
 from facetry.nearest import MAX_FLAT_ROWS, Index
+from facetry.product import Product
 from facetry.runtime.progress import SILENT, Reporter
 
 Rows = NDArray[np.int64]
@@ -83,9 +84,9 @@ class Duplicates:
     groups: Rows
 
 
-def duplicate_groups(catalogue: Catalogue, *, reporter: Reporter = SILENT) -> Rows:
+def duplicate_groups(products: Sequence[Product], *, reporter: Reporter = SILENT) -> Rows:
     """Equal numbers for products with the same photo or near duplicates (N)."""
-    scan = scan_photos(catalogue.products(), reporter=reporter)
+    scan = scan_photos(products, reporter=reporter)
     return find_duplicates(scan, reporter=reporter).groups
 
 

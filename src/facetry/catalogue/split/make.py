@@ -52,7 +52,7 @@ def make_split(
         config = config.model_copy(update={"method": "stratified"})
     undivided, unit = np.arange(len(catalogue)), ""
     if config.method == "stratified":
-        groups = find_groups(catalogue, reporter) if groups is None else groups
+        groups = find_groups(catalogue, reporter=reporter) if groups is None else groups
         undivided, unit = groups, NEAR_DUPLICATES
         codes = _stratified_codes(catalogue, groups, list(shares.values()), seed)
     elif config.method == "random":
@@ -91,7 +91,7 @@ def make_folds(
         CatalogueError: fewer groups than folds.
     """
     if groups is None:
-        groups = find_groups(catalogue, reporter)
+        groups = find_groups(catalogue, reporter=reporter)
     codes = _stratified_codes(catalogue, groups, [1 / num_folds] * num_folds, seed)
     shares = {f"fold {fold}": 1 / num_folds for fold in range(num_folds)}
     for line in uneven_shares(codes, shares, groups, NEAR_DUPLICATES):
@@ -99,18 +99,20 @@ def make_folds(
     return codes
 
 
-def find_groups(catalogue: Catalogue, reporter: Reporter = SILENT) -> Groups:
-    """Equal codes (N) for products with the same or near-duplicate photos.
+def find_groups(
+    catalogue: Catalogue, rows: NDArray[np.int64] | None = None, *, reporter: Reporter = SILENT
+) -> Groups:
+    """Equal codes for products with the same or near-duplicate photos, of all (N) or of some `rows`.
 
     Without a photo folder each product is a group of its own, and the reporter says so.
     """
     if catalogue.source.images is None:
         reporter.say("No photo folder: products are not grouped by near-duplicate photos.")
-        return np.arange(len(catalogue))
+        return np.arange(len(catalogue) if rows is None else len(rows))
     require("Looking for similar photos", "faiss", "imagehash")
     from facetry.catalogue.duplicates.find import duplicate_groups
 
-    return duplicate_groups(catalogue, reporter=reporter)
+    return duplicate_groups(catalogue.products(rows), reporter=reporter)
 
 
 def _stratified_codes(
