@@ -22,8 +22,9 @@ def load(
 ) -> Predictor:
     """The predictor in a model folder, checked against its checksums.
 
-    Its probabilities are calibrated, if the model is. Without an `engine` the trained model itself runs on torch. With one, that engine computes the
-    model's graph, or the engine that suits best where it names none; the `reporter` says which.
+    Its probabilities are calibrated, if the model is. Without an `engine` the trained model itself runs
+    on torch. With one, that engine computes the model's graph, or the engine that suits best where it
+    names none; the `reporter` says which.
 
     Raises:
         CalibrationError: a calibration that is damaged, or another model's.

@@ -115,7 +115,7 @@ class LabelledCells:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Evidence:
-    """Independent labelled cells (N) that promises are based on: what was predicted, and whether rightly.
+    """Independent labelled cells (N) that promises are based on, and what was predicted of them.
 
     `heads` are indices, `confidence` the most probable value's calibrated probability, `of_label` the
     label's (0 if it is none of the values), `is_right` whether they are the same value.

@@ -118,7 +118,7 @@ def _promise(evidence: Evidence, pool: Pool, target: float, delta: float) -> Pro
 
 
 def _enough(target: float, delta: float) -> int:
-    """The labels that a pool needs for a promise if `MIN_COVERAGE` of its cells are above the threshold."""
+    """The labels that a pool needs if `MIN_COVERAGE` of its cells are above its threshold."""
     return ceil(least_labels(target, delta) / MIN_COVERAGE)
 
 

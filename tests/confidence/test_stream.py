@@ -1,0 +1,54 @@
+"""Bounds that hold at any time, and a detector that long good runs do not blind."""
+
+import numpy as np
+import pytest
+
+from facetry.confidence.stream import ChangeDetector, precision_bounds
+
+
+@pytest.mark.parametrize("precision", [0.5, 0.85, 0.95, 1.0])
+@pytest.mark.parametrize("num_answers", [1, 30, 400])
+def test_the_bounds_hold(precision: float, num_answers: int) -> None:
+    misses = 0
+    for seed in range(40):
+        answers = np.random.default_rng(seed).random(num_answers) < precision
+        bounds = precision_bounds(answers, 0.05)
+        assert 0 <= bounds.lower <= bounds.upper <= 1
+        misses += not bounds.lower - 1e-3 <= precision <= bounds.upper + 1e-3
+    assert misses <= 5
+
+
+def test_no_answers_say_nothing() -> None:
+    bounds = precision_bounds(np.empty(0, dtype=bool), 0.05)
+    assert (bounds.lower, bounds.upper, bounds.num_answers) == (0.0, 1.0, 0)
+
+
+def test_the_interval_narrows() -> None:
+    answers = np.random.default_rng(0).random(1000) < 0.9
+    widths = [
+        bounds.upper - bounds.lower
+        for bounds in (precision_bounds(answers[:count], 0.05) for count in (50, 200, 1000))
+    ]
+    assert widths[0] > widths[1] > widths[2]
+
+
+def test_false_alarms_are_rare() -> None:
+    detector = ChangeDetector.of(0.95, delta=0.05)
+    alarms = sum(
+        detector.first_alarm(np.random.default_rng(seed).random(3000) < 0.95) is not None
+        for seed in range(100)
+    )
+    assert alarms <= 10
+
+
+@pytest.mark.parametrize("num_good", [0, 3000])
+def test_a_drop_is_seen_as_soon_after_a_long_good_run(num_good: int) -> None:
+    detector = ChangeDetector.of(0.95, delta=0.05)
+    delays = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        good, bad = rng.random(num_good) < 0.97, rng.random(2000) < 0.85
+        alarm = detector.first_alarm(np.concatenate([good, bad]))
+        assert alarm is not None
+        delays.append(alarm - num_good)
+    assert np.median(delays) < 200
