@@ -28,6 +28,9 @@ PARTS: tuple[Part, ...] = ("train", "validation", "test", "calibration")
 MIN_CALIBRATED: Final = 1000
 """The products from which on a tenth of them is worth keeping for calibration."""
 
+MIN_UNITS: Final = 40
+"""The groups of like photos, or blocks of ids, that they are divided into at least."""
+
 Share = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """A seed that Python's, numpy's and torch's generators accept."""
@@ -67,15 +70,19 @@ class SplitConfig(Config):
             raise ValueError("validation, test and calibration together leave nothing to train on")
         return self
 
-    def shares(self, num_products: int) -> dict[Part, float]:
+    def shares(self, num_products: int, num_units: int | None = None) -> dict[Part, float]:
         """The share of each of `PARTS` in a catalogue of so many products.
+
+        `num_units` counts what stays together, such as blocks of ids: few of them are not divided into
+        more parts than asked for.
 
         >>> SplitConfig().shares(1000)["calibration"], SplitConfig().shares(999)["calibration"]
         (0.1, 0.0)
         """
         rest = 1 - self.validation - self.test
-        by_size = 0.1 if num_products >= MIN_CALIBRATED and rest > 0.1 else 0.0
-        calibration = by_size if self.calibration is None else self.calibration
+        is_large = num_products >= MIN_CALIBRATED and rest > 0.1
+        is_large = is_large and (num_units is None or num_units >= MIN_UNITS)
+        calibration = self.calibration if self.calibration is not None else 0.1 * is_large
         shares = (rest - calibration, self.validation, self.test, calibration)
         return dict(zip(PARTS, shares, strict=True))
 

@@ -43,7 +43,6 @@ def make_split(
         CatalogueError: too few products, groups or blocks for the parts.
     """
     seed = seed if config.seed is None else config.seed
-    shares = config.shares(len(catalogue))
     if config.method == "id_blocks" and not catalogue.table["id"].dtype.is_integer():
         reporter.say(
             "split.method id_blocks needs whole numbers as ids: the products are split by stratified, "
@@ -54,11 +53,14 @@ def make_split(
     if config.method == "stratified":
         groups = find_groups(catalogue, reporter=reporter) if groups is None else groups
         undivided, unit = groups, NEAR_DUPLICATES
-        codes = _stratified_codes(catalogue, groups, list(shares.values()), seed)
+    elif config.method == "id_blocks":
+        undivided, unit = _blocks(catalogue, config), "a block of ids"
+    shares = config.shares(len(catalogue), len(np.unique(undivided)))
+    if config.method == "stratified":
+        codes = _stratified_codes(catalogue, undivided, list(shares.values()), seed)
     elif config.method == "random":
         codes = _random_codes(len(catalogue), shares, seed)
     else:
-        undivided, unit = _blocks(catalogue, config), "a block of ids"
         codes = _block_codes(undivided, config.block_size, shares, seed)
     empty = [
         part for code, (part, share) in enumerate(shares.items()) if share and not (codes == code).any()
