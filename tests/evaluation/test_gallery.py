@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from facetry.evaluation import gallery
-from facetry.evaluation.gallery import choose_cards, wrong_answers, wrong_table
+from facetry.evaluation.gallery import Compared, choose_cards, wrong_answers, wrong_table
 from facetry.predictions import Predictions
 from facetry.product import Product
 from facetry.taxonomy import Taxonomy
@@ -26,7 +26,7 @@ def predictions(monkeypatch: pytest.MonkeyPatch) -> Predictions:
 
 
 def test_the_surest_come_first(predictions: Predictions) -> None:
-    (group,) = choose_cards(predictions, PRODUCTS)
+    (group,) = choose_cards(Compared.of(predictions, PRODUCTS))
     assert [card.id for card in group.right] == [1, 2, 3, 0]
     assert [card.id for card in group.wrong] == [5, 6, 7, 4]
     color, height = group.wrong[0].answers
@@ -36,23 +36,23 @@ def test_the_surest_come_first(predictions: Predictions) -> None:
 
 
 def test_only_what_is_sure_is_called_so(predictions: Predictions) -> None:
-    (group,) = choose_cards(predictions, PRODUCTS)
+    (group,) = choose_cards(Compared.of(predictions, PRODUCTS))
     titled = {name: [card.id for card in cards] for name, cards in group.titled}
     assert titled == {"Surely wrong": [5], "Wrong": [6, 7, 4], "Surely right": [1], "Right": [2, 3, 0]}
 
 
 def test_wrong_answers_are_cut_and_counted(predictions: Predictions) -> None:
-    shown, num_wrong = wrong_answers(predictions, PRODUCTS, most=3)
+    shown, num_wrong = wrong_answers(Compared.of(predictions, PRODUCTS), most=3)
     assert [(each.id, each.answer.value, each.answer.label) for each in shown] == [
         (5, "red", "blue"),
         (6, "red", "blue"),
         (7, "red", "blue"),
     ]
     assert num_wrong == 4
-    table = wrong_table(predictions, PRODUCTS)
+    table = wrong_table(Compared.of(predictions, PRODUCTS))
     assert table["id"].to_list() == [5, 6, 7, 4]
     assert [table["id"][each.finding - 2] for each in shown] == [5, 6, 7]
     assert table.row(0) == (5, "Socks", "color", "blue", "red", 0.9, "")
-    (group,) = choose_cards(predictions, PRODUCTS)
+    (group,) = choose_cards(Compared.of(predictions, PRODUCTS))
     assert [card.finding for card in (*group.wrong, *group.right)] == [2, 3, 4, 5, *[None] * 4]
     assert shown[0].page == "https://shop.example/5"

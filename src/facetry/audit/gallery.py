@@ -23,7 +23,7 @@ from facetry.audit.findings import (
 from facetry.audit.result import Photos
 from facetry.catalogue.catalogue import Catalogue
 from facetry.product import ProductId
-from facetry.reports.pages import data_url, first_photo, thumbnail
+from facetry.reports.pages import FIRST_ROW, data_url, first_photo, thumbnail
 
 _SMALL_PX = (216, 288)
 _NUM_CONFLICTS = 24  # groups with a conflict
@@ -238,4 +238,6 @@ class Gallery:
     @cached_property
     def _numbered(self) -> pl.DataFrame:
         """The findings with the `number` of their row, as a spreadsheet counts: after the header."""
-        return self.findings.select("row", "kind", "attribute").with_row_index("number", offset=2)
+        return self.findings.select("row", "kind", "attribute").with_row_index(
+            "number", offset=FIRST_ROW
+        )

@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 
 from facetry.predictions import Predictions, id_column
 from facetry.product import Product, ProductId
-from facetry.reports.pages import thumbnail
+from facetry.reports.pages import FIRST_ROW, thumbnail
 
 SURE: Final = 0.9
 """The least confidence that a page calls sure. It is high because confidence is not calibrated."""
 
-_FIRST_ROW = 2  # of a table below its header, as a spreadsheet counts
 _MOST_CARDS = 100
 _MOST_PER_GROUP = 8
 _MOST_TRIES = 25  # products tried for one group; unreadable photos may leave it short
@@ -94,7 +93,7 @@ class WrongAnswer:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Compared:
+class Compared:
     """Predictions beside the labels of the same products: arrays (N, A) of what is known and missed."""
 
     predictions: Predictions
@@ -103,7 +102,8 @@ class _Compared:
     missed: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, predictions: Predictions, products: Sequence[Product]) -> "_Compared":
+    def of(cls, predictions: Predictions, products: Sequence[Product]) -> "Compared":
+        """Compare predictions with the labels of the products, which are in the same order."""
         codes = predictions.taxonomy.encode_labels(products)
         known = (codes >= 0) & predictions.head_mask
         missed = known & (predictions.top != codes)
@@ -120,9 +120,10 @@ class _Compared:
     def findings(self) -> dict[int, int]:
         """The row in `wrong_table` of each product's first wrong answer, by the product's own row."""
         rows = self.wrong[0].tolist()
-        return {row: number for number, row in reversed(list(enumerate(rows, start=_FIRST_ROW)))}
+        return {row: number for number, row in reversed(list(enumerate(rows, start=FIRST_ROW)))}
 
     def answer(self, row: int, slot: int) -> Answer:
+        """One predicted attribute of the product in a row."""
         predictions, product = self.predictions, self.products[row]
         head = predictions.taxonomy.heads_of(product.category)[slot]
         return Answer(
@@ -133,37 +134,33 @@ class _Compared:
         )
 
 
-def wrong_answers(
-    predictions: Predictions, products: Sequence[Product], most: int = 500
-) -> tuple[list[WrongAnswer], int]:
+def wrong_answers(compared: Compared, most: int = 500) -> tuple[list[WrongAnswer], int]:
     """The most confident wrong answers, `most` at most, and how many wrong answers there are in all."""
-    compared = _Compared.of(predictions, products)
     rows, slots = compared.wrong
     shown: list[WrongAnswer] = []
     for row, slot in zip(rows[:most].tolist(), slots[:most].tolist(), strict=True):
-        product, answer = products[row], compared.answer(row, slot)
+        product, answer = compared.products[row], compared.answer(row, slot)
         shown.append(
             WrongAnswer(
                 id=product.id,
                 category=product.category,
                 page=product.page,
                 answer=answer,
-                finding=len(shown) + _FIRST_ROW,
+                finding=len(shown) + FIRST_ROW,
             )
         )
     return shown, len(rows)
 
 
-def wrong_table(predictions: Predictions, products: Sequence[Product]) -> pl.DataFrame:
+def wrong_table(compared: Compared) -> pl.DataFrame:
     """All wrong answers, the most confident first.
 
     Its columns are id, category, attribute, value (the label), predicted, confidence, and photo, the
     paths of the product's photos with `|` between.
     """
-    compared = _Compared.of(predictions, products)
     rows, slots = compared.wrong
     wrong = [compared.answer(*each) for each in zip(rows.tolist(), slots.tolist(), strict=True)]
-    chosen = [products[row] for row in rows.tolist()]
+    chosen = [compared.products[row] for row in rows.tolist()]
     photos = ["|".join(map(str, product.photos)) for product in chosen]
     return pl.DataFrame(
         {
@@ -178,14 +175,13 @@ def wrong_table(predictions: Predictions, products: Sequence[Product]) -> pl.Dat
     )
 
 
-def choose_cards(predictions: Predictions, products: Sequence[Product]) -> list[Group]:
+def choose_cards(compared: Compared) -> list[Group]:
     """The most confident right and wrong products of each category, with a readable photo.
 
     Right: all known labels are predicted; ranked by the product's lowest confidence. Wrong: some label
     is not predicted; ranked by the highest confidence of a wrong prediction.
     """
-    compared = _Compared.of(predictions, products)
-    known, missed = compared.known, compared.missed
+    predictions, known, missed = compared.predictions, compared.known, compared.missed
     least = np.where(predictions.head_mask, predictions.confidence, 1).min(axis=1)  # N
     most = np.where(missed, predictions.confidence, 0).max(axis=1)
     is_wrong = np.asarray(missed.any(axis=1))  # N
@@ -214,7 +210,7 @@ def _ranked(confidence: NDArray[np.floating], chosen: NDArray[np.bool_]) -> NDAr
     return rows[np.argsort(-confidence[rows], kind="stable")]
 
 
-def _card(compared: _Compared, row: int, *, is_sure: bool) -> Card | None:
+def _card(compared: Compared, row: int, *, is_sure: bool) -> Card | None:
     """The card of one row; None without a readable photo."""
     product = compared.products[row]
     photo = thumbnail(product)

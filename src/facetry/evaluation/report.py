@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facetry.evaluation.confusion import HeadDetails, head_details
-from facetry.evaluation.gallery import SURE, choose_cards, wrong_answers, wrong_table
+from facetry.evaluation.gallery import SURE, Compared, choose_cards, wrong_answers, wrong_table
 from facetry.evaluation.metrics import CategoryScore, HeadScore, Scores, answers_to
 from facetry.predictions import Predictions
 from facetry.product import Product
@@ -160,8 +160,9 @@ def write_report(path: Path, content: ReportContent) -> None:
     """Write the report, and beside it the table of all wrong answers, `NAME.findings.csv`."""
     template = make_environment("facetry.evaluation").get_template("report.html.jinja")
     findings = path.with_suffix(".findings.csv")
-    write_text(findings, wrong_table(content.predictions, content.products).write_csv())
-    write_text(path, template.render(_template_variables(content), findings=findings.name))
+    compared = Compared.of(content.predictions, content.products)
+    write_text(findings, wrong_table(compared).write_csv())
+    write_text(path, template.render(_template_variables(content, compared), findings=findings.name))
 
 
 def baseline_warning(scores: Scores) -> str:
@@ -182,7 +183,7 @@ def baseline_warning(scores: Scores) -> str:
     return ""
 
 
-def _template_variables(content: ReportContent) -> dict[str, Any]:
+def _template_variables(content: ReportContent, compared: Compared) -> dict[str, Any]:
     """The variables of the template."""
     predictions = content.predictions
     unread = [
@@ -210,8 +211,8 @@ def _template_variables(content: ReportContent) -> dict[str, Any]:
         ],
         "details": _details_by_category(content),
         "sure": SURE,
-        "gallery": choose_cards(predictions, content.products),
-        "wrong": wrong_answers(predictions, content.products),
+        "gallery": choose_cards(compared),
+        "wrong": wrong_answers(compared),
         "unread": unread[:_MOST_UNREAD],
         "num_unread": len(unread),
         "reasons": Counter(problem for *_, problem in unread).most_common(),

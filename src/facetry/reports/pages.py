@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 
+FIRST_ROW = 2
+"""The number of a table's first row below its header, as a spreadsheet counts."""
+
 
 def figure(value: float) -> str:
     """A number from 0 to 1 with three decimals; a dash for NaN.
