@@ -17,6 +17,10 @@ from facetry.runtime.config import Config, KeyFacts
 
 Share = Annotated[float, Field(ge=0, le=0.9)]
 
+Depth = Annotated[int, Field(ge=0)]
+Blocks = Depth | tuple[Depth, ...]
+"""Stages or blocks of a tower: how many of the last, or which, counted from 0."""
+
 
 def _is_file(weights: str) -> bool:
     """Whether `weights` is the path of a file or folder."""
@@ -84,10 +88,11 @@ class BackboneConfig(Config):
     """Scale features to length 1, as CoCa's own `encode_image` does."""
 
     intermediates: Annotated[
-        int, Field(ge=0, exclude_if=lambda number: not number), KeyFacts(nano=0)
+        Blocks, Field(exclude_if=lambda blocks: not blocks), KeyFacts(nano=0)
     ] = 0
     """How many of a ConvNet's last stages, or a ViT's last blocks, add to the features: the mean and the
-    maximum of their outputs over the photo, which show colour and texture better than the last layer."""
+    maximum of their outputs over the photo, which show colour and texture better than the last layer.
+    A list says which, counted from 0: `[3, 6, 9]`."""
 
     prune: Annotated[
         PruneConfig | None, Field(exclude_if=lambda wanted: wanted is None), KeyFacts(nano=None)

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from facetry.errors import BackboneError, WeightsUnavailable, first_line, nearest
 from facetry.models.cards import BackboneCard, find_card
-from facetry.models.config import BackboneConfig, ImageConfig
+from facetry.models.config import BackboneConfig, Blocks, ImageConfig
 from facetry.models.folder import open_folder
 from facetry.models.towers.slim import Pruning
 from facetry.models.towers.weights import load_weights
@@ -30,9 +30,9 @@ class Backbone(nn.Module):
 
     While a tower that `is_pretrained` is trained, its batch norms use their pretrained statistics: those
     of a small batch of few categories are less reliable. Frozen batch norms do so too. With
-    `unit_length` features have length 1. `num_intermediates` is how many of the tower's last stages or
-    blocks add the mean and the maximum of their feature maps to the features. `prunings` lists what was
-    removed from the tower, in order.
+    `unit_length` features have length 1. `intermediates` says how many of the tower's last stages or
+    blocks, or which, add the mean and the maximum of their feature maps to the features. `prunings`
+    lists what was removed from the tower, in order.
     """
 
     mean: Tensor
@@ -46,12 +46,12 @@ class Backbone(nn.Module):
         *,
         is_pretrained: bool = False,
         unit_length: bool = False,
-        num_intermediates: int = 0,
+        intermediates: Blocks = 0,
     ) -> None:
         super().__init__()
         self.is_pretrained = is_pretrained
         self.unit_length = unit_length
-        self.num_intermediates = num_intermediates
+        self.intermediates = intermediates
         # Convolutions run up to 1.5 times faster with channels last; ViTs are as fast either way.
         self.tower = tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.preprocess = preprocess
@@ -73,17 +73,18 @@ class Backbone(nn.Module):
     def forward(self, photos: Tensor) -> Tensor:
         """Normalise and embed."""
         normal = (photos.contiguous(memory_format=torch.channels_last) - self.mean) / self.std
-        if self.num_intermediates:
-            features = _with_intermediates(self.tower, normal, self.num_intermediates)
+        if self.intermediates:
+            features = _with_intermediates(self.tower, normal, self.intermediates)
         else:
             result: Tensor | tuple[Tensor, ...] = self.tower(normal)
             features = result[0] if isinstance(result, tuple) else result  # CoCa adds its tokens
         return functional.normalize(features, dim=-1) if self.unit_length else features
 
 
-def _with_intermediates(tower: Any, photos: Tensor, number: int) -> Tensor:
+def _with_intermediates(tower: Any, photos: Tensor, blocks: Blocks) -> Tensor:
     """The tower's features, then mean and maximum of its last stages' or blocks' feature maps."""
-    found = tower.forward_intermediates(photos, indices=number)
+    indices = blocks if isinstance(blocks, int) else list(blocks)
+    found = tower.forward_intermediates(photos, indices=indices)
     if isinstance(found, dict):  # open_clip
         own, maps = found["image_features"], found["image_intermediates"]
     else:  # timm
@@ -132,24 +133,30 @@ def build_backbone(config: BackboneConfig, image: ImageConfig, *, with_weights: 
         _feature_size(card, tower, config.intermediates),
         is_pretrained=is_pretrained,
         unit_length=config.unit_length,
-        num_intermediates=config.intermediates,
+        intermediates=config.intermediates,
     )
 
 
 @torch.no_grad()
-def _feature_size(card: BackboneCard, tower: _Tower, num_intermediates: int) -> int:
+def _feature_size(card: BackboneCard, tower: _Tower, intermediates: Blocks) -> int:
     """The number of features, including those of intermediate stages or blocks."""
-    if not num_intermediates:
+    if not intermediates:
         return tower.feature_size
     photo = torch.zeros(1, 3, tower.image_size_px, tower.image_size_px)
     try:
-        return _with_intermediates(tower.module.eval(), photo, num_intermediates).shape[1]
+        return _with_intermediates(tower.module.eval(), photo, intermediates).shape[1]
     except (AttributeError, AssertionError, ValueError) as error:
         raise BackboneError(
-            f"{card.name} does not return the outputs of its last {num_intermediates} stages or blocks: "
+            f"{card.name} does not return the outputs of {_described(intermediates)}: "
             f"{first_line(error)}",
-            hint="Set backbone.intermediates to a smaller number, or to 0 for its own features only.",
+            hint="Set backbone.intermediates to smaller numbers, or to 0 for its own features only.",
         ) from error
+
+
+def _described(blocks: Blocks) -> str:
+    if isinstance(blocks, int):
+        return f"its last {blocks} stages or blocks"
+    return f"stages or blocks {', '.join(map(str, blocks))}, counted from 0"
 
 
 def weights_file(card: BackboneCard, config: BackboneConfig) -> Path:
