@@ -2,7 +2,9 @@
 
 As a table, predictions have one row for each product, with the columns `id`, integers if all ids are,
 else text; `category`; `status`, which is "ok" or the reason why there is no prediction; `predictions`, a
-list of (attribute, value, confidence) records in the taxonomy's order. There may be further columns.
+list of (attribute, value, confidence) records in the taxonomy's order; `submission`, the values that the
+challenge's submission has instead of the most probable ones, null where it has these. There may be
+further columns.
 
 Shapes: B products, C categories, A attributes (slots) of the category that has most, V values
 of the head that has most, D features. A slot past a category's attributes and a value past a head's
@@ -32,6 +34,9 @@ _PREDICTION = {"attribute": pl.String(), "value": pl.String(), "confidence": pl.
 PREDICTIONS: Final = pl.List(pl.Struct(_PREDICTION))
 """The type of the column `predictions`."""
 
+SUBMISSION: Final = pl.List(pl.String())
+"""The type of the column `submission`."""
+
 
 def id_column(ids: Iterable[ProductId]) -> pl.Series:
     """Ids as integers if all of them are, else as text."""
@@ -55,7 +60,8 @@ def to_submission(
     `fill` is the value where a category has no such attribute and where nothing was predicted.
     """
     lengths = {category: len(taxonomy.attributes(category)) for category in taxonomy.categories}
-    values = pl.col("predictions").list.eval(pl.element().struct.field("value"))
+    top = pl.col("predictions").list.eval(pl.element().struct.field("value"))
+    values = pl.coalesce("submission", top)
     return rows.select(
         "id",
         pl.col("category").alias("Category"),
@@ -117,7 +123,9 @@ class Predictions:
     """A probability over values for each product and each attribute of its category.
 
     `probabilities` (B, A, V) sums to 1 over a head's values and is 0 in padding; all of it is 0 for
-    a product with a problem, whose reason is in `problems` ("" otherwise).
+    a product with a problem, whose reason is in `problems` ("" otherwise). `submission` (B, A) is the
+    index of the value that the challenge's submission has, -1 where there is no prediction; none if it
+    has the most probable ones.
     """
 
     taxonomy: Taxonomy
@@ -125,6 +133,7 @@ class Predictions:
     categories: tuple[str, ...]
     probabilities: NDArray[np.float32]
     problems: tuple[str, ...]
+    submission: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         shape = (len(self.ids), self.taxonomy.num_slots, self.taxonomy.num_values)
@@ -136,6 +145,7 @@ class Predictions:
         sums = self.probabilities.sum(axis=2)
         assert np.allclose(sums, self.head_mask, atol=1e-4), "probabilities must sum to 1 over a head"
         assert (self.probabilities[~self.value_mask] == 0).all(), "probability in padding"
+        assert self.submission is None or self.submission.shape == shape[:2]
 
     @classmethod
     def of(
@@ -172,7 +182,16 @@ class Predictions:
             categories=tuple(each for part in parts for each in part.categories),
             probabilities=np.concatenate([part.probabilities for part in parts]),
             problems=tuple(each for part in parts for each in part.problems),
+            submission=(
+                None
+                if all(part.submission is None for part in parts)
+                else np.concatenate([part.submitted for part in parts])
+            ),
         )
+
+    def with_submission(self, submission: NDArray[np.int64]) -> "Predictions":
+        """The same predictions with other values (B, A) in the challenge's submission."""
+        return replace(self, submission=submission)
 
     def with_probabilities(self, probabilities: NDArray[np.float32]) -> "Predictions":
         """The same products with other probabilities (B, A, V)."""
@@ -207,6 +226,11 @@ class Predictions:
         """The most probable value's index (B, A); -1 where there is no prediction."""
         return np.where(self.head_mask, self.probabilities.argmax(axis=2), -1)
 
+    @property
+    def submitted(self) -> NDArray[np.int64]:
+        """The index of the value in the challenge's submission (B, A); -1 without a prediction."""
+        return self.top if self.submission is None else self.submission
+
     @cached_property
     def confidence(self) -> NDArray[np.float32]:
         """The most probable value's probability, 0 to 1 (B, A)."""
@@ -221,6 +245,7 @@ class Predictions:
                 "category": pl.Series(self.categories, dtype=pl.String),
                 "status": pl.Series([each or OK for each in self.problems], dtype=pl.String),
                 "predictions": self._predictions_column(),
+                "submission": self._submission_column(),
             }
         )
 
@@ -287,8 +312,6 @@ class Predictions:
 
     def _predictions_column(self) -> pl.Series:
         """Each product's predictions as a list of records."""
-        import pyarrow as pa
-
         rows, slots = np.nonzero(self.head_mask)
         heads = self.taxonomy.head_slots[self.category_codes[rows], slots]
         names = np.array([head.attribute for head in self.taxonomy.heads], dtype=object)
@@ -300,12 +323,27 @@ class Predictions:
                 "confidence": pl.Series(self.confidence[rows, slots], dtype=pl.Float32),
             }
         ).to_struct()
+        return self._lists("predictions", records, PREDICTIONS)
+
+    def _submission_column(self) -> pl.Series:
+        """Each product's values in the submission; null where they are the most probable ones."""
+        if self.submission is None:
+            return pl.Series("submission", [None] * len(self), dtype=SUBMISSION)
+        rows, slots = np.nonzero(self.head_mask)
+        heads = self.taxonomy.head_slots[self.category_codes[rows], slots]
+        values = self._value_names()[heads, self.submission[rows, slots]]
+        return self._lists("submission", pl.Series(values.tolist(), dtype=pl.String), SUBMISSION)
+
+    def _lists(self, name: str, cells: pl.Series, dtype: pl.List) -> pl.Series:
+        """A column of lists, one for each product, of what is given for each cell, in order."""
+        import pyarrow as pa
+
         offsets = np.concatenate([[0], np.cumsum(self.head_mask.sum(axis=1))])
         # From a buffer: pyarrow's conversion of numpy arrays imports pandas, which takes a second.
         content = pa.py_buffer(offsets.astype(np.int64))
         list_offsets = pa.Array.from_buffers(pa.int64(), len(offsets), [None, content])
-        lists: Any = pa.LargeListArray.from_arrays(list_offsets, records.to_arrow())
-        return pl.Series("predictions", lists, dtype=PREDICTIONS)
+        lists: Any = pa.LargeListArray.from_arrays(list_offsets, cells.to_arrow())
+        return pl.Series(name, lists, dtype=dtype)
 
     def _value_names(self) -> NDArray[np.object_]:
         """Value texts by head and index (H, V); "" in padding."""

@@ -16,7 +16,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from facetry.errors import FolderDamaged, FolderMismatch
-from facetry.predictions import PREDICTIONS, Predictions
+from facetry.predictions import PREDICTIONS, SUBMISSION, Predictions
 from facetry.product import Product
 from facetry.runtime.files import write_text, writing
 from facetry.runtime.resumable import JobKind, folder_occupied
@@ -25,7 +25,13 @@ FAILED = "failed: "
 """Prefix of the status of a row on which the predictor failed; the error's class follows."""
 
 _TEXT_COLUMNS = ("id", "category", "text_digest", "digest", "status")
-SCHEMA = pl.Schema({**dict.fromkeys(_TEXT_COLUMNS, pl.String()), "predictions": PREDICTIONS})
+SCHEMA = pl.Schema(
+    {
+        **dict.fromkeys(_TEXT_COLUMNS, pl.String()),
+        "predictions": PREDICTIONS,
+        "submission": SUBMISSION,
+    }
+)
 """A part's columns; `id` is an integer column instead if all ids are integers."""
 
 
@@ -57,8 +63,10 @@ def to_bytes(rows: pl.DataFrame) -> bytes:
 
 
 def from_bytes(content: bytes) -> pl.DataFrame:
-    """Read a part from the bytes of a Parquet file."""
-    return pl.read_parquet(BytesIO(content))
+    """Read a part from the bytes of a Parquet file; a column that older parts lack is null."""
+    rows = pl.read_parquet(BytesIO(content))
+    lacking = (name for name in SCHEMA if name not in rows.columns)
+    return rows.with_columns(pl.lit(None, SCHEMA[name]).alias(name) for name in lacking)
 
 
 FORMAT = 1

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facetry.confidence.cells import Evidence
-from facetry.confidence.mapping import CalibrationMap
+from facetry.confidence.mapping import CalibrationMap, Floats
+from facetry.confidence.rare_values import submit
 from facetry.errors import CalibrationError
 from facetry.models.folder import CALIBRATION, ModelFolder
 from facetry.predictions import Embedder, Predictions, Predictor
@@ -30,11 +31,14 @@ class Calibration:
     """How a model's probabilities are calibrated, and the evidence for what it promises.
 
     `facts` say in words where the evidence comes from: the table, the part and how many products.
+    `submission_biases` (H, V), if any, are added to the calibrated log-probabilities for the
+    challenge's submission alone.
     """
 
     map: CalibrationMap
     evidence: Evidence
     facts: Mapping[str, str]
+    submission_biases: Floats | None = None
 
     def save(self, folder: ModelFolder) -> None:
         """Write it into the folder of its model."""
@@ -51,6 +55,8 @@ class Calibration:
                 "is_right": self.evidence.is_right.astype(int).tolist(),
             },
         }
+        if self.submission_biases is not None:
+            content["submission_biases"] = self.submission_biases.round(6).tolist()
         text = json.dumps(content)
         digest = hashlib.sha256(text.encode()).hexdigest()
         write_text(folder.path / CALIBRATION, f"{text}\n{digest}\n")
@@ -104,9 +110,18 @@ def _from_json(content: Mapping[str, Any], taxonomy: Taxonomy) -> Calibration:
         log_temperatures=np.asarray(content["log_temperatures"], dtype=np.float64),
         biases=np.asarray(content["biases"], dtype=np.float64),
     )
-    if found.biases.shape != (taxonomy.num_heads, taxonomy.num_values):
-        raise ValueError("another taxonomy")
-    return Calibration(map=found, evidence=evidence, facts=content["facts"])
+    submission_biases = None
+    if "submission_biases" in content:
+        submission_biases = np.asarray(content["submission_biases"], dtype=np.float64)
+    for biases in (found.biases, submission_biases):
+        if biases is not None and biases.shape != (taxonomy.num_heads, taxonomy.num_values):
+            raise ValueError("another taxonomy")
+    return Calibration(
+        map=found,
+        evidence=evidence,
+        facts=content["facts"],
+        submission_biases=submission_biases,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -128,7 +143,9 @@ class CalibratedPredictor:
 
     def predict(self, products: Sequence[Product]) -> Predictions:
         """Predict every product, in order."""
-        return calibrate(self.plain.predict(products), self.calibration.map)
+        calibrated = calibrate(self.plain.predict(products), self.calibration.map)
+        biases = self.calibration.submission_biases
+        return calibrated if biases is None else submit(calibrated, biases)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

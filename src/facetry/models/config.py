@@ -87,9 +87,7 @@ class BackboneConfig(Config):
     )
     """Scale features to length 1, as CoCa's own `encode_image` does."""
 
-    intermediates: Annotated[
-        Blocks, Field(exclude_if=lambda blocks: not blocks), KeyFacts(nano=0)
-    ] = 0
+    intermediates: Annotated[Blocks, Field(exclude_if=lambda blocks: not blocks), KeyFacts(nano=0)] = 0
     """How many of a ConvNet's last stages, or a ViT's last blocks, add to the features: the mean and the
     maximum of their outputs over the photo, which show colour and texture better than the last layer.
     A list says which, counted from 0: `[3, 6, 9]`."""

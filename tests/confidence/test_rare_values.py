@@ -1,0 +1,101 @@
+"""The submission's values: chosen with biases, and kept apart from what is filled in."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+from numpy.typing import NDArray
+
+from facetry.batch.local import BatchConfig, predict_table
+from facetry.batch.manifest import SCHEMA, from_bytes, to_bytes
+from facetry.confidence.calibration import CalibratedPredictor, Calibration, read_calibration
+from facetry.confidence.mapping import CalibrationMap
+from facetry.confidence.rare_values import submit
+from facetry.models.folder import RECIPE, TAXONOMY, open_folder, write_checksums
+from facetry.predictions import Predictions
+from facetry.product import Product
+from tests.batch.workloads import TAXONOMY as SEEN
+from tests.batch.workloads import Seeing, make_table, open_table
+from tests.confidence.cells import make_evidence
+
+BIASES: NDArray[np.float64] = np.zeros((SEEN.num_heads, SEEN.num_values))
+BIASES[0, 0] = 5.0  # every border becomes the first of its values, against what is more probable
+
+
+def calibration(submission_biases: NDArray[np.float64] | None = None) -> Calibration:
+    return Calibration(
+        map=CalibrationMap.identity(SEEN),
+        evidence=make_evidence(np.ones(0), np.ones(0, dtype=bool)),
+        facts={},
+        submission_biases=submission_biases,
+    )
+
+
+@pytest.fixture
+def predictions() -> Predictions:
+    categories = ("Sarees", "Men Tshirts", "Sarees")
+    problems = ("", "", "file not found")
+    return Seeing().predict(
+        [
+            Product(id=index, category=category, problem=problem)
+            for index, (category, problem) in enumerate(zip(categories, problems, strict=True))
+        ]
+    )
+
+
+def test_biases_change_the_submission_alone(predictions: Predictions) -> None:
+    submitted = submit(predictions, BIASES)
+    assert predictions.submitted.tolist() == predictions.top.tolist()
+    assert submitted.submitted.tolist() == [
+        [0, *predictions.top[0, 1:]],
+        [*predictions.top[1]],
+        [-1, -1],
+    ]
+    assert submitted.to_long().equals(predictions.to_long())
+    assert submitted.to_wide()["attr_1"].to_list() == ["temple", "polo", "dummy_value"]
+    assert submitted.to_wide().drop("attr_1").equals(predictions.to_wide().drop("attr_1"))
+
+
+def test_parts_with_and_without_biases_can_be_joined(predictions: Predictions) -> None:
+    submitted = submit(predictions, BIASES)
+    joined = Predictions.concatenate([predictions, submitted])
+    assert joined.to_wide().equals(pl.concat([predictions.to_wide(), submitted.to_wide()]))
+    assert Predictions.concatenate([predictions, predictions]).submission is None
+
+
+def test_a_run_that_is_repeated_submits_the_same(tmp_path: Path) -> None:
+    folder = make_table(tmp_path, 25)
+    plain, biased = calibration(), calibration(BIASES)
+    for name, each in (("plain", plain), ("biased", biased), ("biased", biased)):
+        predictor = CalibratedPredictor(plain=Seeing(culprits=[4]), calibration=each)
+        config = BatchConfig(model=name, shard_rows=10)
+        summary = predict_table(predictor, open_table(folder), tmp_path / name, config)
+    assert summary.num_reused
+    long = [pl.read_parquet(tmp_path / name / "predictions.parquet") for name in ("plain", "biased")]
+    assert long[0].equals(long[1])
+    one, other = (pl.read_csv(tmp_path / name / "submission.csv") for name in ("plain", "biased"))
+    assert set(one.filter(Category="Sarees")["attr_1"]) == {"zari", "dummy_value"}
+    assert set(other.filter(Category="Sarees")["attr_1"]) == {"temple", "dummy_value"}
+    assert one.drop("attr_1").equals(other.drop("attr_1"))
+
+
+def test_parts_of_older_versions_have_no_such_column(predictions: Predictions) -> None:
+    older = (
+        predictions.to_rows().drop("submission").with_columns(text_digest=pl.lit(""), digest=pl.lit(""))
+    )
+    read = from_bytes(to_bytes(older))
+    assert read["submission"].is_null().all()
+    assert set(read.columns) == set(SCHEMA)
+
+
+@pytest.mark.parametrize("biases", [None, BIASES])
+def test_a_models_calibration_stores_them(tmp_path: Path, biases: NDArray[np.float64] | None) -> None:
+    (tmp_path / RECIPE).write_text(yaml.safe_dump({"kind": "search"}))
+    (tmp_path / TAXONOMY).write_text(SEEN.to_json())
+    write_checksums(tmp_path)
+    calibration(biases).save(open_folder(tmp_path))
+    found = read_calibration(open_folder(tmp_path))
+    assert found
+    np.testing.assert_equal(found.submission_biases, biases)
