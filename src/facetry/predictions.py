@@ -2,9 +2,9 @@
 
 As a table, predictions have one row for each product, with the columns `id`, integers if all ids are,
 else text; `category`; `status`, which is "ok" or the reason why there is no prediction; `predictions`, a
-list of (attribute, value, confidence) records in the taxonomy's order; `submission`, the values that the
-challenge's submission has instead of the most probable ones, null where it has these. There may be
-further columns.
+list of (attribute, value, confidence, submitted, action, alternatives, reason) records in the taxonomy's
+order. `submitted` is the value in the challenge's submission, null where it is the most probable one;
+the last three are null unless it was decided what to do. There may be further columns.
 
 Shapes: B products, C categories, A attributes (slots) of the category that has most, V values
 of the head that has most, D features. A slot past a category's attributes and a value past a head's
@@ -14,7 +14,7 @@ values are padding.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Any, Final, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 import polars as pl
@@ -30,12 +30,19 @@ FILL: Final = "dummy_value"
 OK: Final = "ok"
 """The status of a row with predictions."""
 
-_PREDICTION = {"attribute": pl.String(), "value": pl.String(), "confidence": pl.Float32()}
+DECIDED: Final = pl.Schema(
+    {"action": pl.String(), "alternatives": pl.List(pl.String()), "reason": pl.String()}
+)
+"""The fields of a prediction that say what to do with it."""
+
+_OPTIONAL = {"submitted": pl.String(), **DECIDED}
+_PREDICTION = {"attribute": pl.String(), "value": pl.String(), "confidence": pl.Float32(), **_OPTIONAL}
 PREDICTIONS: Final = pl.List(pl.Struct(_PREDICTION))
 """The type of the column `predictions`."""
 
-SUBMISSION: Final = pl.List(pl.String())
-"""The type of the column `submission`."""
+Action = Literal["fill", "review", "abstain"]
+ACTIONS: Final[tuple[Action, ...]] = get_args(Action)
+"""What can be done with a prediction: write it into the table, ask a person, or leave the cell open."""
 
 
 def id_column(ids: Iterable[ProductId]) -> pl.Series:
@@ -46,10 +53,24 @@ def id_column(ids: Iterable[ProductId]) -> pl.Series:
     return pl.Series("id", [str(each) for each in ids], dtype=pl.String)
 
 
-def to_long(rows: pl.DataFrame) -> pl.DataFrame:
-    """One row for each prediction: id, category, attribute, value, confidence."""
+def to_long(rows: pl.DataFrame, *, has_decisions: bool = False) -> pl.DataFrame:
+    """One row for each prediction: id, category, attribute, value, confidence.
+
+    With decisions also action, alternatives (the most probable first) and reason.
+    """
     predicted = rows.filter(pl.col("predictions").list.len() > 0)
-    return predicted.select("id", "category", "predictions").explode("predictions").unnest("predictions")
+    long = predicted.select("id", "category", "predictions").explode("predictions")
+    fields = long.unnest("predictions").drop("submitted")
+    return fields if has_decisions else fields.drop(DECIDED.names())
+
+
+def upgraded_rows(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows of this or an earlier version, whose predictions have fewer fields."""
+    if rows.schema["predictions"] == PREDICTIONS:
+        return rows
+    nothing = {name: pl.lit(None, kind) for name, kind in _OPTIONAL.items()}
+    fields = pl.element().struct.with_fields(**nothing)
+    return rows.with_columns(pl.col("predictions").list.eval(fields))
 
 
 def to_submission(
@@ -60,8 +81,8 @@ def to_submission(
     `fill` is the value where a category has no such attribute and where nothing was predicted.
     """
     lengths = {category: len(taxonomy.attributes(category)) for category in taxonomy.categories}
-    top = pl.col("predictions").list.eval(pl.element().struct.field("value"))
-    values = pl.coalesce("submission", top)
+    field = pl.element().struct.field
+    values = pl.col("predictions").list.eval(pl.coalesce(field("submitted"), field("value")))
     return rows.select(
         "id",
         pl.col("category").alias("Category"),
@@ -119,6 +140,20 @@ class Embedder(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Decisions:
+    """What to do with each prediction.
+
+    `actions` (B, A) are indices into `ACTIONS`, -1 where there is no prediction. `alternatives`
+    (B, A, V) are the values that a person is to choose from. A product's `reasons` (B) say why none of
+    its predictions may be written, "" where nothing speaks against it.
+    """
+
+    actions: NDArray[np.int8]
+    alternatives: NDArray[np.bool_]
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Predictions:
     """A probability over values for each product and each attribute of its category.
 
@@ -134,6 +169,7 @@ class Predictions:
     probabilities: NDArray[np.float32]
     problems: tuple[str, ...]
     submission: NDArray[np.int64] | None = None
+    decisions: Decisions | None = None
 
     def __post_init__(self) -> None:
         shape = (len(self.ids), self.taxonomy.num_slots, self.taxonomy.num_values)
@@ -182,11 +218,8 @@ class Predictions:
             categories=tuple(each for part in parts for each in part.categories),
             probabilities=np.concatenate([part.probabilities for part in parts]),
             problems=tuple(each for part in parts for each in part.problems),
-            submission=(
-                None
-                if all(part.submission is None for part in parts)
-                else np.concatenate([part.submitted for part in parts])
-            ),
+            submission=_join_submissions(parts),
+            decisions=_join_decisions(parts),
         )
 
     def with_submission(self, submission: NDArray[np.int64]) -> "Predictions":
@@ -194,8 +227,8 @@ class Predictions:
         return replace(self, submission=submission)
 
     def with_probabilities(self, probabilities: NDArray[np.float32]) -> "Predictions":
-        """The same products with other probabilities (B, A, V)."""
-        return replace(self, probabilities=probabilities)
+        """The same products with other probabilities (B, A, V), and nothing decided."""
+        return replace(self, probabilities=probabilities, decisions=None)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -245,13 +278,12 @@ class Predictions:
                 "category": pl.Series(self.categories, dtype=pl.String),
                 "status": pl.Series([each or OK for each in self.problems], dtype=pl.String),
                 "predictions": self._predictions_column(),
-                "submission": self._submission_column(),
             }
         )
 
     def to_long(self) -> pl.DataFrame:
-        """One row for each prediction: id, category, attribute, value, confidence."""
-        return to_long(self.to_rows())
+        """One row for each prediction; see `to_long`."""
+        return to_long(self.to_rows(), has_decisions=self.decisions is not None)
 
     def to_wide(self, *, fill: str = FILL, num_slots: int | None = None) -> pl.DataFrame:
         """The challenge's submission: id, Category, len, attr_1 ... attr_A.
@@ -264,31 +296,25 @@ class Predictions:
         """One row for each product: id, category, problem, and each attribute's value and confidence.
 
         An attribute has two columns, its name and its name with `_confidence`, both null where the
-        category does not have it or nothing was predicted; `problem` is null where there is none.
+        category does not have it or nothing was predicted; with decisions also one with `_action`,
+        `_alternatives` and `_reason`. `problem` is null where there is none.
         """
-        names = list(dict.fromkeys(head.attribute for head in self.taxonomy.heads))
-        values = np.full((len(self), len(names)), None, dtype=object)
-        confidence = np.full((len(self), len(names)), np.nan, dtype=np.float32)
-        rows, slots = np.nonzero(self.head_mask)
-        heads = self.taxonomy.head_slots[self.category_codes[rows], slots]
-        order = {name: index for index, name in enumerate(names)}
-        of_head = np.array([order[head.attribute] for head in self.taxonomy.heads], dtype=np.int64)
-        columns = of_head[heads]
-        values[rows, columns] = self._value_names()[heads, self.top[rows, slots]]
-        confidence[rows, columns] = self.confidence[rows, slots]
-        found: dict[str, pl.Series] = {}
-        for index, name in enumerate(names):
-            found[name] = pl.Series(values[:, index].tolist(), dtype=pl.String)
-            sureness = pl.Series(confidence[:, index], dtype=pl.Float32)
-            found[f"{name}_confidence"] = sureness.fill_nan(None)
-        return pl.DataFrame(
+        rows, _ = np.nonzero(self.head_mask)
+        cells = self._records().with_columns(row=rows)
+        table = pl.DataFrame(
             {
+                "row": np.arange(len(self)),
                 "id": id_column(self.ids),
                 "category": pl.Series(self.categories, dtype=pl.String),
                 "problem": pl.Series([each or None for each in self.problems], dtype=pl.String),
-                **found,
             }
         )
+        kinds = ["confidence", *(DECIDED.names() if self.decisions else [])]
+        for name in dict.fromkeys(head.attribute for head in self.taxonomy.heads):
+            of_kinds = {f"{name}_{kind}": kind for kind in kinds}
+            own = cells.filter(attribute=name).select("row", **{name: "value"}, **of_kinds)
+            table = table.join(own, on="row", how="left", maintain_order="left")
+        return table.drop("row")
 
     def to_probabilities(self) -> pl.DataFrame:
         """One row for each value of each prediction: id, category, attribute, value, probability."""
@@ -312,38 +338,52 @@ class Predictions:
 
     def _predictions_column(self) -> pl.Series:
         """Each product's predictions as a list of records."""
+        records = self._records().to_struct("predictions")
+        return _lists(records, self.head_mask.sum(axis=1), PREDICTIONS)
+
+    def _records(self) -> pl.DataFrame:
+        """A row for each prediction."""
         rows, slots = np.nonzero(self.head_mask)
         heads = self.taxonomy.head_slots[self.category_codes[rows], slots]
         names = np.array([head.attribute for head in self.taxonomy.heads], dtype=object)
         values = self._value_names()[heads, self.top[rows, slots]]
-        records = pl.DataFrame(
+        return pl.DataFrame(
             {
                 "attribute": pl.Series(names[heads].tolist(), dtype=pl.String),
                 "value": pl.Series(values.tolist(), dtype=pl.String),
                 "confidence": pl.Series(self.confidence[rows, slots], dtype=pl.Float32),
+                "submitted": self._submitted_values(rows, slots),
+                **self._decision_columns(rows, slots),
             }
-        ).to_struct()
-        return self._lists("predictions", records, PREDICTIONS)
+        )
 
-    def _submission_column(self) -> pl.Series:
-        """Each product's values in the submission; null where they are the most probable ones."""
+    def _submitted_values(self, rows: NDArray[np.int64], slots: NDArray[np.int64]) -> pl.Series:
+        """The values in the submission; nulls where they are the most probable ones."""
         if self.submission is None:
-            return pl.Series("submission", [None] * len(self), dtype=SUBMISSION)
-        rows, slots = np.nonzero(self.head_mask)
+            return pl.Series([None] * len(rows), dtype=pl.String)
         heads = self.taxonomy.head_slots[self.category_codes[rows], slots]
         values = self._value_names()[heads, self.submission[rows, slots]]
-        return self._lists("submission", pl.Series(values.tolist(), dtype=pl.String), SUBMISSION)
+        return pl.Series(values.tolist(), dtype=pl.String)
 
-    def _lists(self, name: str, cells: pl.Series, dtype: pl.List) -> pl.Series:
-        """A column of lists, one for each product, of what is given for each cell, in order."""
-        import pyarrow as pa
-
-        offsets = np.concatenate([[0], np.cumsum(self.head_mask.sum(axis=1))])
-        # From a buffer: pyarrow's conversion of numpy arrays imports pandas, which takes a second.
-        content = pa.py_buffer(offsets.astype(np.int64))
-        list_offsets = pa.Array.from_buffers(pa.int64(), len(offsets), [None, content])
-        lists: Any = pa.LargeListArray.from_arrays(list_offsets, cells.to_arrow())
-        return pl.Series(name, lists, dtype=dtype)
+    def _decision_columns(
+        self, rows: NDArray[np.int64], slots: NDArray[np.int64]
+    ) -> dict[str, pl.Series]:
+        """What to do with the predictions in some rows and slots; nulls where nothing is decided."""
+        if self.decisions is None:
+            return {name: pl.Series([None] * len(rows), dtype=kind) for name, kind in DECIDED.items()}
+        actions = np.array([*ACTIONS, None], dtype=object)[self.decisions.actions[rows, slots]]
+        reasons = np.array([each or None for each in self.decisions.reasons], dtype=object)[rows]
+        mask = self.decisions.alternatives[rows, slots]
+        order = np.argsort(-self.probabilities[rows, slots], axis=1, kind="stable")
+        cells, places = np.nonzero(np.take_along_axis(mask, order, axis=1))
+        heads = self.taxonomy.head_slots[self.category_codes[rows], slots]
+        values = self._value_names()[heads[cells], order[cells, places]]
+        texts = pl.Series(values.tolist(), dtype=pl.String)
+        return {
+            "action": pl.Series(actions.tolist(), dtype=DECIDED["action"]),
+            "alternatives": _lists(texts, mask.sum(axis=1), DECIDED["alternatives"]),
+            "reason": pl.Series(reasons.tolist(), dtype=DECIDED["reason"]),
+        }
 
     def _value_names(self) -> NDArray[np.object_]:
         """Value texts by head and index (H, V); "" in padding."""
@@ -351,3 +391,42 @@ class Predictions:
         for index, head in enumerate(self.taxonomy.heads):
             names[index, : len(head.values)] = head.values
         return names
+
+
+def _join_submissions(parts: Sequence[Predictions]) -> NDArray[np.int64] | None:
+    if all(part.submission is None for part in parts):
+        return None
+    return np.concatenate([part.submitted for part in parts])
+
+
+def _join_decisions(parts: Sequence[Predictions]) -> Decisions | None:
+    """The decisions on all parts; there are none on a part without a prediction."""
+    if all(part.decisions is None for part in parts):
+        return None
+    known = [part.decisions or _nothing_to_decide(part) for part in parts]
+    return Decisions(
+        actions=np.concatenate([each.actions for each in known]),
+        alternatives=np.concatenate([each.alternatives for each in known]),
+        reasons=tuple(reason for each in known for reason in each.reasons),
+    )
+
+
+def _nothing_to_decide(part: Predictions) -> Decisions:
+    assert not part.head_mask.any(), "predictions with decisions joined with others without"
+    return Decisions(
+        actions=np.full(part.head_mask.shape, -1, dtype=np.int8),
+        alternatives=np.zeros(part.value_mask.shape, dtype=bool),
+        reasons=("",) * len(part),
+    )
+
+
+def _lists(values: pl.Series, lengths: NDArray[np.integer], dtype: pl.DataType) -> pl.Series:
+    """Consecutive values as lists of some lengths."""
+    import pyarrow as pa
+
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    # From a buffer: pyarrow's conversion of numpy arrays imports pandas, which takes a second.
+    content = pa.py_buffer(offsets.astype(np.int64))
+    list_offsets = pa.Array.from_buffers(pa.int64(), len(offsets), [None, content])
+    lists: Any = pa.LargeListArray.from_arrays(list_offsets, values.to_arrow())
+    return pl.Series(values.name, lists, dtype=dtype)

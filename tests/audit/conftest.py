@@ -1,6 +1,7 @@
 """Catalogues of a few products, written on the spot."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -21,8 +22,9 @@ Sarees: {color: [], border: [zari, plain]}
 @pytest.fixture
 def two_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Learn hardly anything: for tests of all but what is found."""
-    few = stored_features.TRAINING.model_copy(update={"epochs": 2, "milestones": ()})
-    monkeypatch.setattr(stored_features, "TRAINING", few)
+    small = stored_features.SMALL
+    few = small.training.model_copy(update={"epochs": 2, "milestones": ()})
+    monkeypatch.setattr(stored_features, "SMALL", replace(small, training=few))
 
 
 @pytest.fixture

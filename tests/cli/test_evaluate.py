@@ -105,7 +105,7 @@ def test_wrong_options_are_refused_before_the_model_is_loaded(
     [
         (["--engine", "openvino"], "Engine: OpenVINO"),
         (["--engine", "torch"], ""),
-        (["--engine", "torch", "--precision", "fp32"], "Engine: torch"),
+        (["--engine", "torch", "--dtype", "fp32"], "Engine: torch"),
     ],
 )
 def test_an_engine_scores_as_the_model_it_was_made_of(
@@ -120,7 +120,7 @@ def test_an_engine_scores_as_the_model_it_was_made_of(
 
 
 def test_an_engine_that_cannot_run_the_model_is_refused(run: Run, tiny_model: Path, drawn: Path) -> None:
-    refused = run(tiny_model, drawn, "--engine", "torch", "--precision", "int8")
+    refused = run(tiny_model, drawn, "--engine", "torch", "--dtype", "int8")
     assert "does not compute in int8" in str(refused.exception)
     assert "Invalid value for '--engine'" in run(tiny_model, drawn, "--engine", "tensorrt").output
 

@@ -57,7 +57,7 @@ def test_first_and_again(run: Run, drawn: Path, tmp_path: Path) -> None:
 
 def test_another_engine_is_another_model(run: Run) -> None:
     run("--engine", "torch")
-    again = run("--engine", "torch", "--precision", "fp32")
+    again = run("--engine", "torch", "--dtype", "fp32")
     assert "rows reused" in again.stdout
     openvino = run("--engine", "openvino")
     assert "Engine: OpenVINO" in openvino.stderr

@@ -132,7 +132,7 @@ def test_refuses_numbers_that_it_does_not_compute_in(
 ) -> None:
     with pytest.raises(EngineError, match=f"does not compute in {precision} on a CPU") as caught:
         OnnxEngine.load(files[OnnxEngine], precision=precision)
-    assert caught.value.hint == "Use --precision fp32."
+    assert caught.value.hint == "Use --dtype fp32."
     capabilities = shared_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if precision.upper() in capabilities:
         return

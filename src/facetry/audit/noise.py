@@ -8,6 +8,7 @@ found about as many of the mistakes planted in a drawn catalogue.
 Shapes: N products, D features, A slots, V values, K known labels of one head.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,10 +70,11 @@ def find_label_noise(
         import cleanlab  # noqa: F401 - fail before the training rather than after it
     except ImportError as error:
         raise MissingExtra("Looking for wrong labels", "audit") from error
-    from facetry.training.stored_features import out_of_fold
+    from facetry.training.stored_features import SMALL, out_of_fold
 
     folds = _folds(catalogue, features, groups, seed)
-    predicted = out_of_fold(catalogue, features, folds, seed=seed, folder=folder, reporter=reporter)
+    fitting = replace(SMALL, seed=seed)
+    predicted = out_of_fold(catalogue, features, folds, fitting, folder=folder, reporter=reporter)
     rows, slots = np.nonzero((catalogue.labels >= 0) & predicted.any(axis=2))
     heads, labels = catalogue.heads[rows, slots], catalogue.labels[rows, slots]
     parts = [pl.DataFrame(schema=_RANKING)]

@@ -16,7 +16,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from facetry.errors import FolderDamaged, FolderMismatch
-from facetry.predictions import PREDICTIONS, SUBMISSION, Predictions
+from facetry.predictions import PREDICTIONS, Predictions, upgraded_rows
 from facetry.product import Product
 from facetry.runtime.files import write_text, writing
 from facetry.runtime.resumable import JobKind, folder_occupied
@@ -25,13 +25,7 @@ FAILED = "failed: "
 """Prefix of the status of a row on which the predictor failed; the error's class follows."""
 
 _TEXT_COLUMNS = ("id", "category", "text_digest", "digest", "status")
-SCHEMA = pl.Schema(
-    {
-        **dict.fromkeys(_TEXT_COLUMNS, pl.String()),
-        "predictions": PREDICTIONS,
-        "submission": SUBMISSION,
-    }
-)
+SCHEMA = pl.Schema({**dict.fromkeys(_TEXT_COLUMNS, pl.String()), "predictions": PREDICTIONS})
 """A part's columns; `id` is an integer column instead if all ids are integers."""
 
 
@@ -63,10 +57,8 @@ def to_bytes(rows: pl.DataFrame) -> bytes:
 
 
 def from_bytes(content: bytes) -> pl.DataFrame:
-    """Read a part from the bytes of a Parquet file; a column that older parts lack is null."""
-    rows = pl.read_parquet(BytesIO(content))
-    lacking = (name for name in SCHEMA if name not in rows.columns)
-    return rows.with_columns(pl.lit(None, SCHEMA[name]).alias(name) for name in lacking)
+    """Read a part from the bytes of a Parquet file; an earlier version may have written it."""
+    return upgraded_rows(pl.read_parquet(BytesIO(content)))
 
 
 FORMAT = 1

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, final
 
 import polars as pl
+import polars.selectors as cs
 
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.places import photo_paths, without_formulas
@@ -18,19 +19,24 @@ Format = Literal["parquet", "csv"]
 
 SUBMISSION = "submission.csv"
 
+BETWEEN = " | "
+"""What stands between alternatives in a text."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class OutputConfig:
     """How result tables are written.
 
     `fill` stands in the submission for attributes that a category does not have. If it `is_safe`, texts
-    in CSV files that a spreadsheet program would take for formulas are kept from being run.
+    in CSV files that a spreadsheet program would take for formulas are kept from being run. With
+    `has_decisions` the predictions say what to do with each.
     """
 
     table_format: Format = "parquet"
     fill: str = FILL
     has_submission: bool = True
     is_safe: bool = False
+    has_decisions: bool = False
 
 
 _CHUNK_ROWS = 2500  # converting a whole part at once would take twice the memory that scoring it does
@@ -45,9 +51,10 @@ def write_outputs(
 ) -> None:
     """Write all parts as tables; each file is replaced in one step when it is complete.
 
-    `predictions.parquet` (or `.csv`): id, category, attribute, value, confidence. `problems.csv`:
-    products that could not be predicted, with their row in the table, the paths of their photos and
-    the reason. `submission.csv`: the challenge's form.
+    `predictions.parquet` (or `.csv`): id, category, attribute, value, confidence; with decisions also
+    action, alternatives (in CSV joined by `BETWEEN`) and reason. `problems.csv`: products that could not
+    be predicted, with their row in the table, the paths of their photos and the reason.
+    `submission.csv`: the challenge's form.
     """
     table_format, safe = config.table_format, without_formulas if config.is_safe else _unchanged
     places = _Places(catalogue)
@@ -56,7 +63,8 @@ def write_outputs(
         submission = _open(stack, folder / SUBMISSION) if config.has_submission else None
         problems = _open(stack, folder / "problems.csv")
         for rows in (piece for part in parts for piece in part.iter_slices(_CHUNK_ROWS)):
-            long(safe(to_long(rows)) if table_format == "csv" else to_long(rows))
+            predictions = to_long(rows, has_decisions=config.has_decisions)
+            long(safe(_as_texts(predictions)) if table_format == "csv" else predictions)
             if submission:
                 submission(to_submission(rows, taxonomy, fill=config.fill))
             problems(safe(places.of_problems(rows)))
@@ -64,6 +72,11 @@ def write_outputs(
     outdated = [f"predictions.{other}", *([] if config.has_submission else [SUBMISSION])]
     for name in outdated:  # written by a run with other settings
         (folder / name).unlink(missing_ok=True)
+
+
+def _as_texts(predictions: pl.DataFrame) -> pl.DataFrame:
+    """The same predictions with lists of alternatives as texts."""
+    return predictions.with_columns(cs.by_dtype(pl.List(pl.String)).list.join(BETWEEN))
 
 
 def _unchanged(frame: pl.DataFrame) -> pl.DataFrame:

@@ -7,6 +7,7 @@ from typing import get_args
 import polars as pl
 
 from facetry.catalogue.catalogue import Catalogue
+from facetry.confidence.calibration import uncalibrated
 from facetry.engines.engine import Precision
 from facetry.errors import InputChanged, PhotoProblem
 from facetry.predictions import Predictor
@@ -16,7 +17,8 @@ _RESUME = "The same command resumes where it stopped."
 
 def precisions_of(predictor: Predictor) -> tuple[str, ...]:
     """The precisions, such as "fp32", that the engines of a predictor and its members compute in."""
-    members = getattr(predictor, "members", {"": predictor}).values()
+    plain = uncalibrated(predictor)
+    members = getattr(plain, "members", {"": plain}).values()
     words = " ".join(each.engine.description for each in members if hasattr(each, "engine"))
     return tuple(sorted({*words.replace(",", "").split()} & {*get_args(Precision)}))
 

@@ -1,64 +1,89 @@
 """Calibrates a predictor: probabilities on its validation part, promises on labels that nothing used."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from facetry.build.cross_fit import predict_out_of_fold
 from facetry.build.load import load_plain
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split import Split, find_groups
-from facetry.confidence.calibration import Calibration, read_calibration
+from facetry.confidence.calibration import Calibration, calibrate, read_calibration
 from facetry.confidence.cells import LabelledCells
 from facetry.confidence.fit import fit_map
 from facetry.confidence.mapping import CalibrationMap
-from facetry.errors import HeldOutLearned, NotEnoughData
+from facetry.confidence.selection import BlankTest, compare_blanks
+from facetry.errors import HeldOutLearned, NotEnoughData, SettingError
 from facetry.evaluation.held_out import count_trained_on, own_split
-from facetry.evaluation.metrics import predict
+from facetry.evaluation.metrics import embed, predict
 from facetry.models.folder import ModelFolder, open_folder
-from facetry.predictions import Predictions, Predictor
+from facetry.predictions import Embedder, Predictions, Predictor
 from facetry.product import Product
 from facetry.runtime.progress import SILENT, Reporter
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Calibrated:
+    """A calibration, and what it was made of.
+
+    `before` and `after` are the labelled cells behind its promises, with plain and with calibrated
+    probabilities; no map was fitted on them. `blanks` says of heads how well features tell labelled
+    products from blank ones; it is empty for a predictor without features.
+    """
+
+    calibration: Calibration
+    before: LabelledCells
+    after: LabelledCells
+    blanks: Sequence[BlankTest]
+
+
 def calibrate_model(
-    folder: str | Path | ModelFolder, catalogue: Catalogue, *, reporter: Reporter = SILENT
-) -> Calibration:
+    folder: str | Path | ModelFolder,
+    catalogue: Catalogue,
+    *,
+    is_cross_fit: bool = False,
+    reporter: Reporter = SILENT,
+) -> Calibrated:
     """Calibrate the model in a folder anew, and store that there.
 
     On the catalogue that it was trained with, its promises are based on the calibration part of its
-    split; on any other table, on all labelled products. The map of its probabilities stays that of its
-    validation part, if it has one.
+    split; on any other table, on all labelled products. `is_cross_fit` bases them on all products that
+    it was trained on, each predicted by heads that were trained without it, which only a model with a
+    frozen backbone allows. The map of its probabilities stays that of its validation part, if any.
 
     Raises:
         HeldOutLearned: the model was trained on products of the table.
         NotEnoughData: there is no labelled product to calibrate on.
+        SettingError: `is_cross_fit` with a model or a table that does not allow it.
     """
     model = open_folder(folder)
     catalogue.require_sound()
     catalogue.require_photos()
-    predictor = load_plain(model)
     split = own_split(model.path, catalogue)
-    rows = np.arange(len(catalogue)) if split is None else split.rows("calibration")
-    if num_learned := count_trained_on(model.path, catalogue, rows, "calibration"):
-        raise HeldOutLearned(
-            f"The model in {model.path} learned from {num_learned:,} of these products, so that no "
-            "promise can be based on them.",
-            hint="Name a table of other products.",
+    if is_cross_fit and split is None:
+        raise SettingError(
+            f"{catalogue.source.table.name} is not the table that the model in {model.path} was trained "
+            "on.",
+            hint="Leave out --cross-fit: all of its labelled products can be used as they are.",
         )
-    rows = rows[catalogue.is_labelled[rows]]
-    if not len(rows):
-        what = "has no labelled product" if split is None else "is divided without a calibration part"
-        raise NotEnoughData(
-            f"{catalogue.source.table.name} {what}.",
-            hint="Name a table of labelled products that the model was not trained on.",
-        )
+    rows = _rows_of(model, catalogue, split, is_cross_fit=is_cross_fit)
+    predictor = load_plain(model)
     earlier = read_calibration(model)
     mapping = earlier.map if earlier else _own_map(predictor, catalogue, split, reporter)
-    calibration = gather(predictor, catalogue, rows, mapping, split, reporter)
-    calibration.save(model)
-    return calibration
+    evidence = _Evidence(
+        predictor=predictor, catalogue=catalogue, split=split, mapping=mapping, reporter=reporter
+    )
+    if is_cross_fit:
+        assert split is not None
+        predictions = predict_out_of_fold(model, predictor, catalogue, split, rows, reporter)
+        found = evidence.from_predictions(predictions, rows, "cross-fitted on what it was trained on")
+    else:
+        found = evidence.from_rows(rows)
+    found.calibration.save(model)
+    return found
 
 
 def calibrate_new(
@@ -71,17 +96,55 @@ def calibrate_new(
     if not len(split.rows("validation")):
         return None
     mapping = _own_map(predictor, catalogue, split, reporter)
+    evidence = _Evidence(
+        predictor=predictor,
+        catalogue=catalogue,
+        split=split,
+        mapping=mapping,
+        reporter=reporter,
+        tests_blanks=False,
+    )
     rows = split.rows("calibration")
-    return gather(predictor, catalogue, rows[catalogue.is_labelled[rows]], mapping, split, reporter)
+    return evidence.from_rows(rows[catalogue.is_labelled[rows]]).calibration
+
+
+def _rows_of(
+    model: ModelFolder, catalogue: Catalogue, split: Split | None, *, is_cross_fit: bool
+) -> NDArray[np.int64]:
+    """The labelled rows to calibrate on."""
+    if is_cross_fit:
+        assert split is not None
+        rows = np.concatenate([split.rows(part) for part in ("train", "calibration")])
+    elif split is not None:
+        rows = split.rows("calibration")
+    else:
+        rows = np.arange(len(catalogue))
+    num_learned = count_trained_on(model.path, catalogue, rows, "calibration")
+    if num_learned and not is_cross_fit:
+        raise HeldOutLearned(
+            f"The model in {model.path} learned from {num_learned:,} of these products, so that no "
+            "promise can be based on them.",
+            hint="Name a table of other products.",
+        )
+    labelled = rows[catalogue.is_labelled[rows]]
+    if not len(labelled):
+        what = "has no labelled product" if split is None else "is divided without a calibration part"
+        raise NotEnoughData(
+            f"{catalogue.source.table.name} {what}.",
+            hint="Name a table of labelled products that the model was not trained on; a frozen model "
+            "can also be calibrated with --cross-fit.",
+        )
+    return labelled
 
 
 def _own_map(
     predictor: Predictor, catalogue: Catalogue, split: Split | None, reporter: Reporter
 ) -> CalibrationMap:
     """The map fitted on the model's validation part; none is known of a catalogue of others."""
-    products = catalogue.products(split.rows("validation")) if split else []
-    if not products:
+    rows = split.rows("validation") if split else np.empty(0, dtype=np.int64)
+    if not len(rows):
         return CalibrationMap.identity(predictor.taxonomy)
+    products = catalogue.products(rows)
     predictions = predict(predictor, products, reporter=reporter, description="Calibrating")
     return fit_map(labelled_cells(predictions, products))
 
@@ -95,28 +158,66 @@ def labelled_cells(
     return LabelledCells.of(predictions, labels, own)
 
 
-def gather(
-    predictor: Predictor,
-    catalogue: Catalogue,
-    rows: NDArray[np.int64],
-    mapping: CalibrationMap,
-    split: Split | None,
-    reporter: Reporter,
-) -> Calibration:
-    """The calibration with the evidence of some rows of the catalogue, one product of like photos."""
-    products = catalogue.products(rows)
-    known = split.groups if split else None
-    if not len(rows):
-        known = np.arange(len(catalogue))
-    groups = find_groups(catalogue, rows, reporter=reporter) if known is None else known[rows]
-    predictions = predict(predictor, products, reporter=reporter, description="Calibrating")
-    cells = mapping.calibrated(labelled_cells(predictions, products, groups))
-    return Calibration(map=mapping, evidence=cells.evidence(), facts=_facts(catalogue, split, groups))
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Evidence:
+    """Gathers the evidence for promises of a predictor."""
 
+    predictor: Predictor
+    catalogue: Catalogue
+    split: Split | None
+    mapping: CalibrationMap
+    reporter: Reporter
+    tests_blanks: bool = True
 
-def _facts(catalogue: Catalogue, split: Split | None, groups: NDArray[np.int64]) -> Mapping[str, str]:
-    part = "all labelled products" if split is None else "the calibration part"
-    return {
-        "table": catalogue.source.table.name,
-        "products": f"{part}: {len(groups):,}, {len(np.unique(groups)):,} of them with photos unlike",
-    }
+    def from_rows(self, rows: NDArray[np.int64]) -> Calibrated:
+        """That of some rows of the catalogue, which the predictor has not learned from."""
+        part = "all labelled products" if self.split is None else "the calibration part"
+        products = self.catalogue.products(rows)
+        predictions = predict(
+            self.predictor, products, reporter=self.reporter, description="Calibrating"
+        )
+        return self.from_predictions(predictions, rows, part)
+
+    def from_predictions(
+        self, predictions: Predictions, rows: NDArray[np.int64], part: str
+    ) -> Calibrated:
+        """That of predictions of some rows: one product of those with like photos."""
+        groups = self._groups(rows)
+        labels = self.catalogue.known_labels(rows)
+        labels = np.where(self.catalogue.is_random[rows], labels, -1)
+        before = LabelledCells.of(predictions, labels, groups)
+        after = LabelledCells.of(calibrate(predictions, self.mapping), labels, groups)
+        facts = {
+            "table": self.catalogue.source.table.name,
+            "products": f"{part}: {len(rows):,}, of which {len(np.unique(groups)):,} unlike each other",
+        }
+        return Calibrated(
+            calibration=Calibration(map=self.mapping, evidence=after.evidence(), facts=facts),
+            before=before,
+            after=after,
+            blanks=self._blanks(predictions, labels, rows, groups),
+        )
+
+    def _blanks(
+        self,
+        predictions: Predictions,
+        labels: NDArray[np.int64],
+        rows: NDArray[np.int64],
+        groups: NDArray[np.int64],
+    ) -> list[BlankTest]:
+        """How unlike labelled and blank products are, head by head."""
+        if not self.tests_blanks or not isinstance(self.predictor, Embedder):
+            return []
+        products = self.catalogue.products(rows)
+        features = embed(
+            self.predictor, products, reporter=self.reporter, description="Comparing with blanks"
+        )
+        return compare_blanks(predictions, labels, features, groups)
+
+    def _groups(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Equal numbers for products with like photos."""
+        if not len(rows):
+            return np.empty(0, dtype=np.int64)
+        if self.split is not None and self.split.groups is not None:
+            return self.split.groups[rows]
+        return find_groups(self.catalogue, rows, reporter=self.reporter)

@@ -7,7 +7,13 @@ from typing import Any
 
 from facetry.build.calibrate import calibrate_new
 from facetry.build.model_card import model_card
-from facetry.confidence.calibration import Calibration, with_calibration
+from facetry.confidence.calibration import (
+    CalibratedPredictor,
+    Calibration,
+    calibrate,
+    uncalibrated,
+    with_calibration,
+)
 from facetry.evaluation.held_out import HeldOut
 from facetry.evaluation.metrics import Evaluation, Scores, answers_to, evaluate, predict, score
 from facetry.evaluation.report import ModelSummary, ReportContent, write_report
@@ -78,11 +84,15 @@ def evaluate_members(
 
     An ensemble with learned weights is also scored with fixed ones.
     """
-    if isinstance(predictor, Ensemble):
-        predicted = predictor.predict_members(products, reporter=reporter, description="Evaluating")
-        if predictor.is_learned:
-            predicted[FIXED] = predictor.combine(predicted, predictor.fixed)
-        predicted[WHOLE] = predictor.combine(predicted)
+    plain = uncalibrated(predictor)
+    if isinstance(plain, Ensemble):
+        predicted = plain.predict_members(products, reporter=reporter, description="Evaluating")
+        if plain.is_learned:
+            predicted[FIXED] = plain.combine(predicted, plain.fixed)
+        whole = plain.combine(predicted)
+        if isinstance(predictor, CalibratedPredictor):
+            whole = calibrate(whole, predictor.calibration.map)
+        predicted[WHOLE] = whole
     else:
         predicted = {"model": predict(predictor, products, reporter=reporter, description="Evaluating")}
     labels = predictor.taxonomy.encode_labels(products)

@@ -178,6 +178,21 @@ class Catalogue:
         return codes.to_numpy()
 
     @cached_property
+    def is_random(self) -> NDArray[np.bool_]:
+        """Which cells (N, A) no person looked at for another reason than a random draw."""
+        is_random = np.ones(self.labels.shape, dtype=bool)
+        if not self.repairs.selected:
+            return is_random
+        wanted = {id_ for id_, _, _ in self.repairs.selected}
+        ids = map(str, self.table["id"].to_list())
+        rows = {id_: row for row, id_ in enumerate(ids) if id_ in wanted}
+        for id_, category, attribute in self.repairs.selected:
+            if id_ in rows and category in self.taxonomy.categories:
+                slot = self.taxonomy.attributes(category).index(attribute)
+                is_random[rows[id_], slot] = False
+        return is_random
+
+    @cached_property
     def is_labelled(self) -> NDArray[np.bool_]:
         """Which products have a known category and any label that the taxonomy lists (N)."""
         return (self.category_codes >= 0) & (self.labels >= 0).any(axis=1)

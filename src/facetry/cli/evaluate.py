@@ -7,10 +7,10 @@ import typer
 
 from facetry.cli.options import (
     CatalogueArgument,
+    Dtype,
     Engine,
     Images,
     ModelArgument,
-    Precision,
     Repairs,
     engine_config,
 )
@@ -63,7 +63,7 @@ def evaluate(
         typer.Option("--out", "-o", help="Folder for report and figures on damaged photos."),
     ] = None,
     engine: Engine = "torch",
-    precision: Precision = "auto",
+    dtype: Dtype = "auto",
 ) -> None:
     """Score a model by the challenge's metric on products whose labels are known."""
     import json
@@ -87,8 +87,8 @@ def evaluate(
     if report:
         require("A report", "matplotlib")
     # Without engine options the trained model itself is scored: it is the reference for all engines.
-    is_plain = engine == "torch" and precision == "auto"
-    config = None if is_plain else engine_config(engine, precision)
+    is_plain = engine == "torch" and dtype == "auto"
+    config = None if is_plain else engine_config(engine, dtype)
     folder = open_folder(model)
     opened = open_catalogue(catalogue, images=images, taxonomy=folder.taxonomy, repairs=repairs)
     opened.require_sound()

@@ -7,14 +7,16 @@ import typer
 
 from facetry.cli.options import (
     CatalogueArgument,
+    Dtype,
     Engine,
     Images,
     ModelArgument,
-    Precision,
+    Promised,
     Repairs,
+    Simultaneous,
     Threads,
+    engine_config,
 )
-from facetry.cli.options import engine_config as make_engine_config
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,6 +40,14 @@ def fill(
     all_: Annotated[
         bool, typer.Option("--all", help="Also replace known values where the model says another.")
     ] = False,
+    precision: Promised = None,
+    simultaneous: Simultaneous = False,
+    only_values: Annotated[
+        bool,
+        typer.Option(
+            "--only-values", help="With --precision: add no columns of action, confidence, alternatives."
+        ),
+    ] = False,
     min_confidence: Annotated[
         float, typer.Option(min=0, max=1, help="Leave a cell blank if the model is less sure.")
     ] = 0.0,
@@ -54,10 +64,13 @@ def fill(
     images: Images = None,
     repairs: Repairs = None,
     engine: Engine = "auto",
-    precision: Precision = "auto",
+    dtype: Dtype = "auto",
     threads: Threads = None,
 ) -> None:
     """Write the catalogue's own table with its blanks filled in: same columns, order and format.
+
+    With --precision only those are filled that are right so often, by promise; the others say in
+    columns beside them what a person may choose from.
 
     Nothing else in the file is touched. What a person has changed in it since it was filled stays as it
     is. If it was stopped, the same command resumes.
@@ -68,10 +81,9 @@ def fill(
     from facetry.batch.fill.config import FillConfig
     from facetry.batch.fill.run import fill_table, undo_fill
     from facetry.batch.fill.writers import require_format
-    from facetry.batch.snapshot import precisions_of
-    from facetry.build.load import load
     from facetry.catalogue.catalogue import open_catalogue
     from facetry.cli.console import make_console, make_reporter
+    from facetry.cli.promises import load_promising, promises_for
     from facetry.models.folder import open_folder
 
     console, reporter = make_console(), make_reporter()
@@ -83,16 +95,24 @@ def fill(
         return
     opened.require_sound()  # before the engine is converted, which may take a minute
     opened.require_photos()
-    predictor = load(folder, make_engine_config(engine, precision, threads), reporter=reporter)
+    promises = promises_for(console, folder, precision, is_simultaneous=simultaneous)
+    loaded = load_promising(folder, engine_config(engine, dtype, threads), promises, reporter)
+    is_shown = promises is not None and not only_values
     config = FillConfig(
-        model=folder.fingerprint_with(*precisions_of(predictor)),
+        model=loaded.fingerprint,
         source=source_of(folder),
         only=tuple(only or ()),
         replaces_known=all_,
         min_confidence=min_confidence,
-        shows=_shown(confidence=with_confidence, source=with_source),
+        has_decisions=promises is not None,
+        shows=_shown(
+            action=is_shown,
+            confidence=with_confidence or is_shown,
+            alternatives=is_shown,
+            source=with_source,
+        ),
     )
-    _show(console, fill_table(predictor, opened, out, config, reporter=reporter))
+    _show(console, fill_table(loaded.predictor, opened, out, config, reporter=reporter))
 
 
 def _shown(**is_wanted: bool) -> "tuple[Shown, ...]":
@@ -137,6 +157,8 @@ def _table(summary: "FillSummary", done: str) -> "Table":
         done: lambda each: each.num_filled,
         "replaced": lambda each: each.num_replaced,
         "repaired": lambda each: each.num_repaired,
+        "to review": lambda each: each.num_review,
+        "abstained": lambda each: each.num_abstain,
         "below": lambda each: each.num_below,
         "not predicted": lambda each: each.num_unpredicted,
         "cannot be held": lambda each: each.num_refused,

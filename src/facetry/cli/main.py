@@ -17,6 +17,7 @@ import typer
 
 from facetry.cli import (
     audit,
+    calibrate,
     check,
     compare,
     demo,
@@ -100,6 +101,7 @@ for command in (
     tune.tune,
     compare.compare,
     evaluate.evaluate,
+    calibrate.calibrate,
     predict.predict,
     fill.fill,
     export.export,

@@ -43,9 +43,21 @@ Engine = Annotated[
     Literal["auto", "torch", "openvino", "onnxruntime"],
     typer.Option(help="Runtime that computes the network; auto picks one for model and machine."),
 ]
-Precision = Annotated[
+Dtype = Annotated[
     Literal["auto", "fp32", "bf16", "fp16", "int8"],
     typer.Option(help="Number format to compute in; int8 needs an int8 export."),
+]
+Promised = Annotated[
+    float | None,
+    typer.Option(
+        "--precision",
+        metavar="SHARE",
+        help="Fill only cells that are right at this precision, such as 0.95; say what to do with each.",
+    ),
+]
+Simultaneous = Annotated[
+    bool,
+    typer.Option("--simultaneous", help="With --precision: all promises hold at once, not each."),
 ]
 Threads = Annotated[
     int | None, typer.Option(min=1, help="CPU threads of the engine; default: one for each core.")
@@ -79,9 +91,9 @@ def _is_model_folder(path: Path) -> bool:
 
 
 def engine_config(
-    engine: Engine, precision: Precision, threads: Threads = None, compile_: Compile = False
+    engine: Engine, dtype: Dtype, threads: Threads = None, compile_: Compile = False
 ) -> "EngineConfig":
     """The configuration made of the four options for engines."""
     from facetry.engines.engine import EngineConfig
 
-    return EngineConfig(name=engine, precision=precision, num_threads=threads, compile=compile_)
+    return EngineConfig(name=engine, precision=dtype, num_threads=threads, compile=compile_)

@@ -8,11 +8,13 @@ import typer
 
 from facetry.cli.options import (
     Compile,
+    Dtype,
     Engine,
     Images,
     ModelArgument,
-    Precision,
+    Promised,
     Safe,
+    Simultaneous,
     Threads,
     engine_config,
 )
@@ -54,9 +56,11 @@ def predict(
     submission: Annotated[
         bool, typer.Option("--submission", help="Write submission.csv for any table.")
     ] = False,
+    precision: Promised = None,
+    simultaneous: Simultaneous = False,
     safe: Safe = False,
     engine: Engine = "auto",
-    precision: Precision = "auto",
+    dtype: Dtype = "auto",
     threads: Threads = None,
     compile_: Compile = False,
     shard_rows: Annotated[int, typer.Option(min=1, hidden=True, help="Rows in a part.")] = 10_000,
@@ -79,29 +83,36 @@ def predict(
     from facetry.batch.local import BatchConfig, predict_table
     from facetry.batch.manifest import read_rows
     from facetry.batch.outputs import OutputConfig
-    from facetry.batch.snapshot import precisions_of
-    from facetry.build.load import load
     from facetry.cli.console import make_console, make_reporter
     from facetry.cli.fill import source_of
+    from facetry.cli.promises import load_promising, promises_for
     from facetry.models.folder import open_folder
 
     console, reporter = make_console(), make_reporter()
     folder = open_folder(model)
     with _opened(folder, catalogue, images, category, out) as opened:
-        predictor = load(folder, engine_config(engine, precision, threads, compile_), reporter=reporter)
+        promises = promises_for(console, folder, precision, is_simultaneous=simultaneous)
+        engine_options = engine_config(engine, dtype, threads, compile_)
+        loaded = load_promising(folder, engine_options, promises, reporter)
         if out is None:
-            _show_answers(console, opened, predictor)
+            _show_answers(console, opened, loaded.predictor, has_decisions=promises is not None)
             return
         outputs = OutputConfig(
             table_format=table_format,
             fill=fill,
             has_submission=submission or opened.has_challenge_form,
             is_safe=safe,
+            has_decisions=promises is not None,
         )
-        fingerprint = folder.fingerprint_with(*precisions_of(predictor))
-        config = BatchConfig(model=fingerprint, outputs=outputs, shard_rows=shard_rows)
-        filled = FilledCopy.of(opened, out, FillConfig(model=fingerprint, source=source_of(folder)))
-        summary = predict_table(predictor, opened, out, config, reporter=reporter)
+        config = BatchConfig(model=loaded.fingerprint, outputs=outputs, shard_rows=shard_rows)
+        filling = FillConfig(
+            model=loaded.fingerprint,
+            source=source_of(folder),
+            has_decisions=promises is not None,
+            shows=("action", "confidence", "alternatives") if promises else (),
+        )
+        filled = FilledCopy.of(opened, out, filling)
+        summary = predict_table(loaded.predictor, opened, out, config, reporter=reporter)
         _show(console, summary)
         names = [f"predictions.{table_format}"]
         names += ["submission.csv"] if outputs.has_submission else []
@@ -135,7 +146,9 @@ def _opened(
     yield opened
 
 
-def _show_answers(console: "Console", opened: "Catalogue", predictor: "Predictor") -> None:
+def _show_answers(
+    console: "Console", opened: "Catalogue", predictor: "Predictor", *, has_decisions: bool
+) -> None:
     """Print each photo's predictions, and why others have none."""
     import polars as pl
     from rich import box
@@ -150,11 +163,16 @@ def _show_answers(console: "Console", opened: "Catalogue", predictor: "Predictor
     for name in ("photo", "category", "attribute", "value"):
         table.add_column(name, overflow="fold")
     table.add_column("confidence", justify="right")
+    if has_decisions:
+        table.add_column("action")
+        table.add_column("alternatives", overflow="fold")
     shown = ""
-    for id_, category, attribute, value, confidence in to_long(rows).iter_rows():
-        names = (id_, category) if id_ != shown else ("", "")
-        table.add_row(*map(Text, (*names, attribute, value)), f"{confidence:.0%}")
-        shown = id_
+    for each in to_long(rows, has_decisions=True).iter_rows(named=True):
+        names = (each["id"], each["category"]) if each["id"] != shown else ("", "")
+        texts = [*names, each["attribute"], each["value"]]
+        decided = [each["action"], ", ".join(each["alternatives"])] if has_decisions else []
+        table.add_row(*map(Text, texts), f"{each['confidence']:.0%}", *map(Text, decided))
+        shown = each["id"]
     console.print(table)
     for id_, _, problem in to_problems(rows).iter_rows():
         console.print(f"{id_}: {problem}")

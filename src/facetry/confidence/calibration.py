@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facetry.confidence.cells import Evidence
+from facetry.confidence.decide import decide
 from facetry.confidence.mapping import CalibrationMap, Floats
+from facetry.confidence.promises import Promises, make_promises
 from facetry.confidence.rare_values import submit
 from facetry.errors import CalibrationError
 from facetry.models.folder import CALIBRATION, ModelFolder
@@ -85,6 +87,20 @@ def read_calibration(folder: ModelFolder) -> Calibration | None:
         raise CalibrationError(f"{path} is damaged.", hint=_AGAIN) from error
 
 
+def stored_calibration(folder: ModelFolder) -> Calibration:
+    """The calibration of a model that has one.
+
+    Raises:
+        CalibrationError: it has none; or as in `read_calibration`.
+    """
+    calibration = read_calibration(folder)
+    if calibration is None:
+        raise CalibrationError(
+            f"The model in {folder.path} is not calibrated, so that it can promise nothing.", hint=_AGAIN
+        )
+    return calibration
+
+
 def _parsed(path: Path, text: str) -> dict[str, Any]:
     body, _, digest = text.rstrip("\n").rpartition("\n")
     if hashlib.sha256(body.encode()).hexdigest() != digest:
@@ -126,10 +142,14 @@ def _from_json(content: Mapping[str, Any], taxonomy: Taxonomy) -> Calibration:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CalibratedPredictor:
-    """A predictor with calibrated probabilities; the most probable value changes where biases say so."""
+    """A predictor with calibrated probabilities; the most probable value changes where biases say so.
+
+    With `promises` it also decides what to do with each prediction.
+    """
 
     plain: Predictor
     calibration: Calibration
+    promises: Promises | None = None
 
     @property
     def taxonomy(self) -> Taxonomy:
@@ -143,9 +163,11 @@ class CalibratedPredictor:
 
     def predict(self, products: Sequence[Product]) -> Predictions:
         """Predict every product, in order."""
-        calibrated = calibrate(self.plain.predict(products), self.calibration.map)
+        predictions = calibrate(self.plain.predict(products), self.calibration.map)
         biases = self.calibration.submission_biases
-        return calibrated if biases is None else submit(calibrated, biases)
+        if biases is not None:
+            predictions = submit(predictions, biases)
+        return decide(predictions, self.promises.rules) if self.promises else predictions
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -164,6 +186,34 @@ def with_calibration(predictor: Predictor, calibration: Calibration | None) -> P
         return predictor
     kind = CalibratedEmbedder if isinstance(predictor, Embedder) else CalibratedPredictor
     return kind(plain=predictor, calibration=calibration)
+
+
+def uncalibrated(predictor: Predictor) -> Predictor:
+    """The predictor itself, without a calibration."""
+    return predictor.plain if isinstance(predictor, CalibratedPredictor) else predictor
+
+
+def promises_of(folder: ModelFolder, precision: float, *, is_simultaneous: bool = False) -> Promises:
+    """What a model promises at a precision between 0 and 1; all at once, if `is_simultaneous`.
+
+    Raises:
+        CalibrationError: the model is not calibrated, or can promise nothing at that precision.
+        SettingError: `precision` is none.
+    """
+    promises = make_promises(
+        stored_calibration(folder).evidence,
+        folder.taxonomy,
+        precision,
+        is_simultaneous=is_simultaneous,
+    )
+    promises.require_any()
+    return promises
+
+
+def with_promises(predictor: Predictor, promises: Promises) -> Predictor:
+    """A calibrated predictor that also decides what to do with each prediction."""
+    assert isinstance(predictor, CalibratedPredictor)
+    return replace(predictor, promises=promises)
 
 
 def calibrate(predictions: Predictions, mapping: CalibrationMap) -> Predictions:

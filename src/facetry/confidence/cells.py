@@ -68,7 +68,8 @@ class LabelledCells:
         )
         return Evidence(
             heads=cells.heads,
-            confidence=cells.confidence,
+            # Predictions are compared with it, and they have this precision.
+            confidence=cells.confidence.astype(np.float32).astype(np.float64),
             of_label=np.where(cells.labels >= 0, np.exp(of_label[:, 0]), 0.0),
             is_right=cells.is_right,
         )

@@ -4,19 +4,16 @@ Shapes: B products, A slots, V values, H heads.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final, Literal
+from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facetry.confidence.cells import Evidence
 from facetry.confidence.pools import Promise
-from facetry.predictions import Predictions
+from facetry.predictions import ACTIONS, Decisions, Predictions
 from facetry.taxonomy import Taxonomy
-
-Action = Literal["fill", "review", "abstain"]
-ACTIONS: Final[tuple[Action, ...]] = ("fill", "review", "abstain")
 
 MISS_RATE: Final = 0.1
 """The share of cells whose label may be missing among the alternatives."""
@@ -30,19 +27,11 @@ class Rules:
     """What decides, for each head (H).
 
     `fill_from` is the confidence from which a cell is filled, infinity where nothing is promised,
-    `alternative_from` the probability from which a value is an alternative.
+    `alternative_from` the probability from which a value of one that is not filled is an alternative.
     """
 
-    fill_from: NDArray[np.float64]
-    alternative_from: NDArray[np.float64]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Decisions:
-    """The index into `ACTIONS` of each cell (B, A), -1 without one; its alternatives (B, A, V)."""
-
-    actions: NDArray[np.int8]
-    alternatives: NDArray[np.bool_]
+    fill_from: NDArray[np.float32]
+    alternative_from: NDArray[np.float32]
 
 
 def make_rules(taxonomy: Taxonomy, promises: Sequence[Promise], evidence: Evidence) -> Rules:
@@ -51,8 +40,8 @@ def make_rules(taxonomy: Taxonomy, promises: Sequence[Promise], evidence: Eviden
     Alternatives are least ambiguous set-valued classifiers (Sadinle et al. 2019): their threshold is
     the probability that all but `MISS_RATE` of the labels have, among the cells that are not filled.
     """
-    fill_from = np.full(taxonomy.num_heads, np.inf)
-    alternative_from = np.zeros(taxonomy.num_heads)
+    fill_from = np.full(taxonomy.num_heads, np.inf, dtype=np.float32)
+    alternative_from = np.zeros(taxonomy.num_heads, dtype=np.float32)
     for promise in promises:
         heads = list(promise.pool.heads)
         if promise.threshold:
@@ -69,20 +58,24 @@ def _set_threshold(evidence: Evidence) -> float:
     return float(np.sort(evidence.of_label)[rank - 1]) if rank else 0.0
 
 
-def decide(
-    predictions: Predictions, rules: Rules, is_novel: NDArray[np.bool_] | None = None
-) -> Decisions:
-    """Decide what to do with each cell; nothing is filled of products (B) that are novel."""
+def decide(predictions: Predictions, rules: Rules, reasons: Sequence[str] | None = None) -> Predictions:
+    """Decide what to do with each prediction; nothing is filled of products that have a reason (B)."""
+    reasons = tuple(reasons or ("",) * len(predictions))
     heads = predictions.taxonomy.heads_of_slots(predictions.category_codes)
     fill_from = np.where(heads >= 0, rules.fill_from[heads], np.inf)
-    is_filled = predictions.confidence >= fill_from
-    if is_novel is not None:
-        is_filled &= ~is_novel[:, None]
+    may_be_filled = np.array([not reason for reason in reasons], dtype=bool)
+    is_filled = (predictions.confidence >= fill_from) & may_be_filled[:, None]
     floor = np.where(heads >= 0, rules.alternative_from[heads], np.inf)
     is_top = np.arange(predictions.taxonomy.num_values) == predictions.top[..., None]
-    alternatives = predictions.value_mask & ((predictions.probabilities >= floor[..., None]) | is_top)
+    is_likely = predictions.probabilities >= floor[..., None]
+    alternatives = predictions.value_mask & (is_top | (is_likely & ~is_filled[..., None]))
     sizes = alternatives.sum(axis=2)
     num_values = predictions.value_mask.sum(axis=2)
     says_nothing = (sizes > MAX_SHOWN) | ((sizes == num_values) & (num_values > 2))
-    actions = np.select([~predictions.head_mask, is_filled, says_nothing], [-1, 0, 2], 1)
-    return Decisions(actions=actions.astype(np.int8), alternatives=alternatives)
+    action = np.select(
+        [~predictions.head_mask, is_filled, says_nothing & may_be_filled[:, None]],
+        [-1, ACTIONS.index("fill"), ACTIONS.index("abstain")],
+        ACTIONS.index("review"),
+    )
+    decisions = Decisions(actions=action.astype(np.int8), alternatives=alternatives, reasons=reasons)
+    return replace(predictions, decisions=decisions)

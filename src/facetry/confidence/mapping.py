@@ -4,6 +4,8 @@ Shapes: N cells, V values of the head that has most, H heads.
 """
 
 from dataclasses import dataclass
+from math import nan
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +62,29 @@ def brier_scores(cells: LabelledCells) -> Floats:
     differences = np.exp(cells.log_probabilities)
     differences[rows, np.maximum(cells.labels, 0)] -= 1
     return np.where(cells.labels >= 0, (differences**2).sum(axis=1), np.nan)
+
+
+class ProbabilityScores(NamedTuple):
+    """Means over labelled cells; `calibration_error` is over all cells together."""
+
+    nll: float
+    brier: float
+    calibration_error: float
+    confidence: float
+    accuracy: float
+
+
+def summarise(cells: LabelledCells) -> ProbabilityScores:
+    """How good the probabilities of some cells are; NaN without cells."""
+    if not len(cells):
+        return ProbabilityScores(nan, nan, nan, nan, nan)
+    return ProbabilityScores(
+        nll=float(np.nanmean(negative_log_likelihoods(cells))),
+        brier=float(np.nanmean(brier_scores(cells))),
+        calibration_error=calibration_error(cells.confidence, cells.is_right),
+        confidence=float(cells.confidence.mean()),
+        accuracy=float(cells.is_right.mean()),
+    )
 
 
 def calibration_error(confidence: Floats, is_right: NDArray[np.bool_], num_bins: int = 15) -> float:

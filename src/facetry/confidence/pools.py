@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from facetry.confidence.cells import Evidence
 from facetry.confidence.fit import categories_of_heads
-from facetry.confidence.promise import DELTA, Threshold, find_threshold, least_labels
+from facetry.confidence.threshold import DELTA, Threshold, find_threshold, least_labels
 from facetry.taxonomy import Taxonomy
 
 Level = Literal["head", "category", "catalogue"]
@@ -49,6 +49,11 @@ class Promise:
     num_labels: int
     threshold: Threshold | None
     num_missing: int | None
+
+    @property
+    def coverage(self) -> float:
+        """The share of the calibration cells that are above the threshold."""
+        return self.threshold.num_above / self.num_labels if self.threshold else 0.0
 
 
 def make_pools(taxonomy: Taxonomy, num_labels: NDArray[np.int64], least: int) -> list[Pool]:

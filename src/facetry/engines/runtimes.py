@@ -49,7 +49,7 @@ class OnnxEngine:
         """
         if precision not in {"fp32", "int8"}:
             raise EngineError(
-                f"ONNX Runtime does not compute in {precision} on a CPU.", hint="Use --precision fp32."
+                f"ONNX Runtime does not compute in {precision} on a CPU.", hint="Use --dtype fp32."
             )
         onnxruntime = package("onnxruntime")
         num_threads = num_threads or num_cores()
@@ -177,4 +177,4 @@ def _require_precision(core: Any, precision: Precision) -> None:
     """Raise an error for half precision on a CPU that would silently use single precision."""
     needed = _CAPABILITIES.get(precision)
     if needed and needed not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        raise EngineError(f"This CPU does not compute in {precision}.", hint="Use --precision fp32.")
+        raise EngineError(f"This CPU does not compute in {precision}.", hint="Use --dtype fp32.")

@@ -113,7 +113,7 @@ def _require_nothing_special(folder: ModelFolder, config: EngineConfig, obstacle
     if not is_torch or config.precision != "auto" or config.compile:
         raise EngineError(
             f"No engine can be chosen for {folder.path}: it {obstacle}.",
-            hint="Leave out --engine, --precision and --compile.",
+            hint="Leave out --engine, --dtype and --compile.",
         )
 
 

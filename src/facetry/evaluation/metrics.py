@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from facetry.catalogue.frames import like
 from facetry.images import load_batches
-from facetry.predictions import Predictions, Predictor
+from facetry.predictions import Embedder, Predictions, Predictor
 from facetry.product import Product
 from facetry.runtime.progress import SILENT, Reporter
 from facetry.taxonomy import OFF_LIST, Taxonomy
@@ -343,6 +343,22 @@ def predict(
             parts.append(predictor.predict(batch))
             advance(len(batch))
     return Predictions.concatenate(parts or [predictor.predict([])])
+
+
+def embed(
+    embedder: Embedder,
+    products: Sequence[Product],
+    *,
+    reporter: Reporter = SILENT,
+    description: str = "Embedding",
+) -> NDArray[Any]:
+    """Decode and embed all products: features (N, D), 0 for one that cannot be read."""
+    parts = []
+    with reporter.bar(description, len(products)) as advance:
+        for batch in load_batches(products, embedder.preprocesses, reporter=reporter):
+            parts.append(embedder.embed(batch))
+            advance(len(batch))
+    return np.concatenate(parts or [embedder.embed([])])
 
 
 def evaluate(

@@ -5,7 +5,7 @@ Fold by fold, each product gets its probabilities from heads that were not train
 Shapes: N products, D features, F products of a fold, A slots, V values.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from facetry.catalogue.catalogue import Catalogue
-from facetry.models.classifier.heads import AnyHeads, Heads, probabilities
+from facetry.models.classifier.heads import AnyHeads, build_heads, probabilities
 from facetry.models.config import HeadsConfig
 from facetry.models.towers.device import pick_device
 from facetry.runtime.files import writing
@@ -81,12 +81,27 @@ def fit_heads(
     return FittedHeads(heads=heads.eval(), score=state.best_score)
 
 
-HEADS = HeadsConfig(hidden_dim=64, dropout=0.3)
-TRAINING = TrainingConfig(epochs=15, heads_lr=3e-3, weight_decay=0.05, milestones=(10, 13))
-"""Small heads and few epochs: larger ones memorise wrong labels, so that these look right."""
-
 MAX_BATCH, MIN_STEPS = 256, 16
 """The largest batch, unless an epoch would have fewer steps than this: then batches are smaller."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitting:
+    """How heads are trained fold by fold; the best epoch is chosen by the rows of `validation`."""
+
+    heads: HeadsConfig
+    training: TrainingConfig
+    seed: int = 0
+    validation: Rows = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+
+
+SMALL = Fitting(
+    heads=HeadsConfig(hidden_dim=64, dropout=0.3),
+    training=TrainingConfig(
+        epochs=15, heads_lr=3e-3, weight_decay=0.05, milestones=(10, 13), batch_size=MAX_BATCH
+    ),
+)
+"""Small heads and few epochs: larger ones memorise wrong labels, so that these look right."""
 
 _NUM_PREDICTED = 4096
 
@@ -95,8 +110,8 @@ def out_of_fold(
     catalogue: Catalogue,
     features: NDArray[np.float32],
     folds: NDArray[np.integer],
+    fitting: Fitting = SMALL,
     *,
-    seed: int = 0,
     folder: Path | None = None,
     reporter: Reporter = SILENT,
 ) -> NDArray[np.float32]:
@@ -106,22 +121,22 @@ def out_of_fold(
     to train on outside. With a `folder` each finished fold is saved there, and a second call with the
     same arguments resumes.
     """
-    is_used = folds >= 0
+    is_used, num_epochs = folds >= 0, fitting.training.epochs
     inputs = torch.from_numpy(_standardised(features, is_used)).to(pick_device())
     shape = (len(folds), catalogue.taxonomy.num_slots, catalogue.taxonomy.num_values)
     result = np.zeros(shape, dtype=np.float32)
     codes = np.unique(folds[is_used]).tolist()
-    num_shown = TRAINING.epochs * int(is_used.sum()) * max(0, len(codes) - 1)
+    num_shown = num_epochs * int(is_used.sum()) * max(0, len(codes) - 1)
     with reporter.bar("Learning fold by fold", num_shown) as advance:
         for fold in codes:
             inside, outside = np.flatnonzero(folds == fold), np.flatnonzero(is_used & (folds != fold))
             file = folder / f"fold_{fold}.npy" if folder else None
             if file and file.is_file():
                 result[inside] = np.load(file)
-                advance(TRAINING.epochs * len(outside))
+                advance(num_epochs * len(outside))
             elif len(outside):
-                given = _feature_set(catalogue, inputs, outside)
-                result[inside] = _probabilities(given, _fitted(given, seed, advance), inside)
+                given = _feature_set(catalogue, inputs, outside, fitting.validation)
+                result[inside] = _probabilities(given, _fitted(given, fitting, advance), inside)
                 _save(result[inside], file)
     return result
 
@@ -135,23 +150,24 @@ def _standardised(features: NDArray[np.float32], is_used: NDArray[np.bool_]) -> 
     return np.nan_to_num(scaled)
 
 
-def _feature_set(catalogue: Catalogue, features: Tensor, train: Rows) -> FeatureSet:
+def _feature_set(catalogue: Catalogue, features: Tensor, train: Rows, validation: Rows) -> FeatureSet:
     examples = Examples(
         ids=catalogue.table["id"].to_list(),
         categories=torch.tensor(catalogue.category_codes),
         labels=torch.tensor(catalogue.labels, dtype=torch.int64),
         train=train,
-        validation=train[:0],
+        validation=validation,
     )
     return FeatureSet(taxonomy=catalogue.taxonomy, features=features, examples=examples)
 
 
-def _fitted(given: FeatureSet, seed: int, advance: Advance) -> AnyHeads:
-    batch_size = max(1, min(MAX_BATCH, len(given.examples.train) // MIN_STEPS))
-    training = TRAINING.model_copy(update={"batch_size": batch_size})
-    torch.manual_seed(seed)
-    heads = Heads(given.taxonomy, given.features.shape[1], HEADS)
-    return fit_heads(given, heads, training, seed=seed, on_step=advance).heads
+def _fitted(given: FeatureSet, fitting: Fitting, advance: Advance) -> AnyHeads:
+    most = max(1, len(given.examples.train) // MIN_STEPS)
+    batch_size = min(fitting.training.batch_size, most)
+    training = fitting.training.model_copy(update={"batch_size": batch_size})
+    torch.manual_seed(fitting.seed)
+    heads = build_heads(given.taxonomy, given.features.shape[1], fitting.heads)
+    return fit_heads(given, heads, training, seed=fitting.seed, on_step=advance).heads
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ from typing import Final, Literal, NamedTuple, Protocol
 
 import polars as pl
 
-Shown = Literal["confidence", "source"]
+Shown = Literal["action", "confidence", "alternatives", "source"]
 """What a column beside that of an attribute may show."""
 
 SELLER: Final = "seller"
@@ -24,8 +24,8 @@ class FillConfig:
 
     `model` is the predictor's fingerprint, `source` what the column for sources calls it. `only` names
     the columns to fill, all if it is empty. `replaces_known` also replaces values that the model knows
-    by another one. A prediction below `min_confidence` is not written. `shows` are the columns to add
-    beside each attribute.
+    by another one. A prediction below `min_confidence` is not written; with `has_decisions` only those
+    are that are to be filled. `shows` are the columns to add beside each attribute.
     """
 
     model: str
@@ -33,6 +33,7 @@ class FillConfig:
     only: tuple[str, ...] = ()
     replaces_known: bool = False
     min_confidence: float = 0.0
+    has_decisions: bool = False
     shows: tuple[Shown, ...] = ()
 
 
@@ -95,6 +96,8 @@ class ColumnSummary:
     num_repaired: int = 0
     num_replaced: int = 0
     num_below: int = 0
+    num_review: int = 0
+    num_abstain: int = 0
     num_unpredicted: int = 0
     num_refused: int = 0
     mean_confidence: float | None = None

@@ -10,16 +10,18 @@ import polars as pl
 from numpy.typing import NDArray
 
 from facetry.batch.fill.cells import IS_CORRECTED, IS_OWN, Cells, is_open
-from facetry.batch.fill.config import CELL, REPAIR, SELLER, Added, ColumnSummary, FillConfig
+from facetry.batch.fill.config import CELL, REPAIR, SELLER, Added, ColumnSummary, FillConfig, Shown
+from facetry.batch.outputs import BETWEEN
 from facetry.catalogue.cells import BLANK
-from facetry.predictions import to_long
+from facetry.predictions import DECIDED, to_long
 
 FILLED, REPAIRED, REPLACED = "filled", "repaired", "replaced"
 SAME, BELOW, UNPREDICTED, REFUSED = "same", "below", "unpredicted", "refused"
+REVIEW, ABSTAIN = "review", "abstain"
 WRITTEN: Final = (FILLED, REPAIRED, REPLACED)
 """The outcomes of cells that are written; the others are left as they are."""
 
-_PREDICTED = pl.Schema({"attribute": pl.String, "value": pl.String, "confidence": pl.Float32})
+_PREDICTED = pl.Schema({"attribute": pl.String, "value": pl.String, "confidence": pl.Float32, **DECIDED})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -72,6 +74,7 @@ class Plan:
         cells = cells.with_columns(
             value=pl.coalesce("repair", "value"),
             confidence=pl.when(~is_repair).then("confidence"),
+            action=pl.when(~is_repair).then("action"),
             is_open=self._is_open,
         )
         cells = cells.join(
@@ -83,6 +86,10 @@ class Plan:
             .then(pl.lit(UNPREDICTED))
             .when(pl.col("value").eq_missing(pl.col("own")))
             .then(pl.lit(SAME))
+            .when(pl.col("action") == "review")
+            .then(pl.lit(REVIEW))
+            .when(pl.col("action") == "abstain")
+            .then(pl.lit(ABSTAIN))
             .when(pl.col("confidence") < self.config.min_confidence)
             .then(pl.lit(BELOW))
             .when(is_refused)
@@ -130,7 +137,7 @@ class _Predicted:
             taken.append(rows)
         if not taken:
             return _no_values(id_type)
-        return to_long(pl.concat(taken)).select("id", *_PREDICTED)
+        return to_long(pl.concat(taken), has_decisions=True).select("id", *_PREDICTED)
 
 
 def cells_to_write(
@@ -138,24 +145,43 @@ def cells_to_write(
 ) -> pl.DataFrame:
     """The cells to write, as a `TableWriter` takes them, by row.
 
-    `added` are the columns for confidence and source, of which the `new` ones get a text in each row,
-    the others where a cell beside them is written.
+    `added` are columns beside others. The `new` ones, and those that say what to do, get a text in each
+    row, the others where a prediction was made for the cell beside them.
     """
     is_written = pl.col("outcome").is_in(WRITTEN)
     written = outcomes.filter(is_written)
     frames = [written.select("row", "id", "column", text="written", confidence="confidence")]
+    is_decided = is_written | pl.col("outcome").is_in([REVIEW, ABSTAIN])
     for each in added:
-        of_column = (outcomes if each in new else written).filter(pl.col("column") == each.beside)
-        shown = of_column.with_columns(
-            shown_confidence=shown_confidence(), shown_source=shown_source(source)
+        is_whole = each in new or each.shown in ("action", "alternatives")
+        shown = outcomes if is_whole else outcomes.filter(is_decided)
+        cells = shown.filter(pl.col("column") == each.beside).select(
+            "row",
+            "id",
+            column=pl.lit(each.name),
+            text=_shown(each.shown, source),
+            confidence=pl.lit(None),
         )
-        number = pl.col("shown_confidence").cast(pl.Float64).round(3).cast(pl.String)
-        text = number if each.shown == "confidence" else pl.col("shown_source")
-        frames.append(
-            shown.select("row", "id", column=pl.lit(each.name), text=text, confidence=pl.lit(None))
-        )
+        frames.append(cells)
     cells = pl.concat(frames, how="vertical_relaxed").sort("row", maintain_order=True)
     return cells.with_columns(raw=pl.lit(None, pl.String)).select(CELL)
+
+
+def _shown(shown: Shown, source: str) -> pl.Expr:
+    """The text in a column beside another."""
+    if shown == "source":
+        return shown_source(source)
+    is_filled = pl.col("outcome").is_in([FILLED, REPLACED]).fill_null(value=False) | IS_OWN
+    if shown == "action":
+        asked = pl.concat_str("outcome", "reason", separator=": ", ignore_nulls=True)
+        is_asked = pl.col("outcome").is_in([REVIEW, ABSTAIN])
+        return pl.when(is_asked).then(asked).when(is_filled).then(pl.lit("fill"))
+    if shown == "alternatives":
+        texts = pl.col("alternatives").list.join(BETWEEN)
+        return pl.when(pl.col("outcome") == REVIEW).then(texts)
+    is_open = pl.col("outcome").is_in([REVIEW, ABSTAIN])
+    number = pl.when(is_open).then("confidence").otherwise(shown_confidence())
+    return number.cast(pl.Float64).round(3).cast(pl.String)
 
 
 def shown_confidence() -> pl.Expr:
@@ -218,6 +244,8 @@ class Tally:
             num_repaired=self.num(column, REPAIRED),
             num_replaced=self.num(column, REPLACED),
             num_below=self.num(column, BELOW),
+            num_review=self.num(column, REVIEW),
+            num_abstain=self.num(column, ABSTAIN),
             num_unpredicted=self.num(column, UNPREDICTED),
             num_refused=self.num(column, REFUSED),
             mean_confidence=self._sums[column] / num_predicted if num_predicted else None,

@@ -206,7 +206,7 @@ class _Work:
 
     @property
     def added(self) -> list[Added]:
-        """The columns for confidence and source, those that earlier fills have added among them."""
+        """The columns beside others, those that earlier fills have added among them."""
         wanted = [
             Added(f"{column} {shown}", column, shown)
             for column in self.cells.columns
@@ -232,7 +232,7 @@ class _Work:
         if taken:
             raise SettingError(
                 f"The table has a column {taken[0]!r} already.",
-                hint="Rename it, or leave out --with-confidence and --with-source.",
+                hint="Rename it, or leave out the columns that a fill adds.",
             )
 
     def require_unchanged(self) -> None:

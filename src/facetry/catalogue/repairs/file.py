@@ -20,14 +20,22 @@ from facetry.runtime.files import writing
 from facetry.runtime.resumable import stopped_hint
 
 _NEEDED: Final = ("id", "category", "attribute", "old", "new")
-_COLUMNS: Final = (*_NEEDED, "who", "when")
+_COLUMNS: Final = (*_NEEDED, "who", "when", "chosen")
+
+RANDOM: Final = "random"
+"""How a cell was chosen for a person to look at, if it was drawn at random."""
+
 _SUGGESTED: Final = "suggested"
 _PARQUET: Final = {".parquet", ".pq"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repair:
-    """One correction; "" for no label. `when` is a time in ISO 8601."""
+    """One correction; "" for no label. `when` is a time in ISO 8601.
+
+    `chosen` says how the cell came to be looked at: `RANDOM`, or any other word. Only what was drawn at
+    random says how often a model is right.
+    """
 
     id: ProductId
     category: str
@@ -36,6 +44,7 @@ class Repair:
     new: str = ""
     who: str = ""
     when: str = ""
+    chosen: str = ""
 
 
 def write_repairs(path: Path, repairs: Sequence[Repair]) -> None:
@@ -113,6 +122,8 @@ def _find_columns(file: Path, names: Sequence[str]) -> dict[str, str]:
         hints = [f"{name!r}: {nearest(name, names)}" for name in missing]
         raise CatalogueError(
             f"The repair file {file.name} lacks columns: {', '.join(map(repr, missing))}.",
-            hint="\n".join([*hints, f"It needs {', '.join(_NEEDED)}, and may have who and when."]),
+            hint="\n".join(
+                [*hints, f"It needs {', '.join(_NEEDED)}, and may have who, when and chosen."]
+            ),
         )
     return found

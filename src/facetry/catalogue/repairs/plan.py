@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import polars as pl
 
-from facetry.catalogue.repairs.file import read_repairs
+from facetry.catalogue.repairs.file import RANDOM, read_repairs
 from facetry.catalogue.scan import collect
 from facetry.catalogue.table import Layout, label_column
 from facetry.taxonomy import Taxonomy
@@ -79,12 +79,14 @@ class Repairs:
 
     `fixes` has a row for each repaired product: `id` and, for each repaired column of the table, the
     new label, "" for no label and null for an unchanged one. `problems` lists the repairs that were
-    not applied; see `PROBLEMS`.
+    not applied; see `PROBLEMS`. `selected` are the repaired cells that were not drawn at random, each
+    by its product's id, category and attribute.
     """
 
     fixes: pl.DataFrame
     problems: pl.DataFrame
     num_applied: int
+    selected: frozenset[tuple[str, str, str]] = frozenset()
 
     @property
     def columns(self) -> list[str]:
@@ -130,6 +132,9 @@ def plan_repairs(files: Sequence[Path], target: Target) -> Repairs:
     return plan.result()
 
 
+_TEXTS: Final = ("id", "category", "attribute", "when", "chosen")
+
+
 class _RepairRow(NamedTuple):
     """A row of a repair file; "" for an empty cell, None for no label.
 
@@ -143,12 +148,13 @@ class _RepairRow(NamedTuple):
     old: str | None
     new: str | None
     when: str
+    chosen: str
     time: datetime | None
 
     @classmethod
     def of(cls, cells: dict[str, Any]) -> "_RepairRow":
         """The row with these cells, by column."""
-        named = {name: cells[name] or "" for name in ("id", "category", "attribute", "when")}
+        named = {name: cells[name] or "" for name in _TEXTS}
         labels = {name: cells[name] for name in ("old", "new")}
         return cls(row=cells["row"], **named, **labels, time=_parse_time(named["when"]))
 
@@ -186,6 +192,7 @@ class _Plan:
     labels: _Labels
     fixes: dict[str, dict[str, str]] = field(default_factory=dict)
     problems: list[tuple[str | int | None, ...]] = field(default_factory=list)
+    selected: set[tuple[str, str, str]] = field(default_factory=set)
     num_applied: int = 0
 
     @cached_property
@@ -205,6 +212,8 @@ class _Plan:
         column = self._column(repair)
         self.labels[repair.id][label_column(column)] = repair.new
         self.fixes.setdefault(repair.id, {})[column] = repair.new or _NO_LABEL
+        cell = repair.id, repair.category, repair.attribute
+        (self.selected.discard if repair.chosen == RANDOM else self.selected.add)(cell)
         self.num_applied += 1
 
     def result(self) -> Repairs:
@@ -218,6 +227,7 @@ class _Plan:
             fixes=fixes.with_columns(pl.col("id").cast(dtype)),
             problems=pl.DataFrame(self.problems, schema=PROBLEMS, orient="row"),
             num_applied=self.num_applied,
+            selected=frozenset(self.selected),
         )
 
     def _find_label(self, repair: _RepairRow) -> tuple[RepairProblem | None, str | None]:

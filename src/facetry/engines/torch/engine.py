@@ -201,7 +201,7 @@ def require_precision(config: EngineConfig, device: torch.device) -> None:
         raise EngineError(
             f"This {what} has no {config.precision} arithmetic. "
             f"{slow_precision(config.precision, device)}".rstrip(),
-            hint="Leave out --precision, or ask for fp32.",
+            hint="Leave out --dtype, or ask for fp32.",
         )
 
 

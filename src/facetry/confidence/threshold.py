@@ -43,10 +43,16 @@ def least_labels(target: float, delta: float, num_errors: int = 0) -> int:
     >>> [least_labels(0.95, 0.05, errors) for errors in (0, 1, 2)], least_labels(0.9, 0.05)
     ([59, 93, 124], 29)
     """
-    count = ceil(log(delta) / log(target)) if num_errors == 0 else num_errors
-    while binom.cdf(num_errors, count, 1 - target) > delta:
-        count += 1
-    return count
+    too_few, enough = num_errors, num_errors + ceil(log(delta) / log(target))
+    while binom.cdf(num_errors, enough, 1 - target) > delta:
+        too_few, enough = enough, 2 * enough
+    while enough - too_few > 1:
+        middle = (too_few + enough) // 2
+        if binom.cdf(num_errors, middle, 1 - target) > delta:
+            too_few = middle
+        else:
+            enough = middle
+    return enough
 
 
 def starts(num_labels: int, target: float, delta: float) -> list[tuple[int, float]]:

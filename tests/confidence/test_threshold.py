@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from facetry.confidence.promise import find_threshold, least_labels, p_values, starts
+from facetry.confidence.threshold import find_threshold, least_labels, p_values, starts
 
 
 @pytest.mark.parametrize(

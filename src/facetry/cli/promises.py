@@ -1,0 +1,83 @@
+"""What the commands that fill have in common: promises at a precision, and how they are shown."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from facetry.confidence.promises import Promises
+    from facetry.engines.engine import EngineConfig
+    from facetry.models.folder import ModelFolder
+    from facetry.predictions import Predictor
+    from facetry.runtime.progress import Reporter
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Loaded:
+    """A predictor, and a digest of all that its answers depend on."""
+
+    predictor: "Predictor"
+    fingerprint: str
+
+
+def promises_for(
+    console: "Console", folder: "ModelFolder", precision: float | None, *, is_simultaneous: bool
+) -> "Promises | None":
+    """A model's promises at a precision, which are printed in brief; None if none is asked for."""
+    from facetry.confidence.calibration import promises_of
+    from facetry.errors import SettingError
+
+    if precision is None:
+        if is_simultaneous:
+            raise SettingError(
+                "--simultaneous is about promises of a precision.", hint="Name one: --precision 0.95"
+            )
+        return None
+    promises = promises_of(folder, precision, is_simultaneous=is_simultaneous)
+    for line in (promises.counts(), *promises.sentences()):
+        console.print(line)
+    return promises
+
+
+def load_promising(
+    folder: "ModelFolder",
+    engine: "EngineConfig",
+    promises: "Promises | None",
+    reporter: "Reporter",
+) -> Loaded:
+    """The predictor in a model folder, which decides what to do if it has promises."""
+    from facetry.batch.snapshot import precisions_of
+    from facetry.build.load import load
+    from facetry.confidence.calibration import with_promises
+
+    predictor = load(folder, engine, reporter=reporter)
+    facts = precisions_of(predictor)
+    if promises is not None:
+        predictor = with_promises(predictor, promises)
+        facts = (*facts, promises.fact)
+    return Loaded(predictor=predictor, fingerprint=folder.fingerprint_with(*facts))
+
+
+def promises_table(promises: "Promises") -> "Table":
+    """A row for each promise: what it is about, on how many labels, and how much it lets be filled."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("promise of", overflow="fold")
+    for name in ("heads", "labels", "from", "above", "wrong", "fills", "labels missing"):
+        table.add_column(name, justify="right")
+    for each in promises.promises:
+        found = each.threshold
+        if found:
+            figures = (f"{found.confidence:.3f}", f"{found.num_above:,}", f"{found.num_errors:,}")
+            cells = (*figures, f"{each.coverage:.0%}", "")
+        else:
+            missing = "no number" if each.num_missing is None else f"about {each.num_missing:,}"
+            cells = ("", "", "", "nothing", missing)
+        name = Text(each.pool.name)
+        table.add_row(name, f"{len(each.pool.heads)}", f"{each.num_labels:,}", *cells)
+    return table

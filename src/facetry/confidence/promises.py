@@ -1,0 +1,139 @@
+"""What a calibrated model promises at a precision: in numbers, as rules, and in words."""
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+
+from facetry.confidence.cells import Evidence
+from facetry.confidence.decide import Rules, make_rules
+from facetry.confidence.pools import Promise, best_target, promise_all
+from facetry.confidence.threshold import DELTA
+from facetry.errors import CalibrationError, SettingError
+from facetry.taxonomy import Taxonomy
+
+_LEVELS = {"head": "head by itself", "category": "category", "catalogue": "whole catalogue"}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Promises:
+    """The promises of all heads at one precision, the `target`.
+
+    `delta` is the chance that one of them is false, or, if they are `is_simultaneous`, that any is.
+    """
+
+    taxonomy: Taxonomy
+    evidence: Evidence
+    target: float
+    delta: float
+    is_simultaneous: bool
+    promises: tuple[Promise, ...]
+
+    @cached_property
+    def rules(self) -> Rules:
+        """What decides which prediction is filled."""
+        return make_rules(self.taxonomy, self.promises, self.evidence)
+
+    @property
+    def fact(self) -> str:
+        """What changes the answers of a model with these promises."""
+        return f"precision {self.target!r} {self.delta!r} {self.is_simultaneous}"
+
+    @property
+    def kept(self) -> list[Promise]:
+        """The promises that have a threshold."""
+        return [each for each in self.promises if each.threshold]
+
+    def require_any(self) -> None:
+        """Refuse a precision that nothing can promise.
+
+        Raises:
+            CalibrationError: says the best precision that can be promised, and what it would take.
+        """
+        if self.kept:
+            return
+        asked = f"No head can promise a precision of {self.target:g}"
+        if not len(self.evidence):
+            raise CalibrationError(
+                f"{asked}: the model has no labels that it did not learn from.", hint=_CALIBRATE
+            )
+        found = [(best_target(self.evidence, each.pool.heads), each) for each in self.promises]
+        best, promise = max(found, key=lambda pair: pair[0] or 0)
+        missing = [each.num_missing for each in self.promises if each.num_missing is not None]
+        if best is None:
+            raise CalibrationError(f"{asked}, nor half as much.", hint=_more(missing))
+        raise CalibrationError(
+            f"{asked}; the best is {best:g}, of {promise.pool.name}.",
+            hint=f"Ask for {best:g}. {_more(missing)}",
+        )
+
+    def sentences(self) -> list[str]:
+        """What the promises mean, and what they do not."""
+        asked, per_cent = len(self.promises), round(100 * self.delta)
+        if self.is_simultaneous:
+            meaning = f"With a chance of {100 - per_cent}% all promises hold at once"
+        else:
+            meaning = f"Of 100 asked, at most about {per_cent} give a false promise"
+        lines = [
+            f"{meaning}, on products like those calibrated on. Precision is agreement with the labels."
+        ]
+        if not self.is_simultaneous and 0 < len(self.kept) < asked:
+            given = f"Among the {len(self.kept)} of {asked} that are given"
+            lines.append(f"{given} the share of false ones can be higher.")
+        if any(each.pool.level != "head" for each in self.kept):
+            lines.append(
+                "A promise of several heads is about their cells together: it says nothing of one head."
+            )
+        return lines
+
+    def counts(self) -> str:
+        """How many heads a promise was given for, by level."""
+        num_heads: Counter[str] = Counter()
+        for each in self.kept:
+            num_heads[each.pool.level] += len(each.pool.heads)
+        parts = [f"{count} by {_LEVELS[level]}" for level, count in num_heads.items()]
+        found = f"{num_heads.total()} of {self.taxonomy.num_heads} heads promise {self.target:g}"
+        return f"{found}: {', '.join(parts)}." if parts else f"{found}."
+
+
+_CALIBRATE = (
+    "Name a table of labelled products that it did not learn from: facetry calibrate MODEL TABLE."
+)
+
+
+def _more(missing: list[int]) -> str:
+    if not missing:
+        return "More labels would not help: what the model is surest of is wrong too often."
+    return (
+        f"About {min(missing):,} more labels of products drawn at random would do: "
+        "facetry calibrate MODEL TABLE."
+    )
+
+
+def make_promises(
+    evidence: Evidence,
+    taxonomy: Taxonomy,
+    target: float,
+    *,
+    delta: float = DELTA,
+    is_simultaneous: bool = False,
+) -> Promises:
+    """What can be promised on some evidence.
+
+    Raises:
+        SettingError: the target is no precision between 0 and 1.
+    """
+    if not 0 < target < 1:
+        meant = f" {target:g}% is {target / 100:g}." if 1 < target < 100 else ""
+        raise SettingError(
+            f"A precision of {target:g} cannot be promised.",
+            hint=f"Name one above 0 and below 1, such as 0.95.{meant}",
+        )
+    promises = promise_all(taxonomy, evidence, target, delta=delta, is_simultaneous=is_simultaneous)
+    return Promises(
+        taxonomy=taxonomy,
+        evidence=evidence,
+        target=target,
+        delta=delta,
+        is_simultaneous=is_simultaneous,
+        promises=tuple(promises),
+    )

@@ -1,0 +1,92 @@
+"""Whether labelled products are like blank ones: a promise counts labelled cells, and blanks are filled.
+
+Shapes: N products, D features.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facetry.predictions import Predictions
+
+MAX_AUC: Final = 0.6
+"""Above it blank products are so unlike labelled ones that a promise may not hold for them."""
+
+MIN_PRODUCTS: Final = 20
+"""The fewest labelled, and the fewest blank, products of a head that are compared."""
+
+_NUM_FOLDS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlankTest:
+    """How well features tell a head's labelled products from its blank ones.
+
+    `auc` is 0.5 if they cannot; `error` is its standard error.
+    """
+
+    head: int
+    auc: float
+    error: float
+    num_labelled: int
+    num_blank: int
+
+    @property
+    def is_warning(self) -> bool:
+        """Whether the AUC is above `MAX_AUC` by more than its standard error."""
+        return self.auc - self.error > MAX_AUC
+
+
+def compare_blanks(
+    predictions: Predictions,
+    labels: NDArray[np.int64],
+    features: NDArray[np.floating],
+    groups: NDArray[np.int64],
+) -> list[BlankTest]:
+    """The test of each head that has labelled and blank products enough.
+
+    `labels` (N, A) are -1 for a blank, `groups` (N) equal for products with like photos.
+    """
+    taxonomy = predictions.taxonomy
+    heads = taxonomy.heads_of_slots(predictions.category_codes)
+    is_read = predictions.readable
+    found = []
+    for head in range(taxonomy.num_heads):
+        rows, slots = np.nonzero((heads == head) & is_read[:, None])
+        is_labelled = labels[rows, slots] != -1
+        if min(is_labelled.sum(), (~is_labelled).sum()) >= MIN_PRODUCTS:
+            auc = _cross_validated_auc(features[rows], is_labelled, groups[rows])
+            counts = int(is_labelled.sum()), int((~is_labelled).sum())
+            error = _standard_error(auc, *counts)
+            found.append(
+                BlankTest(head=head, auc=auc, error=error, num_labelled=counts[0], num_blank=counts[1])
+            )
+    return found
+
+
+def _cross_validated_auc(
+    features: NDArray[np.floating], is_labelled: NDArray[np.bool_], groups: NDArray[np.int64]
+) -> float:
+    """The AUC of a logistic regression on folds that it was not fitted on."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
+    from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.001, class_weight="balanced"))
+    folds = StratifiedGroupKFold(_NUM_FOLDS, shuffle=True, random_state=0)
+    scores = cross_val_predict(
+        model, features, is_labelled, groups=groups, cv=folds, method="decision_function"
+    )
+    return float(roc_auc_score(is_labelled, scores))
+
+
+def _standard_error(auc: float, num_positive: int, num_negative: int) -> float:
+    """The standard error of an AUC (Hanley and McNeil 1982)."""
+    both, one = auc / (2 - auc), 2 * auc**2 / (1 + auc)
+    variance = auc * (1 - auc) + (num_positive - 1) * (both - auc**2)
+    variance += (num_negative - 1) * (one - auc**2)
+    return float(np.sqrt(variance / (num_positive * num_negative)))
