@@ -174,8 +174,8 @@ def test_the_manifest_lists_the_files(folder: Path) -> None:
     rows = pl.read_parquet(folder / "out" / "parts" / part["name"])
     assert rows["id"].to_list() == ["007", "008", "009", "010"]
     assert rows["digest"][0] == sha256(folder / "photos" / "007.jpg")
-    assert rows["predictions"][0][1] == {
-        "attribute": "color",
-        "value": "blue",
-        "confidence": pytest.approx(1 / 3),
-    }
+    second = rows["predictions"][0][1]
+    assert second.pop("confidence") == pytest.approx(1 / 3)
+    assert second.pop("attribute") == "color"
+    assert second.pop("value") == "blue"
+    assert not any(second.values())  # nothing was decided

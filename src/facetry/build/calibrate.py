@@ -126,7 +126,7 @@ def _rows_of(
             "promise can be based on them.",
             hint="Name a table of other products.",
         )
-    labelled = rows[catalogue.is_labelled[rows]]
+    labelled: NDArray[np.int64] = rows[catalogue.is_labelled[rows]]
     if not len(labelled):
         what = "has no labelled product" if split is None else "is divided without a calibration part"
         raise NotEnoughData(

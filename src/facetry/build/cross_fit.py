@@ -44,7 +44,7 @@ def predict_out_of_fold(
     assert isinstance(recipe, ClassifierRecipe)
     validation = split.rows("validation")
     features = _features(predictor, catalogue, np.union1d(rows, validation), reporter)
-    is_read = features.any(axis=1)
+    is_read: NDArray[np.bool_] = (features != 0).any(axis=1)
     groups = split.groups if split.groups is not None else find_groups(catalogue, reporter=reporter)
     folds = np.full(len(catalogue), -1, dtype=np.int8)
     folds[rows] = make_folds(catalogue, NUM_FOLDS, seed=recipe.seed, groups=groups)[rows]

@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from facetry.confidence.pools import Promise
     from facetry.confidence.promises import Promises
     from facetry.engines.engine import EngineConfig
     from facetry.models.folder import ModelFolder
@@ -71,13 +72,16 @@ def promises_table(promises: "Promises") -> "Table":
     for name in ("heads", "labels", "from", "above", "wrong", "fills", "labels missing"):
         table.add_column(name, justify="right")
     for each in promises.promises:
-        found = each.threshold
-        if found:
-            figures = (f"{found.confidence:.3f}", f"{found.num_above:,}", f"{found.num_errors:,}")
-            cells = (*figures, f"{each.coverage:.0%}", "")
-        else:
-            missing = "no number" if each.num_missing is None else f"about {each.num_missing:,}"
-            cells = ("", "", "", "nothing", missing)
-        name = Text(each.pool.name)
-        table.add_row(name, f"{len(each.pool.heads)}", f"{each.num_labels:,}", *cells)
+        size, num_labels = f"{len(each.pool.heads)}", f"{each.num_labels:,}"
+        table.add_row(Text(each.pool.name), size, num_labels, *_cells(each))
     return table
+
+
+def _cells(promise: "Promise") -> tuple[str, ...]:
+    """Threshold, cells above it, errors among them, share filled, and how many labels are missing."""
+    found = promise.threshold
+    if found is None:
+        missing = promise.num_missing
+        return "", "", "", "nothing", "no number" if missing is None else f"about {missing:,}"
+    figures = (f"{found.confidence:.3f}", f"{found.num_above:,}", f"{found.num_errors:,}")
+    return *figures, f"{promise.coverage:.0%}", ""

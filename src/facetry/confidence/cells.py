@@ -77,12 +77,14 @@ class LabelledCells:
     @property
     def confidence(self) -> NDArray[np.float64]:
         """The most probable value's probability (N)."""
-        return np.exp(self.log_probabilities.max(axis=1, initial=-np.inf))
+        largest: NDArray[np.float64] = self.log_probabilities.max(axis=1, initial=-np.inf)
+        return np.exp(largest)
 
     @property
     def is_right(self) -> NDArray[np.bool_]:
         """Whether the most probable value is the label (N)."""
-        return self.log_probabilities.argmax(axis=1) == self.labels
+        is_right: NDArray[np.bool_] = self.log_probabilities.argmax(axis=1) == self.labels
+        return is_right
 
     def with_log_probabilities(self, log_probabilities: NDArray[np.float64]) -> "LabelledCells":
         """The same cells with other probabilities (N, V)."""

@@ -103,7 +103,8 @@ class _Objective:
         """The log-temperatures of all heads (H)."""
         of_category = parameters[1 : 1 + self._num_categories]
         of_head: Floats = parameters[1 + self._num_categories :]
-        return parameters[0] + of_category[self._category] + of_head
+        summed: Floats = parameters[0] + of_category[self._category] + of_head
+        return summed
 
     def __call__(self, parameters: Floats) -> tuple[float, Floats]:
         """The value, and its gradient (P)."""

@@ -47,7 +47,8 @@ def normalised(logs: Floats) -> Floats:
     """Logarithms (..., V) shifted so that their exponentials sum to 1."""
     peaks = logs.max(axis=-1, keepdims=True)
     sums: Floats = np.exp(logs - peaks).sum(axis=-1, keepdims=True)
-    return logs - peaks - np.log(sums)
+    shifted: Floats = logs - peaks - np.log(sums)
+    return shifted
 
 
 def negative_log_likelihoods(cells: LabelledCells) -> Floats:

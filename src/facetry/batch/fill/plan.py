@@ -21,7 +21,9 @@ REVIEW, ABSTAIN = "review", "abstain"
 WRITTEN: Final = (FILLED, REPAIRED, REPLACED)
 """The outcomes of cells that are written; the others are left as they are."""
 
-_PREDICTED = pl.Schema({"attribute": pl.String, "value": pl.String, "confidence": pl.Float32, **DECIDED})
+_PREDICTED = pl.Schema(
+    {"attribute": pl.String(), "value": pl.String(), "confidence": pl.Float32(), **DECIDED}
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -70,7 +70,7 @@ class SplitConfig(Config):
             raise ValueError("validation, test and calibration together leave nothing to train on")
         return self
 
-    def shares(self, num_products: int, num_units: int | None = None) -> dict[Part, float]:
+    def shares(self, num_products: int, num_units: int | None = None) -> dict[str, float]:
         """The share of each of `PARTS` in a catalogue of so many products.
 
         `num_units` counts what stays together, such as blocks of ids: few of them are not divided into

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facetry.catalogue.catalogue import Catalogue
-from facetry.catalogue.split.file import PARTS, Part, Split, SplitConfig
+from facetry.catalogue.split.file import PARTS, Split, SplitConfig
 from facetry.catalogue.split.stratify import stratify
 from facetry.catalogue.split.summary import uneven_shares, value_codes
 from facetry.errors import CatalogueError
@@ -18,7 +18,7 @@ from facetry.runtime.extras import require
 from facetry.runtime.progress import SILENT, Reporter
 
 Groups = NDArray[np.int64]
-Shares = Mapping[Part, float]
+Shares = Mapping[str, float]
 
 NEAR_DUPLICATES = "a group of near-duplicate photos"
 

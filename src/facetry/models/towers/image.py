@@ -147,13 +147,12 @@ def _feature_size(card: BackboneCard, tower: _Tower, intermediates: Blocks) -> i
         return _with_intermediates(tower.module.eval(), photo, intermediates).shape[1]
     except (AttributeError, AssertionError, ValueError) as error:
         raise BackboneError(
-            f"{card.name} does not return the outputs of {_described(intermediates)}: "
-            f"{first_line(error)}",
+            f"{card.name} does not return the outputs of {_named(intermediates)}: {first_line(error)}",
             hint="Set backbone.intermediates to smaller numbers, or to 0 for its own features only.",
         ) from error
 
 
-def _described(blocks: Blocks) -> str:
+def _named(blocks: Blocks) -> str:
     if isinstance(blocks, int):
         return f"its last {blocks} stages or blocks"
     return f"stages or blocks {', '.join(map(str, blocks))}, counted from 0"
