@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from facetry.confidence.stream import ChangeDetector, precision_bounds
+from facetry.confidence.stream import ChangeDetector, first_below, precision_bounds, watch
 
 
 @pytest.mark.parametrize("precision", [0.5, 0.85, 0.95, 1.0])
@@ -52,3 +52,39 @@ def test_a_drop_is_seen_as_soon_after_a_long_good_run(num_good: int) -> None:
         assert alarm is not None
         delays.append(alarm - num_good)
     assert np.median(delays) < 200
+
+
+def test_the_upper_bound_is_below_the_target_from_the_first_time_on() -> None:
+    answers = np.random.default_rng(0).random(400) < 0.85
+    count = first_below(answers, 0.95, 0.05)
+    assert count is not None
+    uppers = [precision_bounds(answers[:each], 0.05).upper for each in (count - 1, count)]
+    assert uppers[0] >= 0.949
+    assert uppers[1] <= 0.951
+    assert first_below(answers[: count - 1], 0.95, 0.05) is None
+
+
+@pytest.mark.parametrize("target", [0.3, 0.5, 0.9, 0.99])
+def test_no_limit_is_higher_than_the_chance_of_one_run_asks_for(target: float) -> None:
+    detector = ChangeDetector.of(target, delta=0.05)
+    assert 1 < detector.limit <= np.log(3000 / 0.05)
+    good = np.random.default_rng(0).random((60, 3000)) < target
+    assert sum(detector.first_alarm(each) is not None for each in good) <= 7
+
+
+def test_fewer_are_asked_about_the_better_the_answers_were() -> None:
+    good = np.ones(600, dtype=bool)
+    shares = [watch(good[:count], 0.95).share for count in (0, 150, 250, 1000)]
+    assert shares == sorted(shares, reverse=True)
+    assert shares[0] == 0.1 > shares[2] > shares[3] == pytest.approx(0.01)
+
+
+def test_more_are_asked_about_at_the_first_doubt() -> None:
+    answers = np.concatenate([np.ones(600, dtype=bool), np.zeros(7, dtype=bool)])
+    doubtful = watch(answers, 0.95)
+    assert (doubtful.alarm, doubtful.share) == (None, 0.1)
+
+
+def test_a_promise_that_is_withdrawn_stays_so() -> None:
+    bad, good = np.arange(60) % 3 > 0, np.ones(3000, dtype=bool)
+    assert watch(bad, 0.95).alarm == watch(np.concatenate([bad, good]), 0.95).alarm is not None

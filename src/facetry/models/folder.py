@@ -29,6 +29,9 @@ PREPROCESS = "preprocess.json"
 CALIBRATION = "calibration.json"
 """How its probabilities are calibrated; made after the model, so it has a checksum of its own."""
 
+FILL_AUDIT = "fill_audit"
+"""The subfolder with what people answered about filled cells."""
+
 ENGINES = "engines"
 """The subfolder with a model folder's exports."""
 
@@ -189,8 +192,8 @@ def open_folder(folder: str | Path | ModelFolder) -> ModelFolder:
 def write_checksums(folder: Path) -> None:
     """Write the checksums of all files, which completes the model folder.
 
-    Left out are the files of training, which are not part of the model, and members, exports and the
-    calibration, which have checksums of their own.
+    Left out are the files of training and the answers about filled cells, which are not part of the
+    model, and members, exports and the calibration, which have checksums of their own.
     """
     own = listing(folder, lambda path: _is_own(folder, path))
     sums = {path.relative_to(folder).as_posix(): sha256(path) for path in own}
@@ -253,7 +256,8 @@ def _naming(file: Path) -> Iterator[None]:
 
 def _is_own(folder: Path, path: Path) -> bool:
     inner = path.relative_to(folder).parts
-    return path.name != CHECKSUMS and inner[0] not in {MEMBERS, "training", ENGINES, CALIBRATION}
+    others = {MEMBERS, "training", ENGINES, CALIBRATION, FILL_AUDIT}
+    return path.name != CHECKSUMS and inner[0] not in others
 
 
 def _parse_checksums(folder: Path, text: bytes) -> dict[str, str]:
