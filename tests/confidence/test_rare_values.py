@@ -1,5 +1,6 @@
 """The submission's values: chosen with biases, and kept apart from what is filled in."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +12,15 @@ from numpy.typing import NDArray
 from facetry.batch.local import BatchConfig, predict_table
 from facetry.batch.manifest import from_bytes, to_bytes
 from facetry.confidence.calibration import CalibratedPredictor, Calibration, read_calibration
-from facetry.confidence.mapping import CalibrationMap
-from facetry.confidence.rare_values import submit
+from facetry.confidence.cells import LabelledCells
+from facetry.confidence.mapping import CalibrationMap, normalised
+from facetry.confidence.rare_values import fit_biases, submit
 from facetry.models.folder import RECIPE, TAXONOMY, open_folder, write_checksums
 from facetry.predictions import Predictions
 from facetry.product import Product
 from tests.batch.workloads import TAXONOMY as SEEN
 from tests.batch.workloads import Seeing, make_table, open_table
-from tests.confidence.cells import make_evidence
+from tests.confidence.cells import draw_cells, make_evidence
 
 BIASES: NDArray[np.float64] = np.zeros((SEEN.num_heads, SEEN.num_values))
 BIASES[0, 0] = 5.0  # every border becomes the first of its values, against what is more probable
@@ -101,3 +103,37 @@ def test_a_models_calibration_stores_them(tmp_path: Path, biases: NDArray[np.flo
     found = read_calibration(open_folder(tmp_path))
     assert found
     np.testing.assert_equal(found.submission_biases, biases)
+
+
+def timid_cells(num_cells: int, seed: int = 0) -> LabelledCells:
+    """Cells of a predictor that knows well, but holds each head's first value to be too probable."""
+    cells = draw_cells(num_cells, seed=seed)
+    logs = cells.log_probabilities.copy()
+    logs[:, 0] += 4.0
+    return cells.with_log_probabilities(normalised(logs))
+
+
+def test_biases_are_higher_for_rarer_values_and_help_on_other_cells() -> None:
+    biases = fit_biases(timid_cells(2000))
+    assert biases is not None
+    assert (biases[:, 0] < biases[:, 1:3].min(axis=1)).all()
+    assert (biases[[0, 3, 6], 3:] == 0).all(), "padding"
+    others = timid_cells(2000, seed=1)
+    submitted = (others.log_probabilities + biases[others.heads]).argmax(axis=1)
+    assert (submitted == others.labels).mean() > others.is_right.mean() + 0.05
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [draw_cells(0), draw_cells(4), draw_cells(900)],
+    ids=["no cells", "too few cells", "no value is rare"],
+)
+def test_without_a_gain_there_are_no_biases(cells: LabelledCells) -> None:
+    assert fit_biases(cells) is None
+
+
+def test_a_value_without_a_label_and_labels_that_are_no_values_do_no_harm() -> None:
+    cells = timid_cells(1500)
+    is_odd = (cells.labels == 2) | (np.arange(1500) % 10 == 0)
+    biases = fit_biases(replace(cells, labels=np.where(is_odd, -1, cells.labels)))
+    assert biases is None or np.isfinite(biases).all()

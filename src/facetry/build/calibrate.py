@@ -14,7 +14,8 @@ from facetry.catalogue.split import Split, find_groups
 from facetry.confidence.calibration import Calibration, calibrate, read_calibration
 from facetry.confidence.cells import LabelledCells
 from facetry.confidence.fit import fit_map
-from facetry.confidence.mapping import CalibrationMap
+from facetry.confidence.mapping import CalibrationMap, Floats
+from facetry.confidence.rare_values import fit_biases
 from facetry.confidence.selection import BlankTest, compare_blanks
 from facetry.errors import HeldOutLearned, NotEnoughData, SettingError
 from facetry.evaluation.held_out import count_trained_on, own_split
@@ -72,9 +73,17 @@ def calibrate_model(
     rows = _rows_of(model, catalogue, split, is_cross_fit=is_cross_fit)
     predictor = load_plain(model)
     earlier = read_calibration(model)
-    mapping = earlier.map if earlier else _own_map(predictor, catalogue, split, reporter)
+    if earlier:
+        mapping, biases = earlier.map, earlier.submission_biases
+    else:
+        mapping, biases = _fit_own(predictor, catalogue, split, reporter)
     evidence = _Evidence(
-        predictor=predictor, catalogue=catalogue, split=split, mapping=mapping, reporter=reporter
+        predictor=predictor,
+        catalogue=catalogue,
+        split=split,
+        mapping=mapping,
+        biases=biases,
+        reporter=reporter,
     )
     if is_cross_fit:
         assert split is not None
@@ -95,12 +104,13 @@ def calibrate_new(
     """
     if not len(split.rows("validation")):
         return None
-    mapping = _own_map(predictor, catalogue, split, reporter)
+    mapping, biases = _fit_own(predictor, catalogue, split, reporter)
     evidence = _Evidence(
         predictor=predictor,
         catalogue=catalogue,
         split=split,
         mapping=mapping,
+        biases=biases,
         reporter=reporter,
         tests_blanks=False,
     )
@@ -137,16 +147,22 @@ def _rows_of(
     return labelled
 
 
-def _own_map(
+def _fit_own(
     predictor: Predictor, catalogue: Catalogue, split: Split | None, reporter: Reporter
-) -> CalibrationMap:
-    """The map fitted on the model's validation part; none is known of a catalogue of others."""
+) -> tuple[CalibrationMap, Floats | None]:
+    """The map and the submission's biases, fitted on the model's validation part.
+
+    Without that part the map changes nothing, and there are no biases.
+    """
     rows = split.rows("validation") if split else np.empty(0, dtype=np.int64)
     if not len(rows):
-        return CalibrationMap.identity(predictor.taxonomy)
+        return CalibrationMap.identity(predictor.taxonomy), None
     products = catalogue.products(rows)
     predictions = predict(predictor, products, reporter=reporter, description="Calibrating")
-    return fit_map(labelled_cells(predictions, products))
+    groups = split.groups[rows] if split and split.groups is not None else None
+    cells = labelled_cells(predictions, products, groups)
+    mapping = fit_map(cells)
+    return mapping, fit_biases(mapping.calibrated(cells))
 
 
 def labelled_cells(
@@ -160,12 +176,13 @@ def labelled_cells(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Evidence:
-    """Gathers the evidence for promises of a predictor."""
+    """Gathers the evidence for promises of a predictor; `biases` are those of the submission."""
 
     predictor: Predictor
     catalogue: Catalogue
     split: Split | None
     mapping: CalibrationMap
+    biases: Floats | None
     reporter: Reporter
     tests_blanks: bool = True
 
@@ -191,8 +208,14 @@ class _Evidence:
             "table": self.catalogue.source.table.name,
             "products": f"{part}: {len(rows):,}, of which {len(np.unique(groups)):,} unlike each other",
         }
+        calibration = Calibration(
+            map=self.mapping,
+            evidence=after.evidence(),
+            facts=facts,
+            submission_biases=self.biases,
+        )
         return Calibrated(
-            calibration=Calibration(map=self.mapping, evidence=after.evidence(), facts=facts),
+            calibration=calibration,
             before=before,
             after=after,
             blanks=self._blanks(predictions, labels, rows, groups),

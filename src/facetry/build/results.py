@@ -15,7 +15,15 @@ from facetry.confidence.calibration import (
     with_calibration,
 )
 from facetry.evaluation.held_out import HeldOut
-from facetry.evaluation.metrics import Evaluation, Scores, answers_to, evaluate, predict, score
+from facetry.evaluation.metrics import (
+    Evaluation,
+    Scores,
+    answers_to,
+    evaluate,
+    predict,
+    score,
+    submission_total,
+)
 from facetry.evaluation.report import ModelSummary, ReportContent, write_report
 from facetry.evaluation.tables import scores_json
 from facetry.models.folder import ModelFolder
@@ -47,7 +55,7 @@ def write_results(
     calibration = calibrate_new(plain, catalogue, split, reporter)
     predictor = with_calibration(plain, calibration)
     scores: dict[str, Scores] = {}
-    gain = None
+    gain = submitted = None
     for part in ("validation", "test"):
         rows = split.rows(part)
         if not len(rows):
@@ -55,8 +63,15 @@ def write_results(
         products = catalogue.products(rows)
         if part == "test" and isinstance(plain, Ensemble) and plain.is_learned:
             gain = measure_gain(plain, products, reporter=reporter)
-        scores[part] = evaluate(predictor, products, reporter=reporter).scores
+        evaluation = evaluate(predictor, products, reporter=reporter)
+        scores[part] = evaluation.scores
+        submitted = submission_total(evaluation) if part == "test" else None
     metrics = {part: scores_json(each) for part, each in scores.items()}
+    if submitted is not None:
+        metrics["test"]["submission"] = submitted
+        reporter.say(
+            f"With rare values more often, a submission scores {submitted:.4f} on the test part."
+        )
     if gain:
         metrics["test"]["fixed_weights"] = _gain_json(gain)
         reporter.say(f"On the test part the learned weights are {gain.sentence()}.")

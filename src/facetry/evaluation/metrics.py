@@ -368,3 +368,13 @@ def evaluate(
     predictions = predict(predictor, products, reporter=reporter, description="Evaluating")
     scores = score_predictions(predictions, products)
     return Evaluation(scores=scores, predictions=predictions, products=products)
+
+
+def submission_total(evaluation: Evaluation) -> float | None:
+    """The total of the submission's values; None where they are the most probable ones."""
+    predictions = evaluation.predictions
+    if predictions.submission is None:
+        return None
+    taxonomy, labels = predictions.taxonomy, predictions.taxonomy.encode_labels(evaluation.products)
+    answers = Answers.of(taxonomy, predictions.category_codes, labels, predictions.submission)
+    return total(taxonomy, harmonic_means(answers.counts))
