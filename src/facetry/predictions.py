@@ -126,7 +126,7 @@ class Predictor(Protocol):
 class Embedder(Protocol):
     """A predictor that also gives a product's features, which are near each other for similar products.
 
-    Classifiers, similarity searches and exports of classifiers have it; ensembles have not.
+    Classifiers, similarity searches and exports of classifiers have it, and ensembles of such.
     """
 
     @property
@@ -136,6 +136,13 @@ class Embedder(Protocol):
 
     def embed(self, products: Sequence[Product]) -> NDArray[Any]:
         """Features (B, D) of loaded products, in order; 0 for one with a `problem`."""
+        ...
+
+    def predict_and_embed(self, products: Sequence[Product]) -> "tuple[Predictions, NDArray[Any]]":
+        """What `predict` and `embed` give, from one pass of the backbone.
+
+        Features of products of an unknown category may be 0.
+        """
         ...
 
 

@@ -174,7 +174,7 @@ def test_features_are_the_same_on_every_engine(
     ).shape == (1, 192)
 
 
-def test_an_ensemble_has_no_features(tiny_model: Path) -> None:
+def test_a_kind_without_features_says_so(tiny_model: Path) -> None:
     class Plain:
         taxonomy = load(tiny_model).taxonomy
         preprocesses = ()
@@ -192,6 +192,9 @@ def test_a_model_is_a_predictor(tiny_model: Path, drawn: Path) -> None:
     batch = next(iter(load_batches(products, loaded.preprocesses)))
     assert loaded.predict(batch).ids == tuple(each.id for each in batch)
     assert isinstance(loaded, facetry.Embedder)
+    predictions, features = loaded.predict_and_embed(batch)
+    assert np.array_equal(predictions.probabilities, loaded.predict(batch).probabilities)
+    np.testing.assert_allclose(features, loaded.embed(batch), atol=1e-5)
     assert "42 heads" in repr(loaded)
 
 

@@ -91,7 +91,11 @@ def test_openvino_reads_a_model_in_memory(converted: Path) -> None:
 def test_features_are_what_the_heads_read(files: dict[object, Path], engine: AnyEngine) -> None:
     photos, graph = noise(16, 3), Graph(make_classifier())
     expected = TorchEngine(graph, EngineConfig()).embed(photos)
-    np.testing.assert_allclose(engine.load(files[engine]).embed(photos), expected, atol=1e-5)
+    opened = engine.load(files[engine])
+    np.testing.assert_allclose(opened.embed(photos), expected, atol=1e-5)
+    probabilities, features = opened.predict_and_embed(photos)
+    np.testing.assert_allclose(features, expected, atol=1e-5)
+    np.testing.assert_allclose(probabilities, opened(photos), atol=1e-6)
     with torch.no_grad():
         answers = graph.answer(torch.from_numpy(expected)).numpy()
     np.testing.assert_allclose(engine.load(files[engine])(photos), answers, atol=1e-5)

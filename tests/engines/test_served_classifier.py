@@ -36,6 +36,9 @@ class Constant:
     def embed(self, pixels: np.ndarray) -> np.ndarray:
         return pixels.reshape(len(pixels), -1)[:, :4].astype(np.float32)
 
+    def predict_and_embed(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self(pixels), self.embed(pixels)
+
 
 def product(number: int, category: str, problem: str = "") -> Product:
     pixels = {} if problem else {FORM: np.full((3, 8, 8), number, np.uint8)}
@@ -84,3 +87,15 @@ def test_features_are_zero_for_a_product_with_a_problem() -> None:
     assert features[:, 0].tolist() == [1, 0, 2], "features need no category"
     assert embedder.embed([unread]).shape == (1, 4)
     assert embedder.embed([]).shape == (0, 4)
+
+
+def test_predictions_and_features_come_together() -> None:
+    engine = Constant()
+    served = ServedClassifier(TAXONOMY, FORM, engine)
+    products = [product(1, "Tops"), product(4, "Sarees", "file not found"), product(3, "Sarees")]
+    predictions, features = served.predict_and_embed(products)
+    assert len(engine.shown) == 1, "the photos are shown once"
+    expected = ServedClassifier(TAXONOMY, FORM, Constant()).predict(products)
+    assert np.array_equal(predictions.probabilities, expected.probabilities)
+    assert np.array_equal(features, served.embed(products))
+    assert [each.shape for each in (served.predict_and_embed([])[1], served.embed([]))] == [(0, 4)] * 2

@@ -105,18 +105,21 @@ class Model:
             EngineError: the model is of a kind that has no features.
             CatalogueError: as for `predict`.
         """
-        embedder = self.predictor
-        if not isinstance(embedder, Embedder):
-            raise EngineError(
-                f"A model of the kind {self.folder.kind} has no features of its own.",
-                hint="Load a classifier or a search; an ensemble's members are in members/NAME.",
-            )
+        embedder = self._embedder
         if _are_products(data):
             return embedder.embed(data)
         products = self._open(data, images, columns).products()
         batches = load_batches(products, self.preprocesses, reporter=self.reporter)
         parts = [embedder.embed(batch) for batch in batches]
         return np.concatenate(parts or [embedder.embed([])])
+
+    def predict_and_embed(self, products: Sequence[Product]) -> tuple[Predictions, NDArray[Any]]:
+        """Predictions and features (B, D) of loaded products, computed once.
+
+        Raises:
+            EngineError: the model is of a kind that has no features.
+        """
+        return self._embedder.predict_and_embed(products)
 
     def evaluate(
         self, data: Any = None, *, images: str | Path | None = None, **columns: Unpack[ColumnNames]
@@ -189,6 +192,16 @@ class Model:
     def __repr__(self) -> str:
         heads = f"{self.taxonomy.num_heads} heads of {', '.join(self.taxonomy.categories)}"
         return f"<Model {self.folder.path}: {self.folder.kind}, {heads}>"
+
+    @property
+    def _embedder(self) -> Embedder:
+        """The predictor, which has features."""
+        if not isinstance(self.predictor, Embedder):
+            raise EngineError(
+                f"A model of the kind {self.folder.kind} has no features of its own.",
+                hint="Load a classifier, a search, or an ensemble of such.",
+            )
+        return self.predictor
 
     def _own(self, data: Any) -> Catalogue | None:
         """The catalogue that it was fitted on, if no other `data` is given.

@@ -279,13 +279,13 @@ def _build_ensemble(job: Job) -> Predictor:
         )
     folders = _train_members(job, job.recipe.members)
     members = {name: load_plain(folder) for name, folder in folders.items()}
-    ensemble = Ensemble(members, job.recipe.weights or None)
+    ensemble = Ensemble.of(members, job.recipe.weights or None)
     if job.recipe.weighting == "fixed":
         return ensemble
     if not (job.folder / WEIGHTING).exists():
         _learn_weighting(job, ensemble, job.recipe.weighting, job.recipe.prior_labels)
     weighting = read_weighting(job.folder, list(members), ensemble.taxonomy)
-    return Ensemble(members, job.recipe.weights or None, weighting)
+    return Ensemble.of(members, job.recipe.weights or None, weighting)
 
 
 def _train_members(job: Job, members: Mapping[str, Recipe]) -> dict[str, Path]:

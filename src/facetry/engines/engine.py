@@ -61,6 +61,16 @@ class Engine(Protocol):
         """
         ...
 
+    def predict_and_embed(
+        self, pixels: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Probabilities and features of photos, computed once.
+
+        Raises:
+            ExportError: as for `embed`.
+        """
+        ...
+
 
 PHOTOS = "photos"
 """The name of a graph's input in a file."""

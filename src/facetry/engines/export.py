@@ -307,7 +307,7 @@ def _exported(
             for name, each in predictor.members.items()
         }
         weighting = predictor.weighting if predictor.is_learned else None
-        return Ensemble(members, predictor.weights, weighting)
+        return Ensemble.of(members, predictor.weights, weighting)
     assert isinstance(predictor, Classifier)
     return convert(predictor, folder)
 

@@ -72,16 +72,24 @@ class OnnxEngine:
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities (B, H, V) of photos (B, 3, S, S)."""
-        return self._run(PROBABILITIES, pixels)
+        return self._run(pixels, PROBABILITIES)[0]
 
     def embed(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Features (B, D) of photos (B, 3, S, S); the heads are not computed."""
-        _require_features({each.name for each in self._session.get_outputs()})
-        return self._run(FEATURES, pixels)
+        return self._run(pixels, FEATURES)[0]
 
-    def _run(self, output: str, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        result: NDArray[np.float32] = self._session.run([output], {self._input: pixels})[0]
-        return result
+    def predict_and_embed(
+        self, pixels: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Probabilities (B, H, V) and features (B, D) of photos (B, 3, S, S)."""
+        probabilities, features = self._run(pixels, PROBABILITIES, FEATURES)
+        return probabilities, features
+
+    def _run(self, pixels: NDArray[np.uint8], *outputs: str) -> list[NDArray[np.float32]]:
+        if FEATURES in outputs:
+            _require_features({each.name for each in self._session.get_outputs()})
+        results: list[NDArray[np.float32]] = self._session.run(outputs, {self._input: pixels})
+        return results
 
 
 _HINTS: dict[Precision, str] = {"fp32": "f32", "int8": "f32", "bf16": "bf16", "fp16": "f16"}
@@ -135,14 +143,22 @@ class OpenVinoEngine:
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities (B, H, V) of photos (B, 3, S, S)."""
-        return self._run(PROBABILITIES, pixels)
+        return self._run(pixels, PROBABILITIES)[0]
 
     def embed(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Features (B, D) of photos (B, 3, S, S)."""
-        _require_features({name for each in self._outputs for name in each.get_names()})
-        return self._run(FEATURES, pixels)
+        return self._run(pixels, FEATURES)[0]
 
-    def _run(self, output: str, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def predict_and_embed(
+        self, pixels: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Probabilities (B, H, V) and features (B, D) of photos (B, 3, S, S)."""
+        probabilities, features = self._run(pixels, PROBABILITIES, FEATURES)
+        return probabilities, features
+
+    def _run(self, pixels: NDArray[np.uint8], *outputs: str) -> list[NDArray[np.float32]]:
+        if FEATURES in outputs:
+            _require_features({name for each in self._outputs for name in each.get_names()})
         pieces = np.array_split(pixels, min(len(pixels), len(self._requests)))
         with self._lock:
             working = self._requests[: len(pieces)]
@@ -150,7 +166,10 @@ class OpenVinoEngine:
                 request.start_async([piece], share_inputs=True)
             for request in working:
                 request.wait()
-            return np.concatenate([request.get_tensor(output).data for request in working])
+            return [
+                np.concatenate([request.get_tensor(output).data for request in working])
+                for output in outputs
+            ]
 
 
 def _require_features(outputs: Set[str]) -> None:

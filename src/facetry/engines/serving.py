@@ -8,6 +8,7 @@ A slots, V values.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,27 +44,51 @@ class ServedClassifier:
 
     def predict(self, products: Sequence[Product]) -> Predictions:
         """Predict all products as one batch."""
-        codes = self.taxonomy.encode_categories([product.category for product in products])
-        shape = (len(products), self.taxonomy.num_slots, self.taxonomy.num_values)
-        predicted = np.zeros(shape, dtype=np.float32)
-        rows = [row for row, each in enumerate(products) if not each.problem and codes[row] >= 0]
-        if rows:
-            (form,) = self.preprocesses
-            pixels = stack_pixels([products[row] for row in rows], form)  # n 3 S S
-            predicted[rows] = self._own_heads(self.engine(pixels), codes[rows])
-        return Predictions.of(self.taxonomy, products, predicted)
+        rows = self._predictable(products)
+        found = self.engine(self._pixels(products, rows)) if rows else None
+        return self._predictions(products, rows, found)
 
     def embed(self, products: Sequence[Product]) -> NDArray[np.float32]:
         """Features (B, D) of all products as one batch; see `predictions.Embedder`."""
         rows = [row for row, each in enumerate(products) if not each.problem]
-        (form,) = self.preprocesses
-        if not rows:  # an engine tells how many features there are only by computing some
-            blank = np.zeros((1, 3, form.size_px, form.size_px), dtype=np.uint8)
-            return np.zeros((len(products), self.engine.embed(blank).shape[1]), dtype=np.float32)
-        found = self.engine.embed(stack_pixels([products[row] for row in rows], form))
-        features = np.zeros((len(products), found.shape[1]), dtype=np.float32)
-        features[rows] = found
+        features = np.zeros((len(products), self._num_features), dtype=np.float32)
+        if rows:
+            features[rows] = self.engine.embed(self._pixels(products, rows))
         return features
+
+    def predict_and_embed(self, products: Sequence[Product]) -> tuple[Predictions, NDArray[np.float32]]:
+        """Predictions and features (B, D) of all products as one batch; see `predictions.Embedder`."""
+        rows, found = self._predictable(products), None
+        features = np.zeros((len(products), self._num_features), dtype=np.float32)
+        if rows:
+            found, features[rows] = self.engine.predict_and_embed(self._pixels(products, rows))
+        return self._predictions(products, rows, found), features
+
+    @cached_property
+    def _num_features(self) -> int:
+        """D; an engine tells it only by computing some."""
+        (form,) = self.preprocesses
+        return self.engine.embed(np.zeros((1, 3, form.size_px, form.size_px), dtype=np.uint8)).shape[1]
+
+    def _predictable(self, products: Sequence[Product]) -> list[int]:
+        """The indices (n) of the products with a photo and a known category."""
+        codes = self.taxonomy.encode_categories([product.category for product in products])
+        return [row for row, each in enumerate(products) if not each.problem and codes[row] >= 0]
+
+    def _pixels(self, products: Sequence[Product], rows: Sequence[int]) -> NDArray[np.uint8]:
+        (form,) = self.preprocesses
+        return stack_pixels([products[row] for row in rows], form)  # n 3 S S
+
+    def _predictions(
+        self, products: Sequence[Product], rows: Sequence[int], found: NDArray[np.float32] | None
+    ) -> Predictions:
+        """The predictions of all products, given all heads' probabilities (n, H, V) of some rows."""
+        shape = (len(products), self.taxonomy.num_slots, self.taxonomy.num_values)
+        predicted = np.zeros(shape, dtype=np.float32)
+        if found is not None:
+            codes = self.taxonomy.encode_categories([products[row].category for row in rows])
+            predicted[list(rows)] = self._own_heads(found, codes)
+        return Predictions.of(self.taxonomy, products, predicted)
 
     def _own_heads(
         self, probabilities: NDArray[np.float32], codes: NDArray[np.int64]

@@ -12,7 +12,7 @@ from PIL import Image
 from facetry.build.results import WHOLE, evaluate_members
 from facetry.errors import PredictorMismatch
 from facetry.images import load
-from facetry.predictions import Predictions, Predictor
+from facetry.predictions import Embedder, Predictions, Predictor
 from facetry.predictors.ensemble import Ensemble, measure_gain
 from facetry.product import Preprocess, Product
 from facetry.taxonomy import Taxonomy
@@ -51,6 +51,16 @@ class Fake:
         sums = draws.sum(axis=2, keepdims=True)
         shares = np.divide(draws, sums, out=np.zeros_like(draws), where=sums > 0)
         return Predictions.of(self.taxonomy, products, shares.astype(np.float32))
+
+
+class FakeEmbedder(Fake):
+    """Its features are its seed and the product's number."""
+
+    def embed(self, products: Sequence[Product]) -> NDArray[np.float32]:
+        return np.array([[self.seed, index] for index, _ in enumerate(products)], dtype=np.float32)
+
+    def predict_and_embed(self, products: Sequence[Product]) -> tuple[Predictions, NDArray[np.float32]]:
+        return self.predict(products), self.embed(products)
 
 
 def _categories(products: Sequence[Product]) -> list[str]:
@@ -207,3 +217,16 @@ def test_weights_that_do_not_fit(weights: Mapping[str, float]) -> None:
 def test_no_members() -> None:
     with pytest.raises(PredictorMismatch, match="at least one member"):
         Ensemble({})
+
+
+def test_features_are_those_of_the_first_member_that_has_some() -> None:
+    members = {"a": Fake(0), "b": FakeEmbedder(1), "c": FakeEmbedder(2)}
+    ensemble = Ensemble.of(members)
+    assert isinstance(ensemble, Embedder)
+    predictions, features = ensemble.predict_and_embed(PRODUCTS)
+    assert features.tolist() == ensemble.embed(PRODUCTS).tolist() == [[1, index] for index in range(4)]
+    assert np.array_equal(predictions.probabilities, probabilities(Ensemble(members)))
+    outer = Ensemble.of({"d": Fake(3), "inner": ensemble})
+    assert isinstance(outer, Embedder)
+    assert outer.embed(PRODUCTS)[0, 0] == 1
+    assert not isinstance(Ensemble.of({"a": Fake(0), "d": Fake(3)}), Embedder)

@@ -137,6 +137,9 @@ def test_features_are_the_encoder_s_and_zero_for_what_cannot_be_read() -> None:
     features = embedder.embed([product(1, problem="file is empty"), product(90), product(2, "Socks")])
     np.testing.assert_allclose(features, [[0, 0], [0, 1], at(2)[0]], atol=1e-6)
     assert embedder.embed([]).shape == (0, 2)
+    predictions, again = embedder.predict_and_embed([product(1, problem="file is empty"), product(90)])
+    np.testing.assert_allclose(again, features[:2], atol=1e-6)
+    assert predictions.head_mask.any(axis=1).tolist() == [False, True]
 
 
 def test_the_nearest_are_returned_with_their_labels() -> None:

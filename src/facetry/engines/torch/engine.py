@@ -5,7 +5,7 @@ V values.
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,13 +15,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from facetry.engines.engine import EngineConfig, threads_text
-from facetry.engines.torch.graph import Graph
+from facetry.engines.torch.graph import Graph, WithFeatures
 from facetry.errors import EngineError
 from facetry.models.towers.device import compile_failure, compute_dtype, slow_precision
 from facetry.runtime.progress import SILENT, Reporter
 
-Forward = Callable[[Tensor], Tensor]
-"""Photos (N, 3, S, S) to probabilities (N, H, V), both on the graph's device."""
+Outputs = tuple[Tensor, Tensor]
+"""Probabilities (N, H, V) and features (N, D)."""
+
+Forward = Callable[[Tensor], Outputs]
+"""Photos (N, 3, S, S) to outputs, both on the graph's device."""
 
 _SMALLEST = 8
 """The smallest fixed batch size."""
@@ -42,8 +45,7 @@ class TorchEngine:
     def __init__(self, graph: Graph, config: EngineConfig, reporter: Reporter = SILENT) -> None:
         self.device = next(graph.parameters()).device
         self.dtype = compute_dtype(config.precision, self.device)
-        self._graph: nn.Module = graph.eval()
-        self._backbone: nn.Module = graph.backbone
+        self._graph: nn.Module = WithFeatures(graph).eval()
         self._reporter = reporter
         self._lock = threading.Lock()
         self._most: int | None = None  # photos that fit in memory at once, if known
@@ -59,7 +61,7 @@ class TorchEngine:
         self._compiled: Forward | None = None
         if config.compile:
             with self._compiling():
-                self._compiled = torch.compile(graph, dynamic=False)
+                self._compiled = torch.compile(self._graph, dynamic=False)
 
     @property
     def description(self) -> str:
@@ -74,19 +76,28 @@ class TorchEngine:
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities (B, H, V) of photos (B, 3, S, S)."""
+        return self._run(pixels, 0)[0]
+
+    def embed(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Features (B, D) of photos (B, 3, S, S)."""
+        return self._run(pixels, 1)[0]
+
+    def predict_and_embed(
+        self, pixels: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Probabilities (B, H, V) and features (B, D) of photos (B, 3, S, S)."""
+        probabilities, features = self._run(pixels, 0, 1)
+        return probabilities, features
+
+    def _run(self, pixels: NDArray[np.uint8], *outputs: int) -> list[NDArray[np.float32]]:
+        """Some of the outputs, by their index in `Outputs`: only these are copied from the device."""
         with self._lock, torch.no_grad():
             while True:
                 try:
-                    return np.concatenate([self._compute(part) for part in self._parts(pixels)])
+                    parts = [self._compute(part, outputs) for part in self._parts(pixels)]
+                    return [np.concatenate(each) for each in zip(*parts, strict=True)]
                 except torch.OutOfMemoryError:
                     self._shrink_batches(len(pixels))
-
-    def embed(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Features (B, D) of photos (B, 3, S, S), computed as they are: not compiled, not recorded."""
-        photos = torch.from_numpy(np.require(pixels, requirements=["C", "W"]))
-        with self._lock, torch.no_grad():
-            features: Tensor = self._backbone(photos.to(self.device))
-        return features.float().cpu().numpy()
 
     def _parts(self, pixels: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
         most = self._most or len(pixels)
@@ -106,11 +117,10 @@ class TorchEngine:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _compute(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _compute(self, pixels: NDArray[np.uint8], outputs: Sequence[int]) -> list[NDArray[np.float32]]:
         photos = self._stage(pixels)
-        result = self._record(photos)(photos) if self._records else self._forward(photos)
-        probabilities: NDArray[np.float32] = result[: len(pixels)].float().cpu().numpy()
-        return probabilities
+        results = self._record(photos)(photos) if self._records else self._forward(photos)
+        return [results[each][: len(pixels)].float().cpu().numpy() for each in outputs]
 
     def _stage(self, pixels: NDArray[np.uint8]) -> Tensor:
         """Copy the photos to the device (N, 3, S, S); padding is left from previous batches."""
@@ -132,13 +142,13 @@ class TorchEngine:
         size = max(_SMALLEST, 1 << (num_photos - 1).bit_length())
         return min(size, self._most) if self._most else size
 
-    def _forward(self, photos: Tensor) -> Tensor:
+    def _forward(self, photos: Tensor) -> Outputs:
         """Run the compiled graph or, without one, the graph itself."""
         if self._compiled is not None:
             with self._compiling():
                 return self._compiled(photos)
-        result: Tensor = self._graph(photos)
-        return result
+        outputs: Outputs = self._graph(photos)
+        return outputs
 
     @contextmanager
     def _compiling(self) -> Iterator[None]:
@@ -178,8 +188,8 @@ class _Recorded:
             self._result = forward(self._photos)
         self.pool = self._kernels.pool()
 
-    def __call__(self, photos: Tensor) -> Tensor:
-        """Probabilities (N, H, V), which the next call overwrites."""
+    def __call__(self, photos: Tensor) -> Outputs:
+        """Outputs, which the next call overwrites."""
         self._photos.copy_(photos)
         self._kernels.replay()
         return self._result

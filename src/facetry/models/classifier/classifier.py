@@ -212,24 +212,12 @@ class Classifier(nn.Module):
     @torch.no_grad()
     def predict(self, products: Sequence[Product]) -> Predictions:
         """Predict all products as one batch; leaves the classifier in evaluation mode."""
-        codes = self.taxonomy.encode_categories([product.category for product in products])
-        shape = (len(products), self.taxonomy.num_slots, self.taxonomy.num_values)
-        predicted = np.zeros(shape, dtype=np.float32)
-        rows = [row for row, each in enumerate(products) if not each.problem and codes[row] >= 0]
-        if rows:
-            readable = [products[row] for row in rows]
-            with computing("auto", self.device):
-                logits = self.eval()(
-                    self._photos(readable), torch.from_numpy(codes[rows]), **self._model_kwargs(readable)
-                )
-            predicted[rows] = probabilities(logits).cpu().numpy()
-        return Predictions.of(self.taxonomy, products, predicted)
+        return self.predict_and_embed(products)[0]
 
     @torch.no_grad()
     def embed(self, products: Sequence[Product]) -> NDArray[np.float32]:
         """Features (B, F) of all products as one batch, what the heads read; see `Embedder`."""
-        size = self.neck.feature_size if self.neck else self.backbone.feature_size
-        features = np.zeros((len(products), size), dtype=np.float32)
+        features = self._no_features(products)
         rows = [row for row, each in enumerate(products) if not each.problem]
         if rows:
             readable = [products[row] for row in rows]
@@ -238,6 +226,28 @@ class Classifier(nn.Module):
                 found = self._features(self._photos(readable), **self._model_kwargs(readable))
             features[rows] = found.float().cpu().numpy()
         return features
+
+    @torch.no_grad()
+    def predict_and_embed(self, products: Sequence[Product]) -> tuple[Predictions, NDArray[np.float32]]:
+        """Predictions and features (B, F) of all products as one batch; see `Embedder`."""
+        codes = self.taxonomy.encode_categories([product.category for product in products])
+        shape = (len(products), self.taxonomy.num_slots, self.taxonomy.num_values)
+        predicted, features = np.zeros(shape, dtype=np.float32), self._no_features(products)
+        rows = [row for row, each in enumerate(products) if not each.problem and codes[row] >= 0]
+        if rows:
+            readable = [products[row] for row in rows]
+            with computing("auto", self.device):
+                self.eval()
+                found = self._features(self._photos(readable), **self._model_kwargs(readable))
+                logits = self.heads(found, torch.from_numpy(codes[rows]))
+            predicted[rows] = probabilities(logits).cpu().numpy()
+            features[rows] = found.float().cpu().numpy()
+        return Predictions.of(self.taxonomy, products, predicted), features
+
+    def _no_features(self, products: Sequence[Product]) -> NDArray[np.float32]:
+        """Zeros (B, F)."""
+        size = self.neck.feature_size if self.neck else self.backbone.feature_size
+        return np.zeros((len(products), size), dtype=np.float32)
 
     def with_taxonomy(self, taxonomy: Taxonomy) -> "Classifier":
         """The classifier with heads for another taxonomy; heads in both keep their weights."""

@@ -7,16 +7,17 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from facetry.errors import ModelFolderError, PredictorMismatch
 from facetry.evaluation.metrics import Difference, Scores, answers_to, paired_difference, score
 from facetry.images import load_batches
 from facetry.models.folder import ModelFolder
-from facetry.predictions import Predictions, Predictor
+from facetry.predictions import Embedder, Predictions, Predictor
 from facetry.predictors.ensemble.weighting import FixedWeights, Weighting, read_weighting
 from facetry.product import Preprocess, Product
 from facetry.runtime.progress import SILENT, Reporter
@@ -57,6 +58,18 @@ class Ensemble:
         self.weights = {name: shares[name] / total for name in members}
         self.fixed = FixedWeights(np.array(list(self.weights.values())))
         self.weighting: Weighting = weighting or self.fixed
+
+    @classmethod
+    def of(
+        cls,
+        members: Mapping[str, Predictor],
+        weights: Mapping[str, float] | None = None,
+        weighting: Weighting | None = None,
+    ) -> "Ensemble":
+        """The ensemble of these members, which gives features if one of them does."""
+        gives_features = any(isinstance(member, Embedder) for member in members.values())
+        kind = EmbeddingEnsemble if gives_features else cls
+        return kind(members, weights, weighting)
 
     @property
     def is_learned(self) -> bool:
@@ -115,6 +128,27 @@ class Ensemble:
         return replace(parts[0], probabilities=mean, problems=problems)
 
 
+class EmbeddingEnsemble(Ensemble):
+    """An ensemble that gives features, those of its first member that does."""
+
+    def embed(self, products: Sequence[Product]) -> NDArray[Any]:
+        """Features (B, D) of loaded products; see `predictions.Embedder`."""
+        _, embedder = self._embedder
+        return embedder.embed(products)
+
+    def predict_and_embed(self, products: Sequence[Product]) -> tuple[Predictions, NDArray[Any]]:
+        """Predictions and features (B, D) of loaded products; see `predictions.Embedder`."""
+        name, embedder = self._embedder
+        others = {other: each.predict(products) for other, each in self.members.items() if other != name}
+        own, features = embedder.predict_and_embed(products)
+        return self.combine({**others, name: own}), features
+
+    @cached_property
+    def _embedder(self) -> tuple[str, Embedder]:
+        """The member that gives the features, and its name."""
+        return next((name, each) for name, each in self.members.items() if isinstance(each, Embedder))
+
+
 def _check_same(first: str, expected: Taxonomy, name: str, got: Taxonomy) -> None:
     if got == expected:
         return
@@ -148,9 +182,9 @@ def load_ensemble(folder: ModelFolder, load_member: Callable[[ModelFolder], Pred
         raise ModelFolderError(f"{folder.path} cannot be loaded: {error}") from error
     members = {name: load_member(member) for name, member in folder.members.items()}
     if recipe.weighting == "fixed":
-        return Ensemble(members, recipe.weights or None)
+        return Ensemble.of(members, recipe.weights or None)
     weighting = read_weighting(folder.path, list(members), folder.taxonomy)
-    return Ensemble(members, recipe.weights or None, weighting)
+    return Ensemble.of(members, recipe.weights or None, weighting)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -69,12 +69,7 @@ class SimilaritySearch:
 
     def predict(self, products: Sequence[Product]) -> Predictions:
         """Predict by each product's neighbours' votes; without votes, by the values' frequencies."""
-        readable, features = encode_batch(self.encoder, products)
-        codes = self.taxonomy.encode_categories([product.category for product in products])
-        shape = (len(products), self.taxonomy.num_slots, self.taxonomy.num_values)
-        predicted = np.zeros(shape, dtype=np.float32)
-        predicted[readable] = self.vote(features, codes[readable])
-        return Predictions.of(self.taxonomy, products, predicted)
+        return self.predict_and_embed(products)[0]
 
     def embed(self, products: Sequence[Product]) -> NDArray[Any]:
         """Features (B, D) of all products as one batch, packed bits for hashes; see `Embedder`."""
@@ -82,6 +77,14 @@ class SimilaritySearch:
         features = np.zeros((len(products), self.encoder.feature_size), dtype=self.encoder.dtype)
         features[readable] = found
         return features
+
+    def predict_and_embed(self, products: Sequence[Product]) -> tuple[Predictions, NDArray[Any]]:
+        """Predictions and features (B, D) of all products as one batch; see `Embedder`."""
+        features = self.embed(products)
+        readable = np.array([not product.problem for product in products], dtype=bool)
+        codes = self.taxonomy.encode_categories([product.category for product in products])
+        votes = self.vote(features, np.where(readable, codes, -1))
+        return Predictions.of(self.taxonomy, products, votes), features
 
     def vote(
         self, features: Rows, categories: NDArray[np.int64], num_neighbours: int | None = None
