@@ -123,22 +123,17 @@ class Predictor(Protocol):
 
 
 @runtime_checkable
-class Embedder(Protocol):
+class Embedder(Predictor, Protocol):
     """A predictor that also gives a product's features, which are near each other for similar products.
 
     Classifiers, similarity searches and exports of classifiers have it, and ensembles of such.
     """
 
-    @property
-    def preprocesses(self) -> tuple[Preprocess, ...]:
-        """The pixel forms it reads, which the loader makes of one decoded photo."""
-        ...
-
     def embed(self, products: Sequence[Product]) -> NDArray[Any]:
         """Features (B, D) of loaded products, in order; 0 for one with a `problem`."""
         ...
 
-    def predict_and_embed(self, products: Sequence[Product]) -> "tuple[Predictions, NDArray[Any]]":
+    def predict_and_embed(self, products: Sequence[Product]) -> tuple["Predictions", NDArray[Any]]:
         """What `predict` and `embed` give, from one pass of the backbone.
 
         Features of products of an unknown category may be 0.
@@ -167,7 +162,8 @@ class Predictions:
     `probabilities` (B, A, V) sums to 1 over a head's values and is 0 in padding; all of it is 0 for
     a product with a problem, whose reason is in `problems` ("" otherwise). `submission` (B, A) is the
     index of the value that the challenge's submission has, -1 where there is no prediction; none if it
-    has the most probable ones.
+    has the most probable ones. `novelty` (B) says how unlike the photos of its category that the model
+    learned from a product's photo is: above 1 too much so to trust what is predicted. None if not known.
     """
 
     taxonomy: Taxonomy
@@ -176,6 +172,7 @@ class Predictions:
     probabilities: NDArray[np.float32]
     problems: tuple[str, ...]
     submission: NDArray[np.int64] | None = None
+    novelty: NDArray[np.float32] | None = None
     decisions: Decisions | None = None
 
     def __post_init__(self) -> None:
@@ -189,6 +186,7 @@ class Predictions:
         assert np.allclose(sums, self.head_mask, atol=1e-4), "probabilities must sum to 1 over a head"
         assert (self.probabilities[~self.value_mask] == 0).all(), "probability in padding"
         assert self.submission is None or self.submission.shape == shape[:2]
+        assert self.novelty is None or self.novelty.shape == shape[:1]
 
     @classmethod
     def of(
@@ -227,7 +225,12 @@ class Predictions:
             problems=tuple(each for part in parts for each in part.problems),
             submission=_join_submissions(parts),
             decisions=_join_decisions(parts),
+            novelty=_join_novelty(parts),
         )
+
+    def with_novelty(self, novelty: NDArray[np.float32]) -> "Predictions":
+        """The same predictions, and how novel each product is (B)."""
+        return replace(self, novelty=novelty.astype(np.float32))
 
     def with_submission(self, submission: NDArray[np.int64]) -> "Predictions":
         """The same predictions with other values (B, A) in the challenge's submission."""
@@ -249,6 +252,11 @@ class Predictions:
     def readable(self) -> NDArray[np.bool_]:
         """Which products have no problem (B)."""
         return np.array([not problem for problem in self.problems], dtype=bool)
+
+    @property
+    def is_novel(self) -> NDArray[np.bool_]:
+        """Which products (B) are too unlike what the model learned from; none if that is not known."""
+        return np.zeros(len(self), dtype=bool) if self.novelty is None else self.novelty > 1
 
     @cached_property
     def value_mask(self) -> NDArray[np.bool_]:
@@ -404,6 +412,15 @@ def _join_submissions(parts: Sequence[Predictions]) -> NDArray[np.int64] | None:
     if all(part.submission is None for part in parts):
         return None
     return np.concatenate([part.submitted for part in parts])
+
+
+def _join_novelty(parts: Sequence[Predictions]) -> NDArray[np.float32] | None:
+    """The novelty of all parts' products; 0 in a part where it is not known, None if it is in none."""
+    if all(part.novelty is None for part in parts):
+        return None
+    zeros = [np.zeros(len(part), dtype=np.float32) for part in parts]
+    known = [part.novelty for part in parts]
+    return np.concatenate([zero if own is None else own for zero, own in zip(zeros, known, strict=True)])
 
 
 def _join_decisions(parts: Sequence[Predictions]) -> Decisions | None:

@@ -230,7 +230,7 @@ def test_what_cannot_become_a_graph_runs_as_it_is(drawn: Path, tmp_path: Path) -
 
 
 ABSENT = (
-    "torch", "torchvision", "timm", "open_clip", "accelerate", "transformers", "safetensors", "nncf",
+    "torch", "torchvision", "timm", "open_clip", "accelerate", "transformers", "nncf",
     "matplotlib", "faiss", "imagehash", "cv2", "scipy", "sklearn", "pandas", "cleanvision",
 )  # fmt: skip
 """What a light installation does not have."""

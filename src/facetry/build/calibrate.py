@@ -9,12 +9,14 @@ from numpy.typing import NDArray
 
 from facetry.build.cross_fit import predict_out_of_fold
 from facetry.build.load import load_plain
+from facetry.build.novelty import learn_novelty
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split import Split, find_groups
 from facetry.confidence.calibration import Calibration, calibrate, read_calibration
 from facetry.confidence.cells import LabelledCells
 from facetry.confidence.fit import fit_map
 from facetry.confidence.mapping import CalibrationMap, Floats
+from facetry.confidence.novelty import Novelty, with_novelty
 from facetry.confidence.rare_values import fit_biases
 from facetry.confidence.selection import BlankTest, compare_blanks
 from facetry.errors import HeldOutLearned, NotEnoughData, SettingError
@@ -77,12 +79,16 @@ def calibrate_model(
         mapping, biases = earlier.map, earlier.submission_biases
     else:
         mapping, biases = _fit_own(predictor, catalogue, split, reporter)
+    novelty = earlier.novelty if earlier else None
+    if novelty is None and split is not None:
+        novelty = learn_novelty(predictor, catalogue, split, reporter)
     evidence = _Evidence(
         predictor=predictor,
         catalogue=catalogue,
         split=split,
         mapping=mapping,
         biases=biases,
+        novelty=novelty,
         reporter=reporter,
     )
     if is_cross_fit:
@@ -111,6 +117,7 @@ def calibrate_new(
         split=split,
         mapping=mapping,
         biases=biases,
+        novelty=learn_novelty(predictor, catalogue, split, reporter),
         reporter=reporter,
         tests_blanks=False,
     )
@@ -183,6 +190,7 @@ class _Evidence:
     split: Split | None
     mapping: CalibrationMap
     biases: Floats | None
+    novelty: Novelty | None
     reporter: Reporter
     tests_blanks: bool = True
 
@@ -190,9 +198,8 @@ class _Evidence:
         """That of some rows of the catalogue, which the predictor has not learned from."""
         part = "all labelled products" if self.split is None else "the calibration part"
         products = self.catalogue.products(rows)
-        predictions = predict(
-            self.predictor, products, reporter=self.reporter, description="Calibrating"
-        )
+        predictor = with_novelty(self.predictor, self.novelty)
+        predictions = predict(predictor, products, reporter=self.reporter, description="Calibrating")
         return self.from_predictions(predictions, rows, part)
 
     def from_predictions(
@@ -213,6 +220,7 @@ class _Evidence:
             evidence=after.evidence(),
             facts=facts,
             submission_biases=self.biases,
+            novelty=self.novelty,
         )
         return Calibrated(
             calibration=calibration,

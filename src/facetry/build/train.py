@@ -115,7 +115,7 @@ def train(
         NonFiniteLoss, OutOfMemory, WriteFailed: training stopped; the same call resumes.
     """
     out = Path(out)
-    require("Training", "torch", "timm", "open_clip", "safetensors", "faiss", "imagehash")
+    require("Training", "torch", "timm", "open_clip", "faiss", "imagehash")
     catalogue.require_sound()
     catalogue.require_photos()
     _warn_if_slow(recipe, reporter)

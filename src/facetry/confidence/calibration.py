@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from facetry.confidence.cells import Evidence
 from facetry.confidence.decide import decide
 from facetry.confidence.mapping import CalibrationMap, Floats
+from facetry.confidence.novelty import NOVEL, Novelty, NoveltyPredictor, read_novelty, with_novelty
 from facetry.confidence.promises import Promises, make_promises
 from facetry.confidence.rare_values import submit
 from facetry.errors import CalibrationError
-from facetry.models.folder import CALIBRATION, ModelFolder
+from facetry.models.folder import CALIBRATION, NOVELTY, ModelFolder
 from facetry.predictions import Embedder, Predictions, Predictor
 from facetry.product import Preprocess, Product
 from facetry.runtime.documents import parse_json
@@ -34,13 +35,14 @@ class Calibration:
 
     `facts` say in words where the evidence comes from: the table, the part and how many products.
     `submission_biases` (H, V), if any, are added to the calibrated log-probabilities for the
-    challenge's submission alone.
+    challenge's submission alone. `novelty`, if known, tells products that nothing is promised of.
     """
 
     map: CalibrationMap
     evidence: Evidence
     facts: Mapping[str, str]
     submission_biases: Floats | None = None
+    novelty: Novelty | None = None
 
     def save(self, folder: ModelFolder) -> None:
         """Write it into the folder of its model."""
@@ -62,6 +64,10 @@ class Calibration:
         text = json.dumps(content)
         digest = hashlib.sha256(text.encode()).hexdigest()
         write_text(folder.path / CALIBRATION, f"{text}\n{digest}\n")
+        if self.novelty is None:
+            (folder.path / NOVELTY).unlink(missing_ok=True)
+        else:
+            self.novelty.save(folder)
 
 
 def read_calibration(folder: ModelFolder) -> Calibration | None:
@@ -82,9 +88,10 @@ def read_calibration(folder: ModelFolder) -> Calibration | None:
     if content.get("model") != folder.plain_fingerprint:
         raise CalibrationError(f"{path} is the calibration of another model.", hint=_AGAIN)
     try:
-        return _from_json(content, folder.taxonomy)
+        found = _from_json(content, folder.taxonomy)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise CalibrationError(f"{path} is damaged.", hint=_AGAIN) from error
+    return replace(found, novelty=read_novelty(folder))
 
 
 def stored_calibration(folder: ModelFolder) -> Calibration:
@@ -163,11 +170,18 @@ class CalibratedPredictor:
 
     def predict(self, products: Sequence[Product]) -> Predictions:
         """Predict every product, in order."""
-        predictions = calibrate(self.plain.predict(products), self.calibration.map)
+        return self._finished(self.plain.predict(products))
+
+    def _finished(self, predictions: Predictions) -> Predictions:
+        """Predictions of the plain predictor, calibrated and decided on."""
+        predictions = calibrate(predictions, self.calibration.map)
         biases = self.calibration.submission_biases
         if biases is not None:
             predictions = submit(predictions, biases)
-        return decide(predictions, self.promises.rules) if self.promises else predictions
+        if self.promises is None:
+            return predictions
+        reasons = [NOVEL if is_novel else "" for is_novel in predictions.is_novel]
+        return decide(predictions, self.promises.rules, reasons)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -179,18 +193,26 @@ class CalibratedEmbedder(CalibratedPredictor):
         assert isinstance(self.plain, Embedder)
         return self.plain.embed(products)
 
+    def predict_and_embed(self, products: Sequence[Product]) -> tuple[Predictions, NDArray[Any]]:
+        """Calibrated predictions, and features (B, D); see `predictions.Embedder`."""
+        assert isinstance(self.plain, Embedder)
+        predictions, features = self.plain.predict_and_embed(products)
+        return self._finished(predictions), features
+
 
 def with_calibration(predictor: Predictor, calibration: Calibration | None) -> Predictor:
     """The calibrated predictor, which gives features if the plain one does."""
     if calibration is None:
         return predictor
+    predictor = with_novelty(predictor, calibration.novelty)
     kind = CalibratedEmbedder if isinstance(predictor, Embedder) else CalibratedPredictor
     return kind(plain=predictor, calibration=calibration)
 
 
 def uncalibrated(predictor: Predictor) -> Predictor:
-    """The predictor itself, without a calibration."""
-    return predictor.plain if isinstance(predictor, CalibratedPredictor) else predictor
+    """The predictor itself, without calibration and novelty."""
+    plain = predictor.plain if isinstance(predictor, CalibratedPredictor) else predictor
+    return plain.plain if isinstance(plain, NoveltyPredictor) else plain
 
 
 def promises_of(folder: ModelFolder, precision: float, *, is_simultaneous: bool = False) -> Promises:

@@ -41,9 +41,9 @@ class LabelledCells:
         """The labelled cells of predictions of B products.
 
         `labels` (B, A) are coded as by `Taxonomy.encode_labels`, `groups` (B) as above. Products that
-        were not predicted have no cells.
+        were not predicted or are novel have no cells.
         """
-        rows, slots = np.nonzero(predictions.head_mask & (labels != -1))
+        rows, slots = np.nonzero(predictions.head_mask & (labels != -1) & ~predictions.is_novel[:, None])
         heads = predictions.taxonomy.head_slots[predictions.category_codes[rows], slots]
         found = labels[rows, slots].astype(np.int64)
         probabilities = predictions.probabilities[rows, slots].astype(np.float64)

@@ -32,6 +32,9 @@ CALIBRATION = "calibration.json"
 FILL_AUDIT = "fill_audit"
 """The subfolder with what people answered about filled cells."""
 
+NOVELTY = "novelty.safetensors"
+"""What it learned from, to tell other photos by; made along with the calibration."""
+
 ENGINES = "engines"
 """The subfolder with a model folder's exports."""
 
@@ -89,12 +92,13 @@ class ModelFolder:
 
     @property
     def fingerprint(self) -> str:
-        """The digest of the model with its calibration: equal where all answers are."""
+        """The digest of the model with its calibration and novelty: equal where all answers are."""
         return self.fingerprint_with()
 
     def fingerprint_with(self, *facts: str) -> str:
         """The fingerprint of the model together with other `facts` that change its answers."""
-        return self._digest(facts if self.calibration is None else (*facts, self.calibration))
+        own = (self.calibration, self._novelty_sum)
+        return self._digest((*facts, *(each for each in own if each is not None)))
 
     def _digest(self, facts: tuple[str, ...]) -> str:
         digest = hashlib.sha256("\0".join(facts).encode())
@@ -109,6 +113,15 @@ class ModelFolder:
         try:
             return file.read_text(encoding="utf-8") if file.is_file() else None
         except (OSError, UnicodeDecodeError) as error:
+            raise ModelFolderError(f"{file} is damaged.", hint=_AGAIN) from error
+
+    @property
+    def _novelty_sum(self) -> str | None:
+        """The SHA-256 of what it learned from; None if that is not known."""
+        file = self.path / NOVELTY
+        try:
+            return sha256(file) if file.is_file() else None
+        except OSError as error:
             raise ModelFolderError(f"{file} is damaged.", hint=_AGAIN) from error
 
     @cached_property
@@ -193,7 +206,7 @@ def write_checksums(folder: Path) -> None:
     """Write the checksums of all files, which completes the model folder.
 
     Left out are the files of training and the answers about filled cells, which are not part of the
-    model, and members, exports and the calibration, which have checksums of their own.
+    model, and members, exports, calibration and novelty, which have checksums of their own.
     """
     own = listing(folder, lambda path: _is_own(folder, path))
     sums = {path.relative_to(folder).as_posix(): sha256(path) for path in own}
@@ -256,7 +269,7 @@ def _naming(file: Path) -> Iterator[None]:
 
 def _is_own(folder: Path, path: Path) -> bool:
     inner = path.relative_to(folder).parts
-    others = {MEMBERS, "training", ENGINES, CALIBRATION, FILL_AUDIT}
+    others = {MEMBERS, "training", ENGINES, CALIBRATION, NOVELTY, FILL_AUDIT}
     return path.name != CHECKSUMS and inner[0] not in others
 
 

@@ -15,7 +15,6 @@ EXTRAS: Final[Mapping[str, str]] = {
     "accelerate": "train",
     "huggingface_hub": "train",
     "open_clip": "train",
-    "safetensors": "train",
     "timm": "train",
     "torch": "train",
     "torchvision": "train",
