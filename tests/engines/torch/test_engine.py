@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from facetry.engines.engine import EngineConfig, threads_text
 from facetry.engines.serving import ServedClassifier
 from facetry.engines.torch.engine import TorchEngine, require_precision
-from facetry.engines.torch.graph import Graph
+from facetry.engines.torch.graph import Graph, WithFeatures
 from facetry.errors import EngineError
 from facetry.models.classifier.classifier import Classifier
 from facetry.models.classifier.serialization import build_classifier
@@ -113,22 +113,22 @@ def test_half_precision_leaves_heads_and_batch_norms(build: Callable[[str], Clas
 class Counting(nn.Module):
     """Runs a graph, notes how many photos come at once, and has memory for `room` of them."""
 
-    def __init__(self, graph: Graph, room: int) -> None:
+    def __init__(self, graph: WithFeatures, room: int) -> None:
         super().__init__()
         self.graph, self.room = graph, room
         self.sizes: list[int] = []
 
-    def forward(self, pixels: Tensor) -> Tensor:
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         self.sizes.append(len(pixels))
         if len(pixels) > self.room:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        result: Tensor = self.graph(pixels)
-        return result
+        outputs: tuple[Tensor, Tensor] = self.graph(pixels)
+        return outputs
 
 
 def counting(classifier: Classifier, room: int, **config: object) -> tuple[TorchEngine, Counting]:
     made = engine(classifier, **config)
-    made._graph = module = Counting(Graph(classifier), room)
+    made._graph = module = Counting(WithFeatures(Graph(classifier)), room)
     return made, module
 
 
@@ -139,7 +139,9 @@ def test_batches_that_do_not_fit_are_cut_for_good(build: Callable[[str], Classif
     np.testing.assert_allclose(cut(photos(11)), expected, atol=1e-6)
     assert module.sizes == [11, 6, 3, 3, 3, 2]
     module.sizes.clear()
-    np.testing.assert_allclose(cut(photos(11)), expected, atol=1e-6)
+    probabilities, features = cut.predict_and_embed(photos(11))
+    np.testing.assert_allclose(probabilities, expected, atol=1e-6)
+    np.testing.assert_allclose(features, engine(classifier).embed(photos(11)), atol=1e-5)
     assert module.sizes == [3, 3, 3, 2]
 
 
@@ -177,7 +179,7 @@ def test_what_cannot_be_compiled_runs_as_it_is(build: Callable[[str], Classifier
     classifier, listener = build("nano_vit"), Listener()
     broken = TorchEngine(Graph(classifier), EngineConfig(compile=True), listener)
 
-    def fail(_: Tensor) -> Tensor:
+    def fail(_: Tensor) -> tuple[Tensor, Tensor]:
         raise RuntimeError("\nno C++ compiler\nsearched in ...")
 
     broken._compiled = fail
