@@ -16,6 +16,7 @@ import pytest
 from facetry.build.load import load
 from facetry.build.train import train
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
+from facetry.confidence.calibration import read_calibration
 from facetry.engines.engine import EngineConfig
 from facetry.engines.serving import serve
 from facetry.errors import EngineError, ExportError, MissingExtra, ModelFolderError
@@ -48,6 +49,8 @@ def without_weights(model: Path, out: Path) -> Path:
     for weights in out.rglob(WEIGHTS):
         weights.unlink()
         write_checksums(weights.parent)
+    if (calibration := read_calibration(open_folder(model))) is not None:
+        calibration.save(open_folder(out))
     return out
 
 

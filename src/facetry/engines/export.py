@@ -18,6 +18,7 @@ from pydantic import Field
 
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.identity import catalogue_identity, upgraded_identity
+from facetry.confidence.calibration import read_calibration
 from facetry.engines.choose import find_obstacle
 from facetry.engines.engine import FEATURES, PROBABILITIES, Engine, Precision, Runtime, package
 from facetry.engines.export_folder import (
@@ -357,6 +358,8 @@ def _finish(job: ExportJob, drafts: _Drafts, rows: Sequence[Parity]) -> None:
         write_export(draft, note)
     if drafts.slim:
         _copy_slim(job.folder, drafts.slim)
+        if (calibration := read_calibration(job.folder)) is not None:
+            calibration.save(open_folder(drafts.slim))
 
 
 def _copy_slim(folder: ModelFolder, slim: Path) -> None:
