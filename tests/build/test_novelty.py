@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from facetry.build.calibrate import calibrate_model, learn_novelty
+from facetry.build.calibrate import calibrate_model
 from facetry.build.load import load, load_plain
+from facetry.build.novelty import learn_novelty
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split import SplitConfig, make_split
 from facetry.confidence.calibration import uncalibrated
