@@ -3,7 +3,7 @@
 import dataclasses
 import warnings
 from collections.abc import Sequence
-from math import isnan
+from math import isnan, nan
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from facetry.evaluation.metrics import (
     Answers,
     Scores,
+    coverage_at,
     f1_scores,
     harmonic_means,
     majority_counts,
@@ -361,3 +362,31 @@ def test_answers_to_other_labels_are_not_compared() -> None:
     categories, labels, top = draw(1)
     with pytest.raises(AssertionError):
         paired_difference([answers_of(1, share_right=1)], [Answers.of(UNEVEN, categories, labels, top)])
+
+
+@pytest.mark.parametrize(
+    ("confidence", "is_right", "precision", "expected"),
+    [
+        ([0.9, 0.8, 0.7, 0.6], [1, 1, 1, 1], 0.95, 1.0),
+        ([0.9, 0.8, 0.7, 0.6], [1, 1, 0, 1], 0.9, 0.5),
+        ([0.9, 0.8, 0.7, 0.6], [1, 1, 0, 1], 0.75, 1.0),
+        ([0.9, 0.8, 0.7, 0.6], [0, 1, 1, 1], 0.7, 1.0),  # what is surest may be wrong
+        ([0.9, 0.8, 0.8, 0.8], [1, 1, 0, 0], 0.6, 0.25),  # equal ones are filled together
+        ([0.9, 0.8], [0, 0], 0.9, 0.0),
+        ([], [], 0.9, nan),
+    ],
+)
+def test_coverage_at_a_precision(
+    confidence: list[float], is_right: list[int], precision: float, expected: float
+) -> None:
+    labels, sure = np.zeros((len(confidence), UNEVEN.num_slots), int) - 1, np.zeros((len(confidence), 1))
+    top = labels.copy()
+    labels[:, 0], top[:, 0], sure[:, 0] = 0, 1 - np.array(is_right, int), confidence
+    answers = Answers.of(UNEVEN, np.zeros(len(confidence), int), labels, top, sure)
+    assert coverage_at(answers, precision) == pytest.approx(expected, nan_ok=True)
+
+
+def test_coverage_needs_confidence() -> None:
+    codes = np.zeros((3, UNEVEN.num_slots), int)
+    scores = score(Answers.of(UNEVEN, np.zeros(3, int), codes, codes), num_resamples=0)
+    assert all(isnan(share) for share in scores.coverage.values())

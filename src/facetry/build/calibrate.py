@@ -20,7 +20,7 @@ from facetry.confidence.novelty import Novelty, with_novelty
 from facetry.confidence.rare_values import fit_biases
 from facetry.confidence.selection import BlankTest, compare_blanks
 from facetry.errors import HeldOutLearned, NotEnoughData, SettingError
-from facetry.evaluation.held_out import count_trained_on, own_split
+from facetry.evaluation.held_out import own_split, trained_ids
 from facetry.evaluation.metrics import embed, predict
 from facetry.models.folder import ModelFolder, open_folder
 from facetry.predictions import Embedder, Predictions, Predictor
@@ -72,7 +72,7 @@ def calibrate_model(
             "on.",
             hint="Leave out --cross-fit: all of its labelled products can be used as they are.",
         )
-    rows = _rows_of(model, catalogue, split, is_cross_fit=is_cross_fit)
+    rows = _rows_of(model, catalogue, split, reporter, is_cross_fit=is_cross_fit)
     predictor = load_plain(model)
     earlier = read_calibration(model)
     if earlier:
@@ -126,23 +126,20 @@ def calibrate_new(
 
 
 def _rows_of(
-    model: ModelFolder, catalogue: Catalogue, split: Split | None, *, is_cross_fit: bool
+    model: ModelFolder,
+    catalogue: Catalogue,
+    split: Split | None,
+    reporter: Reporter,
+    *,
+    is_cross_fit: bool,
 ) -> NDArray[np.int64]:
     """The labelled rows to calibrate on."""
-    if is_cross_fit:
-        assert split is not None
+    if split is None:
+        rows = _unlearned(model, catalogue, reporter)
+    elif is_cross_fit:
         rows = np.concatenate([split.rows(part) for part in ("train", "calibration")])
-    elif split is not None:
-        rows = split.rows("calibration")
     else:
-        rows = np.arange(len(catalogue))
-    num_learned = count_trained_on(model.path, catalogue, rows, "calibration")
-    if num_learned and not is_cross_fit:
-        raise HeldOutLearned(
-            f"The model in {model.path} learned from {num_learned:,} of these products, so that no "
-            "promise can be based on them.",
-            hint="Name a table of other products.",
-        )
+        rows = split.rows("calibration")
     labelled: NDArray[np.int64] = rows[catalogue.is_labelled[rows]]
     if not len(labelled):
         what = "has no labelled product" if split is None else "is divided without a calibration part"
@@ -152,6 +149,28 @@ def _rows_of(
             "can also be calibrated with --cross-fit.",
         )
     return labelled
+
+
+def _unlearned(model: ModelFolder, catalogue: Catalogue, reporter: Reporter) -> NDArray[np.int64]:
+    """The rows of another table than that of the model which it has not learned from.
+
+    Raises:
+        HeldOutLearned: there is none.
+    """
+    learned = trained_ids(model.path, "calibration")
+    ids = map(str, catalogue.table["id"].to_list())
+    is_new = np.array([id_ not in learned for id_ in ids], dtype=bool)
+    num_learned = int((~is_new).sum())
+    what = f"{num_learned:,} of {len(catalogue):,} products in {catalogue.source.table.name}"
+    if num_learned and not is_new.any():
+        raise HeldOutLearned(
+            f"The model in {model.path} learned from all products in {catalogue.source.table.name}, by "
+            "their ids, so that no promise can be based on them.",
+            hint="Name a table of other products.",
+        )
+    if num_learned:
+        reporter.say(f"{what} are left out: by their ids, the model learned from them.")
+    return np.flatnonzero(is_new)
 
 
 def _fit_own(

@@ -7,6 +7,7 @@ from pathlib import Path
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split import PARTS, Split
 from facetry.evaluation.metrics import HeadScore, Scores
+from facetry.evaluation.tables import coverage_text
 from facetry.models.cards import find_card
 from facetry.models.config import BackboneConfig
 from facetry.predictors.ensemble import Gain
@@ -121,6 +122,7 @@ def _score_lines(scores: Scores) -> list[str]:
     return [
         f"Score {scores.total:.4f} (95% interval {low:.4f} to {high:.4f}), {scores.num_labels:,} labels",
         f"(always answering the most frequent value scores {scores.baseline:.4f}).",
+        coverage_text(scores),
         "",
         "| category | attribute | labels | micro-F1 | macro-F1 | harmonic mean | most frequent value |",
         "|---|---|--:|--:|--:|--:|--:|",

@@ -68,9 +68,9 @@ def promises_table(promises: "Promises") -> "Table":
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("promise of", overflow="fold")
-    for name in ("heads", "labels", "from", "above", "wrong", "fills", "labels missing"):
-        table.add_column(name, justify="right")
+    table.add_column("promise of", overflow="fold", min_width=30)
+    for name in ("heads", "labels", "from", "above", "wrong", "fills", "missing"):
+        table.add_column(name, justify="right", no_wrap=True)
     for each in promises.promises:
         size, num_labels = f"{len(each.pool.heads)}", f"{each.num_labels:,}"
         table.add_row(Text(each.pool.name), size, num_labels, *_cells(each))

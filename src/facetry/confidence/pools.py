@@ -20,6 +20,12 @@ from facetry.confidence.fit import categories_of_heads
 from facetry.confidence.threshold import DELTA, Threshold, find_threshold, least_labels
 from facetry.taxonomy import Taxonomy
 
+_PRIOR_CELLS: Final = 10
+"""How many labels the confidence counts as where it is asked how many more are needed."""
+
+_MIN_ABOVE: Final = 10
+_MAX_ERRORS: Final = 100
+
 Level = Literal["head", "category", "catalogue"]
 
 MIN_COVERAGE: Final = 0.5
@@ -71,11 +77,15 @@ def make_pools(taxonomy: Taxonomy, num_labels: NDArray[np.int64], least: int) ->
         if not left:
             continue
         if num_labels[left].sum() >= least:
-            pools.append(Pool(level="category", name=category, heads=tuple(left)))
+            is_whole = len(left) == np.count_nonzero(categories == index)
+            name = category if is_whole else f"{category}, {len(left)} others"
+            pools.append(Pool(level="category", name=name, heads=tuple(left)))
         else:
             rest += left
     if rest:
-        pools.append(Pool(level="catalogue", name="all others", heads=tuple(rest)))
+        pools.append(
+            Pool(level="catalogue", name="all others" if pools else "all heads", heads=tuple(rest))
+        )
     return pools
 
 
@@ -128,18 +138,31 @@ def _enough(target: float, delta: float) -> int:
 
 
 def _num_missing(evidence: Evidence, target: float, delta: float) -> int | None:
-    """How many more labels would probably do.
+    """How many more labels would probably do; None if no number would.
 
-    That is what a promise needs above its threshold, over the share of the cells that will be there, as
-    the calibrated confidence says.
+    For each share of the pool, the surest cells first: as many labels as a promise needs if they are
+    right as often as the labels so far say, helped by the confidence where these are few.
     """
     if not len(evidence):
         return _enough(target, delta)
-    confidence = np.sort(evidence.confidence)[::-1]
-    means = confidence.cumsum() / np.arange(1, len(confidence) + 1)
-    num_above = int(np.count_nonzero(means > target + (1 - target) / 4))
-    if not num_above:
-        return None
-    expected_errors = (1 - means[num_above - 1]) * least_labels(target, delta)
-    needed = least_labels(target, delta, ceil(expected_errors))
-    return max(1, ceil(needed * len(evidence) / num_above) - len(evidence))
+    order = np.argsort(-evidence.confidence, kind="stable")
+    counts = np.arange(1, len(order) + 1)
+    errors = (~evidence.is_right[order]).cumsum()
+    expected = 1 - evidence.confidence[order].cumsum() / counts
+    rates = (errors + _PRIOR_CELLS * expected) / (counts + _PRIOR_CELLS)
+    needed = [_needed(float(rate), target, delta) for rate in rates]
+    totals = [
+        count * len(evidence) / above
+        for count, above in zip(needed, counts, strict=True)
+        if count and above >= _MIN_ABOVE
+    ]
+    return max(1, ceil(min(totals)) - len(evidence)) if totals else None
+
+
+def _needed(error_rate: float, target: float, delta: float) -> int | None:
+    """The labels above a threshold at which a promise is as likely as not; None if there are no such."""
+    for num_errors in range(_MAX_ERRORS):
+        count = least_labels(target, delta, num_errors)
+        if error_rate * count <= num_errors + 0.5:
+            return count
+    return None

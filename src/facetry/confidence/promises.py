@@ -11,7 +11,11 @@ from facetry.confidence.threshold import DELTA
 from facetry.errors import CalibrationError, SettingError
 from facetry.taxonomy import Taxonomy
 
-_LEVELS = {"head": "head by itself", "category": "category", "catalogue": "whole catalogue"}
+_LEVELS = {
+    "head": "by themselves",
+    "category": "with others of their category",
+    "catalogue": "with others of the catalogue",
+}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -90,8 +94,9 @@ class Promises:
         num_heads: Counter[str] = Counter()
         for each in self.kept:
             num_heads[each.pool.level] += len(each.pool.heads)
-        parts = [f"{count} by {_LEVELS[level]}" for level, count in num_heads.items()]
-        found = f"{num_heads.total()} of {self.taxonomy.num_heads} heads promise {self.target:g}"
+        parts = [f"{count} {_LEVELS[level]}" for level, count in num_heads.items()]
+        total = f"{num_heads.total()} of {self.taxonomy.num_heads} heads"
+        found = f"{total} promise a precision of {self.target:g}"
         return f"{found}: {', '.join(parts)}." if parts else f"{found}."
 
 

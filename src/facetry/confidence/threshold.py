@@ -9,6 +9,7 @@ Shapes: N calibration cells, K different confidences.
 """
 
 from dataclasses import dataclass
+from functools import cache
 from math import ceil, log
 from typing import Final
 
@@ -37,6 +38,7 @@ class Threshold:
     num_errors: int
 
 
+@cache
 def least_labels(target: float, delta: float, num_errors: int = 0) -> int:
     """The least number of labels above a threshold, of which `num_errors` are wrong, for a promise.
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from facetry.catalogue.catalogue import Catalogue
@@ -51,6 +52,14 @@ def trained_on(folder: Path, catalogue: Catalogue, part: Part = "test") -> NDArr
             for own in _TRAINED_ON[part]:
                 is_trained_on[split.rows(own)] = True
     return is_trained_on
+
+
+def trained_ids(folder: Path, part: Part = "test") -> frozenset[str]:
+    """The ids, as texts, of the products that `trained_on` means, whatever table they are read from."""
+    names = list(_TRAINED_ON[part])
+    found = [pl.read_parquet(path) for path in folder.rglob(SPLIT)]
+    ids = (each.filter(pl.col("part").is_in(names))["id"].cast(pl.String) for each in found)
+    return frozenset(id_ for column in ids for id_ in column)
 
 
 def count_trained_on(

@@ -12,12 +12,12 @@ Shapes: N products, A slots, H heads, V values (one more for unlisted labels), K
 R resamples.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from math import nan
 from statistics import fmean
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
@@ -64,7 +64,8 @@ class Scores:
     """The total, and the scores it is computed from. `interval` is the total's 95% bootstrap interval.
 
     `baseline` is the total of always predicting each head's most frequent value. `categories` leaves
-    out those without a label.
+    out those without a label. `coverage` says for some precisions how many cells could be filled; see
+    `coverage_at`.
     """
 
     total: float
@@ -73,6 +74,7 @@ class Scores:
     num_labels: int
     categories: dict[str, float]
     heads: tuple[HeadScore, ...]
+    coverage: Mapping[str, float]
 
     def by_category(self) -> tuple[CategoryScore, ...]:
         """Every category's figures, in the taxonomy's order."""
@@ -93,16 +95,27 @@ def _category_score(category: str, heads: Sequence[HeadScore]) -> CategoryScore:
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """The known labels and what was predicted for them: flat arrays, one entry for each label (K)."""
+    """The known labels and what was predicted for them: flat arrays, one entry for each label (K).
+
+    `confidence` is that of the prediction, 0 to 1; NaN where it is not known.
+    """
 
     taxonomy: Taxonomy
     rows: NDArray[np.int64]
     heads: NDArray[np.int64]
     labels: NDArray[np.int64]
     predicted: NDArray[np.int64]
+    confidence: Floats
 
     @classmethod
-    def of(cls, taxonomy: Taxonomy, categories: Codes, labels: Codes, top: Codes) -> "Answers":
+    def of(
+        cls,
+        taxonomy: Taxonomy,
+        categories: Codes,
+        labels: Codes,
+        top: Codes,
+        confidence: NDArray[np.floating] | None = None,
+    ) -> "Answers":
         """Pick the known labels out of (N, A) arrays.
 
         `top` is -1 where nothing was predicted, which counts as wrong.
@@ -115,6 +128,7 @@ class Answers:
             heads=heads[rows, slots],
             labels=labels[rows, slots].astype(np.int64),
             predicted=top[rows, slots].astype(np.int64),
+            confidence=np.full(len(rows), nan) if confidence is None else confidence[rows, slots],
         )
 
     @property
@@ -256,6 +270,27 @@ def majority_counts(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     return answers
 
 
+PRECISIONS: Final = (0.9, 0.95)
+"""The precisions at which coverage is reported."""
+
+
+def coverage_at(answers: Answers, precision: float) -> float:
+    """The largest share of the labelled cells that can be filled at a precision, of 0 to 1.
+
+    Cells of all heads are filled in the order of confidence, as long as the share of right ones among
+    them is at least `precision`; cells of equal confidence together. The labels themselves tell where to
+    stop, so that no promise can fill more. NaN where confidence is not known, or without a label.
+    """
+    if not len(answers.confidence) or np.isnan(answers.confidence).any():
+        return nan
+    values, inverse = np.unique(-answers.confidence, return_inverse=True)
+    counts = np.bincount(inverse, minlength=len(values)).cumsum()
+    is_right = (answers.predicted == answers.labels) & (answers.predicted >= 0)
+    right = np.bincount(inverse, is_right, minlength=len(values)).cumsum()
+    kept = counts[right >= precision * counts - 1e-9]
+    return float(kept[-1] / len(answers.labels)) if len(kept) else 0.0
+
+
 def score(answers: Answers, *, num_resamples: int = 1000, seed: int = 0) -> Scores:
     """Score answers by the challenge's metric, with baseline, counts and interval."""
     counts = answers.counts
@@ -284,6 +319,7 @@ def score(answers: Answers, *, num_resamples: int = 1000, seed: int = 0) -> Scor
         num_labels=int(known.sum()),
         categories=category_means(answers.taxonomy, harmonic),
         heads=heads,
+        coverage={f"{each:g}": coverage_at(answers, each) for each in PRECISIONS},
     )
 
 
@@ -301,7 +337,8 @@ def score_predictions(
 
 def answers_to(predictions: Predictions, labels: Codes) -> Answers:
     """The predictions for known labels, given as codes (N, A) from `Taxonomy.encode_labels`."""
-    return Answers.of(predictions.taxonomy, predictions.category_codes, labels, predictions.top)
+    codes, taxonomy = predictions.category_codes, predictions.taxonomy
+    return Answers.of(taxonomy, codes, labels, predictions.top, predictions.confidence)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

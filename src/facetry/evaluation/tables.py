@@ -62,7 +62,10 @@ def _table(scores: Scores, names: Sequence[str], figures: Sequence[str]) -> Tabl
     low, high = (_figure(bound) for bound in scores.interval)
     table = Table(
         box=box.SIMPLE_HEAD,
-        caption=f"95% interval of the total: {low} to {high}. Baseline: always the most frequent value.",
+        caption=(
+            f"95% interval of the total: {low} to {high}. Baseline: always the most frequent value."
+            f"\n{coverage_text(scores)}"
+        ),
         caption_justify="left",
     )
     for name in names:
@@ -70,6 +73,15 @@ def _table(scores: Scores, names: Sequence[str], figures: Sequence[str]) -> Tabl
     for name in figures:
         table.add_column(name, justify="right", no_wrap=True)
     return table
+
+
+def coverage_text(scores: Scores) -> str:
+    """How many of the cells could be filled at some precisions, in a sentence."""
+    known = [(name, share) for name, share in scores.coverage.items() if isfinite(share)]
+    if not known:
+        return ""
+    parts = [f"{share:.0%} at a precision of {float(name):.0%}" for name, share in known]
+    return f"Could be filled, most confident first: {', '.join(parts)}."
 
 
 def _figure(value: float, form: str = ".3f") -> str:
@@ -101,7 +113,8 @@ def unscored_line(predictions: Predictions, products: Sequence[Product]) -> str:
 def scores_json(scores: Scores) -> dict[str, Any]:
     """The scores as plain containers that JSON can hold; NaN becomes None.
 
-    Keys: `total`, `baseline`, `interval`, `num_labels`, `categories` (name to score) and `heads`.
+    Keys: `total`, `baseline`, `interval`, `num_labels`, `categories` (name to score), `heads` and
+    `coverage` (precision to share).
     """
     plain: dict[str, Any] = _without_nan(asdict(scores))
     return plain

@@ -54,6 +54,7 @@ def make_result(test_part: HeldOutPart) -> MakeResult:
         cost = Cost(seconds=3.0, memory_mib=120.0)
         scored = RowScores(
             answers=np.where(draws < skill, test_part.labels, 0).astype(np.int16),
+            confidence=(1 - draws).astype(np.float32),
             ms_per_product=ms,
             num_parameters=1_200_000,
             num_unread=0,

@@ -24,11 +24,14 @@ def leaderboard_table(board: Leaderboard) -> "Table":
     table = Table(
         box=box.SIMPLE_HEAD,
         pad_edge=False,
-        caption="Behind: below the best row's score; * significant (95% interval above 0).",
+        caption=(
+            "Fills: cells that could be filled at a precision of 90% and of 95%. "
+            "Behind: below the best row's score; * significant (95% interval above 0)."
+        ),
         caption_justify="left",
     )
     table.add_column("Model", overflow="fold", min_width=max(map(len, APPROACHES.values())))
-    for name in ("Public", "Private", "Score", "Behind", "Build", "ms each"):
+    for name in ("Public", "Private", "Score", "Fills", "Behind", "Build", "ms each"):
         table.add_column(name, justify="right", no_wrap=True)
     approach = ""
     for row in board.rows:
@@ -40,6 +43,7 @@ def leaderboard_table(board: Leaderboard) -> "Table":
         table.add_row(
             Text(row.name),
             *(score_text(each) for each in figures),
+            coverage_text(row),
             _behind_mark(row),
             duration_text(row.building),
             f"{row.ms_per_product:.1f}" if isfinite(row.ms_per_product) else _DASH,
@@ -59,7 +63,8 @@ def _behind_mark(row: Row) -> str:
 def leaderboard_markdown(board: Leaderboard) -> str:
     """The paper's Table 1, with more columns: intervals, costs, licences."""
     names = [
-        "Approach", "Model", "Public", "Private", "Score (95% interval)", "Behind the best",
+        "Approach", "Model", "Public", "Private", "Score (95% interval)",
+        "Could fill at 90%, 95%", "Behind the best",
         "Build", "ms/product", "Memory", "Parameters", "Licence of the weights",
     ]  # fmt: skip
     lines = [
@@ -68,7 +73,7 @@ def leaderboard_markdown(board: Leaderboard) -> str:
         counts_text(board),
         "",
         f"| {' | '.join(names)} |",
-        "|---|---|" + "--:|" * 8 + "---|",
+        "|---|---|" + "--:|" * 9 + "---|",
         *map(_markdown_row, board.rows),
     ]
     if board.failed:
@@ -85,6 +90,7 @@ def _markdown_row(row: Row) -> str:
         score_text(row.public),
         score_text(row.private),
         "failed" if row.error else score,
+        coverage_text(row),
         behind_text(row),
         duration_text(row.building),
         f"{row.ms_per_product:.1f}" if isfinite(row.ms_per_product) else _DASH,
@@ -122,6 +128,14 @@ def counts_text(board: Leaderboard) -> str:
 def score_text(value: float) -> str:
     """A score with three digits, or a dash."""
     return f"{value:.3f}" if isfinite(value) else _DASH
+
+
+def coverage_text(row: Row) -> str:
+    """How many cells could be filled at the precisions of `PRECISIONS`; a dash if that is not known."""
+    shares = list(row.coverage.values())
+    if not shares or not all(map(isfinite, shares)):
+        return _DASH
+    return " ".join(f"{each:.0%}" for each in shares)
 
 
 def behind_text(row: Row) -> str:

@@ -4,7 +4,7 @@ Shapes: T products of the test part, A slots, R resamples.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import isfinite, nan
 from pathlib import Path
@@ -18,7 +18,15 @@ from facetry.catalogue.split import Split
 from facetry.catalogue.split.stratify import stratify
 from facetry.catalogue.split.summary import value_codes
 from facetry.errors import NotEnoughData
-from facetry.evaluation.metrics import Answers, Difference, harmonic_means, majority_counts, total
+from facetry.evaluation.metrics import (
+    PRECISIONS,
+    Answers,
+    Difference,
+    coverage_at,
+    harmonic_means,
+    majority_counts,
+    total,
+)
 from facetry.experiments.compare.entries import APPROACHES, Entry
 from facetry.experiments.compare.rows import RowScores
 from facetry.runtime.workers import Cost
@@ -45,7 +53,8 @@ class Row:
     """One row of the leaderboard. Scores are NaN for a row that failed; `error` says why.
 
     `public` and `private` are the scores on the two halves of the test part, `score` on all of it.
-    `behind` is how far `score` is below the best row's.
+    `coverage` says how many cells could be filled at some precisions, `behind` how far `score` is below
+    the best row's.
     """
 
     name: str
@@ -56,6 +65,7 @@ class Row:
     private: float = nan
     score: float = nan
     interval: tuple[float, float] = (nan, nan)
+    coverage: Mapping[str, float] = field(default_factory=dict)
     behind: Difference | None = None
     is_best: bool = False
     is_efficient: bool = False
@@ -130,11 +140,16 @@ class HeldOutPart:
         """The labels of the test part (T, A); see `Taxonomy.encode_labels`."""
         return self.catalogue.known_labels(self.rows)
 
-    def grade(self, answered: NDArray[np.int16], chosen: NDArray[np.bool_] | None = None) -> Answers:
+    def grade(
+        self,
+        answered: NDArray[np.int16],
+        chosen: NDArray[np.bool_] | None = None,
+        confidence: NDArray[np.float32] | None = None,
+    ) -> Answers:
         """Compare answers (T, A) with the labels; with `chosen` (T), of these products only."""
         codes = self.catalogue.category_codes[self.rows]
         labels = self.labels if chosen is None else np.where(chosen[:, None], self.labels, -1)
-        return Answers.of(self.catalogue.taxonomy, codes, labels, answered)
+        return Answers.of(self.catalogue.taxonomy, codes, labels, answered, confidence)
 
 
 def rank(test_part: HeldOutPart, results: Sequence[Result], *, seed: int) -> list[Row]:
@@ -196,6 +211,7 @@ def _row(
         private=_total(test_part.grade(scored.answers, ~test_part.is_public)),
         score=scores[entry.name],
         interval=_interval(resamples[entry.name]),
+        coverage=_coverage(test_part, scored),
         behind=Difference(
             mean=scores[best] - scores[entry.name],
             interval=_interval(resamples[best] - resamples[entry.name]),
@@ -207,6 +223,11 @@ def _row(
         num_parameters=scored.num_parameters,
         num_unread=scored.num_unread,
     )
+
+
+def _coverage(test_part: HeldOutPart, scored: RowScores) -> dict[str, float]:
+    answers = test_part.grade(scored.answers, confidence=scored.confidence)
+    return {f"{each:g}": coverage_at(answers, each) for each in PRECISIONS}
 
 
 def pareto_front(rows: Sequence[Row]) -> set[str]:

@@ -10,6 +10,7 @@ from facetry.experiments.compare.formats import (
     behind_text,
     count_text,
     counts_text,
+    coverage_text,
     duration_text,
     licence_lines,
     memory_text,
@@ -157,6 +158,7 @@ def write_report(path: Path, board: Leaderboard) -> None:
         "count": count_text,
         "licences": licence_lines,
         "behind": behind_text,
+        "coverage": coverage_text,
     }
     template = environment.get_template("leaderboard.html.jinja")
     write_text(path, template.render(_variables(board)))

@@ -51,10 +51,12 @@ class ComparisonInputs:
 class RowScores:
     """A model's answers to the test part, value indices (T, A) with -1 for none, and its speed.
 
+    `confidence` (T, A) is that of the answers; None for a row that an earlier version stored.
     `num_unread` products had no readable photo.
     """
 
     answers: NDArray[np.int16]
+    confidence: NDArray[np.float32] | None
     ms_per_product: float
     num_parameters: int
     num_unread: int
@@ -122,6 +124,7 @@ def score_model(
     seconds = time.perf_counter() - started
     return RowScores(
         answers=predictions.top.astype(np.int16),
+        confidence=predictions.confidence,
         ms_per_product=1000 * seconds / len(products),
         num_parameters=count_parameters(predictor),
         num_unread=int((~predictions.readable).sum()),

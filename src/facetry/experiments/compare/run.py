@@ -43,6 +43,7 @@ LEADERBOARD = "leaderboard"
 _SPLIT = "split.parquet"
 _MODELS = "models"
 _ROWS = "rows"
+_CONFIDENCE = "confidence.npy"
 _COMPARISON = JobKind(
     command="compare",
     preliminary=frozenset({_SPLIT}),
@@ -206,12 +207,15 @@ class _Comparison:
             scored, cost = run_in_worker(score_model, self.inputs, folder, reporter=self.reporter)
             with writing_folder(row) as draft:
                 np.save(draft / "answers.npy", scored.answers)
+                np.save(draft / _CONFIDENCE, scored.confidence)
                 figures = {**asdict(scored), "cost": asdict(cost)}
-                del figures["answers"]
+                del figures["answers"], figures["confidence"]
                 (draft / "row.json").write_text(json.dumps(figures, indent=1), encoding="utf-8")
         figures = json.loads((row / "row.json").read_text(encoding="utf-8"))
         cost = Cost(**figures.pop("cost"))
-        return RowScores(answers=np.load(row / "answers.npy"), **figures), cost
+        confidence = np.load(row / _CONFIDENCE) if (row / _CONFIDENCE).exists() else None
+        answers = np.load(row / "answers.npy")
+        return RowScores(answers=answers, confidence=confidence, **figures), cost
 
 
 def _total_cost(costs: Sequence[Cost]) -> Cost:
