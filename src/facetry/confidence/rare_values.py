@@ -91,6 +91,7 @@ def _answers(cells: LabelledCells, predicted: NDArray[np.int64]) -> Answers:
         heads=cells.heads,
         labels=np.where(cells.labels < 0, OFF_LIST, cells.labels),
         predicted=predicted,
+        confidence=cells.confidence,
     )
 
 
