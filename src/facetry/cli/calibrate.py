@@ -51,6 +51,7 @@ def calibrate(
     from facetry.cli.console import make_console, make_reporter
     from facetry.cli.promises import promises_table
     from facetry.confidence.calibration import stored_calibration
+    from facetry.confidence.fill_audit import FillAudit, withdraw
     from facetry.confidence.promises import make_promises
     from facetry.errors import SettingError
     from facetry.models.folder import open_folder
@@ -66,6 +67,7 @@ def calibrate(
     promises = make_promises(
         calibration.evidence, folder.taxonomy, precision, is_simultaneous=simultaneous
     )
+    promises = withdraw(promises, folder)
     for name, fact in calibration.facts.items():
         console.print(f"{name.capitalize()}: {fact}")
     if found:
@@ -73,6 +75,10 @@ def calibrate(
     console.print(promises_table(promises))
     for line in (promises.counts(), *promises.sentences(), *_warnings(found, folder)):
         console.print(line)
+    if found and (num_earlier := FillAudit.of(folder).num_earlier):
+        console.print(
+            f"{num_earlier:,} earlier answers of the fill audit do not count any more: it begins anew."
+        )
 
 
 def _scores_table(found: "Calibrated") -> "Table":

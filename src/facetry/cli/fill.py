@@ -84,6 +84,7 @@ def fill(
     from facetry.catalogue.catalogue import open_catalogue
     from facetry.cli.console import make_console, make_reporter
     from facetry.cli.promises import load_promising, promises_for
+    from facetry.confidence.fill_audit import Promised
     from facetry.models.folder import open_folder
 
     console, reporter = make_console(), make_reporter()
@@ -104,7 +105,7 @@ def fill(
         only=tuple(only or ()),
         replaces_known=all_,
         min_confidence=min_confidence,
-        has_decisions=promises is not None,
+        promise=Promised.of(folder, promises) if promises else None,
         shows=_shown(
             action=is_shown,
             confidence=with_confidence or is_shown,

@@ -86,6 +86,7 @@ def predict(
     from facetry.cli.console import make_console, make_reporter
     from facetry.cli.fill import source_of
     from facetry.cli.promises import load_promising, promises_for
+    from facetry.confidence.fill_audit import Promised
     from facetry.models.folder import open_folder
 
     console, reporter = make_console(), make_reporter()
@@ -108,7 +109,7 @@ def predict(
         filling = FillConfig(
             model=loaded.fingerprint,
             source=source_of(folder),
-            has_decisions=promises is not None,
+            promise=Promised.of(folder, promises) if promises else None,
             shows=("action", "confidence", "alternatives") if promises else (),
         )
         filled = FilledCopy.of(opened, out, filling)

@@ -72,16 +72,17 @@ def promises_table(promises: "Promises") -> "Table":
     for name in ("heads", "labels", "from", "above", "wrong", "fills", "missing"):
         table.add_column(name, justify="right", no_wrap=True)
     for each in promises.promises:
-        size, num_labels = f"{len(each.pool.heads)}", f"{each.num_labels:,}"
-        table.add_row(Text(each.pool.name), size, num_labels, *_cells(each))
+        num_heads, num_kept = len(each.pool.heads), len(promises.heads_of(each))
+        size = f"{num_heads}" if num_kept == num_heads else f"{num_kept} of {num_heads}"
+        table.add_row(Text(each.pool.name), size, f"{each.num_labels:,}", *_cells(each, num_kept))
     return table
 
 
-def _cells(promise: "Promise") -> tuple[str, ...]:
+def _cells(promise: "Promise", num_kept: int) -> tuple[str, ...]:
     """Threshold, cells above it, errors among them, share filled, and how many labels are missing."""
     found = promise.threshold
     if found is None:
         missing = promise.num_missing
         return "", "", "", "nothing", "no number" if missing is None else f"about {missing:,}"
     figures = (f"{found.confidence:.3f}", f"{found.num_above:,}", f"{found.num_errors:,}")
-    return *figures, f"{promise.coverage:.0%}", ""
+    return *figures, f"{promise.coverage:.0%}" if num_kept else "withdrawn", ""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from facetry.confidence.cells import Evidence
 from facetry.confidence.decide import decide
+from facetry.confidence.fill_audit import withdraw
 from facetry.confidence.mapping import CalibrationMap, Floats
 from facetry.confidence.novelty import NOVEL, Novelty, NoveltyPredictor, read_novelty, with_novelty
 from facetry.confidence.promises import Promises, make_promises
@@ -218,6 +219,8 @@ def uncalibrated(predictor: Predictor) -> Predictor:
 def promises_of(folder: ModelFolder, precision: float, *, is_simultaneous: bool = False) -> Promises:
     """What a model promises at a precision between 0 and 1; all at once, if `is_simultaneous`.
 
+    What its fill audit has found wrong too often is withdrawn.
+
     Raises:
         CalibrationError: the model is not calibrated, or can promise nothing at that precision.
         SettingError: `precision` is none.
@@ -228,6 +231,7 @@ def promises_of(folder: ModelFolder, precision: float, *, is_simultaneous: bool 
         precision,
         is_simultaneous=is_simultaneous,
     )
+    promises = withdraw(promises, folder)
     promises.require_any()
     return promises
 

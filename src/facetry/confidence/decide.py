@@ -3,7 +3,7 @@
 Shapes: B products, A slots, V values, H heads.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -34,21 +34,27 @@ class Rules:
     alternative_from: NDArray[np.float32]
 
 
-def make_rules(taxonomy: Taxonomy, promises: Sequence[Promise], evidence: Evidence) -> Rules:
+def make_rules(
+    taxonomy: Taxonomy,
+    promises: Sequence[Promise],
+    evidence: Evidence,
+    withdrawn: Collection[int] = (),
+) -> Rules:
     """The rules that follow from promises and from the evidence that they were made on.
 
-    Alternatives are least ambiguous set-valued classifiers (Sadinle et al. 2019): their threshold is
-    the probability that all but `MISS_RATE` of the labels have, among the cells that are not filled.
+    Nothing is filled of the heads, by index, whose promise was `withdrawn`. Alternatives are least
+    ambiguous set-valued classifiers (Sadinle et al. 2019): their threshold is the probability that all
+    but `MISS_RATE` of the labels have, among the cells that are not filled.
     """
     fill_from = np.full(taxonomy.num_heads, np.inf, dtype=np.float32)
     alternative_from = np.zeros(taxonomy.num_heads, dtype=np.float32)
     for promise in promises:
-        heads = list(promise.pool.heads)
-        if promise.threshold:
-            fill_from[heads] = promise.threshold.confidence
-        own = evidence.of_heads(heads)
-        left = own.take(own.confidence < fill_from[heads[0]])
-        alternative_from[heads] = _set_threshold(left)
+        own = evidence.of_heads(promise.pool.heads)
+        start = np.float32(promise.threshold.confidence if promise.threshold else np.inf)
+        for is_withdrawn, from_here in ((False, start), (True, np.float32(np.inf))):
+            heads = [head for head in promise.pool.heads if (head in withdrawn) == is_withdrawn]
+            fill_from[heads] = from_here
+            alternative_from[heads] = _set_threshold(own.take(own.confidence < from_here))
     return Rules(fill_from=fill_from, alternative_from=alternative_from)
 
 

@@ -1,8 +1,10 @@
 """What a calibrated model promises at a precision: in numbers, as rules, and in words."""
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Final
 
 from facetry.confidence.cells import Evidence
 from facetry.confidence.decide import Rules, make_rules
@@ -11,6 +13,7 @@ from facetry.confidence.threshold import DELTA
 from facetry.errors import CalibrationError, SettingError
 from facetry.taxonomy import Taxonomy
 
+_NUM_NAMED: Final = 5
 _LEVELS = {
     "head": "by themselves",
     "category": "with others of their category",
@@ -23,6 +26,7 @@ class Promises:
     """The promises of all heads at one precision, the `target`.
 
     `delta` is the chance that one of them is false, or, if they are `is_simultaneous`, that any is.
+    Those of the heads in `withdrawn` are not kept: people found too few of the filled values right.
     """
 
     taxonomy: Taxonomy
@@ -31,21 +35,32 @@ class Promises:
     delta: float
     is_simultaneous: bool
     promises: tuple[Promise, ...]
+    withdrawn: frozenset[int] = frozenset()
+
+    def without(self, heads: Collection[int]) -> "Promises":
+        """The same promises, withdrawn for some heads, by index."""
+        promised = {head for each in self.promises if each.threshold for head in each.pool.heads}
+        return replace(self, withdrawn=self.withdrawn | promised.intersection(heads))
 
     @cached_property
     def rules(self) -> Rules:
         """What decides which prediction is filled."""
-        return make_rules(self.taxonomy, self.promises, self.evidence)
+        return make_rules(self.taxonomy, self.promises, self.evidence, self.withdrawn)
 
     @property
     def fact(self) -> str:
         """What changes the answers of a model with these promises."""
-        return f"precision {self.target!r} {self.delta!r} {self.is_simultaneous}"
+        made = f"precision {self.target!r} {self.delta!r} {self.is_simultaneous}"
+        return f"{made} without {sorted(self.withdrawn)}" if self.withdrawn else made
 
     @property
     def kept(self) -> list[Promise]:
-        """The promises that have a threshold."""
-        return [each for each in self.promises if each.threshold]
+        """The promises that have a threshold and are not withdrawn for all of their heads."""
+        return [each for each in self.promises if each.threshold and self.heads_of(each)]
+
+    def heads_of(self, promise: Promise) -> list[int]:
+        """The heads of a promise for which it is not withdrawn."""
+        return [head for head in promise.pool.heads if head not in self.withdrawn]
 
     def require_any(self) -> None:
         """Refuse a precision that nothing can promise.
@@ -55,6 +70,11 @@ class Promises:
         """
         if self.kept:
             return
+        if self.withdrawn:
+            raise CalibrationError(
+                f"No promise of {self.target:g} is left: too few filled values were right.",
+                hint="Calibrate the model again, on newer labels: facetry calibrate MODEL TABLE.",
+            )
         asked = f"No head can promise a precision of {self.target:g}"
         if not len(self.evidence):
             raise CalibrationError(
@@ -87,13 +107,23 @@ class Promises:
             lines.append(
                 "A promise of several heads is about their cells together: it says nothing of one head."
             )
+        if self.withdrawn:
+            lines.append(
+                f"Withdrawn, as too few filled values were right: {self._names_of_withdrawn()}. "
+                "These go to review until the model is calibrated again, on newer labels."
+            )
         return lines
+
+    def _names_of_withdrawn(self) -> str:
+        names = [self.taxonomy.heads[head].name for head in sorted(self.withdrawn)]
+        more = f" and {len(names) - _NUM_NAMED} more" if len(names) > _NUM_NAMED else ""
+        return ", ".join(names[:_NUM_NAMED]) + more
 
     def counts(self) -> str:
         """How many heads a promise was given for, by level."""
         num_heads: Counter[str] = Counter()
         for each in self.kept:
-            num_heads[each.pool.level] += len(each.pool.heads)
+            num_heads[each.pool.level] += len(self.heads_of(each))
         parts = [f"{count} {_LEVELS[level]}" for level, count in num_heads.items()]
         total = f"{num_heads.total()} of {self.taxonomy.num_heads} heads"
         found = f"{total} promise a precision of {self.target:g}"

@@ -8,6 +8,8 @@ from typing import Final, Literal, NamedTuple, Protocol
 
 import polars as pl
 
+from facetry.confidence.fill_audit import Promised
+
 Shown = Literal["action", "confidence", "alternatives", "source"]
 """What a column beside that of an attribute may show."""
 
@@ -24,8 +26,9 @@ class FillConfig:
 
     `model` is the predictor's fingerprint, `source` what the column for sources calls it. `only` names
     the columns to fill, all if it is empty. `replaces_known` also replaces values that the model knows
-    by another one. A prediction below `min_confidence` is not written; with `has_decisions` only those
-    are that are to be filled. `shows` are the columns to add beside each attribute.
+    by another one. A prediction below `min_confidence` is not written; if the predictor decides, under
+    the `promise`, only those are that are to be filled. `shows` are the columns to add beside each
+    attribute.
     """
 
     model: str
@@ -33,7 +36,7 @@ class FillConfig:
     only: tuple[str, ...] = ()
     replaces_known: bool = False
     min_confidence: float = 0.0
-    has_decisions: bool = False
+    promise: Promised | None = None
     shows: tuple[Shown, ...] = ()
 
 

@@ -2,7 +2,9 @@
 
 By it a fill knows which cells are its own and which a person has changed since, and can take its own
 back. `cells.parquet` has a row for each cell, keyed by product and column, as people sort and cut
-tables; `fill.json` says which model wrote, when the file was written, and which columns were added.
+tables; `fill.json` says which model wrote, when, at which precision, and which columns were added.
+`decisions.parquet` has the cells that a promise was asked for: those that were filled and those that
+were left open.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,11 +22,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from facetry.batch.fill.config import Added
 from facetry.batch.outputs import ParquetAppender
 from facetry.catalogue.scan import POLARS_ERRORS
+from facetry.confidence.fill_audit import Promised
 from facetry.errors import FolderDamaged
 from facetry.runtime.files import sha256, write_text, writing
 
 CELLS: Final = "cells.parquet"
+DECISIONS: Final = "decisions.parquet"
 FILLS: Final = "fill.json"
+
+UNDO: Final = "undo"
+"""The source of a fill that takes back what earlier ones wrote."""
 
 SCHEMA: Final = pl.Schema(
     {
@@ -42,6 +49,21 @@ SCHEMA: Final = pl.Schema(
 A cell that was taken back has a second row, of a later fill, with null for what it wrote.
 """
 
+DECISION: Final = pl.Schema(
+    {
+        "id": pl.String(),
+        "category": pl.String(),
+        "attribute": pl.String(),
+        "value": pl.String(),
+        "old": pl.String(),
+        "confidence": pl.Float32(),
+        "action": pl.String(),
+        "fill": pl.Int32(),
+    }
+)
+"""What was decided about a cell: the model's value, what the table had, and the number of the fill."""
+
+_SCHEMAS: Final = {CELLS: SCHEMA, DECISIONS: DECISION}
 _JOINED: Final = ("filled", "raw", "shown_confidence", "shown_source")
 # A cell keeps its key if a text among the ids turns 7 into "7.0", or a column changes its letter case.
 _ID = pl.col("id").cast(pl.String).str.replace(r"^(-?\d{1,15})\.0$", "$1")
@@ -49,13 +71,14 @@ _KEY = pl.struct(_ID, pl.col("column").str.to_lowercase()).hash()
 _NUM_ROWS = 1 << 20  # of the record in memory as texts at one time
 
 AddCells = Callable[[pl.DataFrame], None]
-"""Adds cells to the record that is written; a frame that has the columns of `SCHEMA`."""
+"""Adds cells to the record that is written; a frame that has the columns of the file's schema."""
 
 
 class Fill(BaseModel):
     """One fill: SHA-256 sums of the table it read, of the file before ("" for none) and after.
 
     If a person `has_changed` the file by then, later fills begin from it, never again from the table.
+    `when` is a time in ISO 8601, `promise` under which the cells were filled or left open, if any.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -66,6 +89,8 @@ class Fill(BaseModel):
     after: str
     has_changed: bool = False
     added: tuple[Added, ...] = ()
+    when: str = ""
+    promise: Promised | None = None
 
 
 class _Fills(BaseModel):
@@ -111,19 +136,20 @@ class Record:
         return cells.hstack(found.select(pl.when(is_found).then(pl.col(name)) for name in _JOINED))
 
     @contextmanager
-    def extended(self, folder: Path) -> Iterator[AddCells]:
-        """Write the record's cells and those that the caller adds.
+    def extended(self, folder: Path, name: str = CELLS) -> Iterator[AddCells]:
+        """Write one of the record's two tables of cells, and those that the caller adds.
 
         The file replaces the stored one at the end of the context; see `save` for the rest.
         """
-        with writing(folder / CELLS) as draft:
+        schema = _SCHEMAS[name]
+        with writing(folder / name) as draft:
             out = ParquetAppender(draft)
             try:
-                out(SCHEMA.to_frame())
-                for part in self._stored_cells():
+                out(schema.to_frame())
+                for part in self._stored_cells(name):
                     out(part)
                 yield lambda cells: out(
-                    cells.with_columns(fill=len(self.fills)).select(SCHEMA.names()).cast(SCHEMA)
+                    cells.with_columns(fill=len(self.fills)).select(schema.names()).cast(schema)
                 )
             finally:
                 out.close()
@@ -133,21 +159,28 @@ class Record:
         fills = _Fills(format=1, fills=(*self.fills, fill))
         write_text(folder / FILLS, fills.model_dump_json(indent=1) + "\n")
 
+    def decisions(self) -> pl.DataFrame:
+        """What was decided last about each cell that was not taken back; see `DECISION`."""
+        undone = [number for number, fill in enumerate(self.fills) if fill.source == UNDO]
+        parts = [DECISION.to_frame(), *self._stored_cells(DECISIONS)]
+        frame = pl.concat(parts).filter(pl.col("fill") > max(undone, default=-1))
+        return frame.unique(["id", "category", "attribute"], keep="last", maintain_order=True)
+
     @cached_property
     def _keys(self) -> NDArray[np.uint64]:
         assert self.index is not None
         return self.index["key"].to_numpy()
 
-    def _stored_cells(self) -> Iterator[pl.DataFrame]:
+    def _stored_cells(self, name: str) -> Iterator[pl.DataFrame]:
         """The cells of the fills that count, as they are stored."""
-        if self.stored is not None:
-            yield from _cells(self.stored, len(self.fills))
+        if self.stored is not None and (path := self.stored.with_name(name)).exists():
+            yield from _cells(path, len(self.fills))
 
 
 def _cells(path: Path, num_fills: int) -> Iterator[pl.DataFrame]:
     frame = pl.scan_parquet(path, glob=False).filter(pl.col("fill") < num_fills)
     for part in frame.collect_batches(chunk_size=_NUM_ROWS, maintain_order=True):
-        yield part.cast(SCHEMA)
+        yield part.cast(_SCHEMAS[path.name])
 
 
 def read_record(file: Path) -> Record:

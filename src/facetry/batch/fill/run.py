@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import get_args
 
@@ -12,8 +13,11 @@ import polars as pl
 from facetry.batch.fill.cells import IS_OWN, Cells, columns_to_fill
 from facetry.batch.fill.config import Added, FillConfig, FillSummary, Shown
 from facetry.batch.fill.plan import (
+    ABSTAIN,
     FILLED,
     REFUSED,
+    REPLACED,
+    REVIEW,
     WRITTEN,
     Plan,
     Tally,
@@ -21,7 +25,7 @@ from facetry.batch.fill.plan import (
     shown_confidence,
     shown_source,
 )
-from facetry.batch.fill.record import Fill, Record, fill_folder, read_record
+from facetry.batch.fill.record import DECISIONS, UNDO, Fill, Record, fill_folder, read_record
 from facetry.batch.fill.writers import format_of, note_on_format, open_writer, require_format
 from facetry.batch.local import BatchConfig, predict_table
 from facetry.batch.manifest import read_rows
@@ -33,6 +37,8 @@ from facetry.predictions import Predictor
 from facetry.runtime.files import sha256, writing
 from facetry.runtime.progress import SILENT, Reporter
 from facetry.runtime.resumable import lock
+
+_ACTIONS = {FILLED: "fill", REPLACED: "fill", REVIEW: "review", ABSTAIN: "abstain"}
 
 PREDICTIONS = "predictions"
 """The folder, within that of the record, in which products are predicted."""
@@ -151,7 +157,7 @@ def undo_fill(catalogue: Catalogue, out: Path) -> FillSummary:
                 add_to_record(pl.concat(own).with_columns(filled=None, raw=None))
             last, before = record.fills[-1], sha256(out)
             fill = Fill(
-                source="undo",
+                source=UNDO,
                 table=last.table,
                 before=before,
                 after=sha256(draft),
@@ -277,12 +283,15 @@ class _Work:
             with (
                 closing(open_writer(self.base, draft, added=self.added)) as writer,
                 record.extended(self.folder) as add_to_record,
+                record.extended(self.folder, DECISIONS) as add_decisions,
             ):
                 for planned in plan.outcomes(predicted, writer.accepts):
                     cells = cells_to_write(planned, self.added, new, self.config.source)
                     outcomes = _with_raws(planned, cells, writer.write(cells))
                     tally.add(outcomes)
                     add_to_record(self._recorded(outcomes))
+                    if self.config.promise:
+                        add_decisions(_decided(outcomes))
                 writer.finish()
             self.require_unchanged()
             fill = Fill(
@@ -292,6 +301,8 @@ class _Work:
                 after=sha256(draft),
                 has_changed=self.base_sum != self.table_sum,
                 added=tuple(self.added),
+                when=datetime.now(UTC).isoformat(timespec="seconds"),
+                promise=self.config.promise,
             )
             record.save(self.folder, fill)
         return tally
@@ -307,6 +318,21 @@ class _Work:
             shown_confidence=shown_confidence(),
             shown_source=shown_source(source),
         )
+
+
+def _decided(outcomes: pl.DataFrame) -> pl.DataFrame:
+    """What was decided about the cells that were filled or left open, for the record."""
+    cells = outcomes.filter(pl.col("outcome").is_in(list(_ACTIONS)) & pl.col("action").is_not_null())
+    action = pl.col("outcome").replace_strict(_ACTIONS, return_dtype=pl.String)
+    return cells.select(
+        pl.col("id").cast(pl.String),
+        "category",
+        "attribute",
+        "value",
+        old="own",
+        confidence="confidence",
+        action=action,
+    )
 
 
 def _with_raws(outcomes: pl.DataFrame, cells: pl.DataFrame, raws: Sequence[str | None]) -> pl.DataFrame:
