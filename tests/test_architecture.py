@@ -99,7 +99,7 @@ def test_no_import_cycles_between_modules(
 
 COMMANDS = (
     "", "demo", "sample", "init", "photos", "check", "audit", "split", "train", "tune", "compare",
-    "evaluate", "predict", "fill", "export", "search", "models", "import",
+    "evaluate", "predict", "fill", "drift", "export", "search", "models", "import",
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ FacetryError                 every error a user can cause or meet
 ├── CheckpointError          a checkpoint of other code that cannot be imported
 ├── ModelFolderError         a model folder that is missing, incomplete, damaged or too new
 ├── CalibrationError         a model's calibration that is damaged, or another model's
+├── DriftReferenceError      what a batch is compared with is missing, damaged or of another model
 ├── EngineError              an engine that does not support what is wanted
 ├── ExportError              a predictor that cannot be exported, or an export that cannot be used
 ├── PredictorMismatch        predictors that cannot work together, or on this catalogue
@@ -121,6 +122,10 @@ class ModelFolderError(FacetryError):
 
 class CalibrationError(FacetryError):
     """A model's calibration that is damaged, of another model, or cannot be made."""
+
+
+class DriftReferenceError(FacetryError):
+    """What a model's new batches are compared with is missing, damaged or another model's."""
 
 
 class EngineError(FacetryError):

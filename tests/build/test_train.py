@@ -57,6 +57,8 @@ def test_a_model_folder_is_complete(tiny_model: Path) -> None:
         "recipe.yaml",
         "preprocess.json",
         "metrics.json",
+        "calibration.json",
+        "drift.npz",
         "README.md",
         "split.parquet",
         "job.json",

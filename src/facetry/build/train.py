@@ -13,6 +13,8 @@ from facetry.build.results import write_results
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.identity import catalogue_identity, upgraded_identity
 from facetry.catalogue.split import Split, make_split, read_split, unseen_values
+from facetry.confidence.calibration import read_calibration, with_calibration
+from facetry.confidence.drift.reference import store_reference
 from facetry.errors import NotEnoughData, RecipeError
 from facetry.evaluation.held_out import SPLIT, HeldOut
 from facetry.models.cards import find_card
@@ -142,8 +144,11 @@ def train(
             predictor = _BUILDERS[recipe.kind](job)
             calibration = write_results(predictor, recipe, job.held_out, job.folder, reporter)
             write_checksums(job.folder)
+            folder = open_folder(job.folder)
             if calibration is not None:
-                calibration.save(open_folder(job.folder))
+                calibration.save(folder)
+            answering = with_calibration(predictor, read_calibration(folder))
+            store_reference(answering, folder, catalogue, job.split, reporter)
             work.finish()
         _remove_unneeded(out)
     return out

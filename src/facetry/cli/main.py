@@ -1,8 +1,8 @@
 """Registers the commands, and turns errors and signals into one readable message and an exit code.
 
-Exit codes: 0 done, or stopped by SIGTERM with all work saved; 1 a bug in Facetry, or a row of a
-comparison or a photo of a download that failed; 2 an error that the user can fix; 130 stopped with
-Ctrl-C.
+Exit codes: 0 done, or stopped by SIGTERM with all work saved; 1 a bug in Facetry, a row of a comparison
+or a photo of a download that failed, or drift where `--check` looks for it; 2 an error that the user can
+fix; 130 stopped with Ctrl-C.
 """
 
 import errno
@@ -21,6 +21,7 @@ from facetry.cli import (
     check,
     compare,
     demo,
+    drift,
     evaluate,
     export,
     fill,
@@ -106,6 +107,7 @@ for command in (
     predict.predict,
     fill.fill,
     fill_audit.fill_audit,
+    drift.drift,
     export.export,
     search.search,
     models.models,

@@ -150,6 +150,9 @@ UPRIGHT: Final[Mapping[int, Callable[[Pixels], Pixels]]] = {
     8: lambda pixels: pixels[:, ::-1].transpose(1, 0, 2),
 }
 
+FIRST_TURNED: Final = 5
+"""From this EXIF orientation on, height and width change places."""
+
 
 def read_photo(path: Path, *, max_pixels: int = MAX_PIXELS) -> Pixels:
     """The photo in a file, as `decode` gives it.
@@ -158,6 +161,18 @@ def read_photo(path: Path, *, max_pixels: int = MAX_PIXELS) -> Pixels:
         ImageError: the file is not there, cannot be read or is not a usable photo.
     """
     return decode(read_file(path), max_pixels=max_pixels)
+
+
+def photo_size(path: Path) -> tuple[int, int]:
+    """Width and height in pixels of the photo in a file, upright; its pixels are not decoded.
+
+    Raises:
+        ImageError: the file is not there, cannot be read or is not a usable photo.
+    """
+    silence_warnings()
+    image = _open(read_file(path), MAX_PIXELS)
+    is_turned = _orientation(image) >= FIRST_TURNED
+    return (image.height, image.width) if is_turned else image.size
 
 
 def read_file(path: Path) -> bytes:

@@ -35,6 +35,9 @@ FILL_AUDIT = "fill_audit"
 NOVELTY = "novelty.safetensors"
 """What it learned from, to tell other photos by; made along with the calibration."""
 
+DRIFT = "drift.npz"
+"""What new batches are compared with; it changes no answer, so it is no part of any fingerprint."""
+
 ENGINES = "engines"
 """The subfolder with a model folder's exports."""
 
@@ -206,7 +209,8 @@ def write_checksums(folder: Path) -> None:
     """Write the checksums of all files, which completes the model folder.
 
     Left out are the files of training and the answers about filled cells, which are not part of the
-    model, and members, exports, calibration and novelty, which have checksums of their own.
+    model, and members, exports, calibration, novelty and the reference for drift, which have checksums
+    of their own.
     """
     own = listing(folder, lambda path: _is_own(folder, path))
     sums = {path.relative_to(folder).as_posix(): sha256(path) for path in own}
@@ -269,7 +273,7 @@ def _naming(file: Path) -> Iterator[None]:
 
 def _is_own(folder: Path, path: Path) -> bool:
     inner = path.relative_to(folder).parts
-    others = {MEMBERS, "training", ENGINES, CALIBRATION, NOVELTY, FILL_AUDIT}
+    others = {MEMBERS, "training", ENGINES, CALIBRATION, NOVELTY, FILL_AUDIT, DRIFT}
     return path.name != CHECKSUMS and inner[0] not in others
 
 
