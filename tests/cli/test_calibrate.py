@@ -72,7 +72,9 @@ def test_promises_are_stored_and_shown(run: Run, tiny_model: Path, other: Path, 
     folder = tmp_path / "model"
     shutil.copytree(tiny_model, folder)
     before = open_folder(folder)
-    first = run("calibrate", folder, other, "--precision", "0.3")
+    page = tmp_path / "calibration.html"
+    first = run("calibrate", folder, other, "--precision", "0.3", "--report", page)
+    assert "Blank or labelled" in page.read_text()
     assert "NLL" in first.stdout
     assert re.search(r"\d+ of \d+ heads promise a precision of 0.3", first.stdout)
     assert "at most about 5 give a false promise" in first.stdout

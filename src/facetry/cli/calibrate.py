@@ -52,10 +52,14 @@ def calibrate(
     from facetry.cli.promises import promises_table
     from facetry.confidence.calibration import stored_calibration
     from facetry.confidence.fill_audit import FillAudit, withdraw
+    from facetry.confidence.page import write_calibration_page
     from facetry.confidence.promises import make_promises
     from facetry.errors import SettingError
     from facetry.models.folder import open_folder
+    from facetry.runtime.extras import require
 
+    if report:
+        require("A report", "matplotlib")
     console, folder = make_console(), open_folder(model)
     found = None
     if catalogue is not None:
@@ -73,6 +77,10 @@ def calibrate(
     if found:
         console.print(_scores_table(found))
     console.print(promises_table(promises))
+    if found and report:
+        facts = {"model": folder.path.resolve().name, **calibration.facts}
+        write_calibration_page(report, promises, (found.before, found.after), found.blanks, facts)
+        console.print(f"Report: {report}")
     for line in (promises.counts(), *promises.sentences(), *_warnings(found, folder)):
         console.print(line)
     if found and (num_earlier := FillAudit.of(folder).num_earlier):

@@ -145,6 +145,7 @@ def _num_missing(evidence: Evidence, target: float, delta: float) -> int | None:
     """
     if not len(evidence):
         return _enough(target, delta)
+    least = ceil(len(evidence) / 4)  # fewer would hardly change what these did not do
     order = np.argsort(-evidence.confidence, kind="stable")
     counts = np.arange(1, len(order) + 1)
     errors = (~evidence.is_right[order]).cumsum()
@@ -156,7 +157,7 @@ def _num_missing(evidence: Evidence, target: float, delta: float) -> int | None:
         for count, above in zip(needed, counts, strict=True)
         if count and above >= _MIN_ABOVE
     ]
-    return max(1, ceil(min(totals)) - len(evidence)) if totals else None
+    return max(least, ceil(min(totals)) - len(evidence)) if totals else None
 
 
 def _needed(error_rate: float, target: float, delta: float) -> int | None:

@@ -62,6 +62,11 @@ class Promises:
         """The heads of a promise for which it is not withdrawn."""
         return [head for head in promise.pool.heads if head not in self.withdrawn]
 
+    @property
+    def num_kept(self) -> int:
+        """How many heads a promise was given for."""
+        return sum(len(each.pool.heads) for each in self.kept)
+
     def require_any(self) -> None:
         """Refuse a precision that nothing can promise.
 
