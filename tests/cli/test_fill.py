@@ -9,8 +9,12 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner, Result
 
+from facetry.batch.fill.cells import require_own_labels
+from facetry.build.train import train
+from facetry.catalogue.catalogue import open_catalogue
 from facetry.cli import main
-from facetry.errors import FacetryError
+from facetry.errors import CatalogueError, FacetryError
+from facetry.recipe import Recipe
 
 Run = Callable[..., Result]
 
@@ -54,6 +58,22 @@ def test_blanks_are_filled_and_taken_back(run: Run, shop: Path, tmp_path: Path) 
     again = run("fill", shop, "-o", out, "--undo")
     assert "taken back" in again.stdout
     assert out.read_bytes() == table.read_bytes()
+
+
+def test_what_was_filled_in_is_no_label(run: Run, tiny_model: Path, shop: Path) -> None:
+    run("fill", shop, "-o", shop / "train.csv", "--only", "attr_1")
+    for command in ("calibrate", "evaluate"):
+        refused = CliRunner().invoke(main.app, [command, str(tiny_model), str(shop)])
+        assert isinstance(refused.exception, FacetryError)
+        assert "were filled in by a model: they are no labels" in refused.exception.message
+
+
+def test_a_filled_table_cannot_be_trained_on(run: Run, tiny_recipe: Recipe, shop: Path) -> None:
+    run("fill", shop, "-o", shop / "train.csv")
+    with pytest.raises(CatalogueError, match="they are no labels"):
+        train(tiny_recipe, open_catalogue(shop), shop / "model")
+    run("fill", shop, "-o", shop / "train.csv", "--undo")
+    require_own_labels(open_catalogue(shop))
 
 
 def test_predict_writes_the_table_filled_in(run: Run, shop: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from facetry.batch.fill.cells import require_own_labels
 from facetry.build.cross_fit import predict_out_of_fold
 from facetry.build.load import load_plain
 from facetry.build.novelty import learn_novelty
@@ -58,6 +59,7 @@ def calibrate_model(
     frozen backbone allows. The map of its probabilities stays that of its validation part, if any.
 
     Raises:
+        CatalogueError: there are values in the table that a model has filled in.
         HeldOutLearned: the model was trained on products of the table.
         NotEnoughData: there is no labelled product to calibrate on.
         SettingError: `is_cross_fit` with a model or a table that does not allow it.
@@ -65,6 +67,7 @@ def calibrate_model(
     model = open_folder(folder)
     catalogue.require_sound()
     catalogue.require_photos()
+    require_own_labels(catalogue)
     split = own_split(model.path, catalogue)
     if is_cross_fit and split is None:
         raise SettingError(

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from facetry.batch.fill.cells import require_own_labels
 from facetry.build.load import load, load_plain
 from facetry.build.results import write_results
 from facetry.catalogue.catalogue import Catalogue
@@ -120,6 +121,7 @@ def train(
     require("Training", "torch", "timm", "open_clip", "faiss", "imagehash")
     catalogue.require_sound()
     catalogue.require_photos()
+    require_own_labels(catalogue)
     _warn_if_slow(recipe, reporter)
     if not out.exists() and not partial_folder(out).exists():
         _fetch_weights(recipe)

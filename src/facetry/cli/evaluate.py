@@ -69,6 +69,7 @@ def evaluate(
     import json
     from contextlib import nullcontext
 
+    from facetry.batch.fill.cells import require_own_labels
     from facetry.build.load import load
     from facetry.build.results import evaluate_members, report_model
     from facetry.catalogue.catalogue import open_catalogue
@@ -93,6 +94,7 @@ def evaluate(
     opened = open_catalogue(catalogue, images=images, taxonomy=folder.taxonomy, repairs=repairs)
     opened.require_sound()
     opened.require_photos()
+    require_own_labels(opened)
     chosen, rows = _choose(opened, model, part, given_split(split, fold, opened))
     products = _labelled_products(opened, rows)
     predictor = load(folder, config, reporter=make_reporter())  # last: it may take a minute

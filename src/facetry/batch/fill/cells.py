@@ -12,12 +12,13 @@ from functools import cached_property
 
 import polars as pl
 
-from facetry.batch.fill.record import Record
+from facetry.batch.fill.config import REPAIR
+from facetry.batch.fill.record import Record, fill_folder, read_record
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.cells import BLANK, KNOWN, clean_text
 from facetry.catalogue.scan import collect, collect_batches, collect_slices, is_parquet, scan
 from facetry.catalogue.table import label_column, tidy
-from facetry.errors import SettingError, nearest
+from facetry.errors import CatalogueError, SettingError, nearest
 
 _NUM_ROWS = 32_768  # of the table in memory at one time
 
@@ -142,3 +143,25 @@ def is_open(catalogue: Catalogue, *, replaces_known: bool) -> pl.Expr:
         key = pl.concat_str("category", "attribute", "own", separator="\0")
         is_wanted |= (pl.col("state") == KNOWN) & key.is_in(listed)
     return pl.col("attribute").is_not_null() & ~IS_CORRECTED & is_wanted
+
+
+def require_own_labels(catalogue: Catalogue) -> None:
+    """Refuse to take what a model has filled in for labels, which people give.
+
+    Raises:
+        CatalogueError: the table has values that a fill has written, by the record beside it.
+        FolderDamaged: that record cannot be read.
+    """
+    table = catalogue.source.table
+    if not fill_folder(table).is_dir():
+        return
+    columns = columns_to_fill(catalogue, ())
+    cells = Cells(catalogue=catalogue, columns=columns, record=read_record(table))
+    is_filled = IS_OWN & (pl.col("shown_source") != REPAIR) & pl.col("repair").is_null()
+    num_filled = sum(part.filter(is_filled).height for part in cells.parts())
+    if num_filled:
+        raise CatalogueError(
+            f"{num_filled:,} values in {table.name} were filled in by a model: they are no labels.",
+            hint="Name the table that was filled; or take them back: facetry fill MODEL TABLE --out "
+            f"{table.name} --undo. Labels that people gave can be in a file of repairs.",
+        )
