@@ -152,12 +152,11 @@ def require_own_labels(catalogue: Catalogue) -> None:
         CatalogueError: the table has values that a fill has written, by the record beside it.
         FolderDamaged: that record cannot be read.
     """
-    table = catalogue.source.table
-    if not fill_folder(table).is_dir():
+    table, columns = catalogue.source.table, columns_to_fill(catalogue, ())
+    if not columns or not fill_folder(table).is_dir():
         return
-    columns = columns_to_fill(catalogue, ())
     cells = Cells(catalogue=catalogue, columns=columns, record=read_record(table))
-    is_filled = IS_OWN & (pl.col("shown_source") != REPAIR) & pl.col("repair").is_null()
+    is_filled = IS_OWN & pl.col("shown_source").ne_missing(REPAIR) & pl.col("repair").is_null()
     num_filled = sum(part.filter(is_filled).height for part in cells.parts())
     if num_filled:
         raise CatalogueError(
