@@ -25,6 +25,7 @@ pytestmark = pytest.mark.slow
         ("audit", [], {"products_per_s", "duplicate_pairs_recall", "conflicts_precision", "peak_MiB"}),
         ("robustness", [], {"ways", "num_labels"}),
         ("search", [], {"indexes", "flat_most"}),
+        ("novelty", [], {"cases", "num_known", "known_flagged"}),
         ("startup", [], {"backbones"}),
         ("gpu", ["--no-compile", "--training"],
          {"photos_per_s", "ms_per_photo", "share_of_rate", "speedup", "training"}),
