@@ -9,23 +9,26 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from facetry.confidence.calibration import Calibration
+from facetry.confidence.calibration import Calibration, uncalibrated, with_calibration, with_promises
 from facetry.confidence.cells import Evidence, LabelledCells
 from facetry.confidence.mapping import CalibrationMap
 from facetry.confidence.novelty import (
     FLAGGED,
+    NOVEL,
     FeatureSet,
     Novelty,
     choose_references,
     read_novelty,
     with_novelty,
 )
+from facetry.confidence.promises import make_promises
 from facetry.errors import CalibrationError
 from facetry.models.folder import NOVELTY, RECIPE, TAXONOMY, ModelFolder, open_folder, write_checksums
-from facetry.predictions import Embedder, Predictions
+from facetry.predictions import ACTIONS, Embedder, Predictions
 from facetry.product import Preprocess, Product
 from facetry.runtime.files import write_text
 from tests.confidence.cells import TAXONOMY as SHOP
+from tests.confidence.cells import make_evidence
 
 SIZE = 24
 CENTRES = np.random.default_rng(7).normal(0, 2, (4, SIZE))
@@ -152,6 +155,23 @@ def test_predictions_say_which_products_are_novel() -> None:
     assert joined.is_novel.sum() == 13
     labels = SHOP.encode_labels(products)
     assert len(LabelledCells.of(joined, labels.repeat(2, axis=0), np.arange(30))) == 13
+
+
+def test_what_is_novel_goes_to_review_with_the_reason() -> None:
+    photos = draw((4, 4, 4), 3, kinds=(0, 3, 2))
+    heads = np.repeat(np.arange(SHOP.num_heads), 200)
+    evidence = make_evidence(np.linspace(0.1, 0.2, len(heads)), np.ones(len(heads), dtype=bool), heads)
+    calibration = Calibration(
+        map=CalibrationMap.identity(SHOP), evidence=evidence, facts={}, novelty=fit()
+    )
+    calibrated = with_calibration(Fake(photos.features), calibration)
+    assert type(uncalibrated(calibrated)) is Fake
+    decided = with_promises(calibrated, make_promises(evidence, SHOP, 0.9)).predict(products_of(photos))
+    assert decided.decisions is not None
+    assert decided.decisions.reasons == ("",) * 4 + (NOVEL,) * 4 + ("",) * 4
+    is_filled = (decided.decisions.actions == ACTIONS.index("fill")).all(axis=1)
+    assert is_filled.tolist() == [True] * 4 + [False] * 4 + [True] * 4
+    assert (decided.decisions.actions[4:8] == ACTIONS.index("review")).all()
 
 
 def test_without_novelty_nothing_changes() -> None:

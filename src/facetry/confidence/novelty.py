@@ -261,7 +261,7 @@ def _thresholds(references: FeatureSet, others: FeatureSet, num_categories: int)
         asked = others.categories == category
         distances[asked] = kth_distances(others.features[asked], own)
         between = kth_distances(own, own, NUM_NEAREST + 1)  # the nearest is the photo itself
-        usual[category] = max(np.median(between), _LEAST)
+        usual[category] = max(float(np.median(between)), _LEAST)
     relative = distances / usual[others.categories]
     thresholds = usual * _conformal(relative[np.isfinite(relative)])
     for category in np.flatnonzero(np.isfinite(usual)):
