@@ -27,6 +27,7 @@ pytestmark = pytest.mark.slow
         ("search", [], {"indexes", "flat_most"}),
         ("novelty", [], {"cases", "num_known", "known_flagged"}),
         ("startup", [], {"backbones"}),
+        ("confidence", [], {"accuracy", "promises"}),
         ("gpu", ["--no-compile", "--training"],
          {"photos_per_s", "ms_per_photo", "share_of_rate", "speedup", "training"}),
     ],
