@@ -15,6 +15,7 @@ from facetry.confidence.calibration import CalibratedPredictor, Calibration, rea
 from facetry.confidence.cells import LabelledCells
 from facetry.confidence.mapping import CalibrationMap, normalised
 from facetry.confidence.rare_values import fit_biases, submit
+from facetry.evaluation.metrics import Evaluation, score_predictions, submission_total
 from facetry.models.folder import RECIPE, TAXONOMY, open_folder, write_checksums
 from facetry.predictions import Predictions
 from facetry.product import Product
@@ -58,6 +59,20 @@ def test_biases_change_the_submission_alone(predictions: Predictions) -> None:
     assert submitted.to_long().equals(predictions.to_long())
     assert submitted.to_wide()["attr_1"].to_list() == ["temple", "polo", "dummy_value"]
     assert submitted.to_wide().drop("attr_1").equals(predictions.to_wide().drop("attr_1"))
+
+
+def test_a_submission_has_a_score_of_its_own() -> None:
+    labels = {"border": "temple", "color": "red"}
+    products = [Product(id=index, category="Sarees", labels=labels) for index in range(3)]
+    predictions = Seeing().predict(products)
+    plain = Evaluation(
+        scores=score_predictions(predictions, products), predictions=predictions, products=products
+    )
+    biases = np.zeros_like(BIASES)
+    biases[1, 2] = 5.0  # red, of the second head
+    submitted = replace(plain, predictions=submit(predictions, biases))
+    assert submission_total(plain) is None
+    assert submission_total(submitted) == plain.scores.total + 0.5, "both heads are right now"
 
 
 def test_parts_with_and_without_biases_can_be_joined(predictions: Predictions) -> None:

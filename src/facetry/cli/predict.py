@@ -67,7 +67,8 @@ def predict(
 ) -> None:
     """Predict every product of a catalogue: predictions, problems.csv and the table itself, filled in.
 
-    A table in the challenge's form also gets a submission.csv.
+    A table in the challenge's form also gets a submission.csv. It has rare values more often than the
+    predictions where the challenge's score, in training, was higher with them.
 
     A photo, or a folder of photos without a table, is answered on the terminal if no --out is given.
 
