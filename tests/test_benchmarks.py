@@ -28,6 +28,7 @@ pytestmark = pytest.mark.slow
         ("novelty", [], {"cases", "num_known", "known_flagged"}),
         ("startup", [], {"backbones"}),
         ("confidence", [], {"accuracy", "promises"}),
+        ("drift", [], {"false_alarms", "shifts", "num_products"}),
         ("gpu", ["--no-compile", "--training"],
          {"photos_per_s", "ms_per_photo", "share_of_rate", "speedup", "training"}),
     ],

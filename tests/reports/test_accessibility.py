@@ -9,12 +9,15 @@ import pytest
 from typer.testing import CliRunner
 
 from facetry.cli.main import app
+from facetry.confidence.drift.compare import compare
+from facetry.confidence.drift.report import write_page
+from tests.confidence.drift.samples import draw_sample, with_photos, with_quality
 from tests.conftest import NANO_RECIPE
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 QUICK = ["--set", "training.epochs=1"]
-PAGES = ("evaluation", "damage", "audit", "comparison", "tuning", "neighbours", "batch")
+PAGES = ("evaluation", "damage", "audit", "comparison", "tuning", "neighbours", "batch", "drift")
 
 
 def run(*arguments: str | Path) -> None:
@@ -41,11 +44,18 @@ def write_pages(folder: Path, catalogue: Path, model: Path) -> None:
     run("train", similar, "-c", catalogue, "-o", folder / "search")
     run("search", folder / "search", photo, "--html", folder / "neighbours.html")
     run("train", nano, "-c", catalogue, "--show-batch", folder / "batch.html")
+    write_drift_page(folder / "drift.html", photo)
     for inner, name in {
         "jpeg": "damage", "audited": "audit", "compared": "comparison", "tuned": "tuning"
     }.items():  # fmt: skip
         (page,) = (folder / inner).glob("*.html")
         page.rename(folder / f"{name}.html")
+
+
+def write_drift_page(path: Path, photo: Path) -> None:
+    """A page of drawn measures: a real batch takes more products than the tiny model's catalogue has."""
+    old, new = (with_photos(draw_sample(num, num), photo) for num in (400, 300))
+    write_page(path, "batch", compare(old, with_quality(new, "brightness", -3)), {"Model": "model"})
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,14 @@
 """Samples of products that a predictor has measured: drawn numbers, no photos."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facetry.confidence.drift.quality import QUALITIES
 from facetry.confidence.drift.sample import Sample
+from facetry.product import Product
 from facetry.taxonomy import Taxonomy
 
 TAXONOMY = Taxonomy.of(
@@ -58,3 +60,12 @@ def with_value(sample: Sample, category: int, slot: int, value: int, share: floa
     rows = np.flatnonzero(sample.categories == category)
     top[rows[: round(share * len(rows))], slot] = value
     return replace(sample, top=top)
+
+
+def with_photos(sample: Sample, photo: Path) -> Sample:
+    """The sample with products that all have the same photo."""
+    products = [
+        Product(id=row, category=TAXONOMY.categories[category], photos=(photo,), page="x")
+        for row, category in enumerate(sample.categories)
+    ]
+    return replace(sample, products=products)

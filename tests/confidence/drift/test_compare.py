@@ -123,16 +123,22 @@ def test_small_categories_are_left_out(old: Sample) -> None:
     assert not any(each.category == "Shirts" for each in found.shifts)
 
 
+def test_a_small_batch_is_compared_in_what_all_categories_share(old: Sample) -> None:
+    found = compare(old, with_quality(draw_sample(60, 13), "brightness", -4))
+    assert {each.kind for each in found.shifts} == {"photos", "features"}
+    assert names(found)[0] == ("photos", "brightness")
+    assert len(found.left_out) == 3
+
+
 @pytest.mark.parametrize(
-    ("num_products", "problems", "message"),
+    ("num_products", "shares", "message"),
     [
-        (20, {}, "20 products can be compared; it takes at least 30"),
-        (5, {"file is empty": 25}, "Left out: file is empty: 25"),
-        (50, {}, "No category has 30 products"),
+        (25, (0.5, 0.5, 0.0), "has 25 products, .* let 25 be compared; it takes at least 30"),
+        (100, (0.0, 0.0, 1.0), "has 100 products, .* let 0 be compared.*Left out: file is empty: 25"),
     ],
 )
-def test_too_few_products(
-    old: Sample, num_products: int, problems: dict[str, int], message: str
-) -> None:
+def test_too_few_products(num_products: int, shares: tuple[float, ...], message: str) -> None:
+    old = draw_sample(200, 0, shares=(0.5, 0.5, 0.0))
+    batch = draw_sample(num_products, 0, shares=shares)
     with pytest.raises(NotEnoughData, match=message):
-        compare(old, replace(draw_sample(num_products, 0), problems=Counter(problems)))
+        compare(old, replace(batch, problems=Counter({"file is empty": 25})))

@@ -13,9 +13,7 @@ from rich.console import Console
 from facetry.confidence.drift.compare import compare
 from facetry.confidence.drift.report import drift_table, remarks, summary, write_page
 from facetry.confidence.drift.result import Drift
-from facetry.confidence.drift.sample import Sample
-from facetry.product import Product
-from tests.confidence.drift.samples import TAXONOMY, draw_sample, with_quality, with_value
+from tests.confidence.drift.samples import draw_sample, with_photos, with_quality, with_value
 from tests.reports.page import Page
 
 
@@ -59,25 +57,22 @@ def test_remarks_name_what_was_left_out() -> None:
     new = replace(draw_sample(200, 3, shares=(0.7, 0.28, 0.02)), problems=problems, features=None)
     text = "\n".join(remarks(compare(draw_sample(400, 1), new)))
     assert "Hats (5), none (2)" in text
-    assert "so not compared: Shirts" in text
+    assert "answers not compared: Shirts" in text
     assert "shares moved by 0." in text
     assert "gives no features" in text
 
 
-def with_photos(sample: Sample, folder: Path) -> Sample:
-    """The sample with one photo for all its products."""
-    Image.fromarray(np.full((40, 30, 3), 90, np.uint8)).save(folder / "photo.png")
-    products = [
-        Product(id=row, category=TAXONOMY.categories[category], photos=(folder / "photo.png",), page="x")
-        for row, category in enumerate(sample.categories)
-    ]
-    return replace(sample, products=products)
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """A grey photo."""
+    Image.fromarray(np.full((40, 30, 3), 90, np.uint8)).save(tmp_path / "photo.png")
+    return tmp_path / "photo.png"
 
 
 @pytest.mark.parametrize("has_old_photos", [True, False])
 def test_the_page_shows_photos_side_by_side(drift: Drift, tmp_path: Path, has_old_photos: bool) -> None:
-    old = with_photos(drift.old, tmp_path) if has_old_photos else drift.old
-    both = replace(drift, old=old, new=with_photos(drift.new, tmp_path))
+    old = with_photos(drift.old, photo) if has_old_photos else drift.old
+    both = replace(drift, old=old, new=with_photos(drift.new, photo))
     write_page(tmp_path / "page.html", "<batch>", both, {"Model": "m & n"})
     source = (tmp_path / "page.html").read_text()
     page = Page(source)

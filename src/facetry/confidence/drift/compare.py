@@ -19,7 +19,6 @@ from facetry.confidence.drift.bars import (
     value_shares,
 )
 from facetry.confidence.drift.effects import (
-    MIN_PRODUCTS,
     Effect,
     Estimate,
     Weightings,
@@ -38,8 +37,9 @@ from facetry.taxonomy import Head
 
 READABLE: Final = "readable photos"
 
-MIN_BATCH: Final = 30
-"""A smaller batch is refused: no interval would be narrow enough to tell anything."""
+MIN_PRODUCTS: Final = 30
+"""So many products it takes in either sample, of a category for its answers, of all for the rest:
+intervals of fewer hold too seldom."""
 
 _CONFIDENCE_EDGES: Final = np.array([0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
 
@@ -82,16 +82,13 @@ class _Comparison:
         Raises:
             NotEnoughData: says how many there are, and how many are needed.
         """
-        if len(self.new) < MIN_BATCH:
+        num_compared = self.weightings.num_effective
+        if num_compared < MIN_PRODUCTS:
             reasons = [f"{reason}: {count:,}" for reason, count in self.new.problems.most_common(3)]
             left_out = f" Left out: {', '.join(reasons)}." if reasons else ""
             raise NotEnoughData(
-                f"{len(self.new):,} products can be compared; it takes at least {MIN_BATCH}.{left_out}",
-                hint="Collect a larger batch.",
-            )
-        if not len(self.shared):
-            raise NotEnoughData(
-                f"No category has {MIN_PRODUCTS} products both in this batch and in the reference.",
+                f"The batch has {len(self.new):,} products, of which the reference's categories let "
+                f"{num_compared:,} be compared; it takes at least {MIN_PRODUCTS}.{left_out}",
                 hint="Collect a larger batch, or name a larger catalogue with --reference.",
             )
 
@@ -106,6 +103,15 @@ class _Comparison:
         return np.unique(categories[categories >= 0])
 
     @cached_property
+    def answered(self) -> list[int]:
+        """The categories with products enough to compare their answers."""
+        return [
+            each
+            for each in self.shared.tolist()
+            if min((sample.categories == each).sum() for sample in (self.old, self.new)) >= MIN_PRODUCTS
+        ]
+
+    @cached_property
     def has_features(self) -> bool:
         return self.old.features is not None and self.new.features is not None
 
@@ -113,7 +119,7 @@ class _Comparison:
     def num_effects(self) -> int:
         """How many effects there are in all, on which the width of their intervals depends."""
         taxonomy = self.new.taxonomy
-        heads = [taxonomy.heads_of(taxonomy.categories[each]) for each in self.shared]
+        heads = [taxonomy.heads_of(taxonomy.categories[each]) for each in self.answered]
         return 2 * sum(map(len, heads)) + len(QUALITIES) + 1 + self.has_features
 
     def effect(self, kind: Kind, estimate: Estimate) -> Effect:
@@ -124,9 +130,9 @@ class _Comparison:
         return np.concatenate([getattr(self.old, name), getattr(self.new, name)])
 
     def answers(self) -> Iterator[Shift]:
-        """The values and the confidence of every head of the categories that are compared."""
+        """The values and the confidence of every head of the categories with products enough."""
         taxonomy = self.new.taxonomy
-        for category in self.shared.tolist():
+        for category in self.answered:
             rows, weightings = self.weightings.within(category)
             for slot, head in enumerate(taxonomy.heads_of(taxonomy.categories[category])):
                 if not head.values:
@@ -244,8 +250,8 @@ class _Comparison:
         return make_bars(names, (old, new))
 
     def left_out(self) -> tuple[str, ...]:
-        """The categories of new products that are not compared."""
-        found = np.setdiff1d(self.new.categories, self.shared)
+        """The categories of new products whose answers are not compared."""
+        found = np.setdiff1d(self.new.categories, self.answered)
         return tuple(self.new.taxonomy.categories[each] for each in found.tolist())
 
 

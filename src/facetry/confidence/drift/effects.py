@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 NUM_RESAMPLES: Final = 200
 """R: only means and standard deviations are taken of them, not their tails."""
 
-MIN_PRODUCTS: Final = 30
-"""A category with fewer in either sample is not compared: intervals of so few hold too seldom."""
+MIN_PRODUCTS: Final = 5
+"""A category with fewer in either sample is left out: it cannot be resampled, nor divided into folds."""
 
 ALPHA: Final = 0.05
 """The chance that any of all intervals of a comparison lies off the true effect (Bonferroni)."""
@@ -101,6 +101,12 @@ class Weightings:
             weights[..., rows] = share * _resample(is_new[rows], rng)
         compared = np.where(np.isin(categories, shared), categories, -1)
         return cls(old=weights[0], new=weights[1], categories=compared)
+
+    @property
+    def num_effective(self) -> int:
+        """How many products of equal weights the smaller sample is worth (Kish)."""
+        sums = [float(np.square(each[0]).sum()) for each in (self.old, self.new)]
+        return round(1 / max(sums)) if min(sums) else 0
 
     def take(self, rows: NDArray[np.int64], share: float = 1.0) -> "Weightings":
         """Those of some rows, which are `share` of the samples."""

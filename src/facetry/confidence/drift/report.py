@@ -9,8 +9,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from facetry.confidence.drift.compare import READABLE
-from facetry.confidence.drift.effects import ALPHA, MIN_PRODUCTS
+from facetry.confidence.drift.compare import MIN_PRODUCTS, READABLE
+from facetry.confidence.drift.effects import ALPHA
 from facetry.confidence.drift.quality import QUALITIES
 from facetry.confidence.drift.result import THRESHOLDS, Drift, Examples, Kind, Shift
 from facetry.confidence.drift.sample import Sample
@@ -112,7 +112,7 @@ def remarks(drift: Drift) -> list[str]:
     if drift.left_out:
         names = ", ".join(drift.left_out)
         lines.append(
-            f"Fewer than {MIN_PRODUCTS} products in batch or reference, so not compared: {names}."
+            f"Fewer than {MIN_PRODUCTS} products in batch or reference, answers not compared: {names}."
         )
     moved = sum(abs(each.new - each.old) for each in drift.categories) / 2
     if moved > THRESHOLDS["values"]:

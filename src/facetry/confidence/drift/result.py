@@ -61,8 +61,9 @@ class Shift:
 class Drift:
     """What moved, in the order of `Effect.rank`; and what could not be compared.
 
-    `categories` are those of both samples with their shares, `left_out` those with too few products for
-    a comparison. `examples` are the new products most unlike the old ones, and typical old ones.
+    `categories` are those of both samples with their shares, `left_out` those with too few products
+    to compare their answers. `examples` are the new products most unlike the old ones, and typical
+    old ones.
     """
 
     old: Sample
