@@ -49,6 +49,7 @@ def measure(target: float, num_streams: int, *, delta: float = DELTA) -> dict[st
     alone = {name: _Alarms.of(way, target, num_streams) for name, way in ways.items()}
     alone["both"] = _Alarms.first(list(alone.values()))
     return {
+        "benchmark": "fill_audit",
         "target": target,
         "delta": delta,
         "horizon": HORIZON,

@@ -29,6 +29,7 @@ pytestmark = pytest.mark.slow
         ("startup", [], {"backbones"}),
         ("confidence", [], {"accuracy", "promises"}),
         ("drift", [], {"false_alarms", "shifts", "num_products"}),
+        ("fill_audit", [], {"ways", "limit"}),
         ("gpu", ["--no-compile", "--training"],
          {"photos_per_s", "ms_per_photo", "share_of_rate", "speedup", "training"}),
     ],

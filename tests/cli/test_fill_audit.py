@@ -106,6 +106,15 @@ def test_a_withdrawn_promise_is_said_and_left_open(
     assert "30 answers from before it was calibrated again are kept, but do not count" in anew.stdout
 
 
+def test_a_sample_of_what_predict_has_filled(run: Run, shop: Path, tmp_path: Path) -> None:
+    table, out, sample = shop / "train.csv", tmp_path / "out", tmp_path / "sample.xlsx"
+    run("predict", table, "-o", out, "--precision", 0.95, "--engine", "torch")
+    drawn = run("fill-audit", out / "filled.csv", "-o", sample, "-c", table, "--cells", 2)
+    assert "2 cells to ask people about are in" in drawn.stdout
+    assert "more are due" in drawn.stdout
+    assert "0 answers in" in run("fill-audit", "--answers", sample, "-c", table).stdout
+
+
 def test_answers_that_are_no_values_are_named_and_nothing_is_stored(
     run: Run, model: ModelFolder, shop: Path, tmp_path: Path
 ) -> None:

@@ -5,7 +5,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from facetry.catalogue.catalogue import assemble
 from facetry.catalogue.repairs.file import read_repairs
+from facetry.catalogue.source import Source
 from facetry.confidence.answers import read_answers, write_labels
 from facetry.confidence.fill_audit import FillAudit
 from facetry.errors import CatalogueError
@@ -45,6 +47,21 @@ def test_spellings(model: ModelFolder, tmp_path: Path, text: str, answer: str) -
     found = read_answers(fill_in(tmp_path / "sample.csv", {"c0": text, "c1": ""}), FillAudit.of(model))
     assert found.answers["answer"].to_list() == [answer]
     assert found.num_blank == 1
+
+
+def test_spellings_that_the_catalogue_has_aliases_for(model: ModelFolder, tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("id,type,edge\n1,Sarees,zari\n")
+    source = Source.model_validate(
+        {
+            "table": tmp_path / "table.csv",
+            "columns": {"category": "type", "attributes": {"border": "edge"}},
+            "values": {"aliases": {"edge": {"Gold thread": "zari"}}},
+        }
+    )
+    catalogue = assemble(source, TAXONOMY, is_closed=True)
+    sample = fill_in(tmp_path / "sample.csv", {"c0": "gold Thread"})
+    found = read_answers(sample, FillAudit.of(model), catalogue=catalogue)
+    assert found.answers["answer"].to_list() == ["zari"]
 
 
 @pytest.mark.parametrize(

@@ -88,3 +88,10 @@ def test_more_are_asked_about_at_the_first_doubt() -> None:
 def test_a_promise_that_is_withdrawn_stays_so() -> None:
     bad, good = np.arange(60) % 3 > 0, np.ones(3000, dtype=bool)
     assert watch(bad, 0.95).alarm == watch(np.concatenate([bad, good]), 0.95).alarm is not None
+
+
+def test_a_promise_that_holds_is_rarely_withdrawn() -> None:
+    num_streams, detector = 300, ChangeDetector.of(0.95, delta=0.025)
+    streams = np.random.default_rng(0).random((num_streams, 3000)) < 0.95
+    alarms = [first_below(each, 0.95, 0.05) or detector.first_alarm(each) for each in streams]
+    assert sum(alarm is not None for alarm in alarms) <= 0.05 * num_streams

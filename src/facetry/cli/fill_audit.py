@@ -30,7 +30,11 @@ def fill_audit(
     ] = None,
     catalogue: Annotated[
         Path | None,
-        typer.Option("--catalogue", "-c", help="Catalogue that was filled, if photos are found by it."),
+        typer.Option(
+            "--catalogue",
+            "-c",
+            help="Catalogue that was filled: it says where photos are, and aliases.",
+        ),
     ] = None,
     images: Images = None,
     cells: Annotated[int, typer.Option(min=1, metavar="N", help="The most cells in the sample.")] = 1000,
@@ -67,7 +71,7 @@ def fill_audit(
         _draw(console, folder, filled, out, catalogue=catalogue or filled, images=images, most=cells)
         return
     if answers:
-        _read(console, folder, answers, who=who, repairs=repairs)
+        _read(console, folder, answers, who=who, repairs=repairs, catalogue=catalogue)
     _show(console, folder)
 
 
@@ -82,7 +86,7 @@ def _draw(
     most: int,
 ) -> None:
     """Draw a sample, write it, and remember what was drawn."""
-    from facetry.batch.fill.sample import draw_cells, require_new_sample, to_sample, write_sample
+    from facetry.batch.fill.sample import draw_cells, require_new_sample, to_sample, writing_sample
     from facetry.catalogue.catalogue import open_catalogue
     from facetry.confidence.fill_audit import FillAudit
 
@@ -93,8 +97,8 @@ def _draw(
     if drawn.cells.is_empty():
         console.print(f"No cell of {filled} is left to ask about: all that are due were drawn before.")
         return
-    write_sample(out, to_sample(drawn.cells, opened))
-    FillAudit.of(folder).add_drawn(drawn.cells)
+    with writing_sample(out, to_sample(drawn.cells, opened)):
+        FillAudit.of(folder).add_drawn(drawn.cells)
     more = f"; {drawn.num_left:,} more are due" if drawn.num_left else ""
     console.print(f"{drawn.cells.height:,} cells to ask people about are in {out}{more}.")
     console.print(
@@ -104,14 +108,22 @@ def _draw(
 
 
 def _read(
-    console: "Console", folder: "ModelFolder", file: Path, *, who: str, repairs: Path | None
+    console: "Console",
+    folder: "ModelFolder",
+    file: Path,
+    *,
+    who: str,
+    repairs: Path | None,
+    catalogue: Path | None,
 ) -> None:
     """Read answers, store those that are new, and write them as repairs."""
+    from facetry.catalogue.catalogue import open_catalogue
     from facetry.confidence.answers import read_answers, write_labels
     from facetry.confidence.fill_audit import FillAudit
 
     audit = FillAudit.of(folder)
-    found = read_answers(file, audit, who)
+    opened = open_catalogue(catalogue, taxonomy=folder.taxonomy) if catalogue else None
+    found = read_answers(file, audit, who, opened)
     num_new = audit.add_answers(found.answers)
     console.print(
         f"{found.answers.height:,} answers in {file}, {num_new:,} of them new; "

@@ -1,6 +1,6 @@
 """What people answered in a sample of the fill audit, read back from the file that they filled in."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,6 +8,7 @@ from typing import Final
 
 import polars as pl
 
+from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.cells import clean_text, normal_form
 from facetry.catalogue.repairs import Repair, write_repairs
 from facetry.catalogue.repairs.file import read_repairs
@@ -30,11 +31,13 @@ class Answered:
     num_blank: int
 
 
-def read_answers(file: Path, audit: FillAudit, who: str = "") -> Answered:
+def read_answers(
+    file: Path, audit: FillAudit, who: str = "", catalogue: Catalogue | None = None
+) -> Answered:
     """Read the answers in a sample that people have filled in; a blank is no answer.
 
     An answer is a value of the head, in any letter case and with or without accents, or one of
-    `NO_VALUE`.
+    `NO_VALUE`; also another spelling of a value that the catalogue has an alias for.
 
     Raises:
         CatalogueError: a file that cannot be read or is no sample of this model, or an answer that is
@@ -43,7 +46,8 @@ def read_answers(file: Path, audit: FillAudit, who: str = "") -> Answered:
     rows = _rows(file)
     given = rows.filter(pl.col("answer").is_not_null())
     cells = given.join(audit.drawn, on="cell", how="left", maintain_order="left")
-    faults = list(_faults(cells, audit.folder.taxonomy))
+    reader = _Reader(taxonomy=audit.folder.taxonomy, catalogue=catalogue)
+    faults = list(_faults(cells, reader))
     if faults:
         more = [f"... and {len(faults) - _MOST_FAULTS} more."] if len(faults) > _MOST_FAULTS else []
         raise CatalogueError(
@@ -52,7 +56,7 @@ def read_answers(file: Path, audit: FillAudit, who: str = "") -> Answered:
             f"{' or '.join(NO_VALUE)}; a blank is none.",
         )
     when = datetime.now(UTC).isoformat(timespec="seconds")
-    answers = [_answer(audit.folder.taxonomy, *each) for each in cells.select(_NAMED).iter_rows()]
+    answers = [reader.read(*each) for each in cells.select(_NAMED).iter_rows()]
     return Answered(
         answers=cells.select(
             "cell", answer=pl.Series(answers, dtype=pl.String), who=pl.lit(who), when=pl.lit(when)
@@ -106,22 +110,44 @@ def _rows(file: Path) -> pl.DataFrame:
     return collect(raw.select(pl.col(ROW_NUMBER).alias("row"), **texts), file)
 
 
-def _faults(cells: pl.DataFrame, taxonomy: Taxonomy) -> Iterator[str]:
+def _faults(cells: pl.DataFrame, reader: "_Reader") -> Iterator[str]:
     """What is wrong with rows that have an answer."""
     for row, cell, *named in cells.select("row", "cell", *_NAMED).iter_rows():
         category, attribute, answer = named
         if category is None:
             yield f"row {row}: no cell {cell!r} was drawn with this model."
-        elif _answer(taxonomy, category, attribute, answer) is None:
-            known = [*taxonomy.head(category, attribute).values, *NO_VALUE]
-            name = f"{category} / {attribute}"
-            yield f"row {row}: {answer!r} is no value of {name}. {nearest(answer, known)}"
+        elif reader.read(*named) is None:
+            hint = nearest(answer, reader.known(category, attribute))
+            yield f"row {row}: {answer!r} is no value of {category} / {attribute}. {hint}"
 
 
-def _answer(taxonomy: Taxonomy, category: str, attribute: str, text: str) -> str | None:
-    """The value that a text stands for; None if it stands for none, or for several."""
-    known = (*taxonomy.head(category, attribute).values, *NO_VALUE)
-    if text in known:
-        return text
-    found = [each for each in known if normal_form(each, _FORM) == normal_form(text, _FORM)]
-    return found[0] if len(found) == 1 else None
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Reader:
+    """Reads answers as the values of a taxonomy, by the aliases of a catalogue if there is one."""
+
+    taxonomy: Taxonomy
+    catalogue: Catalogue | None
+
+    def known(self, category: str, attribute: str) -> tuple[str, ...]:
+        """What can be answered about a head."""
+        return (*self.taxonomy.head(category, attribute).values, *NO_VALUE)
+
+    def read(self, category: str, attribute: str, text: str) -> str | None:
+        """The value that a text stands for; None if it stands for none, or for several."""
+        known = self.known(category, attribute)
+        if text in known:
+            return text
+        wanted = {normal_form(text, _FORM)}
+        wanted |= {
+            normal_form(value, _FORM)
+            for spelling, value in self._aliases(category, attribute).items()
+            if normal_form(spelling, _FORM) in wanted
+        }
+        found = [each for each in known if normal_form(each, _FORM) in wanted]
+        return found[0] if len(found) == 1 else None
+
+    def _aliases(self, category: str, attribute: str) -> Mapping[str, str]:
+        if self.catalogue is None:
+            return {}
+        column = self.catalogue.layout.columns_of(self.taxonomy, category).get(attribute, attribute)
+        return self.catalogue.source.values.aliases_of(column)

@@ -105,13 +105,16 @@ class FillAudit:
         )
 
     def add_drawn(self, cells: pl.DataFrame) -> None:
-        """Store cells that were drawn.
+        """Store cells that were drawn, but those that are stored already.
 
         Raises:
             FolderInUse, FolderDamaged: the folder cannot be written.
         """
         with lock(self.folder.path / FILL_AUDIT):
-            _append(self.folder.path / FILL_AUDIT / "drawn.parquet", cells, DRAWN)
+            new = cells.join(
+                FillAudit.of(self.folder).drawn, on="cell", how="anti", maintain_order="left"
+            )
+            _append(self.folder.path / FILL_AUDIT / "drawn.parquet", new, DRAWN)
 
     def add_answers(self, answers: pl.DataFrame) -> int:
         """Store answers but those that are stored already; returns how many are new.

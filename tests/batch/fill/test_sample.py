@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from facetry.batch.fill.sample import draw_cells, to_sample, write_sample
+from facetry.batch.fill.sample import draw_cells, to_sample, writing_sample
 from facetry.confidence.calibration import promises_of
 from facetry.confidence.decide import decide
 from facetry.confidence.fill_audit import FillAudit, Promised
@@ -90,7 +90,8 @@ def test_a_sample(model: ModelFolder, table: Path, tmp_path: Path) -> None:
     assert all(row == int(id_) + 2 for row, id_ in sample.select("row", "id").iter_rows())
     assert Path(sample["photo"][0]).is_file()
     for name in ("sample.csv", "sample.xlsx"):
-        write_sample(tmp_path / name, sample)
+        with writing_sample(tmp_path / name, sample):
+            assert not (tmp_path / name).exists()
     assert pl.read_excel(tmp_path / "sample.xlsx")["cell"].equals(sample["cell"])
 
 

@@ -1,6 +1,7 @@
 """Draws the cells of a filled file that people are asked about, for the fill audit."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -52,8 +53,8 @@ def draw_cells(folder: ModelFolder, filled: Path, num_cells: int) -> Drawn:
     """
     audit, cells = FillAudit.of(folder), _decided(folder, filled)
     parts = cells.partition_by("precision", "is_simultaneous", maintain_order=True)
-    ranked = pl.concat(_with_codes(part).hstack([_ranks(folder, part)]) for part in parts)
-    due = ranked.filter(pl.col("rank") < 1).join(audit.drawn, on="cell", how="anti")
+    ranked = pl.concat(part.hstack([_ranks(folder, part)]) for part in parts)
+    due = _with_codes(ranked.filter(pl.col("rank") < 1)).join(audit.drawn, on="cell", how="anti")
     now = datetime.now(UTC).isoformat(timespec="seconds")
     chosen = due.sort("rank", "cell").head(num_cells)
     return Drawn(
@@ -159,8 +160,12 @@ def require_new_sample(path: Path) -> None:
         )
 
 
-def write_sample(path: Path, sample: pl.DataFrame) -> None:
-    """Write a sample for people: XLSX, or a CSV as spreadsheet programs read it."""
+@contextmanager
+def writing_sample(path: Path, sample: pl.DataFrame) -> Iterator[None]:
+    """Write a sample for people: XLSX, or a CSV as spreadsheet programs read it.
+
+    The file is there at the end of the context, unless an error is raised in it.
+    """
     texts = without_formulas(sample)
     with writing(path) as draft:
         if path.suffix.lower() == ".csv":
@@ -169,3 +174,4 @@ def write_sample(path: Path, sample: pl.DataFrame) -> None:
             buffer = BytesIO()
             texts.write_excel(buffer, autofilter=True, freeze_panes=(1, 0))
             draft.write_bytes(buffer.getvalue())
+        yield
