@@ -251,24 +251,22 @@ def kth_distances(queries: Floats, references: Floats, num_nearest: int = NUM_NE
 def _thresholds(references: FeatureSet, others: FeatureSet, num_categories: int) -> Floats:
     """The distances (C) above which photos are novel, from other known photos than the references.
 
-    A category with few of these shares the threshold of all, in units of the distance that is usual
-    between its references.
+    A category with few of these shares the threshold of all: distances are alike across categories,
+    more so than in units of what is usual in each, where near copies make some categories look narrow.
     """
     distances = np.full(len(others.features), np.nan, dtype=np.float32)
-    usual = np.full(num_categories, np.nan, dtype=np.float32)
-    for category in np.unique(references.categories):
-        own = references.features[references.categories == category]
+    known = np.unique(references.categories)
+    for category in known:
         asked = others.categories == category
+        own = references.features[references.categories == category]
         distances[asked] = kth_distances(others.features[asked], own)
-        between = kth_distances(own, own, NUM_NEAREST + 1)  # the nearest is the photo itself
-        usual[category] = max(float(np.median(between)), _LEAST)
-    relative = distances / usual[others.categories]
-    thresholds = usual * _conformal(relative[np.isfinite(relative)])
-    for category in np.flatnonzero(np.isfinite(usual)):
+    thresholds = np.full(num_categories, np.inf, dtype=np.float32)
+    thresholds[known] = _conformal(distances[np.isfinite(distances)])
+    for category in known:
         own = distances[others.categories == category]
         if len(own) >= MIN_OWN:
-            thresholds[category] = max(_conformal(own), _LEAST)
-    return np.where(np.isfinite(usual), thresholds, np.inf).astype(np.float32)
+            thresholds[category] = _conformal(own)
+    return np.maximum(thresholds, _LEAST)
 
 
 def _conformal(scores: NDArray[np.floating]) -> float:
