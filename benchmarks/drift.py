@@ -160,9 +160,12 @@ def found_changes(pools: Pools, name: str, size: int, share: float, repeats: int
     return num_found
 
 
-def found_mixes(pools: Pools, size: int, distance: float, repeats: int) -> int:
-    """In how many batches whose mix of true values in one category is moved so far that is found."""
-    plain, num_found = pools.plain, 0
+def found_mixes(pools: Pools, size: int, distance: float, repeats: int) -> tuple[int, float]:
+    """In how many batches whose mix of true values in a category is moved that is found; how far it is.
+
+    It is moved less far than asked for where the most frequent value is rarer.
+    """
+    plain, num_found, moved = pools.plain, 0, 0.0
     category = int(np.bincount(plain.categories).argmax())
     name = plain.taxonomy.categories[category]
     attribute = plain.taxonomy.heads_of(name)[0].attribute
@@ -176,15 +179,18 @@ def found_mixes(pools: Pools, size: int, distance: float, repeats: int) -> int:
         of_category = plain.categories[new] == category
         replaced = np.flatnonzero(of_category & (labels[new] == frequent))
         replaced = replaced[: round(distance * of_category.sum())]
-        spare = np.setdiff1d(np.flatnonzero((plain.categories == category) & (labels == other)), old)
+        is_other = (plain.categories == category) & (labels == other)
+        moved += len(replaced) / max(1, of_category.sum()) / repeats
+        spare = np.random.default_rng(seed).permutation(np.intersect1d(np.flatnonzero(is_other), old))
+        chosen = np.resize(spare[: 1 + len(spare) // 2], len(replaced))
         batch = new.copy()
-        batch[replaced] = np.random.default_rng(seed).choice(spare, len(replaced))
-        drift = compare(take(plain, old), take(plain, batch))
+        batch[replaced] = chosen
+        drift = compare(take(plain, np.setdiff1d(old, chosen)), take(plain, batch))
         num_found += any(
             each.kind == "values" and each.category == name and each.name == attribute
             for each in drift.drifted
         )
-    return num_found
+    return num_found, round(float(moved), 3)
 
 
 def measured_pools(options: argparse.Namespace, folder: Path) -> Pools:
@@ -225,8 +231,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 num = found_changes(pools, name, size, share, tries)
                 shifts.append({"shift": name, "share": share, "size": size, "found": num, "of": tries})
         for distance in DISTANCES:
-            num = found_mixes(pools, size, distance, tries)
-            shifts.append({"shift": "mix", "share": distance, "size": size, "found": num, "of": tries})
+            num, moved = found_mixes(pools, size, distance, tries)
+            shifts.append({"shift": "mix", "share": moved, "size": size, "found": num, "of": tries})
     rows = [(f"none, {size}", f"{each['num_alarms']} of {repeats}") for size, each in alarms.items()]
     rows += [
         (f"{each['shift']} {each['share']:.0%}, {each['size']}", f"{each['found']} of {each['of']}")
