@@ -1,7 +1,7 @@
 """Calibrates a predictor: probabilities on its validation part, promises on labels that nothing used."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +16,7 @@ from facetry.catalogue.split import Split, find_groups
 from facetry.confidence.calibration import Calibration, calibrate, read_calibration
 from facetry.confidence.cells import LabelledCells
 from facetry.confidence.fit import fit_map
-from facetry.confidence.mapping import CalibrationMap, Floats
-from facetry.confidence.novelty import Novelty, with_novelty
+from facetry.confidence.novelty import with_novelty
 from facetry.confidence.rare_values import fit_biases
 from facetry.confidence.selection import BlankTest, compare_blanks
 from facetry.errors import HeldOutLearned, NotEnoughData, SettingError
@@ -41,7 +40,7 @@ class Calibrated:
     calibration: Calibration
     before: LabelledCells
     after: LabelledCells
-    blanks: Sequence[BlankTest]
+    blanks: Sequence[BlankTest] = ()
 
 
 def calibrate_model(
@@ -77,31 +76,16 @@ def calibrate_model(
         )
     rows = _rows_of(model, catalogue, split, reporter, is_cross_fit=is_cross_fit)
     predictor = load_plain(model)
-    earlier = read_calibration(model)
-    if earlier:
-        mapping, biases = earlier.map, earlier.submission_biases
-    else:
-        mapping, biases = _fit_own(predictor, catalogue, split, reporter)
-    novelty = earlier.novelty if earlier else None
-    if novelty is None and split is not None:
-        novelty = learn_novelty(predictor, catalogue, split, reporter)
-    evidence = _Evidence(
-        predictor=predictor,
-        catalogue=catalogue,
-        split=split,
-        mapping=mapping,
-        biases=biases,
-        novelty=novelty,
-        reporter=reporter,
-    )
+    work = _Work(predictor=predictor, catalogue=catalogue, split=split, reporter=reporter)
+    fitted = work.completed(read_calibration(model))
     if is_cross_fit:
         assert split is not None
         predictions = predict_out_of_fold(model, predictor, catalogue, split, rows, reporter)
-        found = evidence.from_predictions(predictions, rows, "cross-fitted on what it was trained on")
+        found = work.gather(fitted, predictions, rows, "cross-fitted on what it was trained on")
     else:
-        found = evidence.from_rows(rows)
+        found = work.gather(fitted, work.predict(fitted, rows), rows, work.part)
     found.calibration.save(model)
-    return found
+    return replace(found, blanks=work.compare_blanks(rows))
 
 
 def calibrate_new(
@@ -113,19 +97,11 @@ def calibrate_new(
     """
     if not len(split.rows("validation")):
         return None
-    mapping, biases = _fit_own(predictor, catalogue, split, reporter)
-    evidence = _Evidence(
-        predictor=predictor,
-        catalogue=catalogue,
-        split=split,
-        mapping=mapping,
-        biases=biases,
-        novelty=learn_novelty(predictor, catalogue, split, reporter),
-        reporter=reporter,
-        tests_blanks=False,
-    )
+    work = _Work(predictor=predictor, catalogue=catalogue, split=split, reporter=reporter)
+    fitted = work.completed(None)
     rows = split.rows("calibration")
-    return evidence.from_rows(rows[catalogue.is_labelled[rows]]).calibration
+    rows = rows[catalogue.is_labelled[rows]]
+    return work.gather(fitted, work.predict(fitted, rows), rows, work.part).calibration
 
 
 def _rows_of(
@@ -176,24 +152,6 @@ def _unlearned(model: ModelFolder, catalogue: Catalogue, reporter: Reporter) -> 
     return np.flatnonzero(is_new)
 
 
-def _fit_own(
-    predictor: Predictor, catalogue: Catalogue, split: Split | None, reporter: Reporter
-) -> tuple[CalibrationMap, Floats | None]:
-    """The map and the submission's biases, fitted on the model's validation part.
-
-    Without that part the map changes nothing, and there are no biases.
-    """
-    rows = split.rows("validation") if split else np.empty(0, dtype=np.int64)
-    if not len(rows):
-        return CalibrationMap.identity(predictor.taxonomy), None
-    products = catalogue.products(rows)
-    predictions = predict(predictor, products, reporter=reporter, description="Calibrating")
-    groups = split.groups[rows] if split and split.groups is not None else None
-    cells = labelled_cells(predictions, products, groups)
-    mapping = fit_map(cells)
-    return mapping, fit_biases(mapping.calibrated(cells))
-
-
 def labelled_cells(
     predictions: Predictions, products: Sequence[Product], groups: NDArray[np.int64] | None = None
 ) -> LabelledCells:
@@ -204,68 +162,80 @@ def labelled_cells(
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Evidence:
-    """Gathers the evidence for promises of a predictor; `biases` are those of the submission."""
+class _Work:
+    """A predictor to calibrate on a catalogue; `split` is that of its training, if it is of this one."""
 
     predictor: Predictor
     catalogue: Catalogue
     split: Split | None
-    mapping: CalibrationMap
-    biases: Floats | None
-    novelty: Novelty | None
     reporter: Reporter
-    tests_blanks: bool = True
 
-    def from_rows(self, rows: NDArray[np.int64]) -> Calibrated:
-        """That of some rows of the catalogue, which the predictor has not learned from."""
-        part = "all labelled products" if self.split is None else "the calibration part"
+    @property
+    def part(self) -> str:
+        """What is calibrated on."""
+        return "all labelled products" if self.split is None else "the calibration part"
+
+    def completed(self, earlier: Calibration | None) -> Calibration:
+        """An earlier calibration, or what is fitted on the validation part; with novelty, if it can be."""
+        fitted = earlier or self._fit()
+        if fitted.novelty is None and self.split is not None:
+            novelty = learn_novelty(self.predictor, self.catalogue, self.split, self.reporter)
+            fitted = replace(fitted, novelty=novelty)
+        return fitted
+
+    def _fit(self) -> Calibration:
+        """Probabilities and submission fitted on the validation part; without it nothing changes."""
+        rows = self.split.rows("validation") if self.split else np.empty(0, dtype=np.int64)
+        if not len(rows):
+            return Calibration.identity(self.predictor.taxonomy)
         products = self.catalogue.products(rows)
-        predictor = with_novelty(self.predictor, self.novelty)
-        predictions = predict(predictor, products, reporter=self.reporter, description="Calibrating")
-        return self.from_predictions(predictions, rows, part)
+        predictions = predict(
+            self.predictor, products, reporter=self.reporter, description="Calibrating"
+        )
+        groups = self.split.groups[rows] if self.split and self.split.groups is not None else None
+        cells = labelled_cells(predictions, products, groups)
+        fitted = replace(Calibration.identity(self.predictor.taxonomy), map=fit_map(cells))
+        return replace(fitted, submission_biases=fit_biases(fitted.map.calibrated(cells)))
 
-    def from_predictions(
-        self, predictions: Predictions, rows: NDArray[np.int64], part: str
+    def predict(self, fitted: Calibration, rows: NDArray[np.int64]) -> Predictions:
+        """Plain predictions of some rows, which say what is novel."""
+        predictor = with_novelty(self.predictor, fitted.novelty)
+        products = self.catalogue.products(rows)
+        return predict(predictor, products, reporter=self.reporter, description="Calibrating")
+
+    def gather(
+        self, fitted: Calibration, predictions: Predictions, rows: NDArray[np.int64], part: str
     ) -> Calibrated:
-        """That of predictions of some rows: one product of those with like photos."""
-        groups = self._groups(rows)
-        labels = self.catalogue.known_labels(rows)
-        labels = np.where(self.catalogue.is_random[rows], labels, -1)
+        """The calibration with the evidence of plain predictions of some rows.
+
+        One product of those with like photos counts; none that is novel does, as these are not filled.
+        """
+        groups, labels = self._groups(rows), self._labels(rows)
         before = LabelledCells.of(predictions, labels, groups)
-        after = LabelledCells.of(calibrate(predictions, self.mapping), labels, groups)
+        after = LabelledCells.of(calibrate(predictions, fitted.map), labels, groups)
         facts = {
             "table": self.catalogue.source.table.name,
             "products": f"{part}: {len(rows):,}, of which {len(np.unique(groups)):,} unlike each other",
         }
-        calibration = Calibration(
-            map=self.mapping,
-            evidence=after.evidence(),
-            facts=facts,
-            submission_biases=self.biases,
-            novelty=self.novelty,
-        )
-        return Calibrated(
-            calibration=calibration,
-            before=before,
-            after=after,
-            blanks=self._blanks(predictions, labels, rows, groups),
-        )
+        calibration = replace(fitted, evidence=after.evidence(), facts=facts)
+        return Calibrated(calibration=calibration, before=before, after=after)
 
-    def _blanks(
-        self,
-        predictions: Predictions,
-        labels: NDArray[np.int64],
-        rows: NDArray[np.int64],
-        groups: NDArray[np.int64],
-    ) -> list[BlankTest]:
+    def compare_blanks(self, rows: NDArray[np.int64]) -> list[BlankTest]:
         """How unlike labelled and blank products are, head by head."""
-        if not self.tests_blanks or not isinstance(self.predictor, Embedder):
+        if not isinstance(self.predictor, Embedder):
             return []
         products = self.catalogue.products(rows)
         features = embed(
             self.predictor, products, reporter=self.reporter, description="Comparing with blanks"
         )
-        return compare_blanks(predictions, labels, features, groups)
+        heads = self.catalogue.taxonomy.heads_of_slots(self.catalogue.category_codes[rows])
+        heads = np.where((features != 0).any(axis=1)[:, None], heads, -1)  # what cannot be read
+        return compare_blanks(heads, self._labels(rows), features, self._groups(rows))
+
+    def _labels(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The labels of some rows (B, A) that count: those of cells which were drawn at random."""
+        labels = self.catalogue.known_labels(rows)
+        return np.where(self.catalogue.is_random[rows], labels, -1)
 
     def _groups(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Equal numbers for products with like photos."""

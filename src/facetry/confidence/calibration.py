@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,14 +45,19 @@ class Calibration:
     submission_biases: Floats | None = None
     novelty: Novelty | None = None
 
+    @classmethod
+    def identity(cls, taxonomy: Taxonomy) -> Self:
+        """A calibration that changes nothing, without evidence."""
+        return cls(map=CalibrationMap.identity(taxonomy), evidence=Evidence.empty(), facts={})
+
     def save(self, folder: ModelFolder) -> None:
         """Write it into the folder of its model."""
         content = {
             "format": FORMAT,
             "model": folder.plain_fingerprint,
             "facts": dict(self.facts),
-            "log_temperatures": self.map.log_temperatures.round(6).tolist(),
-            "biases": self.map.biases.round(6).tolist(),
+            "log_temperatures": self.map.log_temperatures.tolist(),
+            "biases": self.map.biases.tolist(),
             "evidence": {
                 "heads": self.evidence.heads.tolist(),
                 "confidence": self.evidence.confidence.tolist(),

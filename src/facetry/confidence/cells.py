@@ -129,6 +129,17 @@ class Evidence:
     of_label: NDArray[np.float64]
     is_right: NDArray[np.bool_]
 
+    @classmethod
+    def empty(cls) -> "Evidence":
+        """No cells."""
+        nothing = np.empty(0)
+        return cls(
+            heads=nothing.astype(np.int64),
+            confidence=nothing,
+            of_label=nothing,
+            is_right=nothing.astype(bool),
+        )
+
     def __len__(self) -> int:
         return len(self.heads)
 

@@ -27,6 +27,7 @@ MIN_BIASED: Final = 200
 """The labels that a head needs before biases are tried."""
 
 _BIAS_STRENGTH: Final = 3.0
+_NUM_DIGITS: Final = 6
 _LOG_BOUNDS: Final = (-3.0, 3.0)  # temperatures of 0.05 to 20
 
 Fit = Callable[[LabelledCells], CalibrationMap]
@@ -44,8 +45,9 @@ def fit_map(cells: LabelledCells) -> CalibrationMap:
     richer = _held_out_losses(known, lambda each: _with_biases(fits[best](each), each))
     wins = _heads_that_win(known, losses[best] - richer)
     biased = _with_biases(plain, known)
-    return CalibrationMap(
-        log_temperatures=plain.log_temperatures, biases=np.where(wins[:, None], biased.biases, 0)
+    return CalibrationMap(  # rounded, so that it is read from a file as it was fitted
+        log_temperatures=plain.log_temperatures.round(_NUM_DIGITS),
+        biases=np.where(wins[:, None], biased.biases, 0).round(_NUM_DIGITS),
     )
 
 

@@ -75,7 +75,8 @@ def _rarity(cells: LabelledCells) -> Floats:
 
 def _choose(cells: LabelledCells, biases: Floats) -> NDArray[np.int64]:
     """The values (N) that are most probable with the biases."""
-    return (cells.log_probabilities + biases[cells.heads]).argmax(axis=1)
+    chosen: NDArray[np.int64] = (cells.log_probabilities + biases[cells.heads]).argmax(axis=1)
+    return chosen
 
 
 def _score(cells: LabelledCells, biases: Floats) -> float:

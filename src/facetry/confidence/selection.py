@@ -1,6 +1,6 @@
 """Whether labelled products are like blank ones: a promise counts labelled cells, and blanks are filled.
 
-Shapes: N products, D features.
+Shapes: N products, A slots, D features.
 """
 
 from dataclasses import dataclass
@@ -8,8 +8,6 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-
-from facetry.predictions import Predictions
 
 MAX_AUC: Final = 0.6
 """Above it blank products are so unlike labelled ones that a promise may not hold for them."""
@@ -40,29 +38,30 @@ class BlankTest:
 
 
 def compare_blanks(
-    predictions: Predictions,
+    heads: NDArray[np.int64],
     labels: NDArray[np.int64],
     features: NDArray[np.floating],
     groups: NDArray[np.int64],
 ) -> list[BlankTest]:
     """The test of each head that has labelled and blank products enough.
 
-    `labels` (N, A) are -1 for a blank, `groups` (N) equal for products with like photos.
+    `heads` (N, A) are -1 where there is none, `labels` (N, A) -1 for a blank; `groups` (N) are equal for
+    products with like photos.
     """
-    taxonomy = predictions.taxonomy
-    heads = taxonomy.heads_of_slots(predictions.category_codes)
-    is_read = predictions.readable
     found = []
-    for head in range(taxonomy.num_heads):
-        rows, slots = np.nonzero((heads == head) & is_read[:, None])
+    for head in np.unique(heads[heads >= 0]):
+        rows, slots = np.nonzero(heads == head)
         is_labelled = labels[rows, slots] != -1
-        if min(is_labelled.sum(), (~is_labelled).sum()) >= MIN_PRODUCTS:
-            auc = _cross_validated_auc(features[rows], is_labelled, groups[rows])
-            counts = int(is_labelled.sum()), int((~is_labelled).sum())
-            error = _standard_error(auc, *counts)
-            found.append(
-                BlankTest(head=head, auc=auc, error=error, num_labelled=counts[0], num_blank=counts[1])
+        num_labelled, num_blank = int(is_labelled.sum()), int((~is_labelled).sum())
+        if min(num_labelled, num_blank) < MIN_PRODUCTS:
+            continue
+        auc = _cross_validated_auc(features[rows], is_labelled, groups[rows])
+        error = _standard_error(auc, num_labelled, num_blank)
+        found.append(
+            BlankTest(
+                head=int(head), auc=auc, error=error, num_labelled=num_labelled, num_blank=num_blank
             )
+        )
     return found
 
 

@@ -128,7 +128,7 @@ class Answers:
             heads=heads[rows, slots],
             labels=labels[rows, slots].astype(np.int64),
             predicted=top[rows, slots].astype(np.int64),
-            confidence=np.full(len(rows), nan) if confidence is None else confidence[rows, slots],
+            confidence=_picked(confidence, rows, slots),
         )
 
     @property
@@ -168,6 +168,15 @@ class Answers:
         size = self.taxonomy.num_heads * num_values
         bins = np.concatenate([labels[hits], size + labels, 2 * size + answers[answered]])
         return bins, np.concatenate([hits, np.arange(len(labels)), answered])
+
+
+def _picked(
+    confidence: NDArray[np.floating] | None, rows: NDArray[np.int64], slots: NDArray[np.int64]
+) -> Floats:
+    """The confidence in some rows and slots, NaN if there is none."""
+    if confidence is None:
+        return np.full(len(rows), nan)
+    return confidence[rows, slots].astype(np.float64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
