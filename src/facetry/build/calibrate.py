@@ -176,7 +176,7 @@ class _Work:
         return "all labelled products" if self.split is None else "the calibration part"
 
     def completed(self, earlier: Calibration | None) -> Calibration:
-        """An earlier calibration, or what is fitted on the validation part; with novelty, if it can be."""
+        """An earlier calibration, or one fitted on the validation part; with novelty, if possible."""
         fitted = earlier or self._fit()
         if fitted.novelty is None and self.split is not None:
             novelty = learn_novelty(self.predictor, self.catalogue, self.split, self.reporter)
