@@ -118,7 +118,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 def _draw_and_train(options: argparse.Namespace, folder: Path) -> None:
     options.catalogue, options.model = folder / "catalogue", folder / "model"
     options.photos, options.damaged, options.hold_out = 4, 8, ["Sarees"]
-    draw_catalogue(options.catalogue, SampleConfig(num_products=160, seed=1, size_px=64))
+    draw_catalogue(options.catalogue, SampleConfig(num_products=240, seed=1, size_px=64))
     train(
         parse_recipe(QUICK), open_catalogue(options.catalogue), options.model, reporter=make_reporter()
     )
