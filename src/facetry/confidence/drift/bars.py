@@ -43,7 +43,10 @@ def make_bars(names: Sequence[str], shares: Shares) -> tuple[Bar, ...]:
 
 def value_shares(values: NDArray[np.integer], num_values: int, weightings: Weightings) -> Shares:
     """The share of each value (V) among values (N)."""
-    old, new = (np.bincount(values, each[0], num_values) for each in (weightings.old, weightings.new))
+    old, new = (
+        np.bincount(values, each[0], num_values).astype(np.float64)
+        for each in (weightings.old, weightings.new)
+    )
     return old, new
 
 

@@ -99,4 +99,5 @@ def distance_to_mean(
 
 def _normalised(features: NDArray[np.floating]) -> NDArray[np.float32]:
     wide = features.astype(np.float32)
-    return wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-12)
+    lengths: NDArray[np.float32] = np.linalg.norm(wide, axis=1, keepdims=True)
+    return wide / np.maximum(lengths, np.float32(1e-12))
