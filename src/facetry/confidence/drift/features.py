@@ -99,5 +99,6 @@ def distance_to_mean(
 
 def _normalised(features: NDArray[np.floating]) -> NDArray[np.float32]:
     wide = features.astype(np.float32)
-    lengths: NDArray[np.float32] = np.linalg.norm(wide, axis=1, keepdims=True)
-    return wide / np.maximum(lengths, np.float32(1e-12))
+    lengths = np.linalg.norm(wide, axis=1, keepdims=True)
+    found: NDArray[np.float32] = (wide / np.maximum(lengths, 1e-12)).astype(np.float32)
+    return found
