@@ -106,7 +106,7 @@ def measure(
 def _measure_batch(predictor: Predictor, batch: Sequence[Product], form: Preprocess) -> Sample:
     predictions, features = _predict_and_embed(predictor, batch)
     kept = np.flatnonzero(predictions.readable)
-    readable = [batch[row] for row in kept]
+    readable = [batch[row] for row in kept.tolist()]
     return Sample(
         taxonomy=predictions.taxonomy,
         categories=predictions.category_codes[kept].astype(np.int16),
