@@ -16,7 +16,7 @@ os.environ["POLARS_MAX_THREADS"] = "1"
 
 import pytest
 
-from facetry.build.load import load
+from facetry.build.load import load_plain
 from facetry.build.train import train
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.demo.garments import SampleConfig, draw_catalogue
@@ -129,8 +129,8 @@ def tiny_model(drawn: Path, tiny_recipe: Recipe, make_once: MakeOnce) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_predictor(tiny_model: Path) -> Predictor:
-    """The predictor in the tiny model's folder."""
-    return load(tiny_model)
+    """The predictor in the tiny model's folder, without its calibration."""
+    return load_plain(tiny_model)
 
 
 @pytest.fixture(scope="session")

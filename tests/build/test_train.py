@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from facetry.build.load import load
+from facetry.build.load import load, load_plain
 from facetry.build.train import library_folder, recipe_key, train
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.catalogue.check import check_catalogue
@@ -179,11 +179,11 @@ def test_an_ensemble_is_trained_saved_and_loaded(
             "split": {"validation": 0.2, "test": 0.2, "method": "random"},
         }
     )
-    model = load(train(recipe, catalogue, tmp_path / "model"))
+    model = load_plain(train(recipe, catalogue, tmp_path / "model"))
     assert isinstance(model, Ensemble)
     assert model.weights == {"a": 0.75, "b": 0.25}
     products = catalogue.products(np.arange(12))
-    parts = [predict(load(tmp_path / "model" / "members" / name), products) for name in "ab"]
+    parts = [predict(load_plain(tmp_path / "model" / "members" / name), products) for name in "ab"]
     expected = 0.75 * parts[0].probabilities + 0.25 * parts[1].probabilities
     np.testing.assert_allclose(predict(model, products).probabilities, expected, atol=1e-6)
     splits = {

@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 import torch
 
-from facetry.build.load import load
+from facetry.build.load import load_plain
 from facetry.catalogue.catalogue import open_catalogue
 from facetry.demo.garments import SampleConfig, draw_catalogue
 from facetry.demo.garments.config import FaultRates
@@ -114,7 +114,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def load_rounded(folder: ModelFolder) -> Predictor:
     """The model with other weights than those that are converted."""
-    classifier = load(folder)
+    classifier = load_plain(folder)
     assert isinstance(classifier, Classifier)
     with torch.no_grad():
         for parameter in classifier.parameters():

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
-from facetry.build.load import load
+from facetry.build.load import load_plain
 from facetry.build.train import train
 from facetry.catalogue.catalogue import Catalogue
 from facetry.errors import FolderMismatch, RecipeError
@@ -56,10 +56,10 @@ def of_before(model: Path, folder: Path, change: Change) -> Path:
 def test_trained_models_load(tiny_model: Path, tmp_path: Path, change: Change) -> None:
     folder = of_before(tiny_model, tmp_path / "before", change)
     assert open_folder(folder).kind == "classifier"
-    assert isinstance(load(folder), Classifier)
+    assert isinstance(load_plain(folder), Classifier)
     assert open_folder(folder).recipe == open_folder(tiny_model).recipe
     expected = load_file(tiny_model / "weights.safetensors")
-    assert load(folder).state_dict().keys() == expected.keys()  # type: ignore[attr-defined]
+    assert load_plain(folder).state_dict().keys() == expected.keys()  # type: ignore[attr-defined]
 
 
 def test_members_are_read_alike() -> None:

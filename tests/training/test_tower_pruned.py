@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from facetry.build.load import load
+from facetry.build.load import load_plain
 from facetry.build.train import train
 from facetry.catalogue.catalogue import Catalogue
 from facetry.errors import BackboneError, RecipeError
@@ -43,7 +43,7 @@ def test_a_pruned_tower_is_trained_and_saved(
 ) -> None:
     recipe, recorder = make_recipe(backbone={**NANO, "prune": {**QUARTER, "blocks": 0.2}}), Recorder()
     out = train(recipe, catalogue, tmp_path / "model", reporter=recorder)  # type: ignore[arg-type]
-    classifier, whole = load(out), load(tiny_model)
+    classifier, whole = load_plain(out), load_plain(tiny_model)
     assert isinstance(classifier, Classifier)
     assert isinstance(whole, Classifier)
     sizes = [sum(each.numel() for each in every.backbone.parameters()) for every in (classifier, whole)]

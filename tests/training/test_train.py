@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from facetry.build.load import load
+from facetry.build.load import load, load_plain
 from facetry.build.train import train
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.catalogue.split import Split
@@ -169,7 +169,7 @@ def test_a_frozen_backbone_is_unchanged(
 ) -> None:
     def tower(epochs: int) -> dict[str, torch.Tensor]:
         recipe = make_recipe(backbone=FROZEN, training={**SCHEDULE, "epochs": epochs})
-        model = load(train(recipe, catalogue, tmp_path / str(epochs)))
+        model = load_plain(train(recipe, catalogue, tmp_path / str(epochs)))
         assert isinstance(model, Classifier)
         return model.backbone.state_dict()
 

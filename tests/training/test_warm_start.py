@@ -11,7 +11,7 @@ import yaml
 from safetensors.torch import load_file
 from torch import Tensor
 
-from facetry.build.load import load
+from facetry.build.load import load_plain
 from facetry.build.train import train
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split import Split
@@ -102,7 +102,7 @@ def test_heads_start_from_a_model_folder(catalogue: Catalogue, tiny_model: Path)
         backbone = BackboneConfig.model_validate(NANO)
         return build_classifier(catalogue.taxonomy, backbone, heads, ImageConfig())
 
-    donor = load(tiny_model)
+    donor = load_plain(tiny_model)
     assert isinstance(donor, Classifier)
     categories = torch.arange(len(catalogue.taxonomy.categories))
     features = torch.randn(len(categories), donor.heads.feature_size)
@@ -118,7 +118,7 @@ def test_shared_heads_start_from_a_model_of_other_categories(tmp_path: Path) -> 
     boots = Taxonomy.of({"Boots": {"colour": ["black", "red"], "zip": ["no", "yes"]}})
     heads = HeadsConfig(hidden_dim=16, shared=True, start=donor)
     taken = build_classifier(boots, BackboneConfig.model_validate(NANO), heads, ImageConfig()).heads
-    given = load(donor)
+    given = load_plain(donor)
     assert isinstance(given, Classifier)
     features, category = torch.randn(4, taken.feature_size), torch.zeros(4, dtype=torch.int64)
     got, expected = taken.eval()(features, category), given.heads.eval()(features, category)
@@ -163,7 +163,7 @@ def test_pre_training_is_in_the_card_and_needs_no_donor_to_load(
     assert "that of the model folder donor, which they came from" in (out / "README.md").read_text()
     for each in donor.iterdir():
         each.unlink()
-    assert isinstance(load(out), Classifier)
+    assert isinstance(load_plain(out), Classifier)
 
 
 @pytest.mark.parametrize("key", ["backbone.weights", "heads.start", "search"])

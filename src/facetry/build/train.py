@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from facetry.batch.fill.cells import require_own_labels
-from facetry.build.load import load, load_plain
+from facetry.build.load import load_plain
 from facetry.build.results import write_results
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.identity import catalogue_identity, upgraded_identity
@@ -264,7 +264,9 @@ def _build_classifier(job: Job) -> Predictor:
     assert isinstance(job.recipe, ClassifierRecipe)
     job.held_out.refuse_donors(job.recipe.donors)
     if job.recipe.teach:
-        predict_teacher(job.recipe.teach, job.held_out, job.folder / "training", load, job.reporter)
+        predict_teacher(
+            job.recipe.teach, job.held_out, job.folder / "training", load_plain, job.reporter
+        )
     return train_classifier(job.recipe, job.catalogue, job.split, job.folder, job.run_info, job.reporter)
 
 

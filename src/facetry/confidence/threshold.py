@@ -11,11 +11,10 @@ Shapes: N calibration cells, K different confidences.
 from dataclasses import dataclass
 from functools import cache
 from math import ceil, log
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binom
 
 Floats = NDArray[np.float64]
 
@@ -46,11 +45,11 @@ def least_labels(target: float, delta: float, num_errors: int = 0) -> int:
     ([59, 93, 124], 29)
     """
     too_few, enough = num_errors, num_errors + ceil(log(delta) / log(target))
-    while binom.cdf(num_errors, enough, 1 - target) > delta:
+    while _tail(num_errors, enough, 1 - target) > delta:
         too_few, enough = enough, 2 * enough
     while enough - too_few > 1:
         middle = (too_few + enough) // 2
-        if binom.cdf(num_errors, middle, 1 - target) > delta:
+        if _tail(num_errors, middle, 1 - target) > delta:
             too_few = middle
         else:
             enough = middle
@@ -94,7 +93,8 @@ def find_threshold(
 def p_values(confidence: Floats, is_right: NDArray[np.bool_], target: float) -> tuple[Floats, Floats]:
     """The different confidences (K), descending, and the p-value of each as a threshold (K)."""
     values, counts, errors = _cumulative(confidence, is_right)
-    return values, binom.cdf(errors, counts, 1 - target)
+    chances: Floats = _tail(errors, counts, 1 - target)
+    return values, chances
 
 
 def _cumulative(
@@ -112,6 +112,13 @@ def _last_accepted(
 ) -> int:
     """The index of the last threshold before the first that fails, from `start` cells on; -1 if none."""
     first = int(np.searchsorted(counts, start))
-    is_accepted = binom.cdf(errors[first:], counts[first:], error_rate) <= delta
+    is_accepted: NDArray[np.bool_] = _tail(errors[first:], counts[first:], error_rate) <= delta
     num_accepted = len(is_accepted) if is_accepted.all() else int(is_accepted.argmin())
     return first + num_accepted - 1 if num_accepted else -1
+
+
+def _tail(errors: Any, counts: Any, error_rate: float) -> Any:
+    """The chance of at most so many errors among so many cells, as numbers or arrays."""
+    from scipy.stats import binom  # here, as it takes a second to import
+
+    return binom.cdf(errors, counts, error_rate)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facetry.build.load import load
+from facetry.build.load import load, load_plain
 from facetry.engines.engine import package
 from facetry.engines.export_folder import export_folder, metadata
 from facetry.engines.torch import convert
@@ -36,7 +36,7 @@ def test_the_tower_is_quantised_the_heads_are_not_and_the_metadata_stays(
     exported: Path, tmp_path: Path
 ) -> None:
     onnx = package("onnx")
-    classifier = load(exported)
+    classifier = load_plain(exported)
     assert isinstance(classifier, Classifier)
     graph, file = Graph(classifier), tmp_path / "model.onnx"
     shutil.copyfile(export_folder(exported, "onnx") / file.name, file)

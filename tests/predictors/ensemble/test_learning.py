@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from facetry.build.load import load
+from facetry.build.load import load, load_plain
 from facetry.build.results import FIXED, WHOLE, evaluate_members
 from facetry.build.train import BuildOptions, train
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
@@ -57,7 +57,7 @@ def test_weights_are_learned_on_the_validation_part_and_kept(
     learned: tuple[Path, Recipe], catalogue: Catalogue
 ) -> None:
     folder, _ = learned
-    ensemble = load(folder)
+    ensemble = load_plain(folder)
     assert isinstance(ensemble, Ensemble)
     assert isinstance(ensemble.weighting, HeadWeights | Gate)
     assert ensemble.weights == pytest.approx({"vit": 2 / 3, "hashes": 1 / 3})

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 import torch
 
-from facetry.build.load import load
+from facetry.build.load import load_plain
 from facetry.build.train import train
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.catalogue.split import Split
@@ -196,12 +196,13 @@ def test_a_student_follows_its_teacher(
         "training": {**TRAINING, "epochs": 8, "milestones": [], "heads_lr": 4e-3},
     }
     split = tiny_model / "split.parquet"
-    own = load(train(make_recipe(**changes), catalogue, tmp_path / "own", split=split))
+    own = load_plain(train(make_recipe(**changes), catalogue, tmp_path / "own", split=split))
     recipe = make_recipe(**changes, teach=teach(tiny_model, share=1, unlabelled=True))
     student_folder = train(recipe, catalogue, tmp_path / "student", split=split)
     products = catalogue.products(np.arange(60))
     teacher, *others = (
-        predict(each, products).probabilities for each in (load(tiny_model), own, load(student_folder))
+        predict(each, products).probabilities
+        for each in (load_plain(tiny_model), own, load_plain(student_folder))
     )
     untaught, taught = (np.abs(teacher - other).sum() for other in others)
     assert taught < 0.9 * untaught
@@ -272,4 +273,4 @@ def test_a_search_teaches_too(catalogue: Catalogue, make_recipe: MakeRecipe, tmp
     )
     frozen = {"name": "nano_convnext", "weights": "none", "frozen": True}
     recipe = make_recipe(backbone=frozen, training={**TRAINING, "epochs": 1}, teach=teach(search))
-    assert torch.is_tensor(next(load(train(recipe, catalogue, tmp_path / "student")).parameters()))  # type: ignore[attr-defined]
+    assert torch.is_tensor(next(load_plain(train(recipe, catalogue, tmp_path / "student")).parameters()))  # type: ignore[attr-defined]
