@@ -128,7 +128,7 @@ def test_an_export_is_written_once_and_again_for_other_weights(
 ) -> None:
     before, rows, reporter = files(model), [], Recorder()
     job = make_job(runtime=runtime)
-    (place,) = export_model(job, load, show=rows.extend, reporter=reporter)
+    (place,) = export_model(job, load_plain, show=rows.extend, reporter=reporter)
     assert place == model / "engines" / runtime
     note = read_export(place).note
     assert (note.runtime, note.precision) == (runtime, "fp32")
@@ -151,7 +151,7 @@ def test_an_export_is_written_once_and_again_for_other_weights(
     content = json.loads((place / "export.json").read_text())
     (place / "export.json").write_text(json.dumps({**content, "weights": "0" * 64}))
     write_checksums(place)
-    export_model(job, load)
+    export_model(job, load_plain)
     assert files(place) == written, "the same command twice gives the same files"
 
 
@@ -162,7 +162,7 @@ def test_int8_is_calibrated_and_judged_by_its_score(
     monkeypatch.setattr(parity, "MAX_FALL", 0.05)  # this model has seen 54 products
     rows: list[Parity] = []
     job = make_job(runtime=runtime, int8=True, num_calibration=8)
-    (place,) = export_model(job, load, show=rows.extend)
+    (place,) = export_model(job, load_plain, show=rows.extend)
     assert place.name == f"{runtime}-int8"
     assert read_export(place).note.precision == "int8"
     assert 0.7 < rows[0].agreement < 1
@@ -179,11 +179,11 @@ def without_quantisation(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_int8_that_falls_too_far_is_refused_and_the_earlier_export_stays(
     make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (place,) = export_model(make_job(int8=True, num_calibration=4), load)
+    (place,) = export_model(make_job(int8=True, num_calibration=4), load_plain)
     written = files(place)
     monkeypatch.setattr(parity, "MAX_FALL", -1.0)
     with pytest.raises(ExportError, match="its score falls by") as caught:
-        export_model(make_job(int8=True, num_calibration=5), load)
+        export_model(make_job(int8=True, num_calibration=5), load_plain)
     assert "--int8" in caught.value.hint
     assert files(place) == written
 
@@ -194,7 +194,7 @@ def test_a_slim_folder_has_each_members_export_and_no_weights(
     before, out, reporter = files(ensemble), tmp_path / "slim", Recorder()
     rows: list[Parity] = []
     job = make_job(folder=ensemble, out=out)
-    places = export_model(job, load, show=rows.extend)
+    places = export_model(job, load_plain, show=rows.extend)
     assert [row.name for row in rows] == ["a", "b", "ensemble"]
     assert files(ensemble) == before
     assert places == [out / "members" / name / "engines" / "openvino" for name in "ab"]
@@ -212,7 +212,7 @@ def test_a_slim_folder_has_each_members_export_and_no_weights(
     export_model(job, lambda _: pytest.fail("loaded"), reporter=reporter)
     assert reporter.lines == [f"{out} exists already, made from these weights."]
     with pytest.raises(ExportError, match="exists already"):
-        export_model(make_job(folder=ensemble, out=out, num_photos=300), load)
+        export_model(make_job(folder=ensemble, out=out, num_photos=300), load_plain)
     assert files(out) == written
 
 
@@ -255,7 +255,7 @@ def test_a_full_disk_is_told_with_the_path(
     before, out = files(model), tmp_path / "slim" if is_slim else None
     monkeypatch.setattr(*failure)
     with pytest.raises(WriteFailed, match="cannot be written") as caught:
-        export_model(make_job(out=out, num_photos=200), load)
+        export_model(make_job(out=out, num_photos=200), load_plain)
     assert str(out.name if out else model) in caught.value.message
     assert caught.value.hint
     assert files(model) == before
@@ -268,7 +268,7 @@ def test_ctrl_c_leaves_nothing(make_job: MakeJob, model: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        export_model(make_job(), load, show=stop)
+        export_model(make_job(), load_plain, show=stop)
     assert not (model / "engines").exists()
 
 
@@ -280,7 +280,7 @@ def test_a_graph_that_cannot_be_converted_leaves_nothing(
 
     monkeypatch.setattr(convert, "to_openvino", fail)
     with pytest.raises(ExportError, match="bessel_j0"):
-        export_model(make_job(), load)
+        export_model(make_job(), load_plain)
     assert not (model / "engines").exists()
 
 
@@ -332,7 +332,7 @@ def test_a_package_that_is_not_installed(
 
 def test_too_few_photos(make_job: MakeJob, drawn: Path, many: Path, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"at least 80 .* there are \d\d\.") as caught:
-        export_model(make_job(catalogue=drawn), load)
+        export_model(make_job(catalogue=drawn), load_plain)
     assert "catalogue" in caught.value.hint
 
     folder = Path(shutil.copytree(many, tmp_path / "catalogue"))
@@ -340,7 +340,7 @@ def test_too_few_photos(make_job: MakeJob, drawn: Path, many: Path, tmp_path: Pa
     for photo in photos[60:]:
         photo.write_bytes(b"")
     with pytest.raises(ExportError, match=r"at least 80 .* there are 60\.") as caught:
-        export_model(make_job(catalogue=folder), load)
+        export_model(make_job(catalogue=folder), load_plain)
 
 
 def test_other_categories(make_job: MakeJob, tmp_path: Path) -> None:
@@ -349,7 +349,7 @@ def test_other_categories(make_job: MakeJob, tmp_path: Path) -> None:
     table.write_text("id,Category\n1,Shoes\n2,Hats\n")
     (tmp_path / "catalogue.yaml").write_text("table: table.csv\nimages: photos\n")
     with pytest.raises(ExportError, match=r"None of the 2 products in table.csv .* Sarees") as caught:
-        export_model(make_job(catalogue=tmp_path / "catalogue.yaml"), load)
+        export_model(make_job(catalogue=tmp_path / "catalogue.yaml"), load_plain)
     assert "catalogue" in caught.value.hint
 
 
@@ -363,5 +363,5 @@ def test_no_labels_to_judge_int8_by(make_job: MakeJob, many: Path, tmp_path: Pat
     )
     job = make_job(catalogue=folder, int8=True, num_calibration=4)
     with pytest.raises(ExportError, match="has a label") as caught:
-        export_model(job, load)
+        export_model(job, load_plain)
     assert "--int8" in caught.value.hint
