@@ -70,7 +70,9 @@ def photo(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("has_old_photos", [True, False])
-def test_the_page_shows_photos_side_by_side(drift: Drift, tmp_path: Path, has_old_photos: bool) -> None:
+def test_the_page_shows_photos_side_by_side(
+    drift: Drift, photo: Path, tmp_path: Path, has_old_photos: bool
+) -> None:
     old = with_photos(drift.old, photo) if has_old_photos else drift.old
     both = replace(drift, old=old, new=with_photos(drift.new, photo))
     write_page(tmp_path / "page.html", "<batch>", both, {"Model": "m & n"})
