@@ -212,7 +212,7 @@ class _Comparison:
         return Shift(
             kind="photos",
             name=READABLE,
-            effect=self.effect("photos", counts_effect(*counts)),
+            effect=self.effect("photos", counts_effect(counts[0], counts[1])),
             old=old,
             new=new,
             bars=make_bars(["readable", "not readable"], shares),
