@@ -65,7 +65,7 @@ class Promises:
     @property
     def num_kept(self) -> int:
         """How many heads a promise was given for."""
-        return sum(len(each.pool.heads) for each in self.kept)
+        return sum(len(self.heads_of(each)) for each in self.kept)
 
     def require_any(self) -> None:
         """Refuse a precision that nothing can promise.
@@ -130,7 +130,7 @@ class Promises:
         for each in self.kept:
             num_heads[each.pool.level] += len(self.heads_of(each))
         parts = [f"{count} {_LEVELS[level]}" for level, count in num_heads.items()]
-        total = f"{num_heads.total()} of {self.taxonomy.num_heads} heads"
+        total = f"{self.num_kept} of {self.taxonomy.num_heads} heads"
         found = f"{total} promise a precision of {self.target:g}"
         return f"{found}: {', '.join(parts)}." if parts else f"{found}."
 
