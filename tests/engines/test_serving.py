@@ -16,7 +16,7 @@ import pytest
 from facetry.build.load import load
 from facetry.build.train import train
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
-from facetry.confidence.calibration import read_calibration
+from facetry.confidence.calibration import read_calibration, uncalibrated
 from facetry.engines.engine import EngineConfig
 from facetry.engines.serving import serve
 from facetry.errors import EngineError, ExportError, MissingExtra, ModelFolderError
@@ -141,11 +141,9 @@ def test_torch_needs_the_weights(slim: Path, predict_on: PredictOn) -> None:
         load(slim)
 
 
-def test_converted_in_memory(
-    tiny_model: Path, tiny_predictor: Predictor, predict_on: PredictOn, batch: Sequence[Product]
-) -> None:
+def test_converted_in_memory(tiny_model: Path, predict_on: PredictOn, batch: Sequence[Product]) -> None:
     found, said = predict_on(tiny_model)
-    expected = tiny_predictor.predict(batch)
+    expected = load(tiny_model).predict(batch)
     np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-4)
     assert f"(converted in memory; facetry export {tiny_model} --to openvino keeps it)" in said
     assert not (tiny_model / "engines").exists()
@@ -221,7 +219,8 @@ def test_what_cannot_become_a_graph_runs_as_it_is(drawn: Path, tmp_path: Path) -
     )
     model = train(recipe, open_catalogue(drawn), tmp_path / "model")
     listener = Listener()
-    assert isinstance(load(model, EngineConfig(), reporter=listener), SimilaritySearch)
+    predictor = load(model, EngineConfig(), reporter=listener)
+    assert isinstance(uncalibrated(predictor), SimilaritySearch)
     assert listener.said == ["Engine: the model's own, as it is of the kind search."]
     for config in (
         EngineConfig(name="openvino"),

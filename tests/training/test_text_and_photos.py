@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from facetry.build.load import load
+from facetry.build.load import load, load_plain
 from facetry.build.train import train
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.errors import BackboneError, NotEnoughData
@@ -216,12 +216,12 @@ def test_an_ensemble_has_members_with_and_without_text(shirts: Catalogue, tmp_pa
     }
     recipe = parse_recipe({"kind": "ensemble", "members": members, "split": CONFIG["split"]})
     folder = train(recipe, shirts, tmp_path / "model")
-    ensemble, products = load(folder), held_out(folder, shirts)
+    ensemble, products = load_plain(folder), held_out(folder, shirts)
     forms = ensemble.preprocesses
     assert sorted(form.max_photos for form in forms) == [1, 2]
     (loaded,) = load_batches(products, forms)
     expected = np.mean(
-        [load(folder / "members" / name).predict(loaded).probabilities for name in members], axis=0
+        [load_plain(folder / "members" / name).predict(loaded).probabilities for name in members], axis=0
     )
     np.testing.assert_allclose(ensemble.predict(loaded).probabilities, expected, atol=1e-6)
     untold = [replace(each, text=None) for each in loaded]

@@ -68,7 +68,8 @@ class ServedClassifier:
     def _num_features(self) -> int:
         """D; an engine tells it only by computing some."""
         (form,) = self.preprocesses
-        return self.engine.embed(np.zeros((1, 3, form.size_px, form.size_px), dtype=np.uint8)).shape[1]
+        blank = np.zeros((1, 3, form.size_px, form.size_px), dtype=np.uint8)
+        return int(self.engine.embed(blank).shape[1])
 
     def _predictable(self, products: Sequence[Product]) -> list[int]:
         """The indices (n) of the products with a photo and a known category."""

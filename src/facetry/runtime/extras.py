@@ -15,6 +15,7 @@ EXTRAS: Final[Mapping[str, str]] = {
     "accelerate": "train",
     "huggingface_hub": "train",
     "open_clip": "train",
+    "sklearn": "train",
     "timm": "train",
     "torch": "train",
     "torchvision": "train",
