@@ -53,7 +53,9 @@ def drift(
     from facetry.confidence.drift.reference import read_reference
     from facetry.confidence.drift.sample import draw_products, measure
     from facetry.models.folder import open_folder
+    from facetry.runtime.extras import require
 
+    require("Comparing batches", "sklearn")
     console, reporter = make_console(), make_reporter()
     folder = open_folder(model)
     opened = open_catalogue(catalogue, images=images, taxonomy=folder.taxonomy)
