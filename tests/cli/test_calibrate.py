@@ -198,6 +198,23 @@ def test_labels_that_were_not_drawn_at_random_do_not_count(
         repairs.unlink()
 
 
+def test_not_applicable_is_an_error_of_every_value(
+    calibrated: Path, other: Path, tmp_path: Path
+) -> None:
+    folder, shop = tmp_path / "model", tmp_path / "shop"
+    shutil.copytree(calibrated, folder)
+    shutil.copytree(other, shop)
+    before = calibrate_model(folder, open_catalogue(shop)).after
+    table = pl.read_csv(shop / "train.csv", infer_schema=False)
+    is_blank = pl.col("attr_1").is_null()
+    num_blank = table.filter(is_blank).height
+    said = pl.when(is_blank).then(pl.lit("not applicable")).otherwise("attr_1")
+    table.with_columns(attr_1=said).write_csv(shop / "train.csv")
+    after = calibrate_model(folder, open_catalogue(shop)).after
+    assert 0 < len(after) - len(before) <= num_blank
+    assert after.is_right.sum() == before.is_right.sum()
+
+
 def test_frozen_heads_are_cross_fitted(
     run: Run, drawn: Path, make_recipe: MakeRecipe, tiny_model: Path, tmp_path: Path
 ) -> None:

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facetry.batch.fill.cells import require_own_labels
+from facetry.batch.fill.cells import not_applicable, require_own_labels
 from facetry.build.cross_fit import predict_out_of_fold
 from facetry.build.load import load_plain
 from facetry.build.novelty import learn_novelty
@@ -26,6 +27,7 @@ from facetry.models.folder import ModelFolder, open_folder
 from facetry.predictions import Embedder, Predictions, Predictor
 from facetry.product import Product
 from facetry.runtime.progress import SILENT, Reporter
+from facetry.taxonomy import OFF_LIST
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -233,9 +235,17 @@ class _Work:
         return compare_blanks(heads, self._labels(rows), features, self._groups(rows))
 
     def _labels(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The labels of some rows (B, A) that count: those of cells which were drawn at random."""
+        """The labels of some rows (B, A) that count: those of cells which were drawn at random.
+
+        Where a cell says "not applicable", as where its value is unknown, every prediction is wrong.
+        """
         labels = self.catalogue.known_labels(rows)
+        labels = np.where(self._not_applicable[rows], OFF_LIST, labels)
         return np.where(self.catalogue.is_random[rows], labels, -1)
+
+    @cached_property
+    def _not_applicable(self) -> NDArray[np.bool_]:
+        return not_applicable(self.catalogue)
 
     def _groups(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Equal numbers for products with like photos."""

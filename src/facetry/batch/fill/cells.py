@@ -10,12 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from facetry.batch.fill.config import REPAIR
 from facetry.batch.fill.record import Record, fill_folder, read_record
 from facetry.catalogue.catalogue import Catalogue
-from facetry.catalogue.cells import BLANK, KNOWN, clean_text
+from facetry.catalogue.cells import BLANK, KNOWN, NOT_APPLICABLE, clean_text
 from facetry.catalogue.scan import collect, collect_batches, collect_slices, is_parquet, scan
 from facetry.catalogue.table import label_column, tidy
 from facetry.errors import CatalogueError, SettingError, nearest
@@ -125,6 +127,23 @@ def columns_to_fill(catalogue: Catalogue, only: Sequence[str]) -> tuple[str, ...
             )
     wanted = {column for name in only for column in ([name] if name in columns else names[name])}
     return tuple(column for column in columns if column in wanted)
+
+
+def not_applicable(catalogue: Catalogue) -> NDArray[np.bool_]:
+    """Which cells (N, A) say that a product has no such attribute: no value is right there."""
+    taxonomy = catalogue.taxonomy
+    is_none = np.zeros(catalogue.labels.shape, dtype=bool)
+    indices = {row: index for index, row in enumerate(catalogue.table["row"].to_list())}
+    cells = Cells(catalogue=catalogue, columns=columns_to_fill(catalogue, ()), record=Record())
+    for part in cells.parts():
+        said = part.filter(
+            pl.col("state") == NOT_APPLICABLE,
+            pl.col("attribute").is_not_null(),
+            pl.col("repair").is_null(),
+        )
+        for row, category, attribute in said.select("row", "category", "attribute").iter_rows():
+            is_none[indices[row], taxonomy.attributes(category).index(attribute)] = True
+    return is_none
 
 
 def is_open(catalogue: Catalogue, *, replaces_known: bool) -> pl.Expr:
