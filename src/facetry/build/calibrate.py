@@ -91,15 +91,24 @@ def calibrate_model(
 
 
 def calibrate_new(
-    predictor: Predictor, catalogue: Catalogue, split: Split, reporter: Reporter
-) -> Calibration | None:
-    """The calibration of a predictor that was just made; none if its split has no validation part.
+    predictor: Predictor,
+    catalogue: Catalogue,
+    split: Split,
+    validation: Predictions,
+    *,
+    reporter: Reporter,
+) -> Calibration:
+    """The calibration of a predictor that was just made, from its predictions of the validation part.
 
     Without a calibration part there is no evidence for promises.
     """
-    if not len(split.rows("validation")):
-        return None
-    work = _Work(predictor=predictor, catalogue=catalogue, split=split, reporter=reporter)
+    work = _Work(
+        predictor=predictor,
+        catalogue=catalogue,
+        split=split,
+        reporter=reporter,
+        validation=validation,
+    )
     fitted = work.completed(None)
     rows = split.rows("calibration")
     rows = rows[catalogue.is_labelled[rows]]
@@ -165,12 +174,16 @@ def labelled_cells(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Work:
-    """A predictor to calibrate on a catalogue; `split` is that of its training, if it is of this one."""
+    """A predictor to calibrate on a catalogue; `split` is that of its training, if it is of this one.
+
+    `validation` are its predictions of the validation part, if they were made already.
+    """
 
     predictor: Predictor
     catalogue: Catalogue
     split: Split | None
     reporter: Reporter
+    validation: Predictions | None = None
 
     @property
     def part(self) -> str:
@@ -191,7 +204,7 @@ class _Work:
         if not len(rows):
             return Calibration.identity(self.predictor.taxonomy)
         products = self.catalogue.products(rows)
-        predictions = predict(
+        predictions = self.validation or predict(
             self.predictor, products, reporter=self.reporter, description="Calibrating"
         )
         groups = self.split.groups[rows] if self.split and self.split.groups is not None else None

@@ -22,6 +22,7 @@ from facetry.evaluation.metrics import (
     evaluate,
     predict,
     score,
+    score_predictions,
     submission_total,
 )
 from facetry.evaluation.report import ModelSummary, ReportContent, write_report
@@ -52,20 +53,20 @@ def write_results(
     from facetry.training.tracking.files import read_notes
 
     catalogue, split = held_out.catalogue, held_out.split
-    calibration = calibrate_new(plain, catalogue, split, reporter)
-    predictor = with_calibration(plain, calibration)
     scores: dict[str, Scores] = {}
-    gain = submitted = None
-    for part in ("validation", "test"):
-        rows = split.rows(part)
-        if not len(rows):
-            continue
+    calibration = gain = submitted = None
+    if len(rows := split.rows("validation")):
         products = catalogue.products(rows)
-        if part == "test" and isinstance(plain, Ensemble) and plain.is_learned:
+        predictions = predict(plain, products, reporter=reporter, description="Evaluating")
+        calibration = calibrate_new(plain, catalogue, split, predictions, reporter=reporter)
+        scores["validation"] = score_predictions(calibrate(predictions, calibration.map), products)
+    if len(rows := split.rows("test")):
+        products = catalogue.products(rows)
+        if isinstance(plain, Ensemble) and plain.is_learned:
             gain = measure_gain(plain, products, reporter=reporter)
-        evaluation = evaluate(predictor, products, reporter=reporter)
-        scores[part] = evaluation.scores
-        submitted = submission_total(evaluation) if part == "test" else None
+        evaluation = evaluate(with_calibration(plain, calibration), products, reporter=reporter)
+        scores["test"] = evaluation.scores
+        submitted = submission_total(evaluation)
     metrics = {part: scores_json(each) for part, each in scores.items()}
     if submitted is not None:
         metrics["test"]["submission"] = submitted

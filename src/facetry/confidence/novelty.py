@@ -9,6 +9,7 @@ Shapes: B products, N reference photos, D features, P components, C categories.
 """
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -46,9 +47,13 @@ MIN_OWN: Final = 200
 _LEAST: Final = 1e-6
 """The distance that stands for 0, by which nothing can be divided."""
 
+_LEAST_VARIED: Final = 1e-3
+"""Directions that vary by less than this share of what the first one does are left out."""
+
 _AGAIN: Final = "Calibrate the model again: facetry calibrate MODEL CATALOGUE."
 
 Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -103,13 +108,13 @@ class Novelty:
         from safetensors.numpy import save_file
 
         tensors = {name: np.ascontiguousarray(getattr(self, name)) for name in _TENSORS}
-        metadata = {
-            "format": str(FORMAT),
+        facts = {
+            "format": FORMAT,
             "model": folder.plain_fingerprint,
             "sha256": _digest(tensors),
         }
         with writing(folder.path / NOVELTY) as draft:
-            save_file(tensors, draft, metadata)
+            save_file(tensors, draft, {_FACTS: json.dumps(facts)})  # several come in random order
 
     @classmethod
     def fit(cls, known: FeatureSet, others: FeatureSet, num_categories: int) -> Self:
@@ -120,8 +125,8 @@ class Novelty:
         )
         reduced = reduce(others.features, mean, components)
         return cls(
-            mean=mean,
-            components=components,
+            mean=mean.astype(np.float32),
+            components=components.astype(np.float32),
             references=references.features.astype(np.float16),
             categories=references.categories.astype(np.int16),
             thresholds=_thresholds(
@@ -130,6 +135,7 @@ class Novelty:
         )
 
 
+_FACTS: Final = "facts"
 _TENSORS: Final = ("mean", "components", "references", "categories", "thresholds")
 
 
@@ -146,17 +152,17 @@ def read_novelty(folder: ModelFolder) -> Novelty | None:
 
     try:
         with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
+            facts = json.loads((file.metadata() or {}).get(_FACTS, "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-    except (OSError, SafetensorError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise CalibrationError(f"{path} is damaged.", hint=_AGAIN) from error
-    if metadata.get("format") != str(FORMAT):
+    if facts.get("format") != FORMAT:
         raise CalibrationError(
-            f"{path} is of format {metadata.get('format')}; this version reads {FORMAT}.", hint=_AGAIN
+            f"{path} is of format {facts.get('format')}; this version reads {FORMAT}.", hint=_AGAIN
         )
-    if metadata.get("sha256") != _digest(tensors):
+    if facts.get("sha256") != _digest(tensors):
         raise CalibrationError(f"{path} is damaged: its checksum does not match.", hint=_AGAIN)
-    if metadata.get("model") != folder.plain_fingerprint:
+    if facts.get("model") != folder.plain_fingerprint:
         raise CalibrationError(f"{path} is of another model.", hint=_AGAIN)
     return Novelty(**tensors)
 
@@ -217,34 +223,43 @@ def choose_references(
     return np.sort(np.concatenate(own or [rows]))
 
 
-def principal_components(features: NDArray[Any]) -> tuple[Floats, Floats]:
+def principal_components(features: NDArray[Any]) -> tuple[Doubles, Doubles]:
     """The mean (D) of features, and the directions (D, P) in which they vary most once standardised.
 
     Each is scaled by the root of its deviation: unscaled, photos are compared by the few directions in
     which most vary, and scaled by all of it (whitened), by noise where a category has few photos. By a
-    randomised range finder (Halko et al. 2011), as D may be thousands.
+    randomised range finder (Halko et al. 2011), as D may be thousands. Directions in which hardly
+    anything varies are left out, and all is computed in double precision: what is kept in single
+    precision then does not depend on the order in which a processor adds.
     """
-    mean = features.mean(axis=0, dtype=np.float32)
-    scale = 1 / np.maximum(features.std(axis=0, dtype=np.float32), _LEAST)
+    mean = features.mean(axis=0, dtype=np.float64)
+    scale = 1 / np.maximum(features.std(axis=0, dtype=np.float64), _LEAST)
     standardised = (features - mean) * scale
     size = min(MAX_COMPONENTS, *features.shape)
-    basis = np.random.default_rng(0).normal(size=(features.shape[1], size)).astype(np.float32)
+    basis = np.random.default_rng(0).normal(size=(features.shape[1], size))
     for _ in range(3):
         basis, _ = np.linalg.qr(standardised.T @ (standardised @ basis))
     _, lengths, rotation = np.linalg.svd(standardised @ basis, full_matrices=False)
-    deviations = np.maximum(lengths / len(features) ** 0.5, _LEAST)
-    return mean, scale[:, None] * (basis @ rotation.T) / deviations**0.5
+    is_kept = lengths > _LEAST_VARIED * lengths[0]
+    deviations = lengths[is_kept] / len(features) ** 0.5
+    directions = basis @ rotation[is_kept].T
+    signs = np.sign(directions[np.abs(directions).argmax(axis=0), np.arange(directions.shape[1])])
+    return mean, scale[:, None] * directions * signs / deviations**0.5
 
 
-def reduce(features: NDArray[Any], mean: Floats, components: Floats) -> Floats:
-    """Features (B, D) as components (B, P) of length 1."""
-    return unit((features.astype(np.float32) - mean) @ components)
+def reduce(features: NDArray[Any], mean: NDArray[np.floating], components: NDArray[np.floating]) -> Any:
+    """Features (B, D) as components (B, P) of length 1, in the precision of the components."""
+    return unit((features.astype(components.dtype) - mean) @ components)
 
 
-def kth_distances(queries: Floats, references: Floats, num_nearest: int = NUM_NEAREST) -> Floats:
+def kth_distances(
+    queries: NDArray[np.floating], references: NDArray[np.floating], num_nearest: int = NUM_NEAREST
+) -> NDArray[np.floating]:
     """Cosine distances (B) from queries (B, P) to their k-th nearest of the references (N, P)."""
     nearest = min(num_nearest, len(references)) - 1
-    distances: Floats = np.partition(1 - queries @ references.T, nearest, axis=1)[:, nearest]
+    distances: NDArray[np.floating] = np.partition(1 - queries @ references.T, nearest, axis=1)[
+        :, nearest
+    ]
     return distances
 
 
@@ -254,7 +269,7 @@ def _thresholds(references: FeatureSet, others: FeatureSet, num_categories: int)
     A category with few of these shares the threshold of all: distances are alike across categories,
     more so than in units of what is usual in each, where near copies make some categories look narrow.
     """
-    distances = np.full(len(others.features), np.nan, dtype=np.float32)
+    distances = np.full(len(others.features), np.nan)
     known = np.unique(references.categories)
     for category in known:
         asked = others.categories == category

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from facetry.build.load import load
+from facetry.build.load import load_plain
 from facetry.build.train import train
 from facetry.catalogue.catalogue import open_catalogue
 from facetry.predictors.search.predictor import SimilaritySearch
@@ -58,6 +58,6 @@ def search_model(request: pytest.FixtureRequest) -> Path:
 @pytest.fixture
 def search(search_model: Path) -> SimilaritySearch:
     """The predictor in both."""
-    predictor = load(search_model)
+    predictor = load_plain(search_model)
     assert isinstance(predictor, SimilaritySearch)
     return predictor

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from facetry.build.load import load
+from facetry.build.load import load, load_plain
 from facetry.build.train import train
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.catalogue.split import SplitConfig, make_split, read_split
@@ -69,7 +69,7 @@ def test_auto_chooses_on_the_validation_part(feature_model: Path, drawn: Path) -
     catalogue = open_catalogue(drawn)
     rows = read_split(feature_model / "split.parquet", catalogue).rows("validation")
     products = catalogue.products(rows)
-    search = load(feature_model)
+    search = load_plain(feature_model)
     assert isinstance(search, SimilaritySearch)
     best = evaluate(search, products).scores.total
     for number in CHOICES:
