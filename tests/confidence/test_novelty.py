@@ -1,5 +1,6 @@
 """Photos unlike those of their category are told from the others; what tells them is kept safe."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -218,7 +219,7 @@ def test_a_wrong_file_is_refused(folder: ModelFolder, what: str) -> None:
     elif what == "text":
         write_text(file, "novelty")
     elif what == "newer":
-        save_file(load_file(file), file, {"format": "2"})
+        save_file(load_file(file), file, {"facts": json.dumps({"format": 2})})
     else:
         write_text(folder.path / TAXONOMY, SHOP.to_json() + "\n")
         write_checksums(folder.path)

@@ -142,6 +142,16 @@ _CARDS = (
         licence="Apache-2.0",
     ),
     BackboneCard(
+        name="dinov2_small",
+        family="vit",
+        library="timm",
+        model="vit_small_patch14_dinov2",
+        tag="lvd142m",
+        feature_size=384,
+        image_size_px=518,
+        licence="Apache-2.0",
+    ),
+    BackboneCard(
         name="seresnext50_32x4d",
         family="seresnext",
         library="timm",
