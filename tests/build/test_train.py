@@ -59,6 +59,7 @@ def test_a_model_folder_is_complete(tiny_model: Path) -> None:
         "metrics.json",
         "calibration.json",
         "drift.npz",
+        "novelty.safetensors",
         "README.md",
         "split.parquet",
         "job.json",

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from facetry.build.load import load
+from facetry.build.load import load, load_plain
 from facetry.build.train import train
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.split import make_split, read_split
@@ -38,7 +38,7 @@ QUICK = {"epochs": 2, "batch_size": 8, "lr": 1e-3, "rank": 4, "dropout": 0.1}
 
 
 def as_vlm(folder: Path) -> VlmPredictor:
-    predictor = load(folder)
+    predictor = load_plain(folder)
     assert isinstance(predictor, VlmPredictor)
     return predictor
 
