@@ -1,5 +1,7 @@
 """Promises: arithmetic, ties, the same p-values through MAPIE, and how often they are broken."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from scipy.stats import binom
@@ -33,9 +35,9 @@ def test_without_an_error_59_labels_promise_95_percent(num_labels: int, is_promi
 
 
 def test_a_threshold_lies_between_different_confidences() -> None:
-    """Sixty right answers tie with sixty wrong ones: none of them can be promised."""
-    confidence = np.full(120, 0.9)
-    is_right = np.arange(120) < 60
+    """Thirty-five right answers tie with as many wrong ones: none of them can be promised."""
+    confidence = np.full(70, 0.9)
+    is_right = np.arange(70) < 35
     assert find_threshold(confidence, is_right, target=0.95) is None
     more = np.concatenate([np.full(60, 0.95), confidence])
     found = find_threshold(more, np.concatenate([np.ones(60, dtype=bool), is_right]), target=0.95)
@@ -43,7 +45,7 @@ def test_a_threshold_lies_between_different_confidences() -> None:
     assert (found.confidence, found.num_above) == (0.95, 60)
 
 
-def test_the_second_start_finds_a_head_whose_surest_cells_are_not_all_right() -> None:
+def test_a_later_start_finds_a_head_whose_surest_cells_are_not_all_right() -> None:
     is_right = np.ones(400, dtype=bool)
     is_right[[3, 40]] = False
     found = find_threshold(np.linspace(1, 0.5, 400), is_right, target=0.95)
@@ -67,15 +69,36 @@ def test_as_mapie_on_the_same_p_values(num_labels: int, target: float) -> None:
         is_right = rng.random(num_labels) < confidence**0.3
         values, tests = p_values(confidence, is_right, target)
         counts = np.array([np.count_nonzero(confidence >= each) for each in values])
-        rejected = {-1}
-        for start, delta in starts(num_labels, target, 0.05):
-            first = int(np.searchsorted(counts, start))
-            if first < len(tests):
-                own = fwer.FWERFixedSequenceTesting(n_starts=1).run(tests[first:], delta)
-                rejected |= {first + int(each) for each in own}
+        begins = starts(num_labels, target, 0.05)
+        firsts = [int(np.searchsorted(counts, each)) for each in begins]
+        expected, level = -1, 0.0
+        for first, end in pairwise([*firsts, len(tests)]):
+            level += 0.05 / len(begins)
+            if first < end:
+                own = fwer.FWERFixedSequenceTesting(n_starts=1).run(tests[first:end], level)
+                expected = max([expected, *(first + int(each) for each in own)])
+                level = level if len(own) == end - first else 0.0
         found = find_threshold(confidence, is_right, target=target)
-        expected = max(rejected)
         assert (found.confidence if found else None) == (values[expected] if expected >= 0 else None)
+
+
+def test_many_labels_are_not_lost_to_errors_among_the_surest() -> None:
+    """Of 20,000 the surest hundred are as often wrong as not; the promise is about all."""
+    is_right = np.arange(20_000) % 50 != 0
+    is_right[:100:2] = False
+    found = find_threshold(np.linspace(1, 0.5, 20_000), is_right, target=0.95)
+    assert found is not None
+    assert found.num_above == 20_000
+
+
+def test_a_start_that_gets_to_the_next_adds_its_share() -> None:
+    """Two starts for 150 labels: each alone allows no error at 144, both together do at 150."""
+    assert len(starts(150, 0.95, 0.05)) == 2
+    is_right = np.ones(150, dtype=bool)
+    is_right[100] = False
+    found = find_threshold(np.linspace(1, 0.5, 150), is_right, target=0.95)
+    assert found is not None
+    assert found.num_above == 150
 
 
 def test_promises_are_broken_no_more_often_than_delta() -> None:

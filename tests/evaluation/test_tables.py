@@ -38,6 +38,7 @@ SCORES = Scores(
         head("Women Tops & Tunics", "[bold]", 0.6, 345),
         head("Sarees", "border", nan, 0),
     ),
+    coverage={"0.9": 0.64, "0.95": 0.19},
 )
 
 

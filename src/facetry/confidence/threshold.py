@@ -1,11 +1,14 @@
-"""The threshold above which a promised precision holds, by fixed-sequence testing.
+"""The threshold above which a promised precision holds, by testing a fixed sequence.
 
 Cells are accepted in the order of their confidence, from a count that is fixed before any outcome is
 seen, while the exact binomial test rejects that the precision is below the target; the first test that
-does not reject ends it (Angelopoulos et al. 2021, "Learn then Test", fixed-sequence procedure). With
-chance `delta` at most, the precision above the threshold is below the target.
+does not reject ends it (Angelopoulos et al. 2021, "Learn then Test", fixed-sequence procedure). Where
+labels are many there are several such counts, each twice the one before, as what is surest of all may be
+wrong more often than what comes next: each start has its share of `delta`, and one that gets as far as
+the next passes its own on to it (the fallback procedure, Wiens 2003). With chance `delta` at most, the
+precision above the threshold is below the target.
 
-Shapes: N calibration cells, K different confidences.
+Shapes: N calibration cells, K different confidences, S starts.
 """
 
 from dataclasses import dataclass
@@ -20,9 +23,6 @@ Floats = NDArray[np.float64]
 
 DELTA: Final = 0.05
 """The chance of a false promise that is accepted by default."""
-
-_SPARE: Final = 4
-"""Errors that the second start leaves room for: a head whose surest cells are not all right."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,19 +56,19 @@ def least_labels(target: float, delta: float, num_errors: int = 0) -> int:
     return enough
 
 
-def starts(num_labels: int, target: float, delta: float) -> list[tuple[int, float]]:
-    """From how many cells on to test, and with which share of `delta`.
+def starts(num_labels: int, target: float, delta: float) -> list[int]:
+    """From how many cells on to test (S), each start with the same share of `delta`.
 
-    One start where the labels are too few for two: it has all of `delta`. Otherwise a second, after
-    more cells, with half of it each: a head whose surest cells are not all right may pass there.
+    The first is the least that can pass with its share, each other one twice the one before.
 
     >>> starts(100, 0.95, 0.05), starts(1000, 0.95, 0.05)
-    ([(59, 0.05)], [(72, 0.025), (202, 0.025)])
+    ([59], [86, 172, 344, 688])
     """
-    second = least_labels(target, delta / 2, _SPARE)
-    if num_labels < second:
-        return [(least_labels(target, delta), delta)]
-    return [(least_labels(target, delta / 2), delta / 2), (second, delta / 2)]
+    num_starts = 1
+    while least_labels(target, delta / (num_starts + 1)) << num_starts <= num_labels:
+        num_starts += 1
+    first = least_labels(target, delta / num_starts)
+    return [first << index for index in range(num_starts)]
 
 
 def find_threshold(
@@ -80,10 +80,10 @@ def find_threshold(
     between different confidences alone, so that cells which tie are filled together or not at all.
     """
     values, counts, errors = _cumulative(confidence, is_right)
-    passed = -1
-    for start, share in starts(len(confidence), target, delta):
-        passed = max(passed, _last_accepted(counts, errors, start, 1 - target, share))
-    if passed < 0:
+    chances = _tail(errors, counts, 1 - target)
+    firsts = np.searchsorted(counts, starts(len(confidence), target, delta))
+    passed = _last_accepted(chances, firsts, delta)
+    if passed is None:
         return None
     return Threshold(
         confidence=float(values[passed]), num_above=int(counts[passed]), num_errors=int(errors[passed])
@@ -107,14 +107,21 @@ def _cumulative(
     return -values, counts.astype(np.int64), errors.astype(np.int64)
 
 
-def _last_accepted(
-    counts: NDArray[np.int64], errors: NDArray[np.int64], start: int, error_rate: float, delta: float
-) -> int:
-    """The index of the last threshold before the first that fails, from `start` cells on; -1 if none."""
-    first = int(np.searchsorted(counts, start))
-    is_accepted: NDArray[np.bool_] = _tail(errors[first:], counts[first:], error_rate) <= delta
-    num_accepted = len(is_accepted) if is_accepted.all() else int(is_accepted.argmin())
-    return first + num_accepted - 1 if num_accepted else -1
+def _last_accepted(chances: Floats, firsts: NDArray[np.integer], delta: float) -> int | None:
+    """The index of the last threshold that is accepted; None if none is.
+
+    `chances` (K) are the tests' p-values, `firsts` (S) the indices to start from.
+    """
+    passed, level = None, 0.0
+    for first, end in zip(firsts, [*firsts[1:], len(chances)], strict=True):
+        level += delta / len(firsts)
+        is_rejected = chances[first:end] > level
+        num_accepted = int(is_rejected.argmax()) if is_rejected.any() else len(is_rejected)
+        if num_accepted:
+            passed = int(first) + num_accepted - 1
+        if num_accepted < len(is_rejected):
+            level = 0.0
+    return passed
 
 
 def _tail(errors: Any, counts: Any, error_rate: float) -> Any:

@@ -78,7 +78,7 @@ def test_a_page_with_one_row(make_board: MakeBoard, make_result: MakeResult, tmp
 def test_markdown_has_a_cell_for_each_column(board: Leaderboard) -> None:
     text = leaderboard_markdown(board)
     lines = [line for line in text.splitlines() if line.startswith("|")]
-    assert {line.count("|") for line in lines} == {12}
+    assert {line.count("|") for line in lines} == {13}
     assert len(lines) == 2 + 4
     assert "**both**" in text
     assert "- bad: The disk is full. Make room." in text

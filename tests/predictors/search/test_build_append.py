@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from facetry.build.load import load
+from facetry.build.load import load_plain
 from facetry.catalogue.catalogue import open_catalogue
 from facetry.demo.garments import SampleConfig, draw_catalogue
 from facetry.errors import FolderInUse, ModelFolderError
@@ -40,7 +40,7 @@ def others(more: Path, taxonomy: Taxonomy) -> list[Product]:
 
 
 def loaded(folder: Path) -> SimilaritySearch:
-    search = load(folder)
+    search = load_plain(folder)
     assert isinstance(search, SimilaritySearch)
     return search
 
