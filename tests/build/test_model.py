@@ -11,7 +11,14 @@ import pytest
 import facetry
 from facetry.build.model import Model, fit, load
 from facetry.catalogue.catalogue import open_catalogue
-from facetry.errors import EngineError, FolderOccupied, NotEnoughData, RecipeError, SettingError
+from facetry.errors import (
+    CalibrationError,
+    EngineError,
+    FolderOccupied,
+    NotEnoughData,
+    RecipeError,
+    SettingError,
+)
 from facetry.images import load_batches
 from facetry.training.tracking.records import EpochRecord, StepRecord
 from tests.conftest import NANO_RECIPE
@@ -172,6 +179,22 @@ def test_features_are_the_same_on_every_engine(
     assert converted.embed(
         with_missing.head(1), images=drawn / "train_images", id="sku", category="type"
     ).shape == (1, 192)
+
+
+def test_promises_are_based_on_labels_that_it_has_not_learned_from(
+    model: Model, frame: pl.DataFrame, drawn: Path, tmp_path: Path
+) -> None:
+    saved = load(model.save(tmp_path / "model"))
+    with pytest.raises(CalibrationError, match="no labels that it did not learn from"):
+        saved.at_precision(0.2)
+    test = pl.read_parquet(saved.folder.path / "split.parquet").filter(part="test")["id"]
+    held_out = frame.filter(pl.col("sku").is_in(test.implode()))
+    shop = {"images": drawn / "train_images", "id": "sku", "category": "type"}
+    calibrated = saved.calibrate(held_out, **shop, targets=["color"])
+    made = calibrated.at_precision(0.01).predict(held_out, **shop)
+    assert set(made["color_action"].drop_nulls()) == {"fill"}
+    with pytest.raises(CalibrationError, match=r"No head can promise a precision of 0\.999"):
+        calibrated.at_precision(0.999)
 
 
 def test_a_kind_without_features_says_so(tiny_model: Path) -> None:

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from facetry.batch.fill.cells import not_applicable, require_own_labels
@@ -21,7 +22,7 @@ from facetry.confidence.novelty import with_novelty
 from facetry.confidence.rare_values import fit_biases
 from facetry.confidence.selection import BlankTest, compare_blanks
 from facetry.errors import HeldOutLearned, NotEnoughData, SettingError
-from facetry.evaluation.held_out import own_split, trained_ids
+from facetry.evaluation.held_out import SPLIT, own_split, trained_ids
 from facetry.evaluation.metrics import embed, predict
 from facetry.models.folder import ModelFolder, open_folder
 from facetry.predictions import Embedder, Predictions, Predictor
@@ -69,7 +70,7 @@ def calibrate_model(
     catalogue.require_sound()
     catalogue.require_photos()
     require_own_labels(catalogue)
-    split = own_split(model.path, catalogue)
+    split = _own_split(model, catalogue)
     if is_cross_fit and split is None:
         raise SettingError(
             f"{catalogue.source.table.name} is not the table that the model in {model.path} was trained "
@@ -113,6 +114,15 @@ def calibrate_new(
     rows = split.rows("calibration")
     rows = rows[catalogue.is_labelled[rows]]
     return work.gather(fitted, work.predict(fitted, rows), rows, work.part).calibration
+
+
+def _own_split(model: ModelFolder, catalogue: Catalogue) -> Split | None:
+    """The model's split, if it is one of the whole catalogue; a part of it is a table of its own."""
+    split = own_split(model.path, catalogue)
+    if split is None:
+        return None
+    num_divided = pl.read_parquet(model.path / SPLIT, columns=["id"]).height
+    return split if len(catalogue) == num_divided else None
 
 
 def _rows_of(

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Unpack, get_args, overload
 
@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from facetry.build.calibrate import calibrate_model
 from facetry.build.load import load as load_predictor
 from facetry.build.load import load_plain
 from facetry.build.train import BuildOptions, train
@@ -17,6 +18,7 @@ from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.frames import like
 from facetry.catalogue.given import ColumnNames, as_catalogue
 from facetry.catalogue.source import Constant
+from facetry.confidence.calibration import promises_of, with_promises
 from facetry.engines.engine import EngineConfig, EngineName, Runtime
 from facetry.errors import EngineError, FolderOccupied, NotEnoughData, SettingError, nearest
 from facetry.evaluation.held_out import own_split
@@ -120,6 +122,33 @@ class Model:
             EngineError: the model is of a kind that has no features.
         """
         return self._embedder.predict_and_embed(products)
+
+    def calibrate(
+        self, data: Any, *, images: str | Path | None = None, **columns: Unpack[ColumnNames]
+    ) -> "Model":
+        """The model with promises based on labelled products that it has not learned from.
+
+        They are stored in its folder; see `build.calibrate.calibrate_model`.
+
+        Raises:
+            CatalogueError: as for `predict`.
+            HeldOutLearned: the model was trained on all of these products.
+            NotEnoughData: none of them has a label.
+        """
+        calibrate_model(self.folder, self._open(data, images, columns), reporter=self.reporter)
+        return replace(self, predictor=load_predictor(self.folder, reporter=self.reporter))
+
+    def at_precision(self, precision: float, *, is_simultaneous: bool = False) -> "Model":
+        """The model, deciding what to do with each prediction so that a precision is kept.
+
+        What it predicts has further columns: action, alternatives and reason of each attribute.
+
+        Raises:
+            CalibrationError: the model can promise nothing at that precision.
+            SettingError: `precision` is none between 0 and 1.
+        """
+        promises = promises_of(self.folder, precision, is_simultaneous=is_simultaneous)
+        return replace(self, predictor=with_promises(self.predictor, promises))
 
     def evaluate(
         self, data: Any = None, *, images: str | Path | None = None, **columns: Unpack[ColumnNames]
