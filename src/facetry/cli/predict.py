@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from facetry.batch.fill.config import FillConfig
     from facetry.batch.local import BatchSummary
     from facetry.catalogue.catalogue import Catalogue
+    from facetry.confidence.promises import Promises
     from facetry.models.folder import ModelFolder
     from facetry.predictions import Predictor
 
@@ -79,15 +81,12 @@ def predict(
     from facetry.runtime.memory import release_polars_memory_at_once
 
     release_polars_memory_at_once()
-    from facetry.batch.fill.config import FillConfig
     from facetry.batch.fill.run import FilledCopy
     from facetry.batch.local import BatchConfig, predict_table
     from facetry.batch.manifest import read_rows
     from facetry.batch.outputs import OutputConfig
     from facetry.cli.console import make_console, make_reporter
-    from facetry.cli.fill import source_of
     from facetry.cli.promises import load_promising, promises_for
-    from facetry.confidence.fill_audit import Promised
     from facetry.models.folder import open_folder
 
     console, reporter = make_console(), make_reporter()
@@ -107,22 +106,32 @@ def predict(
             has_decisions=promises is not None,
         )
         config = BatchConfig(model=loaded.fingerprint, outputs=outputs, shard_rows=shard_rows)
-        filling = FillConfig(
-            model=loaded.fingerprint,
-            source=source_of(folder),
-            promise=Promised.of(folder, promises) if promises else None,
-            shows=("action", "confidence", "alternatives") if promises else (),
-        )
-        filled = FilledCopy.of(opened, out, filling)
+        filled = FilledCopy.of(opened, out, _filling(folder, loaded.fingerprint, promises))
         summary = predict_table(loaded.predictor, opened, out, config, reporter=reporter)
         _show(console, summary)
-        names = [f"predictions.{table_format}"]
-        names += ["submission.csv"] if outputs.has_submission else []
-        names += ["problems.csv"]
         if filled:
             filled.write(read_rows(out))
-            names += [filled.path.name]
-    console.print(f"Written to {out}: {', '.join(names)}")
+    names = {
+        f"predictions.{table_format}": True,
+        "submission.csv": outputs.has_submission,
+        "problems.csv": True,
+        filled.path.name if filled else "": filled is not None,
+    }
+    console.print(f"Written to {out}: {', '.join(name for name in names if names[name])}")
+
+
+def _filling(folder: "ModelFolder", fingerprint: str, promises: "Promises | None") -> "FillConfig":
+    """How the copy of the table is filled in."""
+    from facetry.batch.fill.config import FillConfig
+    from facetry.cli.fill import source_of
+    from facetry.confidence.fill_audit import Promised
+
+    return FillConfig(
+        model=fingerprint,
+        source=source_of(folder),
+        promise=Promised.of(folder, promises) if promises else None,
+        shows=("action", "confidence", "alternatives") if promises else (),
+    )
 
 
 @contextmanager
