@@ -1,5 +1,6 @@
 """`facetry calibrate`, and what `predict` and `fill` do at a promised precision."""
 
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -82,6 +83,24 @@ def test_promises_are_stored_and_shown(run: Run, tiny_model: Path, other: Path, 
     assert before.plain_fingerprint == after.plain_fingerprint != after.fingerprint
     again = run("calibrate", folder, "--precision", "0.3")
     assert again.stdout.splitlines()[-3:] == first.stdout.splitlines()[-3:]
+
+
+def test_what_labels_allow_stands_beside_the_promises(
+    run: Run, calibrated: Path, other: Path, tmp_path: Path
+) -> None:
+    folder, audit = tmp_path / "model", tmp_path / "audit"
+    shutil.copytree(calibrated, folder)
+    audit.mkdir()
+    refused = run("calibrate", folder, "--precision", "0.3", "--audit", audit)
+    assert isinstance(refused.exception, SettingError)
+    heads = open_folder(folder).taxonomy.heads
+    wrong = [{"category": each.category, "attribute": each.attribute, "share": 0.04} for each in heads]
+    (audit / "audit.json").write_text(json.dumps({"wrong_labels": wrong}))
+    page = tmp_path / "page.html"
+    shown = run("calibrate", folder, other, "--precision", "0.3", "--audit", audit, "--report", page)
+    assert "ceiling" in shown.stdout
+    assert "0.960" in shown.stdout
+    assert "0.960" in page.read_text()
 
 
 def test_only_what_is_promised_is_filled(

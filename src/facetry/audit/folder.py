@@ -1,6 +1,7 @@
 """The folder that an audit wrote, opened in Python: figures, findings and the page of a notebook."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
@@ -13,8 +14,10 @@ from facetry.audit.config import AuditConfig
 from facetry.audit.run import FIGURES, FINDINGS, REPORT, audit_catalogue
 from facetry.catalogue.frames import like
 from facetry.catalogue.given import ColumnNames, as_catalogue
+from facetry.errors import SettingError
 from facetry.runtime.files import temporary_folder
 from facetry.runtime.progress import SILENT, Reporter
+from facetry.taxonomy import Taxonomy
 
 _FRAME = '<iframe srcdoc="{page}" title="Audit" style="width:100%;height:45rem;border:0"></iframe>'
 
@@ -45,6 +48,26 @@ class AuditFolder:
     def _repr_html_(self) -> str:
         page = (self.path / REPORT).read_text(encoding="utf-8")
         return _FRAME.format(page=escape(page, quote=True))
+
+
+def label_noise(folder: Path, taxonomy: Taxonomy) -> Mapping[int, float]:
+    """The share of each head's labels, by index, that an audit in a folder found likely wrong.
+
+    Raises:
+        SettingError: the folder has no audit that looked for wrong labels.
+    """
+    try:
+        figures = json.loads((folder / FIGURES).read_text(encoding="utf-8"))
+        found = {
+            (each["category"], each["attribute"]): each["share"] for each in figures["wrong_labels"]
+        }
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SettingError(
+            f"{folder} holds no audit that has looked for wrong labels.",
+            hint="Make one: facetry audit CATALOGUE --features MODEL --out FOLDER.",
+        ) from error
+    names = [(head.category, head.attribute) for head in taxonomy.heads]
+    return {index: found[name] for index, name in enumerate(names) if name in found}
 
 
 def audit(

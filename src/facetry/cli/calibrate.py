@@ -39,6 +39,12 @@ def calibrate(
             "for frozen backbones.",
         ),
     ] = False,
+    audit: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, metavar="FOLDER", help="An audit of wrong labels: no precision is above theirs."
+        ),
+    ] = None,
     report: Annotated[Path | None, typer.Option(help="Also write an HTML report here.")] = None,
 ) -> None:
     """Calibrate a model on labels that it has not learned from, and show what it can promise.
@@ -46,6 +52,9 @@ def calibrate(
     On the catalogue that it was trained with, these are the labels of the calibration part of its split;
     of another catalogue all labels are used, which may hold no product that it was trained on.
     """
+    from dataclasses import replace
+
+    from facetry.audit.folder import label_noise
     from facetry.build.calibrate import calibrate_model
     from facetry.catalogue.catalogue import open_catalogue
     from facetry.cli.console import make_console, make_reporter
@@ -72,6 +81,8 @@ def calibrate(
         calibration.evidence, folder.taxonomy, precision, is_simultaneous=simultaneous
     )
     promises = withdraw(promises, folder)
+    if audit:
+        promises = replace(promises, label_noise=label_noise(audit, folder.taxonomy))
     for name, fact in calibration.facts.items():
         console.print(f"{name.capitalize()}: {fact}")
     if found:

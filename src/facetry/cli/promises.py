@@ -69,12 +69,16 @@ def promises_table(promises: "Promises") -> "Table":
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("promise of", overflow="fold", min_width=30)
-    for name in ("heads", "labels", "from", "above", "wrong", "fills", "missing"):
+    ceilings = ["ceiling"] if promises.label_noise else []
+    for name in ("heads", "labels", "from", "above", "wrong", "fills", "missing", *ceilings):
         table.add_column(name, justify="right", no_wrap=True)
     for each in promises.promises:
         num_heads, num_kept = len(each.pool.heads), len(promises.heads_of(each))
         size = f"{num_heads}" if num_kept == num_heads else f"{num_kept} of {num_heads}"
-        table.add_row(Text(each.pool.name), size, f"{each.num_labels:,}", *_cells(each, num_kept))
+        ceiling = promises.ceiling(each)
+        most = [] if not ceilings else ["" if ceiling is None else f"{ceiling:.3f}"]
+        cells = (*_cells(each, num_kept), *most)
+        table.add_row(Text(each.pool.name), size, f"{each.num_labels:,}", *cells)
     return table
 
 

@@ -1,8 +1,8 @@
 """What a calibrated model promises at a precision: in numbers, as rules, and in words."""
 
 from collections import Counter
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final
 
@@ -27,6 +27,7 @@ class Promises:
 
     `delta` is the chance that one of them is false, or, if they are `is_simultaneous`, that any is.
     Those of the heads in `withdrawn` are not kept: people found too few of the filled values right.
+    `label_noise` is the share of labels that are wrong, by the index of the head, where it is known.
     """
 
     taxonomy: Taxonomy
@@ -36,6 +37,19 @@ class Promises:
     is_simultaneous: bool
     promises: tuple[Promise, ...]
     withdrawn: frozenset[int] = frozenset()
+    label_noise: Mapping[int, float] = field(default_factory=dict)
+
+    def ceiling(self, promise: Promise) -> float | None:
+        """The most that a promise's labels let a precision be; None if their noise is not known.
+
+        Heads count by their labels.
+        """
+        counts = self.evidence.counts(self.taxonomy.num_heads)
+        known = [head for head in promise.pool.heads if head in self.label_noise and counts[head]]
+        total = sum(counts[head] for head in known)
+        if not total:
+            return None
+        return 1 - float(sum(counts[head] * self.label_noise[head] for head in known) / total)
 
     def without(self, heads: Collection[int]) -> "Promises":
         """The same promises, withdrawn for some heads, by index."""
