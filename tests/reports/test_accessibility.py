@@ -1,6 +1,7 @@
 """Every page that a command writes: readable by all, on a phone and in the dark, loading nothing."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,20 @@ from typer.testing import CliRunner
 from facetry.cli.main import app
 from facetry.confidence.drift.compare import compare
 from facetry.confidence.drift.report import write_page
+from facetry.confidence.page import write_calibration_page
+from facetry.confidence.promises import make_promises
+from facetry.confidence.selection import BlankTest
+from tests.confidence.cells import draw_cells
 from tests.confidence.drift.samples import draw_sample, with_photos, with_quality
 from tests.conftest import NANO_RECIPE
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 QUICK = ["--set", "training.epochs=1"]
-PAGES = ("evaluation", "damage", "audit", "comparison", "tuning", "neighbours", "batch", "drift")
+PAGES = (
+    *("evaluation", "damage", "audit", "comparison", "tuning"),
+    *("neighbours", "batch", "drift", "calibration"),
+)
 
 
 def run(*arguments: str | Path) -> None:
@@ -45,6 +53,7 @@ def write_pages(folder: Path, catalogue: Path, model: Path) -> None:
     run("search", folder / "search", photo, "--html", folder / "neighbours.html")
     run("train", nano, "-c", catalogue, "--show-batch", folder / "batch.html")
     write_drift_page(folder / "drift.html", photo)
+    write_calibration(folder / "calibration.html")
     for inner, name in {
         "jpeg": "damage", "audited": "audit", "compared": "comparison", "tuned": "tuning"
     }.items():  # fmt: skip
@@ -56,6 +65,16 @@ def write_drift_page(path: Path, photo: Path) -> None:
     """A page of drawn measures: a real batch takes more products than the tiny model's catalogue has."""
     old, new = (with_photos(draw_sample(num, num), photo) for num in (400, 300))
     write_page(path, "batch", compare(old, with_quality(new, "brightness", -3)), {"Model": "model"})
+
+
+def write_calibration(path: Path) -> None:
+    """A page on drawn cells, with promises on each level, a ceiling and a warning."""
+    before, after = draw_cells(2000, sharpened=2.0), draw_cells(2000)
+    promises = make_promises(after.evidence(), after.taxonomy, 0.9)
+    promises = replace(promises, label_noise={0: 0.03})
+    blanks = [BlankTest(head=0, auc=0.72, error=0.02, num_labelled=200, num_blank=90)]
+    facts = {"model": "model", "table": "train.csv"}
+    write_calibration_page(path, promises, (before, after), blanks, facts)
 
 
 @pytest.fixture(scope="module")
