@@ -186,7 +186,9 @@ def test_what_the_model_learned_from_is_refused(
     assert isinstance(result.exception, HeldOutLearned)
 
 
-def test_a_damaged_or_foreign_calibration_is_refused(run: Run, calibrated: Path, tmp_path: Path) -> None:
+def test_a_damaged_or_foreign_calibration_is_refused_until_it_is_made_anew(
+    run: Run, calibrated: Path, other: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "model"
     shutil.copytree(calibrated, folder)
     text = (folder / "calibration.json").read_text()
@@ -196,6 +198,9 @@ def test_a_damaged_or_foreign_calibration_is_refused(run: Run, calibrated: Path,
     shutil.copytree(calibrated, foreign)
     (foreign / "checksums.json").write_text((foreign / "checksums.json").read_text() + "\n")
     assert "another model" in run("calibrate", foreign).exception.message  # type: ignore[union-attr]
+    again = run("calibrate", folder, other)
+    assert again.exit_code == 0
+    assert run("calibrate", folder).exit_code == 0
 
 
 def test_labels_that_were_not_drawn_at_random_do_not_count(

@@ -21,7 +21,7 @@ from facetry.confidence.fit import fit_map
 from facetry.confidence.novelty import with_novelty
 from facetry.confidence.rare_values import fit_biases
 from facetry.confidence.selection import BlankTest, compare_blanks
-from facetry.errors import HeldOutLearned, NotEnoughData, SettingError
+from facetry.errors import CalibrationError, HeldOutLearned, NotEnoughData, SettingError
 from facetry.evaluation.held_out import SPLIT, own_split, trained_ids
 from facetry.evaluation.metrics import embed, predict
 from facetry.models.folder import ModelFolder, open_folder
@@ -80,7 +80,7 @@ def calibrate_model(
     rows = _rows_of(model, catalogue, split, reporter, is_cross_fit=is_cross_fit)
     predictor = load_plain(model)
     work = _Work(predictor=predictor, catalogue=catalogue, split=split, reporter=reporter)
-    fitted = work.completed(read_calibration(model))
+    fitted = work.completed(_earlier(model, reporter))
     if is_cross_fit:
         assert split is not None
         predictions = predict_out_of_fold(model, predictor, catalogue, split, rows, reporter)
@@ -114,6 +114,15 @@ def calibrate_new(
     rows = split.rows("calibration")
     rows = rows[catalogue.is_labelled[rows]]
     return work.gather(fitted, work.predict(fitted, rows), rows, work.part).calibration
+
+
+def _earlier(model: ModelFolder, reporter: Reporter) -> Calibration | None:
+    """The model's calibration, whose map is kept; None if it has none that can be read."""
+    try:
+        return read_calibration(model)
+    except CalibrationError as error:
+        reporter.say(f"{error.message} It is made anew.")
+        return None
 
 
 def _own_split(model: ModelFolder, catalogue: Catalogue) -> Split | None:
