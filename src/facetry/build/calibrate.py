@@ -83,12 +83,14 @@ def calibrate_model(
     fitted = work.completed(_earlier(model, reporter))
     if is_cross_fit:
         assert split is not None
+        sample = work.sample(rows, "cross-fitted on what it was trained on")
         predictions = predict_out_of_fold(model, predictor, catalogue, split, rows, reporter)
-        found = work.gather(fitted, predictions, rows, "cross-fitted on what it was trained on")
     else:
-        found = work.gather(fitted, work.predict(fitted, rows), rows, work.part)
+        sample = work.sample(rows)
+        predictions = work.predict(fitted, rows)
+    found = work.gather(fitted, predictions, sample)
     found.calibration.save(model)
-    return replace(found, blanks=work.compare_blanks(rows))
+    return replace(found, blanks=work.compare_blanks(sample))
 
 
 def calibrate_new(
@@ -113,7 +115,7 @@ def calibrate_new(
     fitted = work.completed(None)
     rows = split.rows("calibration")
     rows = rows[catalogue.is_labelled[rows]]
-    return work.gather(fitted, work.predict(fitted, rows), rows, work.part).calibration
+    return work.gather(fitted, work.predict(fitted, rows), work.sample(rows)).calibration
 
 
 def _earlier(model: ModelFolder, reporter: Reporter) -> Calibration | None:
@@ -192,6 +194,19 @@ def labelled_cells(
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class _Sample:
+    """Rows of a catalogue (B) to calibrate on, and what they are called.
+
+    `groups` (B) are equal for products with like photos, `labels` (B, A) -1 where none counts.
+    """
+
+    rows: NDArray[np.int64]
+    part: str
+    groups: NDArray[np.int64]
+    labels: NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class _Work:
     """A predictor to calibrate on a catalogue; `split` is that of its training, if it is of this one.
 
@@ -204,10 +219,10 @@ class _Work:
     reporter: Reporter
     validation: Predictions | None = None
 
-    @property
-    def part(self) -> str:
-        """What is calibrated on."""
-        return "all labelled products" if self.split is None else "the calibration part"
+    def sample(self, rows: NDArray[np.int64], part: str = "") -> _Sample:
+        """Some rows with all that calibrating needs to know of them."""
+        own = "all labelled products" if self.split is None else "the calibration part"
+        return _Sample(rows=rows, part=part or own, groups=self._groups(rows), labels=self._labels(rows))
 
     def completed(self, earlier: Calibration | None) -> Calibration:
         """An earlier calibration, or one fitted on the validation part; with novelty, if possible."""
@@ -237,34 +252,33 @@ class _Work:
         products = self.catalogue.products(rows)
         return predict(predictor, products, reporter=self.reporter, description="Calibrating")
 
-    def gather(
-        self, fitted: Calibration, predictions: Predictions, rows: NDArray[np.int64], part: str
-    ) -> Calibrated:
-        """The calibration with the evidence of plain predictions of some rows.
+    def gather(self, fitted: Calibration, predictions: Predictions, sample: _Sample) -> Calibrated:
+        """The calibration with the evidence of plain predictions of a sample.
 
         One product of those with like photos counts; none that is novel does, as these are not filled.
         """
-        groups, labels = self._groups(rows), self._labels(rows)
+        labels, groups = sample.labels, sample.groups
         before = LabelledCells.of(predictions, labels, groups)
         after = LabelledCells.of(calibrate(predictions, fitted.map), labels, groups)
+        num_products, num_unlike = len(sample.rows), len(np.unique(groups))
         facts = {
             "table": self.catalogue.source.table.name,
-            "products": f"{part}: {len(rows):,}, of which {len(np.unique(groups)):,} unlike each other",
+            "products": f"{sample.part}: {num_products:,}, of which {num_unlike:,} unlike each other",
         }
         calibration = replace(fitted, evidence=after.evidence(), facts=facts)
         return Calibrated(calibration=calibration, before=before, after=after)
 
-    def compare_blanks(self, rows: NDArray[np.int64]) -> list[BlankTest]:
+    def compare_blanks(self, sample: _Sample) -> list[BlankTest]:
         """How unlike labelled and blank products are, head by head."""
         if not isinstance(self.predictor, Embedder):
             return []
-        products = self.catalogue.products(rows)
+        products = self.catalogue.products(sample.rows)
         features = embed(
             self.predictor, products, reporter=self.reporter, description="Comparing with blanks"
         )
-        heads = self.catalogue.taxonomy.heads_of_slots(self.catalogue.category_codes[rows])
+        heads = self.catalogue.taxonomy.heads_of_slots(self.catalogue.category_codes[sample.rows])
         heads = np.where((features != 0).any(axis=1)[:, None], heads, -1)  # what cannot be read
-        return compare_blanks(heads, self._labels(rows), features, self._groups(rows))
+        return compare_blanks(heads, sample.labels, features, sample.groups)
 
     def _labels(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """The labels of some rows (B, A) that count: those of cells which were drawn at random.
