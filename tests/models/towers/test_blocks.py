@@ -18,6 +18,7 @@ NUM_BLOCKS = {
     "convnext_xxlarge": 40,
     "coca_ViT-L-14": 24,
     "mobilenetv2_100": 17,
+    "dinov2_small": 12,
     "seresnext50_32x4d": 16,
     "swin_base_patch4_window7_224": 24,
     "nano_vit": 4,
