@@ -30,7 +30,6 @@ from benchmarks.frozen import Frozen, answers_on_test, freeze
 from benchmarks.measure import make_parser, show_table, time_once
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.catalogue.split import (
-    PARTS,
     Split,
     SplitConfig,
     count_groups,
@@ -90,7 +89,7 @@ def _measure(catalogue: Catalogue, method: str, groups: np.ndarray) -> dict[str,
     """Seconds, and how far shares and values are off at worst."""
     config, made = SplitConfig.model_validate({"method": method}), []
     seconds, _ = time_once(lambda: made.append(make_split(catalogue, config, seed=0, groups=groups)))
-    parts = summarise(catalogue, made[0].codes, dict(zip(PARTS, config.shares, strict=True)))
+    parts = summarise(catalogue, made[0].codes, config.shares(len(catalogue)))
     return {
         "seconds": round(seconds, 3),
         "worst_share_off": round(max(abs(part.share - part.requested) for part in parts), 6),
