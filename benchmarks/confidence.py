@@ -37,7 +37,7 @@ from facetry.confidence.pools import promise_all
 from facetry.confidence.threshold import DELTA, find_threshold
 from facetry.demo.garments import SampleConfig, draw_catalogue
 from facetry.evaluation.held_out import SPLIT
-from facetry.evaluation.metrics import evaluate, predict
+from facetry.evaluation.metrics import by_confidence, evaluate, predict
 from facetry.models.folder import open_folder
 from facetry.recipe import parse_recipe
 
@@ -221,14 +221,12 @@ class _Truth:
 
     values: NDArray[np.float64]
     counts: NDArray[np.int64]
-    right: NDArray[np.float64]
+    right: NDArray[np.int64]
 
     @classmethod
     def of(cls, cells: Evidence) -> "_Truth":
-        values, inverse = np.unique(-cells.confidence, return_inverse=True)
-        counts = np.bincount(inverse, minlength=len(values)).cumsum()
-        right = np.bincount(inverse, cells.is_right, minlength=len(values)).cumsum()
-        return cls(values=-values, counts=counts, right=right)
+        values, counts, right = by_confidence(cells.confidence, cells.is_right)
+        return cls(values=values, counts=counts, right=right)
 
     def oracle(self, target: float) -> float | None:
         """The lowest confidence above which the precision is as promised."""

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Unpack, get_args, overload
 
-import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
@@ -22,8 +21,7 @@ from facetry.confidence.calibration import promises_of, with_promises
 from facetry.engines.engine import EngineConfig, EngineName, Runtime
 from facetry.errors import EngineError, FolderOccupied, NotEnoughData, SettingError, nearest
 from facetry.evaluation.held_out import own_split
-from facetry.evaluation.metrics import Evaluation, evaluate, predict
-from facetry.images import load_batches
+from facetry.evaluation.metrics import Evaluation, embed, evaluate, predict
 from facetry.models.folder import ModelFolder, open_folder
 from facetry.predictions import Embedder, Predictions, Predictor
 from facetry.product import Preprocess, Product
@@ -111,9 +109,7 @@ class Model:
         if _are_products(data):
             return embedder.embed(data)
         products = self._open(data, images, columns).products()
-        batches = load_batches(products, self.preprocesses, reporter=self.reporter)
-        parts = [embedder.embed(batch) for batch in batches]
-        return np.concatenate(parts or [embedder.embed([])])
+        return embed(embedder, products, reporter=self.reporter)
 
     def predict_and_embed(self, products: Sequence[Product]) -> tuple[Predictions, NDArray[Any]]:
         """Predictions and features (B, D) of loaded products, computed once.

@@ -19,6 +19,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from facetry.evaluation.metrics import by_confidence
+
 Floats = NDArray[np.float64]
 
 DELTA: Final = 0.05
@@ -79,32 +81,24 @@ def find_threshold(
     `confidence` (N) and `is_right` (N) are those of independent cells drawn at random. Thresholds lie
     between different confidences alone, so that cells which tie are filled together or not at all.
     """
-    values, counts, errors = _cumulative(confidence, is_right)
-    chances = _tail(errors, counts, 1 - target)
+    values, counts, right = by_confidence(confidence, is_right)
+    chances = _tail(counts - right, counts, 1 - target)
     firsts = np.searchsorted(counts, starts(len(confidence), target, delta))
     passed = _last_accepted(chances, firsts, delta)
     if passed is None:
         return None
     return Threshold(
-        confidence=float(values[passed]), num_above=int(counts[passed]), num_errors=int(errors[passed])
+        confidence=float(values[passed]),
+        num_above=int(counts[passed]),
+        num_errors=int(counts[passed] - right[passed]),
     )
 
 
 def p_values(confidence: Floats, is_right: NDArray[np.bool_], target: float) -> tuple[Floats, Floats]:
     """The different confidences (K), descending, and the p-value of each as a threshold (K)."""
-    values, counts, errors = _cumulative(confidence, is_right)
-    chances: Floats = _tail(errors, counts, 1 - target)
+    values, counts, right = by_confidence(confidence, is_right)
+    chances: Floats = _tail(counts - right, counts, 1 - target)
     return values, chances
-
-
-def _cumulative(
-    confidence: Floats, is_right: NDArray[np.bool_]
-) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64]]:
-    """The different confidences (K), descending, with the cells and the errors of at least each (K)."""
-    values, inverse = np.unique(-confidence, return_inverse=True)
-    counts = np.bincount(inverse, minlength=len(values)).cumsum()
-    errors = np.bincount(inverse, ~is_right, minlength=len(values)).cumsum()
-    return -values, counts.astype(np.int64), errors.astype(np.int64)
 
 
 def _last_accepted(chances: Floats, firsts: NDArray[np.integer], delta: float) -> int | None:

@@ -283,6 +283,19 @@ PRECISIONS: Final = (0.9, 0.95)
 """The precisions at which coverage is reported."""
 
 
+def by_confidence(
+    confidence: Floats, is_right: NDArray[np.bool_]
+) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64]]:
+    """The different confidences, descending, and how many cells have at least each and are right.
+
+    Cells that tie are counted together.
+    """
+    values, inverse = np.unique(-confidence, return_inverse=True)
+    counts = np.bincount(inverse, minlength=len(values)).cumsum()
+    right = np.bincount(inverse, is_right, minlength=len(values)).cumsum()
+    return -values, counts.astype(np.int64), right.astype(np.int64)
+
+
 def coverage_at(answers: Answers, precision: float) -> float:
     """The largest share of the labelled cells that can be filled at a precision, of 0 to 1.
 
@@ -292,10 +305,8 @@ def coverage_at(answers: Answers, precision: float) -> float:
     """
     if not len(answers.confidence) or np.isnan(answers.confidence).any():
         return nan
-    values, inverse = np.unique(-answers.confidence, return_inverse=True)
-    counts = np.bincount(inverse, minlength=len(values)).cumsum()
     is_right = (answers.predicted == answers.labels) & (answers.predicted >= 0)
-    right = np.bincount(inverse, is_right, minlength=len(values)).cumsum()
+    _, counts, right = by_confidence(answers.confidence, is_right)
     kept = counts[right >= precision * counts - 1e-9]
     return float(kept[-1] / len(answers.labels)) if len(kept) else 0.0
 
