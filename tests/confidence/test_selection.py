@@ -29,3 +29,10 @@ def test_few_blanks_are_not_compared(num_blank: int) -> None:
     labels[:num_blank] = -1
     heads = np.zeros_like(labels)
     assert compare_blanks(heads, labels, np.ones((NUM, 2)), np.arange(NUM)) == []
+
+
+@pytest.mark.parametrize("is_alike", [[True, False], [False, True], [True, True]])
+def test_of_products_with_like_photos_one_is_compared(is_alike: list[bool]) -> None:
+    labels = np.where(np.arange(NUM) < NUM // 2, 0, -1)[:, None]
+    groups = np.where(np.repeat(is_alike, NUM // 2), -1 - labels[:, 0], np.arange(NUM))
+    assert compare_blanks(np.zeros_like(labels), labels, np.ones((NUM, 2)), groups) == []

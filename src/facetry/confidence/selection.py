@@ -46,16 +46,16 @@ def compare_blanks(
     """The test of each head that has labelled and blank products enough.
 
     `heads` (N, A) are -1 where there is none, `labels` (N, A) -1 for a blank; `groups` (N) are equal for
-    products with like photos.
+    products with like photos, of which one counts: the others say nothing new.
     """
     found = []
     for head in np.unique(heads[heads >= 0]):
-        rows, slots = np.nonzero(heads == head)
+        rows, slots = _one_per_group(*np.nonzero(heads == head), groups)
         is_labelled = labels[rows, slots] != -1
         num_labelled, num_blank = int(is_labelled.sum()), int((~is_labelled).sum())
         if min(num_labelled, num_blank) < MIN_PRODUCTS:
             continue
-        auc = _cross_validated_auc(features[rows], is_labelled, groups[rows])
+        auc = _cross_validated_auc(features[rows], is_labelled)
         error = _standard_error(auc, num_labelled, num_blank)
         found.append(
             BlankTest(
@@ -65,21 +65,27 @@ def compare_blanks(
     return found
 
 
-def _cross_validated_auc(
-    features: NDArray[np.floating], is_labelled: NDArray[np.bool_], groups: NDArray[np.int64]
-) -> float:
+def _one_per_group(
+    rows: NDArray[np.int64], slots: NDArray[np.int64], groups: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Some of a head's cells, by row and slot: one of each group, drawn at random."""
+    order = np.random.default_rng(0).permutation(len(rows))
+    _, first = np.unique(groups[rows[order]], return_index=True)
+    kept = np.sort(order[first])
+    return rows[kept], slots[kept]
+
+
+def _cross_validated_auc(features: NDArray[np.floating], is_labelled: NDArray[np.bool_]) -> float:
     """The AUC of a logistic regression on folds that it was not fitted on."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
-    from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.001, class_weight="balanced"))
-    folds = StratifiedGroupKFold(_NUM_FOLDS, shuffle=True, random_state=0)
-    scores = cross_val_predict(
-        model, features, is_labelled, groups=groups, cv=folds, method="decision_function"
-    )
+    folds = StratifiedKFold(_NUM_FOLDS, shuffle=True, random_state=0)
+    scores = cross_val_predict(model, features, is_labelled, cv=folds, method="decision_function")
     return float(roc_auc_score(is_labelled, scores))
 
 
