@@ -175,6 +175,15 @@ def test_what_is_novel_goes_to_review_with_the_reason() -> None:
     assert (decided.decisions.actions[4:8] == ACTIONS.index("review")).all()
 
 
+def test_promises_of_another_calibration_decide_nothing() -> None:
+    evidence = make_evidence(np.full(200, 0.2), np.ones(200, dtype=bool))
+    calibration = Calibration(map=CalibrationMap.identity(SHOP), evidence=evidence, facts={})
+    calibrated = with_calibration(Fake(draw((1, 1, 1), 3).features), calibration)
+    other = make_evidence(np.full(200, 0.1), np.ones(200, dtype=bool))
+    with pytest.raises(CalibrationError, match="calibrated anew"):
+        with_promises(calibrated, make_promises(other, SHOP, 0.9))
+
+
 def test_without_novelty_nothing_changes() -> None:
     plain = Fake(draw((1, 1, 1), 3).features)
     assert with_novelty(plain, None) is plain
@@ -206,7 +215,7 @@ def test_it_is_read_as_it_was_written(folder: ModelFolder) -> None:
     assert again.fingerprint != before, "but it changes answers"
 
 
-@pytest.mark.parametrize("what", ["flipped", "cut", "text", "newer", "another model"])
+@pytest.mark.parametrize("what", ["flipped", "cut", "text", "list", "newer", "another model"])
 def test_a_wrong_file_is_refused(folder: ModelFolder, what: str) -> None:
     fit().save(folder)
     file = folder.path / NOVELTY
@@ -218,6 +227,8 @@ def test_a_wrong_file_is_refused(folder: ModelFolder, what: str) -> None:
         file.write_bytes(content[: len(content) // 2])
     elif what == "text":
         write_text(file, "novelty")
+    elif what == "list":
+        save_file(load_file(file), file, {"facts": "[]"})
     elif what == "newer":
         save_file(load_file(file), file, {"facts": json.dumps({"format": 2})})
     else:

@@ -22,7 +22,7 @@ from facetry.models.folder import CALIBRATION, NOVELTY, ModelFolder
 from facetry.predictions import Embedder, Predictions, Predictor
 from facetry.product import Preprocess, Product
 from facetry.runtime.documents import parse_json
-from facetry.runtime.files import write_text
+from facetry.runtime.files import explaining_refusal, write_text
 from facetry.taxonomy import Taxonomy
 
 FORMAT: Final = 1
@@ -51,7 +51,11 @@ class Calibration:
         return cls(map=CalibrationMap.identity(taxonomy), evidence=Evidence.empty(), facts={})
 
     def save(self, folder: ModelFolder) -> None:
-        """Write it into the folder of its model."""
+        """Write it into the folder of its model.
+
+        Raises:
+            WriteFailed: the folder cannot be written to.
+        """
         content = {
             "format": FORMAT,
             "model": folder.plain_fingerprint,
@@ -69,11 +73,12 @@ class Calibration:
             content["submission_biases"] = self.submission_biases.round(6).tolist()
         text = json.dumps(content)
         digest = hashlib.sha256(text.encode()).hexdigest()
-        write_text(folder.path / CALIBRATION, f"{text}\n{digest}\n")
-        if self.novelty is None:
-            (folder.path / NOVELTY).unlink(missing_ok=True)
-        else:
-            self.novelty.save(folder)
+        with explaining_refusal(folder.path):
+            if self.novelty is not None:
+                self.novelty.save(folder)  # first: it does nothing without a calibration
+            write_text(folder.path / CALIBRATION, f"{text}\n{digest}\n")
+            if self.novelty is None:
+                (folder.path / NOVELTY).unlink(missing_ok=True)
 
 
 def read_calibration(folder: ModelFolder) -> Calibration | None:
@@ -142,13 +147,18 @@ def _from_json(content: Mapping[str, Any], taxonomy: Taxonomy) -> Calibration:
     submission_biases = None
     if "submission_biases" in content:
         submission_biases = np.asarray(content["submission_biases"], dtype=np.float64)
+    num_heads = taxonomy.num_heads
     for biases in (found.biases, submission_biases):
-        if biases is not None and biases.shape != (taxonomy.num_heads, taxonomy.num_values):
+        if biases is not None and biases.shape != (num_heads, taxonomy.num_values):
             raise ValueError("another taxonomy")
+    if found.log_temperatures.shape != (num_heads,) or not evidence.is_of(num_heads):
+        raise ValueError("another taxonomy")
+    if not np.isfinite(found.log_temperatures).all() or not np.isfinite(found.biases).all():
+        raise ValueError("no numbers")
     return Calibration(
         map=found,
         evidence=evidence,
-        facts=content["facts"],
+        facts=dict(content["facts"]),
         submission_biases=submission_biases,
     )
 
@@ -242,8 +252,18 @@ def promises_of(folder: ModelFolder, precision: float, *, is_simultaneous: bool 
 
 
 def with_promises(predictor: Predictor, promises: Promises) -> Predictor:
-    """A calibrated predictor that also decides what to do with each prediction."""
+    """A calibrated predictor that also decides what to do with each prediction.
+
+    Raises:
+        CalibrationError: the promises are those of another calibration: the model was calibrated since
+            it was loaded, or while it was.
+    """
     assert isinstance(predictor, CalibratedPredictor)
+    if not predictor.calibration.evidence.equals(promises.evidence):
+        raise CalibrationError(
+            "The model was calibrated anew while it was used: its promises are not about what it says.",
+            hint="Load it again, or run the same command again.",
+        )
     return replace(predictor, promises=promises)
 
 

@@ -6,7 +6,7 @@ Shapes: N cells, V values of the head that has most, H heads.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -143,6 +143,17 @@ class Evidence:
     def __len__(self) -> int:
         return len(self.heads)
 
+    def equals(self, other: "Evidence") -> bool:
+        """Whether the other evidence is the same, cell by cell."""
+        return all(np.array_equal(getattr(self, name), getattr(other, name)) for name in _EVIDENCE)
+
+    def is_of(self, num_heads: int) -> bool:
+        """Whether it has numbers throughout, and no head beyond these."""
+        is_complete = all(getattr(self, name).shape == self.heads.shape for name in _EVIDENCE)
+        is_known = (self.heads >= 0) & (self.heads < num_heads)
+        is_number = np.isfinite(self.confidence).all() and np.isfinite(self.of_label).all()
+        return bool(is_complete and is_known.all() and is_number)
+
     def take(self, index: NDArray[np.integer] | NDArray[np.bool_]) -> "Evidence":
         """Some of the cells, by index or mask."""
         return Evidence(
@@ -159,3 +170,6 @@ class Evidence:
     def counts(self, num_heads: int) -> NDArray[np.int64]:
         """The number of cells of each head (H)."""
         return np.bincount(self.heads, minlength=num_heads)
+
+
+_EVIDENCE = tuple(each.name for each in fields(Evidence))

@@ -156,6 +156,8 @@ def read_novelty(folder: ModelFolder) -> Novelty | None:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     except (OSError, ValueError, SafetensorError) as error:
         raise CalibrationError(f"{path} is damaged.", hint=_AGAIN) from error
+    if not isinstance(facts, dict):
+        raise CalibrationError(f"{path} is damaged.", hint=_AGAIN)
     if facts.get("format") != FORMAT:
         raise CalibrationError(
             f"{path} is of format {facts.get('format')}; this version reads {FORMAT}.", hint=_AGAIN
