@@ -96,3 +96,10 @@ def test_labels_that_people_gave_become_repairs_once(model: ModelFolder, tmp_pat
         ("c0", "border", None, "zari", "asha", "random"),
         ("c2", "pattern", None, "woven", "asha", "random"),
     ]
+
+
+def test_a_cell_with_two_answers_is_named(model: ModelFolder, tmp_path: Path) -> None:
+    file = tmp_path / "sample.csv"
+    file.write_text("cell,answer\nc0,zari\nc1,\nc0,ZARI\nc0,solid\n")
+    with pytest.raises(CatalogueError, match=r"row 5: 'solid', but the same cell has 'zari' in row 2"):
+        read_answers(file, FillAudit.of(model))

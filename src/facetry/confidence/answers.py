@@ -112,6 +112,7 @@ def _rows(file: Path) -> pl.DataFrame:
 
 def _faults(cells: pl.DataFrame, reader: "_Reader") -> Iterator[str]:
     """What is wrong with rows that have an answer."""
+    seen: dict[str, tuple[int, str | None]] = {}
     for row, cell, *named in cells.select("row", "cell", *_NAMED).iter_rows():
         category, attribute, answer = named
         if category is None:
@@ -119,6 +120,11 @@ def _faults(cells: pl.DataFrame, reader: "_Reader") -> Iterator[str]:
         elif reader.read(*named) is None:
             hint = nearest(answer, reader.known(category, attribute))
             yield f"row {row}: {answer!r} is no value of {category} / {attribute}. {hint}"
+        else:
+            read = reader.read(*named)
+            first, before = seen.setdefault(cell, (row, read))
+            if read != before:
+                yield f"row {row}: {answer!r}, but the same cell has {before!r} in row {first}."
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
