@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from typer.testing import CliRunner, Result
@@ -16,8 +17,16 @@ from facetry.catalogue.catalogue import open_catalogue
 from facetry.catalogue.repairs import Repair, write_repairs
 from facetry.cli import main
 from facetry.confidence.calibration import read_calibration
+from facetry.confidence.mapping import summarise
 from facetry.demo.garments import SampleConfig, draw_catalogue
-from facetry.errors import CalibrationError, FacetryError, HeldOutLearned, NotEnoughData, SettingError
+from facetry.errors import (
+    CalibrationError,
+    CatalogueError,
+    FacetryError,
+    HeldOutLearned,
+    NotEnoughData,
+    SettingError,
+)
 from facetry.models.folder import open_folder
 from tests.conftest import MakeOnce, MakeRecipe
 
@@ -153,6 +162,28 @@ def test_what_is_no_precision(
     assert "0.95" in result.exception.hint
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--precision", "95"], "cannot be promised"),
+        (["--audit", "."], "holds no audit"),
+    ],
+)
+def test_what_is_wrong_is_said_before_the_work(
+    run: Run, calibrated: Path, words: list[str], message: str
+) -> None:
+    result = run("calibrate", calibrated, "no catalogue", *words)
+    assert isinstance(result.exception, SettingError)
+    assert message in result.exception.message
+
+
+@pytest.mark.parametrize("option", ["--report", "--images", "--repairs"])
+def test_options_that_are_about_a_catalogue_need_one(run: Run, calibrated: Path, option: str) -> None:
+    result = run("calibrate", calibrated, option, "x")
+    assert isinstance(result.exception, SettingError)
+    assert option in result.exception.message
+
+
 def test_per_cent_are_understood(run: Run, calibrated: Path, other: Path, tmp_path: Path) -> None:
     result = run("fill", calibrated, other, "-o", tmp_path / "x.csv", "--precision", "90")
     assert isinstance(result.exception, SettingError)
@@ -200,6 +231,7 @@ def test_a_damaged_or_foreign_calibration_is_refused_until_it_is_made_anew(
     assert "another model" in run("calibrate", foreign).exception.message  # type: ignore[union-attr]
     again = run("calibrate", folder, other)
     assert again.exit_code == 0
+    assert "probabilities are the model's own" in again.stderr
     assert run("calibrate", folder).exit_code == 0
 
 
@@ -237,6 +269,53 @@ def test_not_applicable_is_an_error_of_every_value(
     after = calibrate_model(folder, open_catalogue(shop)).after
     assert 0 < len(after) - len(before) <= num_blank
     assert after.is_right.sum() == before.is_right.sum()
+
+
+def test_products_with_nothing_but_not_applicable_count(
+    calibrated: Path, other: Path, tmp_path: Path
+) -> None:
+    folder, shop = tmp_path / "model", tmp_path / "shop"
+    shutil.copytree(calibrated, folder)
+    shutil.copytree(other, shop)
+    table = pl.read_csv(shop / "train.csv", infer_schema=False)
+    slots = [name for name in table.columns if name.startswith("attr_")]
+    nothing = {slot: pl.lit(None, pl.String) for slot in slots[1:]}
+    table.with_columns(attr_1=pl.lit("not applicable"), **nothing).write_csv(shop / "train.csv")
+    found = calibrate_model(folder, open_catalogue(shop))
+    assert len(found.after) > 0
+    assert not found.after.is_right.any()
+    scores = summarise(found.after)
+    assert np.isnan([scores.nll, scores.brier]).all()
+    assert scores.accuracy == 0
+
+
+def test_photos_that_cannot_be_read_do_not_replace_what_is_known(
+    calibrated: Path, other: Path, tmp_path: Path
+) -> None:
+    folder, photos = tmp_path / "model", tmp_path / "photos"
+    shutil.copytree(calibrated, folder)
+    photos.mkdir()
+    (photos / "000001.jpg").write_bytes(b"no photo")
+    before = open_folder(folder).fingerprint
+    with pytest.raises(
+        NotEnoughData, match=r"None of \d+ labelled products can be calibrated on: .+: \d+"
+    ):
+        calibrate_model(folder, open_catalogue(other, images=photos))
+    assert open_folder(folder).fingerprint == before
+
+
+def test_filled_values_are_no_labels_even_without_the_record(
+    calibrated: Path, other: Path, tmp_path: Path, run: Run
+) -> None:
+    shop, folder = tmp_path / "shop", tmp_path / "model"
+    shutil.copytree(other, shop)
+    shutil.copytree(calibrated, folder)
+    out = tmp_path / "filled.csv"
+    run("fill", calibrated, shop, "-o", out, "--precision", "0.3", "--engine", "torch")
+    out.replace(shop / "train.csv")
+    result = run("calibrate", folder, shop)
+    assert isinstance(result.exception, CatalogueError)
+    assert "'attr_1 action'" in result.exception.message
 
 
 def test_frozen_heads_are_cross_fitted(

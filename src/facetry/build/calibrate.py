@@ -1,8 +1,8 @@
 """Calibrates a predictor: probabilities on its validation part, promises on labels that nothing used."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from facetry.catalogue.split import Split, find_groups
 from facetry.confidence.calibration import Calibration, calibrate, read_calibration
 from facetry.confidence.cells import LabelledCells
 from facetry.confidence.fit import fit_map
-from facetry.confidence.novelty import with_novelty
+from facetry.confidence.novelty import NOVEL, with_novelty
 from facetry.confidence.rare_values import fit_biases
 from facetry.confidence.selection import BlankTest, compare_blanks
 from facetry.errors import CalibrationError, HeldOutLearned, NotEnoughData, SettingError
@@ -63,7 +63,7 @@ def calibrate_model(
     Raises:
         CatalogueError: there are values in the table that a model has filled in.
         HeldOutLearned: the model was trained on products of the table.
-        NotEnoughData: there is no labelled product to calibrate on.
+        NotEnoughData: there is no labelled product to calibrate on, or none that can be predicted.
         SettingError: `is_cross_fit` with a model or a table that does not allow it.
     """
     model = open_folder(folder)
@@ -77,10 +77,14 @@ def calibrate_model(
             "on.",
             hint="Leave out --cross-fit: all of its labelled products can be used as they are.",
         )
+    labels = _labels(catalogue)
     rows = _rows_of(model, catalogue, split, reporter, is_cross_fit=is_cross_fit)
+    rows = _labelled(rows, labels)
+    if not len(rows):
+        raise _nothing_labelled(catalogue, split)
     predictor = load_plain(model)
-    work = _Work(predictor=predictor, catalogue=catalogue, split=split, reporter=reporter)
-    fitted = work.completed(_earlier(model, reporter))
+    work = _Work(predictor=predictor, catalogue=catalogue, labels=labels, split=split, reporter=reporter)
+    fitted = work.completed(_earlier(model, split, reporter))
     if is_cross_fit:
         assert split is not None
         sample = work.sample(rows, "cross-fitted on what it was trained on")
@@ -89,6 +93,7 @@ def calibrate_model(
         sample = work.sample(rows)
         predictions = work.predict(fitted, rows)
     found = work.gather(fitted, predictions, sample)
+    _require_cells(found, predictions)
     found.calibration.save(model)
     return replace(found, blanks=work.compare_blanks(sample))
 
@@ -105,26 +110,34 @@ def calibrate_new(
 
     Without a calibration part there is no evidence for promises.
     """
+    labels = _labels(catalogue)
     work = _Work(
         predictor=predictor,
         catalogue=catalogue,
+        labels=labels,
         split=split,
         reporter=reporter,
         validation=validation,
     )
     fitted = work.completed(None)
-    rows = split.rows("calibration")
-    rows = rows[catalogue.is_labelled[rows]]
+    rows = _labelled(split.rows("calibration"), labels)
     return work.gather(fitted, work.predict(fitted, rows), work.sample(rows)).calibration
 
 
-def _earlier(model: ModelFolder, reporter: Reporter) -> Calibration | None:
+def _earlier(model: ModelFolder, split: Split | None, reporter: Reporter) -> Calibration | None:
     """The model's calibration, whose map is kept; None if it has none that can be read."""
     try:
         return read_calibration(model)
     except CalibrationError as error:
-        reporter.say(f"{error.message} It is made anew.")
+        lost = "" if split else _LOST
+        reporter.say(f"{error.message} It is made anew.{lost}")
         return None
+
+
+_LOST = (
+    " What it knew by the model's validation part is lost: until it is calibrated on the table that it "
+    "was trained with, probabilities are the model's own, and no photo counts as novel."
+)
 
 
 def _own_split(model: ModelFolder, catalogue: Catalogue) -> Split | None:
@@ -144,22 +157,56 @@ def _rows_of(
     *,
     is_cross_fit: bool,
 ) -> NDArray[np.int64]:
-    """The labelled rows to calibrate on."""
+    """The rows to calibrate on, labelled or not."""
     if split is None:
-        rows = _unlearned(model, catalogue, reporter)
-    elif is_cross_fit:
-        rows = np.concatenate([split.rows(part) for part in ("train", "calibration")])
-    else:
-        rows = split.rows("calibration")
-    labelled: NDArray[np.int64] = rows[catalogue.is_labelled[rows]]
-    if not len(labelled):
-        what = "has no labelled product" if split is None else "is divided without a calibration part"
-        raise NotEnoughData(
-            f"{catalogue.source.table.name} {what}.",
-            hint="Name a table of labelled products that the model was not trained on; a frozen model "
-            "can also be calibrated with --cross-fit.",
-        )
-    return labelled
+        return _unlearned(model, catalogue, reporter)
+    if is_cross_fit:
+        return np.concatenate([split.rows(part) for part in ("train", "calibration")])
+    return split.rows("calibration")
+
+
+def _nothing_labelled(catalogue: Catalogue, split: Split | None) -> NotEnoughData:
+    is_undivided = split is not None and not len(split.rows("calibration"))
+    missing = "labelled product of the model's categories"
+    what = "is divided without a calibration part" if is_undivided else f"has no {missing}"
+    return NotEnoughData(
+        f"{catalogue.source.table.name} {what}.",
+        hint="Name a table of labelled products that the model was not trained on; a frozen model "
+        "can also be calibrated with --cross-fit.",
+    )
+
+
+def _require_cells(found: Calibrated, predictions: Predictions) -> None:
+    """Refuse to replace the evidence for promises by none.
+
+    Raises:
+        NotEnoughData: no labelled product was predicted, or all are novel; says how many and why.
+    """
+    if len(found.before):
+        return
+    problems = Counter(filter(None, predictions.problems))
+    if num_novel := int(predictions.is_novel.sum()):
+        problems[NOVEL] = num_novel
+    reasons = "; ".join(f"{reason}: {count:,}" for reason, count in problems.most_common(3))
+    raise NotEnoughData(
+        f"None of {len(predictions):,} labelled products can be calibrated on: {reasons}.",
+        hint="Nothing was stored. Name the folder of their photos: --images FOLDER.",
+    )
+
+
+def _labels(catalogue: Catalogue) -> NDArray[np.int64]:
+    """The labels (N, A) that count: those of cells which were drawn at random; -1 for none.
+
+    Where a cell says "not applicable", as where its value is unknown, every prediction is wrong.
+    """
+    labels = catalogue.known_labels(np.arange(len(catalogue)))
+    labels = np.where(not_applicable(catalogue), OFF_LIST, labels)
+    return np.where(catalogue.is_random, labels, -1)
+
+
+def _labelled(rows: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Those of some rows that have a label which counts, "not applicable" being one."""
+    return rows[(labels[rows] != -1).any(axis=1)]
 
 
 def _unlearned(model: ModelFolder, catalogue: Catalogue, reporter: Reporter) -> NDArray[np.int64]:
@@ -210,11 +257,13 @@ class _Sample:
 class _Work:
     """A predictor to calibrate on a catalogue; `split` is that of its training, if it is of this one.
 
-    `validation` are its predictions of the validation part, if they were made already.
+    `labels` (N, A) are those of the catalogue that count, `validation` are the predictor's predictions
+    of the validation part, if they were made already.
     """
 
     predictor: Predictor
     catalogue: Catalogue
+    labels: NDArray[np.int64]
     split: Split | None
     reporter: Reporter
     validation: Predictions | None = None
@@ -222,7 +271,8 @@ class _Work:
     def sample(self, rows: NDArray[np.int64], part: str = "") -> _Sample:
         """Some rows with all that calibrating needs to know of them."""
         own = "all labelled products" if self.split is None else "the calibration part"
-        return _Sample(rows=rows, part=part or own, groups=self._groups(rows), labels=self._labels(rows))
+        groups, labels = self._groups(rows), self.labels[rows]
+        return _Sample(rows=rows, part=part or own, groups=groups, labels=labels)
 
     def completed(self, earlier: Calibration | None) -> Calibration:
         """An earlier calibration, or one fitted on the validation part; with novelty, if possible."""
@@ -279,19 +329,6 @@ class _Work:
         heads = self.catalogue.taxonomy.heads_of_slots(self.catalogue.category_codes[sample.rows])
         heads = np.where((features != 0).any(axis=1)[:, None], heads, -1)  # what cannot be read
         return compare_blanks(heads, sample.labels, features, sample.groups)
-
-    def _labels(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The labels of some rows (B, A) that count: those of cells which were drawn at random.
-
-        Where a cell says "not applicable", as where its value is unknown, every prediction is wrong.
-        """
-        labels = self.catalogue.known_labels(rows)
-        labels = np.where(self._not_applicable[rows], OFF_LIST, labels)
-        return np.where(self.catalogue.is_random[rows], labels, -1)
-
-    @cached_property
-    def _not_applicable(self) -> NDArray[np.bool_]:
-        return not_applicable(self.catalogue)
 
     def _groups(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Equal numbers for products with like photos."""

@@ -62,27 +62,30 @@ def calibrate(
     from facetry.confidence.calibration import stored_calibration
     from facetry.confidence.fill_audit import FillAudit, withdraw
     from facetry.confidence.page import write_calibration_page
-    from facetry.confidence.promises import make_promises
+    from facetry.confidence.promises import make_promises, require_precision
     from facetry.errors import SettingError
     from facetry.models.folder import open_folder
     from facetry.runtime.extras import require
 
     if report:
         require("A report", "matplotlib")
+    require_precision(precision)
     console, folder = make_console(), open_folder(model)
+    noise = label_noise(audit, folder.taxonomy) if audit else {}
     found = None
     if catalogue is not None:
         opened = open_catalogue(catalogue, images=images, repairs=repairs, taxonomy=folder.taxonomy)
         found = calibrate_model(folder, opened, is_cross_fit=cross_fit, reporter=make_reporter())
-    elif cross_fit or report:
-        raise SettingError("--cross-fit and --report need a catalogue.", hint="Name it after the model.")
+    elif cross_fit or report or images or repairs:
+        raise SettingError(
+            "--cross-fit, --report, --images and --repairs are about a catalogue.",
+            hint="Name it after the model.",
+        )
     calibration = found.calibration if found else stored_calibration(folder)
     promises = make_promises(
         calibration.evidence, folder.taxonomy, precision, is_simultaneous=simultaneous
     )
-    promises = withdraw(promises, folder)
-    if audit:
-        promises = replace(promises, label_noise=label_noise(audit, folder.taxonomy))
+    promises = replace(withdraw(promises, folder), label_noise=noise)
     for name, fact in calibration.facts.items():
         console.print(f"{name.capitalize()}: {fact}")
     if found:

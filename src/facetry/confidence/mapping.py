@@ -76,12 +76,16 @@ class ProbabilityScores(NamedTuple):
 
 
 def summarise(cells: LabelledCells) -> ProbabilityScores:
-    """How good the probabilities of some cells are; NaN without cells."""
+    """How good the probabilities of some cells are; NaN without cells.
+
+    Labels that are none of the head's values have no probability: `nll` and `brier` leave them out.
+    """
     if not len(cells):
         return ProbabilityScores(nan, nan, nan, nan, nan)
+    known = cells.take(cells.labels >= 0)
     return ProbabilityScores(
-        nll=float(np.nanmean(negative_log_likelihoods(cells))),
-        brier=float(np.nanmean(brier_scores(cells))),
+        nll=float(negative_log_likelihoods(known).mean()) if len(known) else nan,
+        brier=float(brier_scores(known).mean()) if len(known) else nan,
         calibration_error=calibration_error(cells.confidence, cells.is_right),
         confidence=float(cells.confidence.mean()),
         accuracy=float(cells.is_right.mean()),

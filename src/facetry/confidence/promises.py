@@ -176,12 +176,7 @@ def make_promises(
     Raises:
         SettingError: the target is no precision between 0 and 1.
     """
-    if not 0 < target < 1:
-        meant = f" {target:g}% is {target / 100:g}." if 1 < target < 100 else ""
-        raise SettingError(
-            f"A precision of {target:g} cannot be promised.",
-            hint=f"Name one above 0 and below 1, such as 0.95.{meant}",
-        )
+    require_precision(target)
     promises = promise_all(taxonomy, evidence, target, delta=delta, is_simultaneous=is_simultaneous)
     return Promises(
         taxonomy=taxonomy,
@@ -191,3 +186,17 @@ def make_promises(
         is_simultaneous=is_simultaneous,
         promises=tuple(promises),
     )
+
+
+def require_precision(target: float) -> None:
+    """Refuse what is no precision that can be promised.
+
+    Raises:
+        SettingError: it is not between 0 and 1.
+    """
+    if not 0 < target < 1:
+        meant = f" {target:g}% is {target / 100:g}." if 1 < target < 100 else ""
+        raise SettingError(
+            f"A precision of {target:g} cannot be promised.",
+            hint=f"Name one above 0 and below 1, such as 0.95.{meant}",
+        )

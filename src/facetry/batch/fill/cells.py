@@ -167,12 +167,18 @@ def is_open(catalogue: Catalogue, *, replaces_known: bool) -> pl.Expr:
 def require_own_labels(catalogue: Catalogue) -> None:
     """Refuse to take what a model has filled in for labels, which people give.
 
+    Without the record, only the columns that a fill has added tell.
+
     Raises:
-        CatalogueError: the table has values that a fill has written, by the record beside it.
+        CatalogueError: the table has values that a fill has written, by the record beside it, or by
+            columns that say so.
         FolderDamaged: that record cannot be read.
     """
     table, columns = catalogue.source.table, columns_to_fill(catalogue, ())
-    if not columns or not fill_folder(table).is_dir():
+    if not columns:
+        return
+    if not fill_folder(table).is_dir():
+        _refuse_marked(catalogue, columns)
         return
     cells = Cells(catalogue=catalogue, columns=columns, record=read_record(table))
     is_filled = IS_OWN & pl.col("shown_source").ne_missing(REPAIR) & pl.col("repair").is_null()
@@ -182,4 +188,27 @@ def require_own_labels(catalogue: Catalogue) -> None:
             f"{num_filled:,} values in {table.name} were filled in by a model: they are no labels.",
             hint="Name the table that was filled; or take them back: facetry fill MODEL TABLE --out "
             f"{table.name} --undo. Labels that people gave can be in a file of repairs.",
+        )
+
+
+_MARKS = {"action": "fill", "source": "model "}
+"""How texts begin, in columns beside that of an attribute, where a model has filled it in."""
+
+
+def _refuse_marked(catalogue: Catalogue, columns: Sequence[str]) -> None:
+    """Refuse a table whose columns say that a fill has written into it; its record is elsewhere."""
+    table, raw = catalogue.source.table, scan(catalogue.source)
+    schema = raw.collect_schema()
+    marks = {f"{column} {shown}": text for column in columns for shown, text in _MARKS.items()}
+    marks = {name: text for name, text in marks.items() if name in schema}
+    if not marks:
+        return
+    is_filled = [clean_text(schema, name).str.starts_with(text).any() for name, text in marks.items()]
+    found = collect(raw.select(pl.any_horizontal(is_filled).alias("found")), table)
+    if found.item():
+        raise CatalogueError(
+            f"{table.name} has values that a model filled in: {', '.join(map(repr, marks))} say so. "
+            "They are no labels.",
+            hint=f"Name the table that was filled; or put {fill_folder(table).name}, the record of the "
+            "fill, beside it and take them back with --undo.",
         )
