@@ -87,7 +87,7 @@ def test_promises_are_stored_and_shown(run: Run, tiny_model: Path, other: Path, 
     assert "Blank or labelled" in page.read_text()
     assert "NLL" in first.stdout
     assert re.search(r"\d+ of \d+ heads promise a precision of 0.3", first.stdout)
-    assert "at most about 5 give a false promise" in first.stdout
+    assert "at most about 5 are false" in first.stdout
     after = open_folder(folder)
     assert before.plain_fingerprint == after.plain_fingerprint != after.fingerprint
     again = run("calibrate", folder, "--precision", "0.3")
@@ -142,6 +142,9 @@ def test_only_what_is_promised_is_filled(
     plain = run("fill", calibrated, shop, "-o", tmp_path / "plain.csv", *options, "--only-values")
     assert plain.exit_code == 0
     assert not actions & set(pl.read_csv(tmp_path / "plain.csv").columns)
+    refused = run("fill", calibrated, shop, "-o", tmp_path / "all.csv", "--only-values")
+    assert isinstance(refused.exception, SettingError)
+    assert not (tmp_path / "all.csv").exists()
 
 
 @pytest.mark.parametrize(

@@ -85,8 +85,13 @@ def fill(
     from facetry.cli.console import make_console, make_reporter
     from facetry.cli.promises import load_promising, promises_for
     from facetry.confidence.fill_audit import Promised
+    from facetry.errors import SettingError
     from facetry.models.folder import open_folder
 
+    if only_values and precision is None:
+        raise SettingError(
+            "--only-values leaves out the columns of --precision.", hint="Name one: --precision 0.95"
+        )
     console, reporter = make_console(), make_reporter()
     folder = open_folder(model)
     opened = open_catalogue(catalogue, images=images, repairs=repairs, taxonomy=folder.taxonomy)

@@ -161,7 +161,7 @@ def _table(watched: "Watched") -> "Table":
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("promise of", overflow="fold")
-    for name in ("answers", "right", "precision", "asked", "left open, right", "promise"):
+    for name in ("filled, right", "precision", "asked about", "left open, right", "promise"):
         table.add_column(name, justify="right")
     heads, withdrawn = watched.promises.taxonomy.heads, watched.withdrawn
     promised = {head for each in watched.promises.kept for head in each.pool.heads}
@@ -179,9 +179,12 @@ def _table(watched: "Watched") -> "Table":
 
 
 def _cells(watch: "Watch") -> tuple[str, ...]:
-    """How many answers about filled cells, how many right, the bounds, the share that is asked about."""
-    bounds = f"{watch.bounds.lower:.3f} - {watch.bounds.upper:.3f}" if watch.num_answers else ""
-    return f"{watch.num_answers:,}", f"{watch.num_right:,}", bounds, f"{watch.share:.1%}"
+    """How many answers about filled cells are right, the bounds, and the share that is asked about."""
+    share = f"{watch.share:.1%}"
+    if not watch.num_answers:
+        return "", "", share
+    bounds = f"{watch.bounds.lower:.3f} to {watch.bounds.upper:.3f}"
+    return f"{watch.num_right:,} of {watch.num_answers:,}", bounds, share
 
 
 def _withdrawn(watched: "Watched") -> "Iterator[str]":

@@ -181,7 +181,8 @@ def _show_answers(
     for each in to_long(rows, has_decisions=True).iter_rows(named=True):
         names = (each["id"], each["category"]) if each["id"] != shown else ("", "")
         texts = [*names, each["attribute"], each["value"]]
-        decided = [each["action"], ", ".join(each["alternatives"])] if has_decisions else []
+        action = ": ".join(filter(None, (each["action"], each["reason"])))
+        decided = [action, ", ".join(each["alternatives"])] if has_decisions else []
         table.add_row(*map(Text, texts), f"{each['confidence']:.0%}", *map(Text, decided))
         shown = each["id"]
     console.print(table)

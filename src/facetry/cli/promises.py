@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from facetry.runtime.progress import Reporter
 
 
+_CAPTION = (
+    "from: the least confidence to fill; above: labels from there on, wrong: errors among them;\n"
+    "fills: share of cells it fills; missing: how many more labels, drawn at random, would do."
+)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Loaded:
     """A predictor, and a digest of all that its answers depend on."""
@@ -67,7 +73,7 @@ def promises_table(promises: "Promises") -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption=_CAPTION, caption_justify="left")
     table.add_column("promise of", overflow="fold", min_width=30)
     ceilings = ["ceiling"] if promises.label_noise else []
     for name in ("heads", "labels", "from", "above", "wrong", "fills", "missing", *ceilings):

@@ -100,7 +100,7 @@ def reliability_chart(before: LabelledCells, after: LabelledCells) -> Chart:
 
     def draw(figure: "Figure") -> None:
         for index, (name, cells) in enumerate((("before", before), ("after", after))):
-            axes = figure.add_axes((0.08 + 0.48 * index, 0.14, 0.42, 0.76))
+            axes = figure.add_axes((0.07 + 0.53 * index, 0.16, 0.38, 0.74))
             _draw_reliability(axes, name, cells)
 
     described = "; ".join(
@@ -113,7 +113,7 @@ def reliability_chart(before: LabelledCells, after: LabelledCells) -> Chart:
 def _draw_reliability(axes: "Axes", name: str, cells: LabelledCells) -> None:
     sure, right = reliability(cells)
     axes.plot([0, 1], [0, 1], color=LINE, linewidth=1)
-    axes.plot(sure, right, color=ACCENT, marker="o", markersize=4, linewidth=1.4)
+    axes.plot(sure, right, color=ACCENT, marker="o", markersize=4, linewidth=1.4, clip_on=False)
     axes.set(xlim=(0, 1), ylim=(0, 1))
     axes.set_title(name, loc="left", color=QUIET)
     axes.set_xlabel("confidence", color=QUIET)

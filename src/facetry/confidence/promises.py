@@ -115,7 +115,7 @@ class Promises:
         if self.is_simultaneous:
             meaning = f"With a chance of {100 - per_cent}% all promises hold at once"
         else:
-            meaning = f"Of 100 asked, at most about {per_cent} give a false promise"
+            meaning = f"Of 100 promises asked for, at most about {per_cent} are false"
         lines = [
             f"{meaning}, on products like those calibrated on. Precision is agreement with the labels."
         ]
