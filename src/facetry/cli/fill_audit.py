@@ -92,8 +92,11 @@ def _draw(
 
     require_new_sample(out)
     opened = open_catalogue(catalogue, images=images, taxonomy=folder.taxonomy)
+    opened.require_sound()
     opened.require_photos()
-    drawn = draw_cells(folder, filled, most)
+    drawn = draw_cells(folder, filled, most, opened)
+    if drawn.num_gone:
+        console.print(f"{drawn.num_gone:,} cells are of products that {catalogue} does not have.")
     if drawn.cells.is_empty():
         console.print(f"No cell of {filled} is left to ask about: all that are due were drawn before.")
         return

@@ -8,10 +8,11 @@ import polars as pl
 import pytest
 
 from facetry.batch.fill.sample import draw_cells, to_sample, writing_sample
+from facetry.catalogue.catalogue import Catalogue
 from facetry.confidence.calibration import promises_of
 from facetry.confidence.decide import decide
 from facetry.confidence.fill_audit import FillAudit, Promised
-from facetry.errors import NotEnoughData, PredictorMismatch
+from facetry.errors import CatalogueError, NotEnoughData, PredictorMismatch
 from facetry.models.folder import ModelFolder
 from facetry.predictions import Predictions
 from facetry.product import Product
@@ -107,6 +108,28 @@ def test_no_cell_is_drawn_twice(model: ModelFolder, table: Path) -> None:
     assert draw_cells(model, fill_under_promise(model, table), 10_000).cells.is_empty()
 
 
+def with_rows(filled: Path, num_rows: int) -> Catalogue:
+    """The catalogue of so many rows of a filled file, and one of another product."""
+    rows = pl.read_csv(filled, infer_schema=False)
+    other = rows.tail(1).with_columns(pl.lit("other").alias(rows.columns[0]))
+    table = filled.with_name("part.csv")
+    pl.concat([rows.head(num_rows), other]).write_csv(table)
+    return open_tees(table)
+
+
+def test_products_that_the_catalogue_does_not_have_are_not_asked_about(
+    model: ModelFolder, table: Path
+) -> None:
+    filled = fill_under_promise(model, table)
+    every = draw_cells(model, filled, 10_000)
+    drawn = draw_cells(model, filled, 10_000, with_rows(filled, NUM_ROWS // 2))
+    assert drawn.num_gone > 0
+    assert drawn.cells.height + drawn.num_gone == every.cells.height
+    assert drawn.cells["id"].cast(pl.Int64).max() < NUM_ROWS // 2
+    with pytest.raises(CatalogueError, match="none of the products"):
+        draw_cells(model, filled, 10_000, with_rows(filled, 0))
+
+
 def test_fewer_are_drawn_where_the_answers_were_good(model: ModelFolder, table: Path) -> None:
     add_answers(model, 0, [None] * 800)
     cells = draw_cells(model, fill_under_promise(model, table), 10_000).cells
@@ -135,8 +158,15 @@ def test_what_no_sample_can_be_drawn_of(model: ModelFolder, table: Path) -> None
         draw_cells(model, filled, 10)
 
 
+def test_what_earlier_fills_wrote_is_said_to_stay(model: ModelFolder, table: Path) -> None:
+    filled = fill_under_promise(model, table)
+    again = fill(filled, filled, catalogue=open_tees(filled))
+    assert f"{NUM_ROWS:,} cells that earlier fills wrote" in again.notes[0]
+    assert not fill(filled, filled, catalogue=open_tees(filled), model="two").num_written
+
+
 def test_what_was_taken_back_is_not_drawn(model: ModelFolder, table: Path) -> None:
     filled = fill_under_promise(model, table)
     undo(table, filled)
-    with pytest.raises(NotEnoughData):
+    with pytest.raises(NotEnoughData, match="nothing to ask about"):
         draw_cells(model, filled, 10)

@@ -212,17 +212,19 @@ def shown_source(source: str) -> pl.Expr:
 
 
 class Tally:
-    """Counts outcomes by column, and cells that a person has corrected."""
+    """Counts outcomes by column, cells that a person has corrected, and those of earlier fills."""
 
     def __init__(self, columns: Sequence[str]) -> None:
         self._columns = columns
         self._counts = dict.fromkeys(((c, o) for c in columns for o in (*WRITTEN, BELOW)), 0)
         self._sums = dict.fromkeys(columns, 0.0)
         self.num_corrected = 0
+        self.num_earlier = 0
 
     def add(self, outcomes: pl.DataFrame) -> None:
         """Count the cells of one part of the table."""
         self.num_corrected += outcomes.filter(IS_CORRECTED).height
+        self.num_earlier += outcomes.filter(IS_OWN & pl.col("outcome").is_null()).height
         is_blank = (pl.col("outcome") != UNPREDICTED) | (pl.col("state") == BLANK)
         counted = outcomes.filter(pl.col("outcome").is_not_null() & is_blank)
         found = counted.group_by("column", "outcome").agg(pl.len(), pl.col("confidence").sum())

@@ -79,7 +79,7 @@ def fill_table(
         num_corrected=tally.num_corrected,
         num_products=num_products,
         problems=problems,
-        notes=[note] if (note := note_on_format(catalogue.source.table)) else [],
+        notes=list(filter(None, [work.note_on_earlier(tally), note_on_format(catalogue.source.table)])),
     )
 
 
@@ -268,6 +268,16 @@ class _Work:
             reporter=reporter,
         )
         return summary.num_products, summary.problems
+
+    def note_on_earlier(self, tally: Tally) -> str:
+        """What is to be said of cells that earlier fills wrote: this one's promise is not about them."""
+        promises = {fill.promise for fill in self.cells.record.fills if fill.source != UNDO}
+        if not tally.num_earlier or promises == {self.config.promise}:
+            return ""
+        return (
+            f"{tally.num_earlier:,} cells that earlier fills wrote, under another promise or none, stay "
+            "as they are; --undo takes them back."
+        )
 
     def predicted(self, plan: Plan) -> Iterator[pl.DataFrame]:
         """What was predicted."""

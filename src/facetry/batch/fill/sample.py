@@ -20,7 +20,7 @@ from facetry.catalogue.scan import collect
 from facetry.confidence.calibration import stored_calibration
 from facetry.confidence.fill_audit import DRAWN, FILL, NO_VALUE, FillAudit, watch_promises
 from facetry.confidence.promises import make_promises
-from facetry.errors import NotEnoughData, PredictorMismatch, SettingError
+from facetry.errors import CatalogueError, NotEnoughData, PredictorMismatch, SettingError
 from facetry.models.folder import ModelFolder
 from facetry.runtime.files import writing
 from facetry.taxonomy import Taxonomy
@@ -34,20 +34,28 @@ _CELL: Final = ("id", "category", "attribute")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Drawn:
-    """Cells to ask people about, with the columns `DRAWN`, and how many more were due."""
+    """Cells to ask people about, with the columns `DRAWN`, and how many more were due.
+
+    `num_gone` are those of products that the catalogue does not have any more.
+    """
 
     cells: pl.DataFrame
     num_left: int
+    num_gone: int = 0
 
 
-def draw_cells(folder: ModelFolder, filled: Path, num_cells: int) -> Drawn:
+def draw_cells(
+    folder: ModelFolder, filled: Path, num_cells: int, catalogue: Catalogue | None = None
+) -> Drawn:
     """Draw `num_cells` at most of those that a file's last fills have filled or left open.
 
     A cell is drawn if the hash of its product and attribute, from 0 to 1, is below the share that is
     asked about: the same cells each time, but those that were drawn before are not drawn again. If more
-    are due, those come first whose hash is smallest in proportion to the share.
+    are due, those come first whose hash is smallest in proportion to the share. With a catalogue only
+    its products are asked about.
 
     Raises:
+        CatalogueError: the catalogue has none of the products.
         NotEnoughData: no fill with a promise is recorded for the file.
         PredictorMismatch: it was filled by another model, or before this one was calibrated again.
     """
@@ -55,12 +63,28 @@ def draw_cells(folder: ModelFolder, filled: Path, num_cells: int) -> Drawn:
     parts = cells.partition_by("precision", "is_simultaneous", maintain_order=True)
     ranked = pl.concat(part.hstack([_ranks(folder, part)]) for part in parts)
     due = _with_codes(ranked.filter(pl.col("rank") < 1)).join(audit.drawn, on="cell", how="anti")
+    kept = due if catalogue is None else _of_catalogue(due, catalogue)
+    num_gone, due = due.height - kept.height, kept
     now = datetime.now(UTC).isoformat(timespec="seconds")
     chosen = due.sort("rank", "cell").head(num_cells)
     return Drawn(
         cells=chosen.with_columns(drawn=pl.lit(now), chosen=pl.lit(RANDOM)).select(DRAWN.names()),
         num_left=due.height - chosen.height,
+        num_gone=num_gone,
     )
+
+
+def _of_catalogue(cells: pl.DataFrame, catalogue: Catalogue) -> pl.DataFrame:
+    """The cells of products that the catalogue has."""
+    table = catalogue.source.table
+    known = collect(catalogue.scan.select(pl.col("id").cast(pl.String)), table)
+    kept = cells.join(known, on="id", how="semi", maintain_order="left")
+    if kept.is_empty() and not cells.is_empty():
+        raise CatalogueError(
+            f"{table.name} has none of the products whose cells are due.",
+            hint="Name the catalogue that was filled: --catalogue CATALOGUE.",
+        )
+    return kept
 
 
 def _decided(folder: ModelFolder, filled: Path) -> pl.DataFrame:
@@ -68,7 +92,13 @@ def _decided(folder: ModelFolder, filled: Path) -> pl.DataFrame:
     record = read_record(filled)
     cells = record.decisions()
     promised = [_promised(number, fill) for number, fill in enumerate(record.fills) if fill.promise]
-    if not promised or cells.is_empty():
+    if promised and cells.is_empty():
+        raise NotEnoughData(
+            f"No cell of {filled} was filled or left open under a promise, so that there is nothing to "
+            "ask about.",
+            hint="Its cells had values already, were taken back, or could not be predicted.",
+        )
+    if not promised:
         what = "was filled without --precision" if record.fills else "has no record of a fill"
         raise NotEnoughData(
             f"{filled} {what}, so that no promise can be checked by it.",
