@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from facetry.confidence.pools import best_target, make_pools, promise_all
+from facetry.confidence.promises import make_promises
+from facetry.errors import CalibrationError
 from tests.confidence.cells import TAXONOMY, make_evidence
 
 
@@ -51,5 +53,21 @@ def test_how_many_labels_are_missing() -> None:
 def test_the_best_that_can_be_promised() -> None:
     confidence = np.linspace(0.7, 1, 1000)
     is_right = np.arange(1000) % 10 != 0
-    assert best_target(make_evidence(confidence, is_right), (0,)) == 0.86
-    assert best_target(make_evidence(confidence[:5], is_right[:5]), (0,)) is None
+    found = best_target(TAXONOMY, make_evidence(confidence, is_right))
+    assert found is not None
+    assert (found[0], found[1].name) == (0.86, "Sarees / attribute 0")
+    assert best_target(TAXONOMY, make_evidence(confidence[:5], is_right[:5])) is None
+
+
+@pytest.mark.parametrize("is_simultaneous", [False, True])
+def test_what_is_said_to_be_the_best_can_be_asked_for(is_simultaneous: bool) -> None:
+    rng = np.random.default_rng(0)
+    heads = np.repeat(np.arange(TAXONOMY.num_heads), 60)
+    confidence = rng.random(len(heads))
+    evidence = make_evidence(confidence, rng.random(len(heads)) < 0.6 + 0.3 * confidence, heads)
+    promises = make_promises(evidence, TAXONOMY, 0.99, is_simultaneous=is_simultaneous)
+    with pytest.raises(CalibrationError) as error:
+        promises.require_any()
+    best = float(error.value.hint.split()[2].rstrip("."))
+    assert 0.5 <= best < 0.99
+    assert make_promises(evidence, TAXONOMY, best, is_simultaneous=is_simultaneous).kept

@@ -7,7 +7,6 @@ nothing of one head.
 Shapes: H heads.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Final, Literal
@@ -102,22 +101,37 @@ def promise_all(
     With `is_simultaneous`, delta is the chance that any of the promises is false, not each
     (Bonferroni).
     """
+    pools, delta = _divided(taxonomy, evidence, target, delta, is_simultaneous=is_simultaneous)
+    promises = [_promise(evidence.of_heads(pool.heads), pool, target, delta) for pool in pools]
+    return sorted(promises, key=lambda promise: promise.pool.heads)
+
+
+def best_target(
+    taxonomy: Taxonomy, evidence: Evidence, *, delta: float = DELTA, is_simultaneous: bool = False
+) -> tuple[float, Pool] | None:
+    """The highest precision, in steps of 0.01, that anything can promise, and what; None if nothing can.
+
+    Each precision has pools of its own, as it needs labels of its own number.
+    """
+    for target in (percent / 100 for percent in range(99, 49, -1)):
+        pools, own_delta = _divided(taxonomy, evidence, target, delta, is_simultaneous=is_simultaneous)
+        for pool in pools:
+            own = evidence.of_heads(pool.heads)
+            if find_threshold(own.confidence, own.is_right, target=target, delta=own_delta):
+                return target, pool
+    return None
+
+
+def _divided(
+    taxonomy: Taxonomy, evidence: Evidence, target: float, delta: float, *, is_simultaneous: bool
+) -> tuple[list[Pool], float]:
+    """The pools of a target, and the chance of a false promise that each of them may take."""
     num_labels = evidence.counts(taxonomy.num_heads)
     pools = make_pools(taxonomy, num_labels, _enough(target, delta))
     if is_simultaneous:
         delta /= len(pools)
         pools = make_pools(taxonomy, num_labels, _enough(target, delta))
-    promises = [_promise(evidence.of_heads(pool.heads), pool, target, delta) for pool in pools]
-    return sorted(promises, key=lambda promise: promise.pool.heads)
-
-
-def best_target(evidence: Evidence, heads: Sequence[int], delta: float = DELTA) -> float | None:
-    """The highest precision, in steps of 0.01, that a pool of heads can promise; None if none."""
-    own = evidence.of_heads(heads)
-    for percent in range(99, 49, -1):
-        if find_threshold(own.confidence, own.is_right, target=percent / 100, delta=delta):
-            return percent / 100
-    return None
+    return pools, delta
 
 
 def _promise(evidence: Evidence, pool: Pool, target: float, delta: float) -> Promise:

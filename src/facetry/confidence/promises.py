@@ -99,13 +99,15 @@ class Promises:
             raise CalibrationError(
                 f"{asked}: the model has no labels that it did not learn from.", hint=_CALIBRATE
             )
-        found = [(best_target(self.evidence, each.pool.heads), each) for each in self.promises]
-        best, promise = max(found, key=lambda pair: pair[0] or 0)
+        found = best_target(
+            self.taxonomy, self.evidence, delta=self.delta, is_simultaneous=self.is_simultaneous
+        )
         missing = [each.num_missing for each in self.promises if each.num_missing is not None]
-        if best is None:
+        if found is None:
             raise CalibrationError(f"{asked}, nor half as much.", hint=_more(missing))
+        best, pool = found
         raise CalibrationError(
-            f"{asked}; the best is {best:g}, of {promise.pool.name}.",
+            f"{asked}; the best is {best:g}, of {pool.name}.",
             hint=f"Ask for {best:g}. {_more(missing)}",
         )
 
