@@ -129,6 +129,16 @@ def test_a_model_without_a_reference(
     assert "162, not trained on" in again.output
 
 
+def test_a_damaged_reference_is_replaced(
+    run: Run, model: Path, old: Path, alike: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(model, tmp_path / "model")
+    (tmp_path / "model" / DRIFT).write_bytes(b"PK")
+    assert "is damaged" in str(run(tmp_path / "model", alike).exception)
+    assert "Kept in" in run(tmp_path / "model", alike, "--reference", old).output
+    assert run(tmp_path / "model", alike).exit_code == 0
+
+
 def test_unknown_categories_are_left_out(run: Run, model: Path, alike: Path, tmp_path: Path) -> None:
     table = pl.read_csv(alike / "train.csv")
     is_first = pl.int_range(pl.len()) < 20

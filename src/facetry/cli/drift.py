@@ -83,16 +83,19 @@ def drift(
 def _measure_reference(
     folder: "ModelFolder", predictor: "Predictor", path: Path, reporter: "Reporter"
 ) -> "Sample":
-    """Measure a catalogue to compare with; a model that keeps no reference keeps it from now on."""
+    """Measure a catalogue to compare with; a model without one that can be read keeps it from now on."""
     from facetry.catalogue.catalogue import open_catalogue
-    from facetry.confidence.drift.reference import measure_reference, save_reference
+    from facetry.confidence.drift.reference import measure_reference, read_reference, save_reference
+    from facetry.errors import DriftReferenceError
     from facetry.models.folder import DRIFT
 
     catalogue = open_catalogue(path, taxonomy=folder.taxonomy)
     catalogue.require_sound()
     catalogue.require_photos()
     sample = measure_reference(predictor, folder, catalogue, reporter)
-    if not (folder.path / DRIFT).exists():
+    try:
+        read_reference(folder)
+    except DriftReferenceError:  # none, or one that is damaged or of another calibration
         save_reference(folder, sample)
         reporter.say(f"Kept in {folder.path / DRIFT}: --reference is needed for its photos only.")
     return sample
