@@ -50,7 +50,9 @@ def compare_blanks(
     """
     found = []
     for head in np.unique(heads[heads >= 0]):
-        rows, slots = _one_per_group(*np.nonzero(heads == head), groups)
+        rows, slots = np.nonzero(heads == head)
+        kept = _one_per_group(groups[rows])
+        rows, slots = rows[kept], slots[kept]
         is_labelled = labels[rows, slots] != -1
         num_labelled, num_blank = int(is_labelled.sum()), int((~is_labelled).sum())
         if min(num_labelled, num_blank) < MIN_PRODUCTS:
@@ -65,14 +67,11 @@ def compare_blanks(
     return found
 
 
-def _one_per_group(
-    rows: NDArray[np.int64], slots: NDArray[np.int64], groups: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Some of a head's cells, by row and slot: one of each group, drawn at random."""
-    order = np.random.default_rng(0).permutation(len(rows))
-    _, first = np.unique(groups[rows[order]], return_index=True)
-    kept = np.sort(order[first])
-    return rows[kept], slots[kept]
+def _one_per_group(groups: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The indices of some of N cells: one of each group, drawn at random."""
+    order = np.random.default_rng(0).permutation(len(groups))
+    _, first = np.unique(groups[order], return_index=True)
+    return np.sort(order[first])
 
 
 def _cross_validated_auc(features: NDArray[np.floating], is_labelled: NDArray[np.bool_]) -> float:
