@@ -162,7 +162,13 @@ def _as_population(
     is_right: NDArray[np.bool_],
     categories: NDArray[np.int64],
 ) -> Population:
-    cells = Evidence(heads=heads, confidence=confidence, of_label=confidence, is_right=is_right)
+    cells = Evidence(
+        heads=heads,
+        confidence=confidence,
+        of_label=confidence,
+        is_right=is_right,
+        groups=np.arange(len(heads)),  # drawn one by one, with replacement
+    )
     return Population(cells=cells, categories=categories)
 
 
@@ -286,6 +292,7 @@ def _of_model(model: Path, catalogue: Path) -> dict[str, Any]:
         confidence=cells.confidence,
         of_label=cells.confidence,
         is_right=cells.is_right,
+        groups=cells.groups,
     )
     return {
         "score": evaluation.scores.total,

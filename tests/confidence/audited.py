@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from facetry.confidence.calibration import Calibration
-from facetry.confidence.fill_audit import ANSWERS, DRAWN, FillAudit
+from facetry.confidence.fill_audit import ANSWERS, DRAWN, FillAudit, basis_of
 from facetry.confidence.mapping import CalibrationMap
 from facetry.models.folder import RECIPE, ModelFolder, open_folder, write_checksums
 from facetry.taxonomy import Taxonomy
@@ -33,6 +33,7 @@ def calibrate(folder: ModelFolder, num_labels: Sequence[int], *, confidence: flo
         map=CalibrationMap.identity(folder.taxonomy),
         evidence=make_evidence(sure, is_right, heads),
         facts={},
+        labels=f"{num_labels} {confidence}",
     ).save(folder)
 
 
@@ -55,7 +56,7 @@ def add_answers(
         "confidence": 0.9,
         "action": action,
         "model": folder.plain_fingerprint,
-        "calibrated": folder.fingerprint,
+        "calibrated": basis_of(folder),
         "precision": precision,
         "is_simultaneous": False,
         "source": "model one 2024-05-01",

@@ -38,4 +38,10 @@ def make_evidence(
     confidence: NDArray[np.float64], is_right: NDArray[np.bool_], heads: NDArray[np.int64] | None = None
 ) -> Evidence:
     own = np.zeros(len(confidence), dtype=np.int64) if heads is None else heads
-    return Evidence(heads=own, confidence=confidence, of_label=confidence, is_right=is_right)
+    return Evidence(
+        heads=own,
+        confidence=confidence,
+        of_label=confidence,
+        is_right=is_right,
+        groups=np.arange(len(own)),
+    )

@@ -1,5 +1,6 @@
 """Answers of people withdraw the promises that they contradict, and no others."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,14 @@ def test_a_new_calibration_begins_anew(model: ModelFolder) -> None:
     assert not watched(model).withdrawn
     audit = FillAudit.of(model)
     assert (audit.num_earlier, audit.answered().height, audit.counted().height) == (60, 60, 0)
+
+
+def test_a_calibration_on_the_same_labels_changes_nothing(model: ModelFolder) -> None:
+    add_answers(model, 0, BAD)
+    found = stored_calibration(model)
+    confidence = np.nextafter(found.evidence.confidence, 1)  # another machine rounds otherwise
+    replace(found, evidence=replace(found.evidence, confidence=confidence)).save(model)
+    assert watched(model).withdrawn == {0}
 
 
 def test_a_pool_stands_without_its_worst_head(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from facetry.confidence.calibration import Calibration, uncalibrated, with_calibration, with_promises
-from facetry.confidence.cells import Evidence, LabelledCells
+from facetry.confidence.cells import LabelledCells
 from facetry.confidence.mapping import CalibrationMap
 from facetry.confidence.novelty import (
     FLAGGED,
@@ -240,11 +240,7 @@ def test_a_wrong_file_is_refused(folder: ModelFolder, what: str) -> None:
 
 
 def test_a_calibration_without_it_removes_an_older_one(folder: ModelFolder) -> None:
-    none = np.zeros(0)
-    evidence = Evidence(
-        heads=none.astype(np.int64), confidence=none, of_label=none, is_right=none.astype(bool)
-    )
-    calibration = Calibration(map=CalibrationMap.identity(SHOP), evidence=evidence, facts={})
+    calibration = Calibration.identity(SHOP)
     replace(calibration, novelty=fit()).save(folder)
     assert (folder.path / NOVELTY).is_file()
     calibration.save(folder)

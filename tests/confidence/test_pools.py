@@ -1,5 +1,7 @@
 """Pools are formed by counts of labels alone; promises say what would be enough."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -22,6 +24,15 @@ def test_levels_follow_from_counts(counts: list[int], expected: list[tuple[str, 
     pools = make_pools(TAXONOMY, np.array(counts), 118)
     assert [(pool.level, len(pool.heads)) for pool in pools] == expected
     assert sorted(head for pool in pools for head in pool.heads) == list(range(9))
+
+
+def test_many_cells_of_few_products_promise_nothing() -> None:
+    heads = np.repeat(np.arange(9), 40)
+    evidence = make_evidence(np.full(len(heads), 0.9), np.ones(len(heads), dtype=bool), heads)
+    assert all(each.threshold for each in promise_all(TAXONOMY, evidence, 0.95))
+    few = replace(evidence, groups=np.tile(np.arange(40), 9))
+    assert not any(each.threshold for each in promise_all(TAXONOMY, few, 0.95))
+    assert best_target(TAXONOMY, few)[0] == 0.92  # 36 labels without an error would do
 
 
 def test_promises_of_all_heads() -> None:

@@ -1,5 +1,6 @@
 """Calibrates a predictor: probabilities on its validation part, promises on labels that nothing used."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -315,8 +316,17 @@ class _Work:
             "table": self.catalogue.source.table.name,
             "products": f"{sample.part}: {num_products:,}, of which {num_unlike:,} unlike each other",
         }
-        calibration = replace(fitted, evidence=after.evidence(), facts=facts)
+        calibration = replace(
+            fitted, evidence=after.evidence(), facts=facts, labels=self._digest(sample)
+        )
         return Calibrated(calibration=calibration, before=before, after=after)
+
+    def _digest(self, sample: _Sample) -> str:
+        """A digest of the labels of a sample and of whose they are."""
+        ids = self.catalogue.table["id"][sample.rows].cast(pl.String)
+        digest = hashlib.sha256("\0".join(ids).encode())
+        digest.update(sample.labels.astype("<i8").tobytes())
+        return digest.hexdigest()
 
     def compare_blanks(self, sample: _Sample) -> list[BlankTest]:
         """How unlike labelled and blank products are, head by head."""

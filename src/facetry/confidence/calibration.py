@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from facetry.confidence.cells import Evidence
 from facetry.confidence.decide import decide
-from facetry.confidence.fill_audit import withdraw
+from facetry.confidence.fill_audit import LABELS, withdraw
 from facetry.confidence.mapping import CalibrationMap, Floats
 from facetry.confidence.novelty import NOVEL, Novelty, NoveltyPredictor, read_novelty, with_novelty
 from facetry.confidence.promises import Promises, make_promises
@@ -35,6 +35,7 @@ class Calibration:
     """How a model's probabilities are calibrated, and the evidence for what it promises.
 
     `facts` say in words where the evidence comes from: the table, the part and how many products.
+    `labels` is a digest of the labels behind it.
     `submission_biases` (H, V), if any, are added to the calibrated log-probabilities for the
     challenge's submission alone. `novelty`, if known, tells products that nothing is promised of.
     """
@@ -42,6 +43,7 @@ class Calibration:
     map: CalibrationMap
     evidence: Evidence
     facts: Mapping[str, str]
+    labels: str = ""
     submission_biases: Floats | None = None
     novelty: Novelty | None = None
 
@@ -59,6 +61,7 @@ class Calibration:
         content = {
             "format": FORMAT,
             "model": folder.plain_fingerprint,
+            LABELS: self.labels,
             "facts": dict(self.facts),
             "log_temperatures": self.map.log_temperatures.tolist(),
             "biases": self.map.biases.tolist(),
@@ -67,6 +70,7 @@ class Calibration:
                 "confidence": self.evidence.confidence.tolist(),
                 "of_label": self.evidence.of_label.tolist(),
                 "is_right": self.evidence.is_right.astype(int).tolist(),
+                "groups": self.evidence.groups.tolist(),
             },
         }
         if self.submission_biases is not None:
@@ -139,6 +143,7 @@ def _from_json(content: Mapping[str, Any], taxonomy: Taxonomy) -> Calibration:
         confidence=np.asarray(columns["confidence"], dtype=np.float64),
         of_label=np.asarray(columns["of_label"], dtype=np.float64),
         is_right=np.asarray(columns["is_right"], dtype=bool),
+        groups=np.asarray(columns["groups"], dtype=np.int64),
     )
     found = CalibrationMap(
         log_temperatures=np.asarray(content["log_temperatures"], dtype=np.float64),
@@ -159,6 +164,7 @@ def _from_json(content: Mapping[str, Any], taxonomy: Taxonomy) -> Calibration:
         map=found,
         evidence=evidence,
         facts=dict(content["facts"]),
+        labels=str(content[LABELS]),
         submission_biases=submission_biases,
     )
 

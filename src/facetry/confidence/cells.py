@@ -72,6 +72,7 @@ class LabelledCells:
             confidence=cells.confidence.astype(np.float32).astype(np.float64),
             of_label=np.where(cells.labels >= 0, np.exp(of_label[:, 0]), 0.0),
             is_right=cells.is_right,
+            groups=cells.groups,
         )
 
     @property
@@ -118,16 +119,18 @@ class LabelledCells:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Evidence:
-    """Independent labelled cells (N) that promises are based on, and what was predicted of them.
+    """Labelled cells (N) that promises are based on, and what was predicted of them.
 
     `heads` are indices, `confidence` the most probable value's calibrated probability, `of_label` the
-    label's (0 if it is none of the values), `is_right` whether they are the same value.
+    label's (0 if it is none of the values), `is_right` whether they are the same value. Cells with the
+    same number in `groups` are of the same or of like photos; cells of one head never are.
     """
 
     heads: NDArray[np.int64]
     confidence: NDArray[np.float64]
     of_label: NDArray[np.float64]
     is_right: NDArray[np.bool_]
+    groups: NDArray[np.int64]
 
     @classmethod
     def empty(cls) -> "Evidence":
@@ -138,6 +141,7 @@ class Evidence:
             confidence=nothing,
             of_label=nothing,
             is_right=nothing.astype(bool),
+            groups=nothing.astype(np.int64),
         )
 
     def __len__(self) -> int:
@@ -161,6 +165,7 @@ class Evidence:
             confidence=self.confidence[index],
             of_label=self.of_label[index],
             is_right=self.is_right[index],
+            groups=self.groups[index],
         )
 
     def of_heads(self, heads: Sequence[int]) -> "Evidence":

@@ -3,11 +3,12 @@
 In the folder `fill_audit` of a model, `drawn.parquet` has the cells that people were asked about and
 `answers.parquet` what they said; rows are only ever added. Answers about cells that were filled tell
 whether a promise is kept, those about cells that were left open how often the model would have been
-right. Only answers about a model as it is calibrated now count.
+right. Only answers about a model as it is calibrated now, on the same labels, count.
 
 Shapes: N answers, H heads.
 """
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,6 +22,7 @@ from facetry.confidence.promises import Promises
 from facetry.confidence.stream import LEAST_ASKED, MOST_ASKED, Watch, watch
 from facetry.errors import FolderDamaged
 from facetry.models.folder import FILL_AUDIT, ModelFolder
+from facetry.runtime.documents import parse_json
 from facetry.runtime.files import writing
 from facetry.runtime.resumable import lock
 
@@ -59,11 +61,27 @@ ANSWERS: Final = pl.Schema(
 """What a person said about a cell: a value, or one of `NO_VALUE`."""
 
 
+LABELS: Final = "labels"
+"""The key of a calibration's file with the digest of the labels that its promises are based on."""
+
+
+def basis_of(folder: ModelFolder) -> str:
+    """What a model's promises are based on, as a digest: the model, and the labels it is calibrated on.
+
+    Calibrated again on the same labels, it is the same, however its figures are rounded: what people
+    found out about its promises goes on to count.
+    """
+    labels = ""
+    if folder.calibration is not None:
+        labels = parse_json(folder.calibration.partition("\n")[0])[LABELS]
+    return hashlib.sha256(f"{folder.plain_fingerprint} {labels}".encode()).hexdigest()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Promised:
     """Under which promise cells were filled or left open.
 
-    `model` and `calibrated` are the fingerprints of the plain model and of the calibrated one.
+    `model` is the fingerprint of the plain model, `calibrated` what its promises were based on.
     """
 
     model: str
@@ -76,7 +94,7 @@ class Promised:
         """That of the model in a folder, as it is calibrated now."""
         return cls(
             model=folder.plain_fingerprint,
-            calibrated=folder.fingerprint,
+            calibrated=basis_of(folder),
             precision=promises.target,
             is_simultaneous=promises.is_simultaneous,
         )
@@ -145,7 +163,7 @@ class FillAudit:
 
     def counted(self, promised: Promised | None = None) -> pl.DataFrame:
         """The answered cells of the model as it is calibrated now; those of one promise, if given."""
-        is_own = pl.col("calibrated") == self.folder.fingerprint
+        is_own = pl.col("calibrated") == basis_of(self.folder)
         if promised is not None:
             is_own &= pl.col("precision") == promised.precision
             is_own &= pl.col("is_simultaneous") == promised.is_simultaneous

@@ -117,7 +117,7 @@ def best_target(
         pools, own_delta = _divided(taxonomy, evidence, target, delta, is_simultaneous=is_simultaneous)
         for pool in pools:
             own = evidence.of_heads(pool.heads)
-            if find_threshold(own.confidence, own.is_right, target=target, delta=own_delta):
+            if _threshold(own, target, own_delta):
                 return target, pool
     return None
 
@@ -135,7 +135,7 @@ def _divided(
 
 
 def _promise(evidence: Evidence, pool: Pool, target: float, delta: float) -> Promise:
-    threshold = find_threshold(evidence.confidence, evidence.is_right, target=target, delta=delta)
+    threshold = _threshold(evidence, target, delta)
     return Promise(
         pool=pool,
         target=target,
@@ -144,6 +144,18 @@ def _promise(evidence: Evidence, pool: Pool, target: float, delta: float) -> Pro
         threshold=threshold,
         num_missing=None if threshold else _num_missing(evidence, target, delta),
     )
+
+
+def _threshold(evidence: Evidence, target: float, delta: float) -> Threshold | None:
+    """The threshold of a pool; None if the cells above it are of fewer products than a promise needs.
+
+    Cells of one product are not independent: where the photo is a bad one, all of them are wrong.
+    """
+    found = find_threshold(evidence.confidence, evidence.is_right, target=target, delta=delta)
+    if found is None:
+        return None
+    num_products = len(np.unique(evidence.groups[evidence.confidence >= found.confidence]))
+    return found if num_products >= least_labels(target, delta) else None
 
 
 def _enough(target: float, delta: float) -> int:

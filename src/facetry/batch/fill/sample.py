@@ -18,7 +18,7 @@ from facetry.catalogue.places import without_formulas
 from facetry.catalogue.repairs import RANDOM
 from facetry.catalogue.scan import collect
 from facetry.confidence.calibration import stored_calibration
-from facetry.confidence.fill_audit import DRAWN, FILL, NO_VALUE, FillAudit, watch_promises
+from facetry.confidence.fill_audit import DRAWN, FILL, NO_VALUE, FillAudit, basis_of, watch_promises
 from facetry.confidence.promises import make_promises
 from facetry.errors import CatalogueError, NotEnoughData, PredictorMismatch, SettingError
 from facetry.models.folder import ModelFolder
@@ -106,7 +106,7 @@ def _decided(folder: ModelFolder, filled: Path) -> pl.DataFrame:
         )
     kind = {"fill": pl.Int32}
     own = cells.join(pl.DataFrame(promised, schema_overrides=kind), on="fill", maintain_order="left")
-    own = own.filter(pl.col("calibrated") == folder.fingerprint)
+    own = own.filter(pl.col("calibrated") == basis_of(folder))
     if own.is_empty():
         raise PredictorMismatch(
             f"{filled} was filled by another model, or before this one was calibrated again.",
