@@ -9,7 +9,7 @@ Shapes: H heads.
 
 from dataclasses import dataclass
 from math import ceil
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,14 +96,15 @@ def promise_all(
     delta: float = DELTA,
     is_simultaneous: bool = False,
 ) -> list[Promise]:
-    """The promises of all heads, in the taxonomy's order.
+    """The promises of all heads: those of heads alone, of categories, of the catalogue.
 
     With `is_simultaneous`, delta is the chance that any of the promises is false, not each
     (Bonferroni).
     """
     pools, delta = _divided(taxonomy, evidence, target, delta, is_simultaneous=is_simultaneous)
     promises = [_promise(evidence.of_heads(pool.heads), pool, target, delta) for pool in pools]
-    return sorted(promises, key=lambda promise: promise.pool.heads)
+    levels = get_args(Level)
+    return sorted(promises, key=lambda each: (levels.index(each.pool.level), each.pool.heads))
 
 
 def best_target(

@@ -85,18 +85,24 @@ class Promises:
         """Refuse a precision that nothing can promise.
 
         Raises:
-            CalibrationError: says the best precision that can be promised, and what it would take.
+            CalibrationError: as `obstacle` says.
         """
+        if obstacle := self.obstacle:
+            raise obstacle
+
+    @property
+    def obstacle(self) -> CalibrationError | None:
+        """Why nothing is promised, the best precision that can be, and what it would take; else None."""
         if self.kept:
-            return
+            return None
         if self.withdrawn:
-            raise CalibrationError(
+            return CalibrationError(
                 f"No promise of {self.target:g} is left: too few filled values were right.",
                 hint="Calibrate the model again, on newer labels: facetry calibrate MODEL TABLE.",
             )
         asked = f"No head can promise a precision of {self.target:g}"
         if not len(self.evidence):
-            raise CalibrationError(
+            return CalibrationError(
                 f"{asked}: the model has no labels that it did not learn from.", hint=_CALIBRATE
             )
         found = best_target(
@@ -104,15 +110,17 @@ class Promises:
         )
         missing = [each.num_missing for each in self.promises if each.num_missing is not None]
         if found is None:
-            raise CalibrationError(f"{asked}, nor half as much.", hint=_more(missing))
+            return CalibrationError(f"{asked}, nor half as much.", hint=_more(missing))
         best, pool = found
-        raise CalibrationError(
-            f"{asked}; the best is {best:g}, of {pool.name}.",
-            hint=f"Ask for {best:g}. {_more(missing)}",
+        whose = pool.name if pool.level == "head" else f"{len(pool.heads)} heads together"
+        return CalibrationError(
+            f"{asked}; the best is {best:g}, of {whose}.", hint=f"Ask for {best:g}. {_more(missing)}"
         )
 
     def sentences(self) -> list[str]:
-        """What the promises mean, and what they do not."""
+        """What the promises mean, and what they do not; or why there are none."""
+        if obstacle := self.obstacle:
+            return str(obstacle).splitlines()
         asked, per_cent = len(self.promises), round(100 * self.delta)
         if self.is_simultaneous:
             meaning = f"With a chance of {100 - per_cent}% all promises hold at once"
