@@ -207,7 +207,8 @@ def _labels(catalogue: Catalogue) -> NDArray[np.int64]:
 
 def _labelled(rows: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
     """Those of some rows that have a label which counts, "not applicable" being one."""
-    return rows[(labels[rows] != -1).any(axis=1)]
+    labelled: NDArray[np.int64] = rows[(labels[rows] != -1).any(axis=1)]
+    return labelled
 
 
 def _unlearned(model: ModelFolder, catalogue: Catalogue, reporter: Reporter) -> NDArray[np.int64]:
