@@ -15,6 +15,7 @@ from facetry.audit.run import FIGURES, FINDINGS, REPORT, audit_catalogue
 from facetry.catalogue.frames import like
 from facetry.catalogue.given import ColumnNames, as_catalogue
 from facetry.errors import SettingError
+from facetry.runtime.documents import parse_json
 from facetry.runtime.files import temporary_folder
 from facetry.runtime.progress import SILENT, Reporter
 from facetry.taxonomy import Taxonomy
@@ -57,7 +58,7 @@ def label_noise(folder: Path, taxonomy: Taxonomy) -> Mapping[int, float]:
         SettingError: the folder has no audit that looked for wrong labels.
     """
     try:
-        figures = json.loads((folder / FIGURES).read_text(encoding="utf-8"))
+        figures = parse_json((folder / FIGURES).read_text(encoding="utf-8"))
         found = {
             (each["category"], each["attribute"]): each["share"] for each in figures["wrong_labels"]
         }

@@ -24,6 +24,7 @@ from facetry.models.folder import NOVELTY, ModelFolder
 from facetry.nearest import unit
 from facetry.predictions import Embedder, Predictions, Predictor
 from facetry.product import Preprocess, Product
+from facetry.runtime.documents import parse_json
 from facetry.runtime.files import writing
 from facetry.taxonomy import Taxonomy
 
@@ -152,7 +153,7 @@ def read_novelty(folder: ModelFolder) -> Novelty | None:
 
     try:
         with safe_open(path, framework="numpy") as file:
-            facts = json.loads((file.metadata() or {}).get(_FACTS, "{}"))
+            facts = parse_json((file.metadata() or {}).get(_FACTS, "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     except (OSError, ValueError, SafetensorError) as error:
         raise CalibrationError(f"{path} is damaged.", hint=_AGAIN) from error
