@@ -1,0 +1,1 @@
+"""The routes, one file for each subject, and the bodies that they take and give."""

@@ -1,0 +1,1 @@
+"""Whole tables predicted in the background: rows in a table, leased, worked off, cleaned up."""
