@@ -12,10 +12,11 @@ from itertools import count, islice
 import numpy as np
 import polars as pl
 
-from facetry.batch.manifest import FAILED, part_rows
+from facetry.batch.manifest import part_rows
+from facetry.batch.patient import PatientPredictor
 from facetry.batch.previous import NO_PREVIOUS_ROWS, PreviousRows
 from facetry.catalogue.catalogue import Catalogue
-from facetry.errors import FacetryError, PhotoProblem, first_line
+from facetry.errors import PhotoProblem, first_line
 from facetry.images import load_batches
 from facetry.predictions import Predictions, Predictor
 from facetry.product import Product
@@ -87,7 +88,7 @@ def score_shard(
 
 class _Scorer:
     def __init__(self, predictor: Predictor, previous: PreviousRows, reporter: Reporter) -> None:
-        self.predictor = predictor
+        self.predictor = PatientPredictor(predictor, self._report)
         self.previous = previous
         self.reporter = reporter
         self.num_reused = 0
@@ -115,29 +116,14 @@ class _Scorer:
         new: list[Product] = []
         for product in batch:
             (unchanged if self.previous.has(product) else new).append(product)
-        predictions = self._predict(new) if new else None
+        predictions = self.predictor.predict(new) if new else None
         return unchanged, [replace(product, pixels={}) for product in new], predictions
 
-    def _predict(self, products: Sequence[Product]) -> Predictions:
-        """Predict a batch; if that fails, one by one, so that only products at fault are marked."""
-        try:
-            return self.predictor.predict(products)
-        except (FacetryError, MemoryError):
-            raise
-        except Exception as error:  # noqa: BLE001 - recorded in the status and counted
-            if len(products) > 1:
-                return Predictions.concatenate([self._predict([each]) for each in products])
-            return self._failed(products[0], error)
-
-    def _failed(self, product: Product, error: Exception) -> Predictions:
-        """Predictions that mark the product as failed; the first failure is reported."""
-        name, taxonomy = type(error).__name__, self.predictor.taxonomy
+    def _report(self, product: Product, error: Exception) -> None:
+        """Report the first failure on a product that was read."""
         if not self.has_failed and not product.problem:
-            self.reporter.say(f"Product {product.id} failed: {name}: {first_line(error)}")
+            self.reporter.say(f"Product {product.id} failed: {type(error).__name__}: {first_line(error)}")
             self.has_failed = True
-        failed = replace(product, problem=product.problem or f"{FAILED}{name}")
-        nothing = np.zeros((1, taxonomy.num_slots, taxonomy.num_values), np.float32)
-        return Predictions.of(taxonomy, [failed], nothing)
 
 
 def _in_order(frames: Sequence[pl.DataFrame], products: Sequence[Product]) -> pl.DataFrame:

@@ -81,9 +81,10 @@ def fill(
     from facetry.batch.fill.config import FillConfig
     from facetry.batch.fill.run import fill_table, undo_fill
     from facetry.batch.fill.writers import require_format
+    from facetry.build.promising import load_promising
     from facetry.catalogue.catalogue import open_catalogue
     from facetry.cli.console import make_console, make_reporter
-    from facetry.cli.promises import load_promising, promises_for
+    from facetry.cli.promises import promises_for
     from facetry.confidence.fill_audit import Promised
     from facetry.errors import SettingError
     from facetry.models.folder import open_folder

@@ -85,8 +85,9 @@ def predict(
     from facetry.batch.local import BatchConfig, predict_table
     from facetry.batch.manifest import read_rows
     from facetry.batch.outputs import OutputConfig
+    from facetry.build.promising import load_promising
     from facetry.cli.console import make_console, make_reporter
-    from facetry.cli.promises import load_promising, promises_for
+    from facetry.cli.promises import promises_for
     from facetry.models.folder import open_folder
 
     console, reporter = make_console(), make_reporter()

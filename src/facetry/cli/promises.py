@@ -1,6 +1,5 @@
 """What the commands that fill have in common: promises at a precision, and how they are shown."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -9,24 +8,13 @@ if TYPE_CHECKING:
 
     from facetry.confidence.pools import Promise
     from facetry.confidence.promises import Promises
-    from facetry.engines.engine import EngineConfig
     from facetry.models.folder import ModelFolder
-    from facetry.predictions import Predictor
-    from facetry.runtime.progress import Reporter
 
 
 _CAPTION = (
     "from: the least confidence to fill; above: labels from there on, wrong: errors among them;\n"
     "fills: share of cells it fills; missing: how many more labels, drawn at random, would do."
 )
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Loaded:
-    """A predictor, and a digest of all that its answers depend on."""
-
-    predictor: "Predictor"
-    fingerprint: str
 
 
 def promises_for(
@@ -46,25 +34,6 @@ def promises_for(
     for line in (promises.counts(), *promises.sentences()):
         console.print(line)
     return promises
-
-
-def load_promising(
-    folder: "ModelFolder",
-    engine: "EngineConfig",
-    promises: "Promises | None",
-    reporter: "Reporter",
-) -> Loaded:
-    """The predictor in a model folder, which decides what to do if it has promises."""
-    from facetry.batch.snapshot import precisions_of
-    from facetry.build.load import load
-    from facetry.confidence.calibration import with_promises
-
-    predictor = load(folder, engine, reporter=reporter)
-    facts = precisions_of(predictor)
-    if promises is not None:
-        predictor = with_promises(predictor, promises)
-        facts = (*facts, promises.fact)
-    return Loaded(predictor=predictor, fingerprint=folder.fingerprint_with(*facts))
 
 
 def promises_table(promises: "Promises") -> "Table":
