@@ -25,6 +25,7 @@ FacetryError                 every error a user can cause or meet
 │   ├── FolderMismatch       its content is of other settings, data or version
 │   └── FolderDamaged        what an earlier run wrote in it can no longer be read
 ├── WriteFailed              a file that could not be written; mostly the disk is full
+├── DatabaseUnavailable      the service's database cannot be reached or used, or is too new
 ├── OutOfMemory              not even the smallest batch fits in memory
 ├── NonFiniteLoss            the loss became NaN or infinite
 ├── WorkerFailed             work in another process that raised an error
@@ -166,6 +167,10 @@ class FolderDamaged(FolderError):
 
 class WriteFailed(FacetryError):
     """A file could not be written; what was complete before is intact."""
+
+
+class DatabaseUnavailable(FacetryError):
+    """The service's database cannot be reached, is locked or damaged, or a newer version made it."""
 
 
 class OutOfMemory(FacetryError):

@@ -31,6 +31,16 @@ EXTRAS: Final[Mapping[str, str]] = {
     "nncf": "export",
     "onnx": "export",
     "onnxscript": "export",
+    "alembic": "serve",
+    "fastapi": "serve",
+    "httptools": "serve",
+    "multipart": "serve",
+    "prometheus_client": "serve",
+    "psycopg": "serve",
+    "python_multipart": "serve",
+    "sqlalchemy": "serve",
+    "starlette": "serve",
+    "uvicorn": "serve",
 }
 """The extra that installs a package, by the package's name in Python."""
 

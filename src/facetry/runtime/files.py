@@ -69,6 +69,17 @@ def try_lock(folder: Path) -> Iterator[bool]:
         os.close(handle)
 
 
+@contextmanager
+def hold_lock(folder: Path) -> Iterator[None]:
+    """Lock `folder` while the context lasts, against other processes and threads; waits for the lock."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically."""
     with writing(path) as draft:

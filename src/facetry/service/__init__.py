@@ -1,1 +1,1 @@
-"""Predictions over HTTP: the API, micro-batching, jobs, keys, and what keeps the process up under load."""
+"""Predictions over HTTP: the API, micro-batching, jobs, keys, and what keeps it up under load."""

@@ -1,6 +1,6 @@
 """Why a request gets no answer: one exception for all routes, and its form in JSON.
 
-    {"error": {"reason": "queue_full", "message": "...", "hint": "...", "request_id": "..."}}
+{"error": {"reason": "queue_full", "message": "...", "hint": "...", "request_id": "..."}}
 """
 
 from collections.abc import Mapping

@@ -42,7 +42,7 @@ JOBS: Final = Table(
     Column("is_cancel_requested", Boolean, nullable=False, default=False),
     Column("worker", String(64)),  # who holds the lease
     Column("lease_until", Double),
-    Column("fence", Integer, nullable=False, default=0),  # counts the leases; an older one may write nothing
+    Column("fence", Integer, nullable=False, default=0),  # counts leases: an older one may not write
     Column("attempts", Integer, nullable=False, default=0),
     Index(None, "state"),
     Index(None, "owner"),

@@ -1,9 +1,6 @@
 """Read and write the file of repairs."""
 
-import fcntl
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -16,7 +13,7 @@ from facetry.catalogue.source import Source, Values
 from facetry.catalogue.table import actual_column, refuse_nested
 from facetry.errors import CatalogueError, nearest
 from facetry.product import ProductId
-from facetry.runtime.files import writing
+from facetry.runtime.files import hold_lock, writing
 from facetry.runtime.resumable import stopped_hint
 
 _NEEDED: Final = ("id", "category", "attribute", "old", "new")
@@ -56,7 +53,7 @@ def write_repairs(path: Path, repairs: Sequence[Repair]) -> None:
     rows = [{name: str(cell) for name, cell in asdict(repair).items()} for repair in repairs]
     frame = pl.DataFrame(rows, schema=dict.fromkeys(_COLUMNS, pl.String))
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(path.parent):
+    with hold_lock(path.parent):
         if path.exists():
             raw = scan(Source(table=path))
             known = {column: name for name, column in _find_columns(path, column_names(raw)).items()}
@@ -70,17 +67,6 @@ def write_repairs(path: Path, repairs: Sequence[Repair]) -> None:
 
 
 _LABELS = CellReader(values=Values(missing_values=(), not_applicable=()))
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold a lock on the folder, against other processes and threads; waits for it."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def read_repairs(file: Path) -> pl.DataFrame:
