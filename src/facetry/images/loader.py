@@ -18,7 +18,7 @@ import numpy as np
 
 from facetry.errors import ImageError, PhotoProblem
 from facetry.images.batches import Rows, compact_batch, with_rows
-from facetry.images.decode import decode, read_file
+from facetry.images.decode import MAX_PIXELS, decode, read_file
 from facetry.images.masks import Backgrounds
 from facetry.images.preprocess import preprocess, required_side_px
 from facetry.product import Pixels, Preprocess, Product
@@ -27,6 +27,10 @@ from facetry.runtime.progress import SILENT, Reporter
 
 IsKnown = Callable[[Product], bool]
 """Whether a product's prediction is already known by its `digest`: then nothing is decoded."""
+
+
+ReadFile = Callable[[Path], bytes]
+"""Gives a photo's bytes by its path; raises an `ImageError` where that cannot be."""
 
 
 class PhotoFiles:
@@ -39,9 +43,12 @@ class PhotoFiles:
         is_known: whether the product is known by the bytes read so far.
     """
 
-    def __init__(self, product: Product, is_known: IsKnown | None = None) -> None:
+    def __init__(
+        self, product: Product, is_known: IsKnown | None = None, read: ReadFile = read_file
+    ) -> None:
         self.is_known = False
         self._check_known = is_known
+        self._read = read
         self._product = product
         self._paths = iter(product.photos)
         self._waiting: deque[tuple[Path, bytes]] = deque()
@@ -56,7 +63,7 @@ class PhotoFiles:
         has_more = False
         while len(self._waiting) < num_wanted and (path := next(self._paths, None)) is not None:
             with self.recording_problems(path):
-                data = read_file(path)
+                data = self._read(path)
                 self._waiting.append((path, data))
                 has_more = True
                 if self._check_known:
@@ -111,11 +118,14 @@ def _unchanged(photo: Pixels, _: Product) -> Pixels:
 class LoadOptions:
     """How every product is loaded.
 
-    `min_side_px` is how long the sides of a decoded photo must be at least; None for full size.
+    `min_side_px` is how long the sides of a decoded photo must be at least; None for full size. Photos
+    of more than `max_pixels` are refused. `read` gives a photo's bytes.
     """
 
     backgrounds: Backgrounds
     min_side_px: int | None
+    max_pixels: int = MAX_PIXELS
+    read: ReadFile = read_file
     changes: Sequence[Change] = (_unchanged,)
     is_known: IsKnown | None = None
 
@@ -192,6 +202,20 @@ def load(
     )
 
 
+class PhotoDecoder:
+    """Loads products whose photos are bytes in memory; safe in several threads at once."""
+
+    def __init__(self, preprocesses: Sequence[Preprocess], *, max_pixels: int = MAX_PIXELS) -> None:
+        options = LoadOptions.of(preprocesses, reporter=SILENT, caches_masks=False)
+        self._options = replace(options, max_pixels=max_pixels)
+
+    def load(self, product: Product, photos: Sequence[bytes]) -> Product:
+        """The product with pixels, as `load` makes them, of photos that stand for its own paths."""
+        named = {Path(str(index)): photo for index, photo in enumerate(photos)}
+        options = replace(self._options, read=named.__getitem__)
+        return _load_one(replace(product, photos=tuple(named)), options)
+
+
 def load_changed(
     products: Iterable[Product],
     preprocesses: Sequence[Preprocess],
@@ -226,12 +250,12 @@ def _load_all(product: Product, options: LoadOptions, rows: Rows = _NO_ROWS) -> 
     """The product once for each change."""
     if product.problem:
         return (product,) * len(options.changes)
-    files = PhotoFiles(product, options.is_known)
+    files = PhotoFiles(product, options.is_known, options.read)
     made: list[list[dict[Preprocess, Pixels]]] = []  # photo by photo, change by change
     while (taken := files.take(options.backgrounds.max_photos - len(made))) is not None:
         path, data = taken
         with files.recording_problems(path):
-            photo = decode(data, min_side_px=options.min_side_px)
+            photo = decode(data, max_pixels=options.max_pixels, min_side_px=options.min_side_px)
             changed = [
                 options.backgrounds.of(change(photo, product), path) for change in options.changes
             ]

@@ -1,0 +1,239 @@
+"""The models that are served: loaded, warmed up, checked on their probes, replaced while in use."""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+
+from facetry.batch.patient import PatientPredictor
+from facetry.build.promising import load_promising
+from facetry.confidence.calibration import promises_of
+from facetry.confidence.promises import Promises
+from facetry.engines.probes import check_exports
+from facetry.errors import FacetryError, nearest
+from facetry.images.loader import PhotoDecoder
+from facetry.models.folder import ModelFolder, open_folder
+from facetry.predictions import Predictions, Predictor
+from facetry.product import Preprocess, Product
+from facetry.runtime.progress import SILENT, Reporter
+from facetry.service.batching import Batcher, OnDeath
+from facetry.service.config import ServiceConfig
+from facetry.service.metrics import Metrics
+from facetry.service.problems import Problem
+from facetry.taxonomy import Taxonomy
+
+VERSION_LENGTH: Final = 12
+
+Outcome = Literal["replaced", "unchanged"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LoadedModel:
+    """A model that is ready to answer: warmed up, and right on its probes.
+
+    `fingerprint` is a digest of all that its answers depend on.
+    """
+
+    name: str
+    folder: ModelFolder
+    predictor: Predictor
+    fingerprint: str
+    promises: Promises | None = None
+
+    @property
+    def version(self) -> str:
+        """The fingerprint's beginning, which tells versions of a model apart."""
+        return self.fingerprint[:VERSION_LENGTH]
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        """What it predicts."""
+        return self.predictor.taxonomy
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ServedModel:
+    """A loaded model with its batcher."""
+
+    loaded: LoadedModel
+    batcher: Batcher
+
+    @property
+    def name(self) -> str:
+        """The name that requests give."""
+        return self.loaded.name
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        """What it predicts."""
+        return self.loaded.taxonomy
+
+    @property
+    def folder(self) -> ModelFolder:
+        """The folder that it was loaded from."""
+        return self.loaded.folder
+
+    @property
+    def predictor(self) -> Predictor:
+        """The predictor, which takes its turn with the batches of requests; for jobs."""
+        return _InTurn(predictor=self.loaded.predictor, lock=self.batcher.lock)
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of all that its answers depend on."""
+        return self.loaded.fingerprint
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _InTurn:
+    """A predictor that computes while no other batch of the same model is computed."""
+
+    predictor: Predictor
+    lock: threading.Lock
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        return self.predictor.taxonomy
+
+    @property
+    def preprocesses(self) -> tuple[Preprocess, ...]:
+        return self.predictor.preprocesses
+
+    def predict(self, products: Sequence[Product]) -> Predictions:
+        with self.lock:
+            return self.predictor.predict(products)
+
+
+Load = Callable[[str, Path], LoadedModel]
+"""Loads the model in a folder under a name; raises a `FacetryError` where it cannot be served."""
+
+
+def load_model(
+    name: str, path: Path, config: ServiceConfig, reporter: Reporter = SILENT
+) -> LoadedModel:
+    """Load a model, warm it up and check it on its probes.
+
+    Raises:
+        FacetryError: it cannot be loaded, promises nothing at the precision that is asked for, or
+            answers otherwise than it should.
+    """
+    folder = open_folder(path)
+    precision = config.precision
+    promises = promises_of(folder, precision) if precision is not None else None
+    loaded = load_promising(folder, config.engine, promises, reporter)
+    warm_up(loaded.predictor, config.batching.max_batch)
+    check_exports(loaded.predictor, folder)
+    return LoadedModel(
+        name=name,
+        folder=folder,
+        predictor=loaded.predictor,
+        fingerprint=loaded.fingerprint,
+        promises=promises,
+    )
+
+
+def warm_up(predictor: Predictor, max_batch: int) -> None:
+    """Have the engine compute the smallest and the largest batch, so that no request waits for that."""
+    category = predictor.taxonomy.categories[0]
+    pixels = {
+        form: np.full((3, form.size_px, form.size_px), 255, dtype=np.uint8)
+        if form.max_photos == 1
+        else np.full((1, 3, form.size_px, form.size_px), 255, dtype=np.uint8)
+        for form in predictor.preprocesses
+    }
+    blank = Product(id="warm-up", category=category, text="", pixels=pixels)
+    for size in sorted({1, max_batch}):
+        predictor.predict([blank] * size)
+
+
+class ModelRegistry:
+    """The served models by name; one is replaced by a newer version without a dropped request."""
+
+    def __init__(self, config: ServiceConfig, load: Load, metrics: Metrics, on_death: OnDeath) -> None:
+        self._config = config
+        self._load = load
+        self._metrics = metrics
+        self._on_death = on_death
+        self._served: dict[str, ServedModel] = {}
+        self._locks = {name: threading.Lock() for name in config.models}
+
+    def load_all(self) -> None:
+        """Load every model, one after the other.
+
+        Raises:
+            FacetryError: one cannot be served.
+        """
+        for name, path in self._config.models.items():
+            self._serve(self._load(name, path))
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether all models are loaded."""
+        return len(self._served) == len(self._config.models)
+
+    def all(self) -> list[ServedModel]:
+        """The models, in the order in which they were named."""
+        return [self._served[name] for name in self._config.models if name in self._served]
+
+    def get(self, name: str | None = None) -> ServedModel:
+        """A model by its name; the first one, if none is given.
+
+        Raises:
+            Problem: there is none of that name, or none is loaded yet.
+        """
+        if not self.is_ready:
+            raise Problem("not_ready", "The models are being loaded.", retry_after_s=2, hint="Try again.")
+        if name is None:
+            return self.all()[0]
+        if name not in self._served:
+            hint = nearest(name, self._served)
+            raise Problem("not_found", f"There is no model {name[:100]!r}.", hint=hint)
+        return self._served[name]
+
+    def reload(self, name: str) -> Outcome:
+        """Load a model's folder anew beside the version that answers, and switch to it if it is good.
+
+        Blocks while it loads, and until what the old version has in work is answered.
+
+        Raises:
+            FacetryError: the new version cannot be served; the old one goes on.
+            Problem: there is no such model, or it is being reloaded already.
+        """
+        old = self.get(name)
+        if not self._locks[name].acquire(blocking=False):
+            raise Problem("conflict", f"The model {name!r} is being reloaded already.")
+        try:
+            new = self._load(name, self._config.models[name])
+            outcome: Outcome = "unchanged" if new.fingerprint == old.fingerprint else "replaced"
+            if outcome == "replaced":
+                self._serve(new)
+                old.batcher.close(self._config.drain_s)
+        except FacetryError:
+            self._metrics.count_reload(name, "refused")
+            raise
+        finally:
+            self._locks[name].release()
+        self._metrics.count_reload(name, outcome)
+        return outcome
+
+    def close(self, timeout_s: float) -> None:
+        """End the threads of all models, once what they have in work is answered."""
+        for served in self._served.values():
+            served.batcher.close(timeout_s)
+
+    def _serve(self, loaded: LoadedModel) -> None:
+        predictor = loaded.predictor
+        batcher = Batcher(
+            loaded.name,
+            PatientPredictor(predictor),
+            PhotoDecoder(predictor.preprocesses, max_pixels=self._config.limits.max_pixels),
+            self._config.batching,
+            self._metrics,
+            self._on_death,
+        )
+        self._served[loaded.name] = ServedModel(loaded=loaded, batcher=batcher)
+        self._metrics.show_model(loaded.name, loaded.version, loaded.promises)
+
