@@ -218,19 +218,23 @@ class Batcher:
         self._config = config
         self._observer = observer
         self._ready: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
-        self._pending = 0
+        self._num_pending = 0
+        self._is_closed = False
         self._changed = threading.Condition()
         self._worker = Worker("batcher", self._predict_batch, on_death)
 
-    def expect(self) -> None:
-        """Count one more entry that will come; `forget` when it is settled."""
+    def expect(self, num_entries: int) -> bool:
+        """Count entries that will come, each until `forget`; False if it takes no more."""
         with self._changed:
-            self._pending += 1
+            if self._is_closed:
+                return False
+            self._num_pending += num_entries
+            return True
 
     def forget(self) -> None:
         """One entry less to come."""
         with self._changed:
-            self._pending -= 1
+            self._num_pending -= 1
             self._changed.notify_all()
 
     def decode(self, entry: Entry) -> None:
@@ -246,9 +250,10 @@ class Batcher:
         self._ready.put(entry)
 
     def close(self, timeout_s: float | None = None) -> None:
-        """Wait for the entries that are on their way, then end the thread."""
+        """Take no more entries, wait for those that are on their way, then end the thread."""
         with self._changed:
-            self._changed.wait_for(lambda: self._pending <= 0, timeout_s)
+            self._is_closed = True
+            self._changed.wait_for(lambda: self._num_pending <= 0, timeout_s)
         self._ready.put(None)
         self._worker.join(timeout_s)
 
@@ -299,19 +304,25 @@ class Submitter:
         self.gate = gate
         self._decoders = decoders
 
-    def submit(self, batcher: Batcher, items: Sequence[PhotoItem]) -> "list[asyncio.Future[Answer]]":
+    def submit(
+        self, find: Callable[[], Batcher], items: Sequence[PhotoItem]
+    ) -> "list[asyncio.Future[Answer]]":
         """The futures of the items' answers; cancel them to drop the work.
+
+        `find` gives the batcher; it is asked again if the one it gave has been replaced meanwhile.
 
         Raises:
             Problem: there is no place for so many photos.
         """
         self.gate.enter(len(items))
+        batcher = find()
+        while not batcher.expect(len(items)):
+            batcher = find()
         loop = asyncio.get_running_loop()
         entries = [
             Entry(item=item, batcher=batcher, gate=self.gate, loop=loop, future=loop.create_future())
             for item in items
         ]
         for entry in entries:
-            batcher.expect()
             self._decoders.submit(entry)
         return [entry.future for entry in entries]

@@ -1,0 +1,114 @@
+"""What the routes work with: the parts of one service, and their life."""
+
+import logging
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from facetry.service.access import Access
+from facetry.service.batching import Decoders, Gate, Submitter
+from facetry.service.config import ServiceConfig
+from facetry.service.database import Database
+from facetry.service.jobs.cleaning import Cleaner
+from facetry.service.jobs.store import JobStore
+from facetry.service.jobs.worker import JobWorkers
+from facetry.service.keys import KeyStore
+from facetry.service.logs import log
+from facetry.service.metrics import Metrics
+from facetry.service.models import Load, ModelRegistry
+from facetry.service.quota import Quota
+
+
+@dataclass(kw_only=True, eq=False)
+class Service:
+    """The parts of a service; made by `make_service`."""
+
+    config: ServiceConfig
+    database: Database
+    keys: KeyStore
+    access: Access
+    quota: Quota
+    metrics: Metrics
+    models: ModelRegistry
+    submitter: Submitter
+    decoders: Decoders
+    jobs: JobStore
+    job_workers: JobWorkers
+    cleaner: Cleaner
+    is_closing: bool = field(default=False)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it answers requests: its models are warm, and it is not shutting down."""
+        return self.models.is_ready and not self.is_closing
+
+    def start(self) -> None:
+        """Load the models, then begin to work off jobs; blocks meanwhile.
+
+        Raises:
+            FacetryError: a model cannot be served.
+        """
+        self.models.load_all()
+        self.job_workers.start()
+        self.cleaner.start()
+
+    def refuse_new_work(self) -> None:
+        """Answer new requests with 503 from now on; what is in work is finished."""
+        self.is_closing = True
+        self.submitter.gate.close()
+
+    def close(self) -> None:
+        """End all threads; jobs that run are given back, to go on where they stopped."""
+        self.refuse_new_work()
+        self.cleaner.stop()
+        self.job_workers.stop(self.config.drain_s)
+        self.models.close(self.config.drain_s)
+        self.decoders.close()
+        self.database.close()
+
+
+def make_service(config: ServiceConfig, load: Load) -> Service:
+    """The parts of a service; its database is opened, nothing is loaded or started yet.
+
+    Raises:
+        DatabaseUnavailable: the database cannot be opened.
+    """
+    config.data.mkdir(parents=True, exist_ok=True)
+    metrics = Metrics()
+
+    def on_death(kind: str, error: BaseException) -> None:
+        metrics.count_restart(kind)
+        log("worker_died", level=logging.ERROR, error=error, worker=kind)
+
+    database = Database.open(config.database_url)
+    keys = KeyStore(database)
+    gate = Gate(config.batching.queue_photos)
+    metrics.watch_queue(lambda: gate.num_inside)
+    decoders = Decoders(config.batching.num_decoders, on_death)
+    models = ModelRegistry(config, load, metrics, on_death)
+    jobs = JobStore(database)
+    return Service(
+        config=config,
+        database=database,
+        keys=keys,
+        access=Access(config, keys),
+        quota=Quota(config.photos_per_minute),
+        metrics=metrics,
+        models=models,
+        submitter=Submitter(gate, decoders),
+        decoders=decoders,
+        jobs=jobs,
+        job_workers=JobWorkers(config, jobs, models, on_death),
+        cleaner=Cleaner(config, jobs),
+    )
+
+
+def current(request: Request) -> Service:
+    """The service that answers a request."""
+    service: Service = request.app.state.service
+    return service
+
+
+Current = Annotated[Service, Depends(current)]
+"""The service, as a parameter of a route."""
