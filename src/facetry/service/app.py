@@ -1,0 +1,85 @@
+"""The application: routes, what surrounds them, and the life of the service behind them."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Final
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from facetry.errors import DatabaseUnavailable
+from facetry.service.api import inference, jobs, predict, status
+from facetry.service.middleware import Envelope
+from facetry.service.problems import Problem
+from facetry.service.responses import as_problem, problem_response
+from facetry.service.state import Service
+
+_DESCRIPTION: Final = """Attributes of products from their photos.
+
+Every refusal has the body `{"error": {"reason", "message", "hint", "request_id"}}`; below `/v2` it has
+the form of the Open Inference Protocol. Send keys as `Authorization: Bearer KEY`."""
+
+
+def make_app(service: Service) -> FastAPI:
+    """The application of a service; the service is closed when the application shuts down."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        service.close()
+
+    app = FastAPI(
+        title="Facetry",
+        version=version("facetry"),
+        description=_DESCRIPTION,
+        openapi_url="/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.state.service = service
+    for router in (predict.router, jobs.router, inference.router, status.router):
+        app.include_router(router)
+    for kind, handler in _HANDLERS.items():
+        app.add_exception_handler(kind, handler)
+    app.add_middleware(
+        Envelope, access=service.access, limits=service.config.limits, metrics=service.metrics
+    )
+    return app
+
+
+async def _refused(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, Problem)
+    return problem_response(request.scope, error)
+
+
+async def _refused_by_framework(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    return problem_response(request.scope, as_problem(error))
+
+
+async def _not_valid(request: Request, error: Exception) -> JSONResponse:
+    """A parameter that is not allowed; what was given is not quoted."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    where = ".".join(str(each) for each in first["loc"])
+    problem = Problem("invalid", f"{where}: {first['msg']}.")
+    return problem_response(request.scope, problem)
+
+
+async def _without_database(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, DatabaseUnavailable)
+    problem = Problem("database_unavailable", error.message, hint=error.hint, retry_after_s=5)
+    return problem_response(request.scope, problem)
+
+
+_HANDLERS: Final = {
+    Problem: _refused,
+    HTTPException: _refused_by_framework,
+    RequestValidationError: _not_valid,
+    DatabaseUnavailable: _without_database,
+}

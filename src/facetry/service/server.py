@@ -1,0 +1,106 @@
+"""Runs the application: binds, loads, answers, reloads on SIGHUP, and stops cleanly on SIGTERM."""
+
+import asyncio
+import logging
+import signal
+import socket
+import tempfile
+import threading
+from collections.abc import Callable
+from functools import partial
+
+import uvicorn
+
+from facetry.runtime.progress import SILENT, Reporter
+from facetry.service.app import make_app
+from facetry.service.connections import timed_protocol
+from facetry.service.config import ServiceConfig
+from facetry.service.logs import log, log_to_stderr
+from facetry.service.models import load_model
+from facetry.service.problems import Problem
+from facetry.service.api.status import reload_model
+from facetry.service.state import Service, make_service
+
+
+def run(config: ServiceConfig, reporter: Reporter = SILENT) -> None:
+    """Serve until SIGTERM or Ctrl-C; then nothing new is taken, and what is in work is finished.
+
+    Raises:
+        FacetryError: a model, the database or the address cannot be used.
+    """
+    log_to_stderr()
+    uploads = config.data / "uploads"
+    uploads.mkdir(parents=True, exist_ok=True)
+    tempfile.tempdir = str(uploads.absolute())  # where large bodies wait on disk
+    service = make_service(config, partial(load_model, config=config, reporter=reporter))
+    server = make_server(service)
+    # Whoever asks for SIGTERM's default would end the process with an error after it has stopped.
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    signal.signal(signal.SIGHUP, lambda *_: _in_thread(partial(reload_all, service)))
+    server.run()
+    if server.failure is not None:
+        raise server.failure
+
+
+class Server(uvicorn.Server):
+    """A server that listens at once, loads meanwhile, and refuses new work as soon as it is to stop."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self.service = service
+        self.failure: Exception | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, then have the models loaded in a thread: until then `/readyz` says no."""
+        await super().startup(sockets)
+        self._starting = asyncio.ensure_future(asyncio.to_thread(self._start))
+
+    def _start(self) -> None:
+        try:
+            self.service.start()
+            log("ready")
+        except Exception as error:  # noqa: BLE001  # a thread's boundary: the server stops with it
+            self.failure = error
+            self.should_exit = True
+
+    def handle_exit(self, sig: int, frame: object) -> None:
+        """Take no new work, then stop."""
+        self.service.refuse_new_work()
+        super().handle_exit(sig, frame)  # type: ignore[arg-type]
+
+
+def make_server(service: Service) -> Server:
+    """The server of a service, not yet running."""
+    config = service.config
+    return Server(
+        uvicorn.Config(
+            make_app(service),
+            host=config.host,
+            port=config.port,
+            http=timed_protocol(config.limits),
+            ws="none",
+            loop="asyncio",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            lifespan="on",
+            timeout_keep_alive=15,
+            timeout_graceful_shutdown=round(config.drain_s),
+        ),
+        service,
+    )
+
+
+def reload_all(service: Service) -> None:
+    """Reload every model; one that is refused is logged, and its old version goes on."""
+    for served in service.models.all():
+        try:
+            outcome = reload_model(service, served.name)
+            log(outcome, model=served.name)
+        except Problem as problem:
+            log(f"refused: {problem.message}", level=logging.ERROR, model=served.name)
+
+
+def _in_thread(work: Callable[[], None]) -> None:
+    threading.Thread(target=work, daemon=True).start()
