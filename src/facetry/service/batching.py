@@ -69,9 +69,8 @@ class Gate:
             self._seconds_per_photo += (1 - _FORGETTING) * (taken - self._seconds_per_photo)
 
     def close(self) -> None:
-        """Let nothing in any more."""
-        with self._lock:
-            self.is_closed = True
+        """Let nothing in any more; a signal's handler may call it, so it takes no lock."""
+        self.is_closed = True
 
     def _refusal(self, num_photos: int) -> Problem:
         wait_s = max(1, math.ceil(self.num_inside * self._seconds_per_photo))

@@ -7,10 +7,12 @@ import socket
 import tempfile
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 
 import uvicorn
 
+from facetry.errors import SettingError
 from facetry.runtime.progress import SILENT, Reporter
 from facetry.service.app import make_app
 from facetry.service.connections import timed_protocol
@@ -33,21 +35,39 @@ def run(config: ServiceConfig, reporter: Reporter = SILENT) -> None:
     uploads.mkdir(parents=True, exist_ok=True)
     tempfile.tempdir = str(uploads.absolute())  # where large bodies wait on disk
     service = make_service(config, partial(load_model, config=config, reporter=reporter))
-    server = make_server(service)
+    server = make_server(service, reporter)
     # Whoever asks for SIGTERM's default would end the process with an error after it has stopped.
     signal.signal(signal.SIGTERM, lambda *_: None)
     signal.signal(signal.SIGHUP, lambda *_: _in_thread(partial(reload_all, service)))
-    server.run()
+    with closing(bind(config.host, config.port)) as listening:
+        server.run(sockets=[listening])
     if server.failure is not None:
         raise server.failure
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket that listens; port 0 is any free one.
+
+    Raises:
+        SettingError: the address is not this machine's, is taken, or may not be used.
+    """
+    try:
+        kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=kind, backlog=2048)
+    except OSError as error:
+        raise SettingError(
+            f"Cannot listen on {host}:{port}: {error.strerror}.",
+            hint="Name another one with --host and --port; --port 0 takes any that is free.",
+        ) from error
 
 
 class Server(uvicorn.Server):
     """A server that listens at once, loads meanwhile, and refuses new work as soon as it is to stop."""
 
-    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+    def __init__(self, config: uvicorn.Config, service: Service, reporter: Reporter) -> None:
         super().__init__(config)
         self.service = service
+        self._reporter = reporter
         self.failure: Exception | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -58,10 +78,19 @@ class Server(uvicorn.Server):
     def _start(self) -> None:
         try:
             self.service.start()
+            self._reporter.say(self._announcement())
             log("ready")
         except Exception as error:  # noqa: BLE001  # a thread's boundary: the server stops with it
             self.failure = error
             self.should_exit = True
+
+    def _announcement(self) -> str:
+        """What is served, and where."""
+        address = self.servers[0].sockets[0].getsockname()
+        host = f"[{address[0]}]" if ":" in address[0] else address[0]
+        names = ", ".join(served.name for served in self.service.models.all())
+        keys = "keys are needed" if self.service.config.needs_keys else "only from this machine, no keys"
+        return f"Serving {names} on http://{host}:{address[1]} ({keys}). Stop with Ctrl-C."
 
     def handle_exit(self, sig: int, frame: object) -> None:
         """Take no new work, then stop."""
@@ -69,7 +98,7 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)  # type: ignore[arg-type]
 
 
-def make_server(service: Service) -> Server:
+def make_server(service: Service, reporter: Reporter = SILENT) -> Server:
     """The server of a service, not yet running."""
     config = service.config
     return Server(
@@ -89,6 +118,7 @@ def make_server(service: Service) -> Server:
             timeout_graceful_shutdown=round(config.drain_s),
         ),
         service,
+        reporter,
     )
 
 

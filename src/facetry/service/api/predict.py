@@ -75,12 +75,20 @@ _FORM: Final[dict[str, Any]] = {
     "additionalProperties": False,
 }
 
+
+
+def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
+    """A schema of products without references, which would lead nowhere in the whole description."""
+    schema["properties"]["products"]["items"] = schema.pop("$defs")["ProductBody"]
+    return schema
+
+
 _BODY: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
         "content": {
             "application/json": {
-                "schema": PredictBody.model_json_schema(ref_template="#/components/schemas/{model}"),
+                "schema": _inlined(PredictBody.model_json_schema()),
                 "example": {"products": [{"id": "1", "category": "Sarees", "photos": [_PIXEL]}]},
             },
             "multipart/form-data": {"schema": _FORM},
