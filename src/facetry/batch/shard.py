@@ -122,7 +122,9 @@ class _Scorer:
     def _report(self, product: Product, error: Exception) -> None:
         """Report the first failure on a product that was read."""
         if not self.has_failed and not product.problem:
-            self.reporter.say(f"Product {product.id} failed: {type(error).__name__}: {first_line(error)}")
+            self.reporter.say(
+                f"Product {product.id} failed: {type(error).__name__}: {first_line(error)}"
+            )
             self.has_failed = True
 
 

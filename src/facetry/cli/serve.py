@@ -55,7 +55,9 @@ def serve(
     photos_per_minute: Annotated[
         int | None, typer.Option(min=1, help="Photos that each key may send a minute.")
     ] = None,
-    deadline_s: Annotated[float, typer.Option(min=0.1, help="Seconds until an answer is given up.")] = 30.0,
+    deadline_s: Annotated[
+        float, typer.Option(min=0.1, help="Seconds until an answer is given up.")
+    ] = 30.0,
     keep_days: Annotated[
         float, typer.Option(min=0.001, help="Days for which a job's photos and results are kept.")
     ] = 7.0,

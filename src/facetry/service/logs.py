@@ -46,7 +46,9 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(content)
 
 
-def log(event: str, *, level: int = logging.INFO, error: BaseException | None = None, **facts: object) -> None:
+def log(
+    event: str, *, level: int = logging.INFO, error: BaseException | None = None, **facts: object
+) -> None:
     """Log an event with facts, whose names are among `FIELDS`."""
     assert facts.keys() <= set(FIELDS), facts.keys()
     known = {name: value for name, value in facts.items() if value is not None}

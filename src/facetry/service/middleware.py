@@ -82,9 +82,7 @@ class Envelope:
         finally:
             self._record(exchange, body.num_bytes)
 
-    async def _answer(
-        self, exchange: _Exchange, headers: Headers, body: "_Body", send: Send
-    ) -> None:
+    async def _answer(self, exchange: _Exchange, headers: Headers, body: "_Body", send: Send) -> None:
         """Run the application, or refuse the request; errors become answers."""
         scope = exchange.scope
         sending = _Sending(exchange, send)
@@ -95,7 +93,7 @@ class Envelope:
             await self._app(scope, body.receive, sending)
         except ClientGone:
             raise
-        except Exception as error:  # noqa: BLE001  # a request's boundary: answered, logged, counted
+        except Exception as error:  # a request's boundary: answered, logged, counted
             if not isinstance(error, Problem):
                 log("failed", level=logging.ERROR, error=error, request_id=exchange.request_id)
                 error = Problem("internal", "An error in the service.", hint="Its log says more.")

@@ -111,9 +111,7 @@ Load = Callable[[str, Path], LoadedModel]
 """Loads the model in a folder under a name; raises a `FacetryError` where it cannot be served."""
 
 
-def load_model(
-    name: str, path: Path, config: ServiceConfig, reporter: Reporter = SILENT
-) -> LoadedModel:
+def load_model(name: str, path: Path, config: ServiceConfig, reporter: Reporter = SILENT) -> LoadedModel:
     """Load a model, warm it up and check it on its probes.
 
     Raises:
@@ -185,7 +183,9 @@ class ModelRegistry:
             Problem: there is none of that name, or none is loaded yet.
         """
         if not self.is_ready:
-            raise Problem("not_ready", "The models are being loaded.", retry_after_s=2, hint="Try again.")
+            raise Problem(
+                "not_ready", "The models are being loaded.", retry_after_s=2, hint="Try again."
+            )
         if name is None:
             return self.all()[0]
         if name not in self._served:
@@ -236,4 +236,3 @@ class ModelRegistry:
         )
         self._served[loaded.name] = ServedModel(loaded=loaded, batcher=batcher)
         self._metrics.show_model(loaded.name, loaded.version, loaded.promises)
-

@@ -68,9 +68,7 @@ async def answer_items(
         return served[-1]
 
     known = service.models.get(name).taxonomy.categories
-    answers = {
-        index: _unknown(item) for index, item in enumerate(items) if item.category not in known
-    }
+    answers = {index: _unknown(item) for index, item in enumerate(items) if item.category not in known}
     rest = [index for index in range(len(items)) if index not in answers]
     futures = service.submitter.submit(lambda: find().batcher, [items[index] for index in rest])
     found = await _awaited(request, futures, service.config.limits.deadline_s)

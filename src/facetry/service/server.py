@@ -14,13 +14,13 @@ import uvicorn
 
 from facetry.errors import SettingError
 from facetry.runtime.progress import SILENT, Reporter
+from facetry.service.api.status import reload_model
 from facetry.service.app import make_app
-from facetry.service.connections import timed_protocol
 from facetry.service.config import ServiceConfig
+from facetry.service.connections import timed_protocol
 from facetry.service.logs import log, log_to_stderr
 from facetry.service.models import load_model
 from facetry.service.problems import Problem
-from facetry.service.api.status import reload_model
 from facetry.service.state import Service, make_service
 
 

@@ -7,15 +7,17 @@ from pydantic import BaseModel, Field
 
 from facetry.predictions import Action
 from facetry.service.access import Caller, may
-from facetry.service.api.documents import REFUSALS
 from facetry.service.answers import Answer
+from facetry.service.api.documents import REFUSALS
 from facetry.service.predicting import answer_items
 from facetry.service.reading import PredictBody, read_products
 from facetry.service.state import Current
 
 router = APIRouter(tags=["predict"])
 
-_PIXEL: Final = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
+_PIXEL: Final = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
+)
 
 
 class ModelVersion(BaseModel):
@@ -46,7 +48,9 @@ class AnswerBody(BaseModel):
     id: str
     category: str
     status: Literal["ok", "problem"]
-    problem: str | None = Field(None, description="Why nothing was predicted.", examples=["not an image"])
+    problem: str | None = Field(
+        None, description="Why nothing was predicted.", examples=["not an image"]
+    )
     predictions: list[CellBody]
 
 
@@ -67,14 +71,17 @@ _FORM: Final[dict[str, Any]] = {
             "items": {"type": "string", "format": "binary"},
             "description": "A file for each product.",
         },
-        "category": {"type": "array", "items": {"type": "string"}, "description": "One for all, or each."},
+        "category": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "One for all, or each.",
+        },
         "id": {"type": "array", "items": {"type": "string"}},
         "text": {"type": "array", "items": {"type": "string"}},
         "model": {"type": "string"},
     },
     "additionalProperties": False,
 }
-
 
 
 def _inlined(schema: dict[str, Any]) -> dict[str, Any]:

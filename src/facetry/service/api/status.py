@@ -115,9 +115,7 @@ async def taxonomy(
     responses=refusals(*ALWAYS, 404, 409),
     summary="Serve the newer version in the model's folder",
 )
-async def reload(
-    name: str, service: Current, _: Caller = Depends(may("admin"))
-) -> ReloadBody:
+async def reload(name: str, service: Current, _: Caller = Depends(may("admin"))) -> ReloadBody:
     """Load the model's folder beside the version that answers, check it, and switch to it.
 
     No request is dropped. A version that cannot be served is refused, and the old one goes on.
