@@ -33,6 +33,7 @@ from facetry.cli import (
     predict,
     sample,
     search,
+    serve,
     split,
     train,
     tune,
@@ -109,6 +110,7 @@ for command in (
     fill_audit.fill_audit,
     drift.drift,
     export.export,
+    serve.serve,
     search.search,
     models.models,
 ):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from facetry.service.access import Access
+from facetry.service.access import Access, Caller, may
 from facetry.service.batching import Decoders, Gate, Submitter
 from facetry.service.config import ServiceConfig
 from facetry.service.database import Database
@@ -112,3 +112,9 @@ def current(request: Request) -> Service:
 
 Current = Annotated[Service, Depends(current)]
 """The service, as a parameter of a route."""
+
+MayPredict = Annotated[Caller, Depends(may("predict"))]
+"""Who asks, as a parameter of a route for which the scope `predict` is needed."""
+
+MayAdmin = Annotated[Caller, Depends(may("admin"))]
+"""Who asks, as a parameter of a route for which the scope `admin` is needed."""

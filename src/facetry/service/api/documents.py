@@ -17,7 +17,7 @@ _DESCRIPTIONS: Final = {
     422: "A body that says something else than is allowed.",
     429: "The key's quota is used up: try again after Retry-After.",
     500: "An error in the service.",
-    503: "Too many photos are in work, or the service is starting or stopping: try again after Retry-After.",
+    503: "Too many photos are in work, or the service starts or stops: try again after Retry-After.",
     504: "There was no answer in time.",
     507: "The service's disk is full.",
 }

@@ -2,16 +2,15 @@
 
 from typing import Any, Final, Literal
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
 from facetry.predictions import Action
-from facetry.service.access import Caller, may
 from facetry.service.answers import Answer
 from facetry.service.api.documents import REFUSALS
 from facetry.service.predicting import answer_items
 from facetry.service.reading import PredictBody, read_products
-from facetry.service.state import Current
+from facetry.service.state import Current, MayPredict
 
 router = APIRouter(tags=["predict"])
 
@@ -111,9 +110,7 @@ _BODY: Final[dict[str, Any]] = {
     openapi_extra=_BODY,
     summary="Predict products from their photos",
 )
-async def predict(
-    request: Request, service: Current, caller: Caller = Depends(may("predict"))
-) -> PredictResponse:
+async def predict(request: Request, service: Current, caller: MayPredict) -> PredictResponse:
     """Predict each product's attributes; a photo that cannot be read is a `problem`, never a guess.
 
     Send JSON with photos in base64, or a form with a file `photo` for each product.

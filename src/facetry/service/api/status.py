@@ -2,17 +2,16 @@
 
 from typing import Any
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from facetry.errors import FacetryError
-from facetry.service.access import Caller, may
 from facetry.service.api.documents import ALWAYS, refusals
 from facetry.service.metrics import CONTENT_TYPE
 from facetry.service.models import Outcome, ServedModel
 from facetry.service.problems import Problem
-from facetry.service.state import Current, Service
+from facetry.service.state import Current, MayAdmin, MayPredict, Service
 
 router = APIRouter(tags=["status"])
 
@@ -72,9 +71,8 @@ async def readyz(service: Current) -> Health:
     response_class=Response,
     responses={200: {"content": {"text/plain": {}}}, **refusals(*ALWAYS)},
     summary="Metrics for Prometheus",
-    dependencies=[Depends(may("admin"))],
 )
-async def metrics(service: Current) -> Response:
+async def metrics(service: Current, _: MayAdmin) -> Response:
     """What is measured; see the operations guide for what to watch."""
     service.metrics.set_jobs(await run_in_threadpool(service.jobs.counts))
     return Response(service.metrics.text(), media_type=CONTENT_TYPE)
@@ -83,7 +81,7 @@ async def metrics(service: Current) -> Response:
 @router.get(
     "/v1/models", response_model=ModelsBody, responses=refusals(*ALWAYS), summary="What is served"
 )
-async def models(service: Current, _: Caller = Depends(may("predict"))) -> ModelsBody:
+async def models(service: Current, _: MayPredict) -> ModelsBody:
     """The models that are served."""
     service.models.get()
     return ModelsBody(models=[_model_body(each) for each in service.models.all()])
@@ -95,9 +93,7 @@ async def models(service: Current, _: Caller = Depends(may("predict"))) -> Model
     responses=refusals(*ALWAYS, 404),
     summary="Categories, attributes and values",
 )
-async def taxonomy(
-    service: Current, model: str | None = None, _: Caller = Depends(may("predict"))
-) -> dict[str, Any]:
+async def taxonomy(service: Current, _: MayPredict, model: str | None = None) -> dict[str, Any]:
     """The values of each attribute of each category that a model predicts."""
     found = service.models.get(model).taxonomy
     categories = {
@@ -115,7 +111,7 @@ async def taxonomy(
     responses=refusals(*ALWAYS, 404, 409),
     summary="Serve the newer version in the model's folder",
 )
-async def reload(name: str, service: Current, _: Caller = Depends(may("admin"))) -> ReloadBody:
+async def reload(name: str, service: Current, _: MayAdmin) -> ReloadBody:
     """Load the model's folder beside the version that answers, check it, and switch to it.
 
     No request is dropped. A version that cannot be served is refused, and the old one goes on.
