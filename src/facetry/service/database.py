@@ -71,7 +71,7 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """A transaction: committed at the end, rolled back on an error. Not for the event loop: it waits.
+        """A transaction: committed at the end, rolled back on an error; it may wait for a lock.
 
         Raises:
             DatabaseUnavailable: the database cannot be reached, or is locked for too long.
