@@ -14,14 +14,16 @@ import polars as pl
 import pytest
 import torch
 
-from facetry.build.load import load_plain
+from facetry.build.load import load, load_plain
 from facetry.catalogue.catalogue import open_catalogue
 from facetry.demo.garments import SampleConfig, draw_catalogue
 from facetry.demo.garments.config import FaultRates
 from facetry.engines import export, parity
+from facetry.engines.engine import EngineConfig
 from facetry.engines.export import ExportConfig, ExportJob, export_model
 from facetry.engines.export_folder import read_export
 from facetry.engines.parity import Parity
+from facetry.engines.probes import NUM_PROBES, PROBES, check_exports, read_probes
 from facetry.engines.torch import convert
 from facetry.errors import ExportError, MissingExtra, WriteFailed
 from facetry.evaluation.held_out import SPLIT
@@ -153,6 +155,20 @@ def test_an_export_is_written_once_and_again_for_other_weights(
     write_checksums(place)
     export_model(job, load_plain)
     assert files(place) == written, "the same command twice gives the same files"
+
+
+def test_an_export_carries_probes_and_an_older_one_is_made_again(make_job: MakeJob) -> None:
+    job = make_job()
+    (place,) = export_model(job, load_plain)
+    probes = read_probes(place)
+    assert probes is not None
+    assert len(probes.pixels) == NUM_PROBES
+    check_exports(load(job.folder, EngineConfig(name="openvino")), job.folder)
+    assert export.is_up_to_date(job)
+    (place / PROBES).unlink()
+    write_checksums(place)
+    read_export(place)
+    assert not export.is_up_to_date(job)
 
 
 @pytest.mark.parametrize("runtime", ["openvino", "onnx"])

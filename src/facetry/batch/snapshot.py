@@ -2,13 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 import polars as pl
 
 from facetry.catalogue.catalogue import Catalogue
 from facetry.confidence.calibration import uncalibrated
-from facetry.engines.engine import Precision
+from facetry.engines.engine import precision_of
 from facetry.errors import InputChanged, PhotoProblem
 from facetry.predictions import Predictor
 
@@ -19,8 +18,7 @@ def precisions_of(predictor: Predictor) -> tuple[str, ...]:
     """The precisions, such as "fp32", that the engines of a predictor and its members compute in."""
     plain = uncalibrated(predictor)
     members = getattr(plain, "members", {"": plain}).values()
-    words = " ".join(each.engine.description for each in members if hasattr(each, "engine"))
-    return tuple(sorted({*words.replace(",", "").split()} & {*get_args(Precision)}))
+    return tuple(sorted({precision_of(each.engine) for each in members if hasattr(each, "engine")}))
 
 
 @dataclass(frozen=True, kw_only=True)

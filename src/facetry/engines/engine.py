@@ -9,7 +9,7 @@ most.
 import importlib
 import os
 import sys
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +70,13 @@ class Engine(Protocol):
             ExportError: as for `embed`.
         """
         ...
+
+
+def precision_of(engine: Engine) -> Precision:
+    """The precision that an engine computes in, as its description says; fp32 if it says none."""
+    words = engine.description.replace(",", "").split()
+    found: Precision = next((each for each in get_args(Precision) if each in words), "fp32")
+    return found
 
 
 PHOTOS = "photos"

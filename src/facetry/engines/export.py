@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -38,6 +38,7 @@ from facetry.engines.parity import (
     parity_json,
     require_parity,
 )
+from facetry.engines.probes import NUM_PROBES, PROBES, Probes, write_probes
 from facetry.engines.runtimes import OnnxEngine, OpenVinoEngine
 from facetry.engines.sample import (
     Photos,
@@ -51,7 +52,7 @@ from facetry.engines.sample import (
 from facetry.engines.serving import ServedClassifier
 from facetry.engines.torch.convert import Form, quantise_onnx, quantise_openvino
 from facetry.errors import ExportError, ModelFolderError
-from facetry.images import batched
+from facetry.images import batched, stack_pixels
 from facetry.images.loader import BATCH_SIZE
 from facetry.models.folder import (
     PREPROCESS,
@@ -141,7 +142,8 @@ def is_up_to_date(job: ExportJob) -> bool:
             identity = upgraded_identity(parity["asked"], job.catalogue)
         except (ExportError, OSError, ValueError, LookupError, TypeError):
             return False
-        is_made_so = identity == job.identity and export.note.outputs == _OUTPUTS
+        is_current = export.note.outputs == _OUTPUTS and (path / PROBES).is_file()
+        is_made_so = identity == job.identity and is_current
         if export.note.weights != folder.weights_sum or not is_made_so:
             return False
     return True
@@ -274,21 +276,27 @@ def _convert_and_compare(
     if config.int8:
         source = readable(job.catalogue, sample.calibration, forms, reporter)
         photos = load_photos(source, forms, config.num_calibration, reporter)
+    converted: dict[Path, ServedClassifier] = {}
     with reporter.bar("Converting", len(drafts.exports)) as advance:
 
         def convert(classifier: "Classifier", folder: ModelFolder) -> ServedClassifier:
             form = classifier.backbone.preprocess
-            served = _convert(classifier, drafts.exports[folder.path], config, photos.get(form, ()))
+            export = drafts.exports[folder.path]
+            converted[export] = _convert(classifier, export, config, photos.get(form, ()))
             advance(1)
-            return served
+            return converted[export]
 
         exported = _exported(predictor, job.folder, convert)
     source = products_to_check(job.catalogue, sample, forms, reporter)
+    probed = list(islice(source, NUM_PROBES))
     with reporter.bar("Comparing", min(config.num_photos, len(sample.checked))) as advance:
-        checked = counted(islice(source, config.num_photos), advance)
+        checked = counted(islice(chain(probed, source), config.num_photos), advance)
         batches = batched(checked, BATCH_SIZE)
         name = "ensemble" if isinstance(predictor, Ensemble) else job.folder.path.resolve().name
         rows = compare_answers(predictor, exported, batches, name=name)
+    for export, served in converted.items():
+        pixels = stack_pixels(probed, *served.preprocesses)
+        write_probes(export, Probes(pixels=pixels, probabilities=served.engine(pixels)))
     if sample.remark:
         reporter.say(sample.remark)
     return rows

@@ -1,7 +1,8 @@
 """The folder of one export: `MODEL/engines/NAME/`, read without torch.
 
 `model.xml` and `model.bin`, or `model.onnx` (with `model.onnx.data` where it is large), `export.json`,
-`parity.json`, and `checksums.json`, which is written last.
+`parity.json`, `probes.npz` (but for those of earlier versions), and `checksums.json`, which is written
+last.
 """
 
 import json

@@ -34,12 +34,18 @@ from facetry.taxonomy import Taxonomy
 
 
 class ServedClassifier:
-    """A classifier on an engine, which computes all heads; each product's own heads are selected."""
+    """A classifier on an engine, which computes all heads; each product's own heads are selected.
 
-    def __init__(self, taxonomy: Taxonomy, preprocess: Preprocess, engine: Engine) -> None:
+    `export` is the folder of the export that the engine was opened from, if it was.
+    """
+
+    def __init__(
+        self, taxonomy: Taxonomy, preprocess: Preprocess, engine: Engine, export: Path | None = None
+    ) -> None:
         self.taxonomy = taxonomy
         self.preprocesses = (preprocess,)
         self.engine = engine
+        self.export = export
         self._slots = taxonomy.head_slots  # C A
 
     def predict(self, products: Sequence[Product]) -> Predictions:
@@ -184,7 +190,9 @@ class _Opening:
             return load_ensemble(folder, self.predictor)
         engine = _OPENERS[self.choice.engine](self, folder)
         self.descriptions.append(engine.description)
-        return ServedClassifier(folder.taxonomy, folder.preprocess, engine)
+        export = self.exports.get(folder.path)
+        place = export.folder if export else None
+        return ServedClassifier(folder.taxonomy, folder.preprocess, engine, place)
 
     def openvino(self, folder: ModelFolder) -> Engine:
         """The OpenVINO engine, from an export or converted in memory."""
