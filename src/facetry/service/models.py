@@ -2,15 +2,16 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
 import numpy as np
 
 from facetry.batch.patient import PatientPredictor
+from facetry.batch.snapshot import precisions_of
 from facetry.build.promising import load_promising
-from facetry.confidence.calibration import promises_of
+from facetry.confidence.calibration import promises_of, with_promises
 from facetry.confidence.promises import Promises
 from facetry.engines.probes import check_exports
 from facetry.errors import FacetryError, nearest
@@ -76,15 +77,26 @@ class ServedModel:
         """The folder that it was loaded from."""
         return self.loaded.folder
 
-    @property
-    def predictor(self) -> Predictor:
-        """The predictor, which takes its turn with the batches of requests; for jobs."""
-        return _InTurn(predictor=self.loaded.predictor, lock=self.batcher.lock)
+    def for_job(self, precision: float | None) -> LoadedModel:
+        """The model for a job, which may be promised another precision than requests.
 
-    @property
-    def fingerprint(self) -> str:
-        """A digest of all that its answers depend on."""
-        return self.loaded.fingerprint
+        It takes its turn with the batches of requests.
+
+        Raises:
+            CalibrationError: it can promise nothing at that precision.
+        """
+        loaded = self.loaded
+        if precision is not None:
+            promises = promises_of(loaded.folder, precision)
+            fact = (*precisions_of(loaded.predictor), promises.fact)
+            loaded = replace(
+                loaded,
+                predictor=with_promises(loaded.predictor, promises),
+                fingerprint=loaded.folder.fingerprint_with(*fact),
+                promises=promises,
+            )
+        in_turn = _InTurn(predictor=loaded.predictor, lock=self.batcher.lock)
+        return replace(loaded, predictor=in_turn)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -207,7 +219,7 @@ class ModelRegistry:
             raise Problem("conflict", f"The model {name!r} is being reloaded already.")
         try:
             new = self._load(name, self._config.models[name])
-            outcome: Outcome = "unchanged" if new.fingerprint == old.fingerprint else "replaced"
+            outcome: Outcome = "unchanged" if new.fingerprint == old.loaded.fingerprint else "replaced"
             if outcome == "replaced":
                 self._serve(new)
                 old.batcher.close(self._config.drain_s)

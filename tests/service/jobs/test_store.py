@@ -43,7 +43,7 @@ def store(database: Database, clock: Time) -> JobStore:
 
 
 def add(store: JobStore, name: str = "a", owner: str = "me") -> str:
-    options = JobOptions(only=("colour",), precision=0.9)
+    options = JobOptions(suffix=".csv", only=("colour",), precision=0.9)
     return store.create(NewJob(id=name, owner=owner, model="shop", options=options)).id
 
 
@@ -56,7 +56,7 @@ def take(store: JobStore, worker: str = "one", duration_s: float = 30.0) -> Leas
 def test_new_job_waits(store: JobStore, clock: Time) -> None:
     job = store.get(add(store))
     assert (job.state, job.num_done, job.num_products, job.attempts) == ("waiting", 0, None, 0)
-    assert job.options == JobOptions(only=("colour",), precision=0.9)
+    assert job.options == JobOptions(suffix=".csv", only=("colour",), precision=0.9)
     assert (job.created_at, job.started_at, job.expires_at) == (clock.now, None, None)
 
 
@@ -261,7 +261,7 @@ HOSTILE = ("'; DROP TABLE jobs; --", '" OR 1=1', "<script>alert(1)</script>", "%
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_texts_are_never_code(store: JobStore, text: str) -> None:
-    store.create(NewJob(id=text, owner="o", model=text, options=JobOptions(only=(text,))))
+    store.create(NewJob(id=text, owner="o", model=text, options=JobOptions(suffix=".csv", only=(text,))))
     job = store.get(text)
     assert (job.id, job.model, job.options.only) == (text, text, (text,))
     assert store.counts()["waiting"] == 1

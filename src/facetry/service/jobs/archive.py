@@ -1,4 +1,4 @@
-"""Unpacks a ZIP of photos that anybody may have made: nothing in it is believed before it is read.
+"""Reads ZIP files that anybody may have made: nothing in one is believed before it is read.
 
 Python's `zipfile` only lists the archive. Each file is read here, so that it is counted while it is
 unpacked, whatever the archive says about it, and must then be what the archive said.
@@ -52,23 +52,55 @@ def unpack(file: BinaryIO, folder: Path, limits: Limits) -> Unpacked:
         Problem: it is no ZIP, is damaged, encrypted or larger than `limits` allow, or holds names,
             links or sizes that only an attack has.
     """
+    num_photos = num_files = 0
+    folder.mkdir(parents=True)
+    for info, blocks in _read(file, limits):
+        num_files += 1
+        num_photos += _save_photo(info, blocks, folder, limits.max_photo_bytes)
+    return Unpacked(num_photos=num_photos, num_skipped=num_files - num_photos)
+
+
+def check_archive(file: BinaryIO, limits: Limits) -> None:
+    """Read all files of a ZIP, such as a spreadsheet, before a reader that believes it does.
+
+    Raises:
+        Problem: as in `unpack`.
+    """
+    for _, blocks in _read(file, limits):
+        for _ in blocks:
+            pass
+
+
+def _read(file: BinaryIO, limits: Limits) -> Iterator[tuple[ZipInfo, Iterator[bytes]]]:
+    """The files of a ZIP, each with its content as blocks, first `_HEAD` bytes."""
     _require_few_entries(file, limits.max_files)
     try:
         with ZipFile(file) as archive:
-            infos = [each for each in archive.infolist() if not _is_folder(each)]
             _require_sound(archive.infolist(), limits)
-            folder.mkdir(parents=True)
-            return _Unpacking(file, folder, limits).run(infos, archive.start_dir)
+            yield from _Reading(file, limits).files(archive.infolist(), archive.start_dir)
     except _UNREADABLE as error:
-        raise _invalid("The photo archive is no ZIP that can be read.") from error
+        raise _invalid("It is no ZIP that can be read.") from error
 
 
-def _invalid(message: str, hint: str = "Make the ZIP again, of plain photo files.") -> Problem:
+def _save_photo(info: ZipInfo, blocks: Iterator[bytes], folder: Path, most_bytes: int) -> bool:
+    """Write a file to the folder if it is a photo; returns whether it is."""
+    head = next(blocks, b"")
+    if named_format(head) not in ALLOWED_FORMATS or info.file_size > most_bytes:
+        return False
+    path = folder / PurePosixPath(info.filename)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("xb") as out:
+        out.write(head)
+        out.writelines(blocks)
+    return True
+
+
+def _invalid(message: str, hint: str = "Make it again, of plain files.") -> Problem:
     return Problem("invalid", message, hint)
 
 
 def _too_large(message: str) -> Problem:
-    return Problem("too_large", message, "Send the photos in several jobs.")
+    return Problem("too_large", message, "Send smaller files, or several jobs.")
 
 
 def _require_few_entries(file: BinaryIO, most: int) -> None:
@@ -83,7 +115,7 @@ def _require_few_entries(file: BinaryIO, most: int) -> None:
         joined = end + block
         count += joined.count(_ENTRY)
         if count > most:
-            raise _too_large(f"The photo archive holds more than {most:,} files.")
+            raise _too_large(f"The archive holds more than {most:,} files.")
         end = joined[-(len(_ENTRY) - 1) :]
     file.seek(0)
 
@@ -115,17 +147,17 @@ def _require_name(name: str, max_depth: int) -> None:
     """
     parts = name.split("/")
     if _CONTROL.search(name) or "\\" in name:
-        raise _invalid("A name in the photo archive has a backslash, or a character without a shape.")
+        raise _invalid("A name in the archive has a backslash, or a character without a shape.")
     if not stays_below(name):
-        raise _invalid("A name in the photo archive leads out of its folder.")
+        raise _invalid("A name in the archive leads out of its folder.")
     if any(part.split(".")[0].strip().lower() in _DEVICES for part in parts):
-        raise _invalid("A name in the photo archive is that of a device.")
+        raise _invalid("A name in the archive is that of a device.")
     if any(len(part.encode(errors="surrogatepass")) > _LONGEST_PART for part in parts):
-        raise _invalid(f"A name in the photo archive is longer than {_LONGEST_PART} bytes.")
+        raise _invalid(f"A name in the archive is longer than {_LONGEST_PART} bytes.")
     if len(parts) - 1 > max_depth:
-        raise _invalid(f"A file in the photo archive is more than {max_depth} folders deep.")
+        raise _invalid(f"A file in the archive is more than {max_depth} folders deep.")
     if not PurePosixPath(name).parts:
-        raise _invalid("A file in the photo archive has no name.")
+        raise _invalid("A file in the archive has no name.")
 
 
 def _require_plain(info: ZipInfo) -> None:
@@ -135,13 +167,11 @@ def _require_plain(info: ZipInfo) -> None:
         Problem: a link, a device, an encrypted file, or another compression than ZIP's usual one.
     """
     if stat.S_IFMT(info.external_attr >> 16) not in {0, stat.S_IFREG, stat.S_IFDIR}:
-        raise _invalid("The photo archive holds a link, or another thing that is no file.")
+        raise _invalid("The archive holds a link, or another thing that is no file.")
     if info.flag_bits & _ENCRYPTED:
-        raise _invalid("The photo archive is encrypted.", "Make the ZIP without a password.")
+        raise _invalid("The archive is encrypted.", "Make it without a password.")
     if info.compress_type not in {ZIP_STORED, ZIP_DEFLATED}:
-        raise _invalid(
-            "The photo archive is compressed in an unusual way.", "Make the ZIP with `deflate`."
-        )
+        raise _invalid("The archive is compressed in an unusual way.", "Make it with `deflate`.")
 
 
 def _require_ratio(num_bytes: int, num_packed: int, limits: Limits) -> None:
@@ -152,12 +182,12 @@ def _require_ratio(num_bytes: int, num_packed: int, limits: Limits) -> None:
     """
     if num_bytes > max(_SMALL, num_packed * limits.max_zip_ratio):
         raise _too_large(
-            f"A file of the photo archive is more than {limits.max_zip_ratio} times as large as in it."
+            f"A file of the archive is more than {limits.max_zip_ratio} times as large as in it."
         )
 
 
 def _unpacks_to_more(limits: Limits) -> Problem:
-    return _too_large(f"The photo archive unpacks to more than {limits.max_unpacked_bytes:,} bytes.")
+    return _too_large(f"The archive unpacks to more than {limits.max_unpacked_bytes:,} bytes.")
 
 
 def _require_different(infos: Collection[ZipInfo]) -> None:
@@ -171,41 +201,25 @@ def _require_different(infos: Collection[ZipInfo]) -> None:
     folders = {parent for path in files for parent in path.parents}
     folders |= {PurePosixPath(each.filename) for each in infos if _is_folder(each)}
     if len(files) < len(paths) or files & folders:
-        raise _invalid("Two files in the photo archive have the same name.")
+        raise _invalid("Two files in the archive have the same name.")
 
 
-class _Unpacking:
-    """Unpacks the files of one archive; counts all bytes that come out of it."""
+class _Reading:
+    """Reads the files of one archive; counts all bytes that come out of it."""
 
-    def __init__(self, file: BinaryIO, folder: Path, limits: Limits) -> None:
+    def __init__(self, file: BinaryIO, limits: Limits) -> None:
         self._file = file
-        self._folder = folder
         self._limits = limits
         self._num_bytes = 0
 
-    def run(self, infos: Sequence[ZipInfo], end: int) -> Unpacked:
-        """Unpack the files, whose directory begins at `end`: no two of them may share bytes."""
-        num_photos = 0
-        ordered = sorted(infos, key=lambda each: each.header_offset)
+    def files(self, infos: Sequence[ZipInfo], end: int) -> Iterator[tuple[ZipInfo, Iterator[bytes]]]:
+        """The files, whose directory begins at `end`: no two of them may share bytes."""
+        plain = [each for each in infos if not _is_folder(each)]
+        ordered = sorted(plain, key=lambda each: each.header_offset)
         ends = [*(each.header_offset for each in ordered[1:]), end]
         for info, next_start in zip(ordered, ends, strict=False):
-            num_photos += self._unpack(info, next_start)
-        return Unpacked(num_photos=num_photos, num_skipped=len(infos) - num_photos)
-
-    def _unpack(self, info: ZipInfo, next_start: int) -> bool:
-        """Unpack a file if it is a photo; returns whether it is."""
-        self._seek(info, next_start)
-        blocks = self._blocks(info)
-        head = next(blocks, b"")
-        is_photo = named_format(head) in ALLOWED_FORMATS
-        if not is_photo or info.file_size > self._limits.max_photo_bytes:
-            return False
-        path = self._folder / PurePosixPath(info.filename)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("xb") as out:
-            out.write(head)
-            out.writelines(blocks)
-        return True
+            self._seek(info, next_start)
+            yield info, self._blocks(info)
 
     def _seek(self, info: ZipInfo, next_start: int) -> None:
         """Go to the first byte of a file's content.
@@ -216,10 +230,10 @@ class _Unpacking:
         self._file.seek(info.header_offset)
         mark, _, flags, method, *_, num_name, num_extra = _LOCAL.unpack(self._file.read(_LOCAL.size))
         if mark != b"PK\x03\x04" or method != info.compress_type or flags & _ENCRYPTED:
-            raise _invalid("The photo archive contradicts itself.")
+            raise _invalid("The archive contradicts itself.")
         start = info.header_offset + _LOCAL.size + num_name + num_extra
         if start + info.compress_size > next_start:
-            raise _invalid("Files in the photo archive overlap.")
+            raise _invalid("Files in the archive overlap.")
         self._file.seek(start)
 
     def _blocks(self, info: ZipInfo) -> Iterator[bytes]:
@@ -240,7 +254,7 @@ class _Unpacking:
             checksum = zlib.crc32(block, checksum)
             yield block
         if num_bytes != info.file_size or checksum != info.CRC:
-            raise _invalid("A file in the photo archive is damaged, or not of the size that it says.")
+            raise _invalid("A file in the archive is damaged, or not of the size that it says.")
 
 
 def _unpacked(file: BinaryIO, info: ZipInfo) -> Iterator[bytes]:
@@ -269,4 +283,4 @@ def _unpacked(file: BinaryIO, info: ZipInfo) -> Iterator[bytes]:
             if block:
                 yield block
     except zlib.error as error:
-        raise _invalid("A file in the photo archive is damaged.") from error
+        raise _invalid("A file in the archive is damaged.") from error

@@ -56,6 +56,9 @@ _GIVEN_UP: Final = {
 class JobOptions(Config):
     """What is to be done in a job, but for the columns, which its catalogue.yaml describes."""
 
+    suffix: str
+    """The ending of its table, such as `.csv`."""
+
     only: tuple[str, ...] = ()
     """The columns to fill; all if there are none."""
 
