@@ -1,5 +1,6 @@
 """The models that are served: loaded, warmed up, checked on their probes, replaced while in use."""
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -8,7 +9,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from facetry.batch.patient import PatientPredictor
+from facetry.batch.patient import OnFailure, PatientPredictor
 from facetry.batch.snapshot import precisions_of
 from facetry.build.promising import load_promising
 from facetry.confidence.calibration import promises_of, with_promises
@@ -22,6 +23,7 @@ from facetry.product import Preprocess, Product
 from facetry.runtime.progress import SILENT, Reporter
 from facetry.service.batching import Batcher, OnDeath
 from facetry.service.config import ServiceConfig
+from facetry.service.logs import log
 from facetry.service.metrics import Metrics
 from facetry.service.problems import Problem
 from facetry.taxonomy import Taxonomy
@@ -240,7 +242,7 @@ class ModelRegistry:
         predictor = loaded.predictor
         batcher = Batcher(
             loaded.name,
-            PatientPredictor(predictor),
+            PatientPredictor(predictor, self._failed_on(loaded.name)),
             PhotoDecoder(predictor.preprocesses, max_pixels=self._config.limits.max_pixels),
             self._config.batching,
             self._metrics,
@@ -248,3 +250,8 @@ class ModelRegistry:
         )
         self._served[loaded.name] = ServedModel(loaded=loaded, batcher=batcher)
         self._metrics.show_model(loaded.name, loaded.version, loaded.promises)
+
+    @staticmethod
+    def _failed_on(name: str) -> OnFailure:
+        """Logs a product that a model failed on, without saying which one."""
+        return lambda _, error: log("predict_failed", level=logging.ERROR, error=error, model=name)
