@@ -3,6 +3,7 @@
 It is called like the job's id, which is random, and lies in the service's own data.
 """
 
+import re
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ from typing import Final
 
 JOBS: Final = "jobs"
 """The folder in the service's data that holds those of all jobs."""
+
+NAME: Final = re.compile("[0-9a-f]{32}")
+"""What a job's id, and so its folder, is called like."""
 
 _DELETED: Final = ".deleted"
 
