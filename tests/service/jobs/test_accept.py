@@ -48,7 +48,7 @@ def test_csv_with_zip_is_taken(shop: Shop) -> None:
     assert (job.options.num_photos, job.options.num_skipped, job.options.only) == (8, 0, ("neck",))
     described = yaml.safe_load((shop.folder(job) / "catalogue.yaml").read_text())
     assert described["columns"] == {"id": "sku", "category": "type"}
-    assert (described["table"], described["images"]) == ("table.csv", "photos/photos")
+    assert (described["table"], described["images"]) == ("table.csv", "photos")
 
 
 def frame() -> pl.DataFrame:
@@ -182,7 +182,6 @@ DESCRIPTIONS = {
     "unknown column": "columns: {id: nothing}",
     "aliases": "a: &a [x, x]\nb: &b [*a, *a]\n" + "c: [" + "*b, " * 100_000 + "]",
     "code": "columns: !!python/object/apply:os.system ['true']",
-    "outside": "columns: {id: sku, category: type}\nphoto_pattern: '../{id}.png'",
 }
 
 
@@ -243,6 +242,15 @@ def test_cells_cannot_name_photos_elsewhere(shop: Shop, tmp_path: Path) -> None:
         job = shop.work(shop.send(content.encode(), images="autumn"))
         assert job.summary is not None
         assert job.summary["num_predicted"] == 0, name
+
+
+def test_pattern_cannot_name_photos_elsewhere(shop: Shop, tmp_path: Path) -> None:
+    for number in range(8):
+        (tmp_path / "allowed" / f"p{number}.png").write_bytes(photo())
+    text = "columns: {id: sku, category: type}\nphoto_pattern: '../{id}.png'"
+    job = shop.work(shop.send(table(), images="autumn", catalogue=text))
+    assert job.summary is not None
+    assert job.summary["problems"] == {"path leaves the image folder": 4}
 
 
 @pytest.mark.parametrize(

@@ -43,9 +43,7 @@ class Described:
             CatalogueError: a table or a description that cannot be used.
         """
         content = self._given() if self.text else self._guessed()
-        places = {"table": self.folder.table.name, "images": str(self.images.absolute())}
-        if self.images.is_relative_to(self.folder.path):  # it may be restored in another place
-            places["images"] = self.images.relative_to(self.folder.path).as_posix()
+        places = {"table": self.folder.table.name, "images": self._place(self.images)}
         text = yaml.safe_dump({**places, **content}, sort_keys=False)
         self.folder.description.write_text(text, encoding="utf-8")
         return open_description(self.folder, taxonomy)
@@ -87,10 +85,15 @@ class Described:
         photos = self._with_photos(source.model_copy(update={"columns": columns}))
         chosen: dict[str, Any] = {"columns": columns.model_dump(mode="json", exclude_none=True)}
         if photos.images is not None and photos.images != self.images:
-            chosen["images"] = str(photos.images)
+            chosen["images"] = self._place(photos.images)
         if photos.photo_pattern:
             chosen["photo_pattern"] = photos.photo_pattern
         return chosen
+
+    def _place(self, images: Path) -> str:
+        """A photo folder as the catalogue.yaml names it: a job may be restored in another place."""
+        inside = images.is_relative_to(self.folder.path)
+        return (images.relative_to(self.folder.path) if inside else images.absolute()).as_posix()
 
     def _with_photos(self, source: Source) -> Source:
         """The source with the folder, at or below the given one, and the pattern of its photos."""
