@@ -144,7 +144,7 @@ def test_a_key_that_makes_no_sense_is_not_made(
     name: str, scopes: list[str], expires_at: float | None, message: str, keys: KeyStore
 ) -> None:
     with pytest.raises(SettingError, match=message):
-        keys.create(name, scopes, expires_at)  # type: ignore[arg-type]
+        keys.create(name, scopes, expires_at)
     assert keys.all() == []
 
 

@@ -28,6 +28,7 @@ from facetry.cli import (
     fill_audit,
     import_,
     init,
+    keys,
     models,
     photos,
     predict,
@@ -115,6 +116,7 @@ for command in (
     models.models,
 ):
     app.command()(_stoppable(command))
+app.add_typer(keys.app, name="keys")
 app.command("import")(_stoppable(import_.import_))  # a Python keyword, so not the name of a function
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Annotated, Final
+from urllib.parse import quote
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
@@ -131,4 +132,18 @@ class ServiceConfig(Config):
     @property
     def database_url(self) -> str:
         """SQLAlchemy's URL of the database."""
-        return self.database or f"sqlite:///{(self.data / 'facetry.db').absolute()}"
+        return self.database or sqlite_url(embedded_database(self.data))
+
+
+def embedded_database(data: Path) -> Path:
+    """The file of the database in a service's data folder."""
+    return data.absolute() / "facetry.db"
+
+
+def sqlite_url(file: Path) -> str:
+    """SQLAlchemy's URL of a SQLite file.
+
+    >>> sqlite_url(Path("/data/100%?/facetry.db"))
+    'sqlite:////data/100%25%3F/facetry.db'
+    """
+    return f"sqlite:///{quote(str(file))}"

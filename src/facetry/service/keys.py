@@ -54,7 +54,7 @@ class KeyStore:
         self._clock = clock
 
     def create(
-        self, name: str, scopes: Collection[Scope], expires_at: float | None = None
+        self, name: str, scopes: Collection[str], expires_at: float | None = None
     ) -> tuple[Key, str]:
         """Make a key; returns it with its secret, which cannot be had again.
 
@@ -64,7 +64,7 @@ class KeyStore:
         key = Key(
             id=secrets.token_hex(4),
             name=name.strip(),
-            scopes=frozenset(scopes),
+            scopes=cast("frozenset[Scope]", frozenset(scopes)),  # checked below
             created_at=self._clock(),
             expires_at=expires_at,
         )
