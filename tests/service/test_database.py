@@ -1,6 +1,8 @@
 """The database: transactions, what makes it unavailable, and that it is available again afterwards."""
 
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -276,3 +278,23 @@ def test_a_server_that_refuses_is_unavailable(
         connection.execute("DROP ROLE reader")
     assert str(url.password) not in str(caught.value)
     assert "wrong-secret" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_four_processes_open_one_new_file(path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from facetry.service.database import Database\n"
+        "database = Database.open(sys.argv[1])\n"
+        "database.check()\n"
+        "database.close()"
+    )
+    command = [sys.executable, "-W", "error", "-c", code, url_of(path)]
+    running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    try:
+        errors = [process.communicate(timeout=60)[1] for process in running]
+    finally:
+        for process in running:
+            process.kill()
+    assert errors == [""] * 4
+    assert [process.returncode for process in running] == [0] * 4
