@@ -87,7 +87,7 @@ def make_service(config: ServiceConfig, load: Load) -> Service:
     metrics.watch_queue(lambda: gate.num_inside)
     decoders = Decoders(config.batching.num_decoders, on_death)
     models = ModelRegistry(config, load, metrics, on_death)
-    jobs = JobStore(database)
+    jobs = JobStore(database, max_open_jobs=config.limits.max_open_jobs, keep_days=config.keep_days)
     return Service(
         config=config,
         database=database,
