@@ -26,6 +26,7 @@ FacetryError                 every error a user can cause or meet
 │   └── FolderDamaged        what an earlier run wrote in it can no longer be read
 ├── WriteFailed              a file that could not be written; mostly the disk is full
 ├── DatabaseUnavailable      the service's database cannot be reached or used, or is too new
+├── ServiceError             a service that cannot be reached, or that refused a request
 ├── OutOfMemory              not even the smallest batch fits in memory
 ├── NonFiniteLoss            the loss became NaN or infinite
 ├── WorkerFailed             work in another process that raised an error
@@ -171,6 +172,15 @@ class WriteFailed(FacetryError):
 
 class DatabaseUnavailable(FacetryError):
     """The service's database cannot be reached, is locked or damaged, or a newer version made it."""
+
+
+class ServiceError(FacetryError):
+    """A service cannot be reached, or refused a request: the HTTP `status`, 0 without one; `reason`."""
+
+    def __init__(self, message: str, *, hint: str = "", status: int = 0, reason: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.reason = reason
 
 
 class OutOfMemory(FacetryError):
