@@ -64,7 +64,7 @@ def test_a_body_that_stops_is_408(tmp_path: Path) -> None:
     with listening(tmp_path, limits=Limits(body_timeout_s=0.3)) as service, service.connect() as slow:
         head = "POST /v1/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
         slow.sendall(f"{head}Content-Length: 1000\r\n\r\n{{".encode())
-        answer = slow.recv(65536)
+        answer = received(slow)
         assert answer.startswith(b"HTTP/1.1 408")
         assert b'"reason":"timeout"' in answer
 

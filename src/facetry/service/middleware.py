@@ -31,6 +31,8 @@ SECURITY_HEADERS: Final = {
 CONTENT_POLICY: Final = "default-src 'none'; frame-ancestors 'none'"
 """What an answer that is no page may load: nothing."""
 
+_CLOSE: Final = {"Connection": "close"}  # the rest of the body is not read
+
 _OWN_ID: Final = re.compile(r"[\w-]{1,64}", re.ASCII)
 
 
@@ -158,7 +160,8 @@ class _Body:
         try:
             message = await asyncio.wait_for(self._receive(), self._timeout_s)
         except TimeoutError as error:
-            raise Problem("timeout", f"No byte came for {self._timeout_s:g} s.") from error
+            problem = Problem("timeout", f"No byte came for {self._timeout_s:g} s.", headers=_CLOSE)
+            raise problem from error
         if message["type"] == "http.disconnect":
             raise ClientGone
         self.num_bytes += len(message.get("body", b""))
@@ -172,7 +175,7 @@ class _Body:
             "too_large",
             f"The request has more than {self._limit:,} bytes.",
             hint="Send fewer or smaller photos; whole tables are jobs: POST /v1/jobs.",
-            headers={"Connection": "close"},
+            headers=_CLOSE,
         )
 
 
