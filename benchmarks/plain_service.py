@@ -27,7 +27,9 @@ def make_app(model: Path, num_threads: int) -> FastAPI:
     app = FastAPI()
 
     @app.post("/v1/predict")
-    def predict(photo: Annotated[UploadFile, File()], category: Annotated[str, Form()]) -> dict[str, Any]:
+    def predict(
+        photo: Annotated[UploadFile, File()], category: Annotated[str, Form()]
+    ) -> dict[str, Any]:
         product = decoder.load(Product(id="0", category=category), [photo.file.read()])
         (answer,) = answers_of(predictor.predict([product]))
         return {"problem": answer.problem, "cells": [vars(cell) for cell in answer.cells]}
