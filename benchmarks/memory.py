@@ -110,9 +110,7 @@ def _apart(num_rows: int, network: Path, options: argparse.Namespace) -> dict[st
         command += ["--repeat"] if options.repeat else []
         threads = {"POLARS_MAX_THREADS": str(options.threads)}
         environment = {**os.environ, **POLARS_SETTINGS, **threads}  # as `facetry predict` has it
-        done = subprocess.run(  # noqa: S603 - ourselves
-            command, capture_output=True, text=True, check=True, env=environment
-        )
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return figures
 

@@ -3,11 +3,11 @@
     python -m benchmarks.service [--quick] [--backbone NAME | --model FOLDER] [--threads N] [--rounds N]
 
 The server has one core and the client another. In turn, round by round: the offline rate (photos from
-files to predictions, the same engine, threads and core); `facetry serve` with as many requests at once as
-it likes; at 80% of that rate; at three times its rate, and at 80% again at once; and
-`benchmarks.plain_service`, as many at once and at 80% of its own rate. Each request is one photo of 512 x
-680 px as a form. Requests come at random times (Poisson) and their latency counts from when they were
-due.
+files to predictions, the same engine, threads and core); `facetry serve` with as many requests at once
+as it likes; at 80% of that rate; at three times its rate, and at 80% again at once; and
+`benchmarks.plain_service`, as many at once and at 80% of its own rate. Each request is one photo of
+512 x 680 px as a form. Requests come at random times (Poisson) and their latency counts from when they
+were due.
 """
 
 import argparse

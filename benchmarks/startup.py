@@ -114,7 +114,7 @@ def _predict(model: Path, table: Path, options: Sequence[str]) -> None:
     settings = {"PYTHONPYCACHEPREFIX": str(model.parent / "compiled"), "PYTHONDONTWRITEBYTECODE": ""}
     with tempfile.TemporaryDirectory() as out:
         words = ["predict", str(model), str(table), "-o", f"{out}/out", *options]
-        done = subprocess.run(  # noqa: S603 - our own command
+        done = subprocess.run(
             [sys.executable, "-m", "facetry", *words],
             capture_output=True,
             text=True,

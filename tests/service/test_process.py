@@ -63,5 +63,8 @@ def test_a_model_that_cannot_be_served_ends_the_command_with_its_reason(
 ) -> None:
     broken = Path(shutil.copytree(exported, tmp_path / "broken"))
     (broken / "taxonomy.json").write_text("{}")
-    with pytest.raises(AssertionError, match="taxonomy.json is damaged"), served(tmp_path, str(broken)):
+    with (
+        pytest.raises(AssertionError, match=r"taxonomy\.json is damaged"),
+        served(tmp_path, str(broken)),
+    ):
         pass

@@ -1,5 +1,6 @@
 """The application: routes, what surrounds them, and the life of the service behind them."""
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -13,6 +14,7 @@ from starlette.responses import JSONResponse
 
 from facetry.errors import DatabaseUnavailable
 from facetry.service.api import inference, jobs, predict, status
+from facetry.service.logs import log
 from facetry.service.middleware import Envelope
 from facetry.service.problems import Problem
 from facetry.service.responses import as_problem, problem_response
@@ -72,8 +74,11 @@ async def _not_valid(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _without_database(request: Request, error: Exception) -> JSONResponse:
+    """What is wrong with the database is for the log: it may name a path or a host."""
     assert isinstance(error, DatabaseUnavailable)
-    problem = Problem("database_unavailable", error.message, hint=error.hint, retry_after_s=5)
+    log("database_unavailable", level=logging.ERROR, error=error)
+    message = "The service cannot reach its database."
+    problem = Problem("database_unavailable", message, hint="Try again.", retry_after_s=5)
     return problem_response(request.scope, problem)
 
 

@@ -36,7 +36,11 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
         when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        content = {"time": when, "level": record.levelname.lower(), "event": record.getMessage()}
+        content: dict[str, object] = {
+            "time": when,
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+        }
         content |= {name: getattr(record, name) for name in FIELDS if hasattr(record, name)}
         if record.exc_info and record.exc_info[1] is not None:
             error = record.exc_info[1]

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from starlette.requests import Request
 
@@ -91,10 +92,9 @@ async def _awaited(
     """The answers, unless the deadline passes or the client leaves before: then the work is dropped."""
     leaving = asyncio.ensure_future(_disconnected(request))
     together = asyncio.gather(*futures)
+    both: set[asyncio.Future[Any]] = {together, leaving}
     try:
-        done, _ = await asyncio.wait(
-            {together, leaving}, timeout=deadline_s, return_when=asyncio.FIRST_COMPLETED
-        )
+        done, _ = await asyncio.wait(both, timeout=deadline_s, return_when=asyncio.FIRST_COMPLETED)
         if together in done:
             return together.result()
         if leaving in done:

@@ -10,7 +10,7 @@ from starlette.types import Scope
 
 from facetry.service.problems import STATUS, Problem, Reason
 
-_REASONS: Final[dict[int, Reason]] = {status: reason for reason, status in reversed(STATUS.items())}
+_REASONS: Final[dict[int, Reason]] = {STATUS[reason]: reason for reason in reversed(list(STATUS))}
 
 
 class ErrorContent(BaseModel):

@@ -74,7 +74,7 @@ async def readyz(service: Current) -> Health:
 )
 async def metrics(service: Current, _: MayAdmin) -> Response:
     """What is measured; see the operations guide for what to watch."""
-    service.metrics.set_jobs(await run_in_threadpool(service.jobs.counts))
+    service.metrics.set_jobs(dict(await run_in_threadpool(service.jobs.counts)))
     return Response(service.metrics.text(), media_type=CONTENT_TYPE)
 
 
