@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from httpx2 import Response
 from sqlalchemy import update
 
 from facetry.service.api import jobs as api
@@ -21,6 +20,7 @@ from tests.service.serving import Serving, serving, wait_until
 TABLE = b"sku,type,colour\n1,Sarees,\n2,Kurtis,red\n3,Sarees,\n4,Kurtis,\n"
 FILLED = b"sku,type,colour\n1,Sarees,red\n2,Kurtis,red\n3,Sarees,blue\n4,Kurtis,red\n"
 PHOTOS = zipped({f"{number}.jpg": photo("blue" if number == 3 else "red") for number in range(1, 5)})
+Response = Any  # of the test client's own HTTP library
 UNKNOWN = "0123456789abcdef" * 2
 
 
