@@ -31,8 +31,8 @@ def clock() -> Time:
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    found = Database.open(f"sqlite:///{tmp_path / 'facetry.db'}")
+def database(database_url: str) -> Iterator[Database]:
+    found = Database.open(database_url)
     yield found
     found.close()
 

@@ -54,7 +54,7 @@ class Timing:
     """How often a worker looks for jobs, how long it holds one without a heartbeat, and how it waits."""
 
     poll_s: float = 1.0
-    lease_s: float = 60.0
+    lease_s: float = 30.0
     in_use_s: float = 15.0
     """Before a job is tried again whose folder another process still writes."""
 
@@ -63,8 +63,8 @@ class Timing:
 
     @property
     def beat_s(self) -> float:
-        """The time between heartbeats: two may fail before the lease is lost."""
-        return self.lease_s / 3
+        """The time between heartbeats, by which a worker also hears that its job is cancelled."""
+        return min(2.0, self.lease_s / 3)
 
 
 class JobWorkers:
