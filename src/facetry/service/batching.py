@@ -50,15 +50,19 @@ class Gate:
             Problem: there are not enough places, or the service is shutting down.
         """
         with self._lock:
-            if self.is_closed:
-                raise Problem(
-                    "shutting_down", "The service is shutting down.", retry_after_s=5, hint="Try again."
-                )
-            if self.num_inside + num_photos > self.capacity:
-                raise self._refusal(num_photos)
+            self._require(num_photos)
             if not self.num_inside:
                 self._last_left = self._clock()
             self.num_inside += num_photos
+
+    def require_room(self) -> None:
+        """Refuse a request before its body is read, where not even one photo has a place.
+
+        Raises:
+            Problem: as `enter`.
+        """
+        with self._lock:
+            self._require(1)
 
     def leave(self) -> None:
         """Give back one photo's place."""
@@ -71,6 +75,14 @@ class Gate:
     def close(self) -> None:
         """Let nothing in any more; a signal's handler may call it, so it takes no lock."""
         self.is_closed = True
+
+    def _require(self, num_photos: int) -> None:
+        if self.is_closed:
+            raise Problem(
+                "shutting_down", "The service is shutting down.", retry_after_s=5, hint="Try again."
+            )
+        if self.num_inside + num_photos > self.capacity:
+            raise self._refusal(num_photos)
 
     def _refusal(self, num_photos: int) -> Problem:
         wait_s = max(1, math.ceil(self.num_inside * self._seconds_per_photo))

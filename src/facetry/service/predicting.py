@@ -23,6 +23,16 @@ class Answered:
     answers: Sequence[Answer]
 
 
+def require_room(service: Service) -> None:
+    """Refuse a request before its body is read, where it cannot be answered now.
+
+    Raises:
+        Problem: models are still being loaded, the queue is full, or the service is shutting down.
+    """
+    service.models.get()
+    service.submitter.gate.require_room()
+
+
 def require_items(service: Service, items: Sequence[PhotoItem]) -> None:
     """Refuse no photos, and too many or too large ones.
 

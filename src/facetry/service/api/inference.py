@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from facetry.service.api.documents import ALWAYS, refusals
-from facetry.service.predicting import answer_items
+from facetry.service.predicting import answer_items, require_room
 from facetry.service.problems import Problem
 from facetry.service.state import Current, MayPredict
 from facetry.service.tensors import (
@@ -215,6 +215,7 @@ async def infer(name: str, request: Request, service: Current, caller: MayPredic
     `image` holds files' bytes, in base64 where it is JSON; `category` one of the taxonomy's for each.
     The binary data extension is understood, for inputs and for outputs.
     """
+    require_room(service)
     length = request.headers.get(HEADER_LENGTH)
     asked = await run_in_threadpool(read_inference, await request.body(), length, service.config.limits)
     answered = await answer_items(service, request, caller, name, asked.items)

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from facetry.predictions import Action
 from facetry.service.answers import Answer
 from facetry.service.api.documents import REFUSALS
-from facetry.service.predicting import answer_items
+from facetry.service.predicting import answer_items, require_room
 from facetry.service.reading import PredictBody, read_products
 from facetry.service.state import Current, MayPredict
 
@@ -115,6 +115,7 @@ async def predict(request: Request, service: Current, caller: MayPredict) -> Pre
 
     Send JSON with photos in base64, or a form with a file `photo` for each product.
     """
+    require_room(service)
     name, items = await read_products(request, service.config.limits)
     answered = await answer_items(service, request, caller, name, items)
     model = answered.model.loaded
