@@ -6,6 +6,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from facetry.confidence.fill_audit import Watched
 from facetry.confidence.promises import Promises
 from facetry.service.answers import Answer
 
@@ -75,6 +76,12 @@ class Metrics:
             ["model", "category", "attribute"],
             registry=own,
         )
+        self._audited = Gauge(
+            "facetry_fill_audit_precision",
+            "What people's answers about filled cells say of a promise: bounds of its precision.",
+            ["model", "promise", "bound"],
+            registry=own,
+        )
         self._withdrawn = Gauge(
             "facetry_promises_withdrawn", "Heads whose promise was withdrawn.", ["model"], registry=own
         )
@@ -131,6 +138,14 @@ class Metrics:
         thresholds: Sequence[float] = promises.rules.fill_from.tolist()
         for head, confidence in zip(promises.taxonomy.heads, thresholds, strict=True):
             self._fill_from.labels(model, head.category, head.attribute).set(confidence)
+
+    def show_audit(self, model: str, watched: Watched) -> None:
+        """What the answers so far say of a model's promises; nothing of those without any."""
+        for promise, found in zip(watched.promises.promises, watched.pools, strict=True):
+            if found.num_answers:
+                name = promise.pool.name
+                self._audited.labels(model, name, "lower").set(found.bounds.lower)
+                self._audited.labels(model, name, "upper").set(found.bounds.upper)
 
     def _model_labels(self) -> list[tuple[str, str]]:
         found = (sample.labels for metric in self._model.collect() for sample in metric.samples)

@@ -13,11 +13,12 @@ from facetry.batch.patient import OnFailure, PatientPredictor
 from facetry.batch.snapshot import precisions_of
 from facetry.build.promising import load_promising
 from facetry.confidence.calibration import promises_of, with_promises
+from facetry.confidence.fill_audit import watch_promises
 from facetry.confidence.promises import Promises
 from facetry.engines.probes import check_exports
 from facetry.errors import FacetryError, nearest
 from facetry.images.loader import PhotoDecoder
-from facetry.models.folder import ModelFolder, open_folder
+from facetry.models.folder import FILL_AUDIT, ModelFolder, open_folder
 from facetry.predictions import Predictions, Predictor
 from facetry.product import Preprocess, Product
 from facetry.runtime.progress import SILENT, Reporter
@@ -250,6 +251,8 @@ class ModelRegistry:
         )
         self._served[loaded.name] = ServedModel(loaded=loaded, batcher=batcher)
         self._metrics.show_model(loaded.name, loaded.version, loaded.promises)
+        if loaded.promises is not None and (loaded.folder.path / FILL_AUDIT).exists():
+            self._metrics.show_audit(loaded.name, watch_promises(loaded.promises, loaded.folder))
 
     @staticmethod
     def _failed_on(name: str) -> OnFailure:
