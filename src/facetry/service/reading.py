@@ -48,7 +48,7 @@ async def read_products(request: Request, limits: Limits) -> tuple[str | None, l
     Raises:
         Problem: a body that is neither, or that cannot be read.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = media_type(request)
     if kind == "application/json":
         return await run_in_threadpool(parse_json_body, await request.body(), limits)
     if kind == "multipart/form-data":
@@ -66,6 +66,11 @@ async def read_products(request: Request, limits: Limits) -> tuple[str | None, l
         f"A body of the type {kind[:100]!r} cannot be read.",
         hint="Send application/json, or multipart/form-data.",
     )
+
+
+def media_type(request: Request) -> str:
+    """What a request says its body is, without parameters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def parse_json_body(body: bytes, limits: Limits) -> tuple[str | None, list[PhotoItem]]:

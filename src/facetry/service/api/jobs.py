@@ -19,7 +19,7 @@ from facetry.service.jobs.accept import MAX_FIELD_BYTES, Intake, Submission, Upl
 from facetry.service.jobs.folder import JOBS, NAME, JobFolder, remove_folder
 from facetry.service.jobs.store import MOST_LISTED, Job, State, not_found
 from facetry.service.problems import Problem, Reason
-from facetry.service.reading import invalid
+from facetry.service.reading import invalid, media_type
 from facetry.service.state import Current, MayPredict, Service
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -212,8 +212,7 @@ async def _accept(request: Request, service: Service, caller: Caller) -> Job:
     Raises:
         Problem: it cannot be read, or not be done.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "multipart/form-data":
+    if media_type(request) != "multipart/form-data":
         raise Problem("unsupported_media_type", "A job is sent as a form.", "Send multipart/form-data.")
     intake = Intake(config=service.config, jobs=service.jobs, models=service.models)
     limits = {"max_files": len(_FILES), "max_fields": _MAX_FIELDS, "max_part_size": MAX_FIELD_BYTES}
@@ -233,7 +232,8 @@ def _read_form(form: FormData) -> tuple[Submission, Upload]:
     Raises:
         Problem: an unknown field, one that is there twice, or a text where a file belongs.
     """
-    files, texts = {}, {}
+    files: dict[str, Any] = {}
+    texts: dict[str, Any] = {}
     for name in form:
         given = form.getlist(name)
         known = files if name in _FILES else texts
