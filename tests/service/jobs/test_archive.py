@@ -14,7 +14,7 @@ from zipfile import ZIP_BZIP2, ZIP_STORED, ZipInfo
 import pytest
 
 from facetry.service.config import Limits
-from facetry.service.jobs.archive import Unpacked, check_archive, unpack
+from facetry.service.jobs.archive import Unpacked, unpack
 from facetry.service.problems import Problem
 from tests.service.jobs.archives import handmade, named, photo, zipped
 
@@ -153,10 +153,3 @@ def test_entry_without_name_is_refused(tmp_path: Path) -> None:
     info.filename = info.orig_filename = "."
     with pytest.raises(Problem, match="no name"):
         unpacked(zipped({info: PHOTO}), tmp_path)
-
-
-def test_spreadsheets_are_checked_without_being_unpacked() -> None:
-    check_archive(io.BytesIO(zipped({"xl/workbook.xml": b"<workbook/>", "xl/": b""})), Limits())
-    for bomb in (zipped({"xl/sheet.xml": bytes(1 << 23)}), handmade(BOMB, size=512)):
-        with pytest.raises(Problem, match="times as large"):
-            check_archive(io.BytesIO(bomb), Limits())

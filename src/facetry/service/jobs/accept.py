@@ -22,9 +22,10 @@ from facetry.errors import CalibrationError, CatalogueError, SettingError, Taxon
 from facetry.runtime.config import Config
 from facetry.runtime.files import DISK_FULL
 from facetry.service.config import ServiceConfig
-from facetry.service.jobs.archive import Unpacked, check_archive, unpack
+from facetry.service.jobs.archive import Unpacked, unpack
 from facetry.service.jobs.describe import Described
 from facetry.service.jobs.folder import JOBS, JobFolder, remove_folder, without_folders
+from facetry.service.jobs.spreadsheet import check_spreadsheet
 from facetry.service.jobs.store import Job, JobOptions, JobStore, NewJob
 from facetry.service.models import ModelRegistry
 from facetry.service.problems import Problem
@@ -38,9 +39,6 @@ MAX_FIELD_BYTES: Final = 1 << 20
 
 _MAGIC: Final = {".xlsx": b"PK\x03\x04", ".parquet": b"PAR1"}
 _HEAD_BYTES: Final = 1 << 20  # within which a text must have a line end
-_OF_SPREADSHEETS: Final = {"max_zip_ratio": 200, "max_unpacked_bytes": 1 << 30, "max_files": 20_000}
-"""How a spreadsheet, whose sheets are packed to a twentieth, differs from a photo archive."""
-
 _MAX_SEPARATORS: Final = 50_000  # in a text's first line: no table has so many columns
 
 _OF_SENDERS: Final = (CalibrationError, CatalogueError, SettingError, TaxonomyError)
@@ -119,7 +117,7 @@ class Intake:
             Problem: it is.
         """
         if folder.suffix == ".xlsx":
-            check_archive(upload.table, self.config.limits.model_copy(update=_OF_SPREADSHEETS))
+            check_spreadsheet(upload.table, self.config.limits)
         upload.table.seek(0)
         with folder.table.open("xb") as out:
             shutil.copyfileobj(upload.table, out, 1 << 20)

@@ -54,25 +54,18 @@ def unpack(file: BinaryIO, folder: Path, limits: Limits) -> Unpacked:
     """
     num_photos = num_files = 0
     folder.mkdir(parents=True)
-    for info, blocks in _read(file, limits):
+    for info, blocks in read_archive(file, limits):
         num_files += 1
         num_photos += _save_photo(info, blocks, folder, limits.max_photo_bytes)
     return Unpacked(num_photos=num_photos, num_skipped=num_files - num_photos)
 
 
-def check_archive(file: BinaryIO, limits: Limits) -> None:
-    """Read all files of a ZIP, such as a spreadsheet, before a reader that believes it does.
+def read_archive(file: BinaryIO, limits: Limits) -> Iterator[tuple[ZipInfo, Iterator[bytes]]]:
+    """The files of a ZIP, each with its content as blocks, which are to be read before the next file.
 
     Raises:
         Problem: as in `unpack`.
     """
-    for _, blocks in _read(file, limits):
-        for _ in blocks:
-            pass
-
-
-def _read(file: BinaryIO, limits: Limits) -> Iterator[tuple[ZipInfo, Iterator[bytes]]]:
-    """The files of a ZIP, each with its content as blocks, first `_HEAD` bytes."""
     _require_few_entries(file, limits.max_files)
     try:
         with ZipFile(file) as archive:
