@@ -299,6 +299,33 @@ def broken_png(photo: Image.Image) -> bytes:
     return encoded(photo, "PNG").replace(b"IDAT", b"IDAX")
 
 
+def png_ending_early(side_px: int) -> bytes:
+    """A PNG with one row, after which its compressed rows end as they should."""
+    start, end = b"\x89PNG\r\n\x1a\n", b"\0\0\0\0IEND\xaeB`\x82"
+    header = struct.pack(">IIBBBBB", side_px, side_px, 8, 2, 0, 0, 0)
+    rows = zlib.compress(bytes(1 + 3 * side_px))
+    chunks = [(b"IHDR", header), (b"IDAT", rows)]
+    sums = (struct.pack(">I", zlib.crc32(kind + content)) for kind, content in chunks)
+    lengths = (struct.pack(">I", len(content)) for _, content in chunks)
+    parts = zip(lengths, chunks, sums, strict=True)
+    return (
+        start + b"".join(each + kind + content + check for each, (kind, content), check in parts) + end
+    )
+
+
+def jpeg_with_scans(num_scans: int) -> bytes:
+    """A progressive JPEG whose last scan comes again and again."""
+    content = io.BytesIO()
+    Image.new("L", (64, 64), 70).save(content, "JPEG", progressive=True)
+    data = content.getvalue()
+    last = data[data.rindex(b"\xff\xda") : -2]
+    return data[:-2] + last * (num_scans - data.count(b"\xff\xda")) + data[-2:]
+
+
+def test_a_progressive_photo_is_taken():
+    assert decode(jpeg_with_scans(10)).shape == (64, 64, 3)
+
+
 REFUSED = [
     ("no bytes", lambda _: b"", PhotoProblem.EMPTY),
     ("text", lambda _: b"Dear customer,\nyour photo", PhotoProblem.NOT_AN_IMAGE),
@@ -326,7 +353,9 @@ REFUSED = [
         lambda _: jpeg_claiming(9_000, 9_000),
         PhotoProblem.TRUNCATED,
     ),
+    ("png of 300 bytes, 6000 x 6000", lambda _: png_ending_early(6000), PhotoProblem.TRUNCATED),
     ("png with a broken chunk", broken_png, PhotoProblem.UNREADABLE),
+    ("jpeg with a scan too often", lambda _: jpeg_with_scans(50), PhotoProblem.UNREADABLE),
 ]
 
 

@@ -136,6 +136,12 @@ JPEG_FORMATS: Final = frozenset({"JPEG", "MPO"})
 # Every 8 x 8 block of every component takes at least one bit, and no component has fewer than one
 # block for 32 x 32 pixels: a file with more pixels in its header does not contain them.
 MAX_PIXELS_PER_JPEG_BYTE: Final = 1024
+# A deflated byte stands for 1,032 bytes at most, and a byte of a PNG's rows for 8 pixels at most.
+MAX_BITS_PER_PNG_BYTE: Final = 8 * 1032
+# Encoders write 20 at most, and each is one pass over all pixels: a small file with a thousand of them
+# takes half a minute to decode. Previews in the file's metadata have some of their own.
+MAX_JPEG_SCANS: Final = 40
+START_OF_SCAN: Final = b"\xff\xda"  # not within a scan's data, where a zero follows each 0xFF
 ORIENTATION_TAG: Final = 0x0112
 SCALES: Final = (8, 4, 2)  # by fewer DCT coefficients; other scales are slower than full size
 
@@ -238,9 +244,20 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
     if num_pixels > max_pixels:
         size = f"{image.width} x {image.height}, at most {max_pixels / 1e6:g} million"
         raise ImageError(PhotoProblem.TOO_LARGE, size)
-    if image.format in JPEG_FORMATS and num_pixels > MAX_PIXELS_PER_JPEG_BYTE * len(data):
+    if num_pixels > _max_pixels(image) * len(data):
         raise ImageError(PhotoProblem.TRUNCATED)
+    if image.format in JPEG_FORMATS and (num_scans := data.count(START_OF_SCAN)) > MAX_JPEG_SCANS:
+        raise ImageError(PhotoProblem.UNREADABLE, f"{num_scans} scans, at most {MAX_JPEG_SCANS}")
     return image
+
+
+def _max_pixels(image: Image.Image) -> float:
+    """How many pixels a byte of the file can stand for; a file whose header claims more is cut short."""
+    if image.format in JPEG_FORMATS:
+        return MAX_PIXELS_PER_JPEG_BYTE
+    num_bands = len(image.getbands())
+    least_bits = 1 if num_bands == 1 else 8 * num_bands
+    return MAX_BITS_PER_PNG_BYTE / least_bits if image.format == "PNG" else float("inf")
 
 
 def _refusal(data: bytes, error: Exception) -> ImageError:

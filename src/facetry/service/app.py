@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from importlib.metadata import version
 from typing import Final
 
@@ -11,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
+from starlette.routing import Match
 
 from facetry.errors import DatabaseUnavailable
 from facetry.service.api import inference, jobs, predict, status
@@ -19,6 +21,8 @@ from facetry.service.middleware import Envelope
 from facetry.service.problems import Problem
 from facetry.service.responses import as_problem, problem_response
 from facetry.service.state import Service
+
+_ROUTERS: Final = (predict.router, jobs.router, inference.router, status.router)
 
 _DESCRIPTION: Final = """Attributes of products from their photos.
 
@@ -44,7 +48,7 @@ def make_app(service: Service) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.service = service
-    for router in (predict.router, jobs.router, inference.router, status.router):
+    for router in _ROUTERS:
         app.include_router(router)
     for kind, handler in _HANDLERS.items():
         app.add_exception_handler(kind, handler)
@@ -61,7 +65,18 @@ async def _refused(request: Request, error: Exception) -> JSONResponse:
 
 async def _refused_by_framework(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    return problem_response(request.scope, as_problem(error))
+    response = problem_response(request.scope, as_problem(error))
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        # The framework itself names the methods of the path's first route alone.
+        response.headers["Allow"] = ", ".join(sorted(_methods(request))) or response.headers["Allow"]
+    return response
+
+
+def _methods(request: Request) -> set[str]:
+    """The methods of a request's path."""
+    routes = [route for router in _ROUTERS for route in router.routes]
+    matching = [each for each in routes if each.matches(request.scope)[0] is not Match.NONE]
+    return {method for route in matching for method in getattr(route, "methods", None) or ()}
 
 
 async def _not_valid(request: Request, error: Exception) -> JSONResponse:

@@ -112,7 +112,7 @@ _BODY: Final[dict[str, Any]] = {
                     "type": "object",
                     "required": ["inputs"],
                     "properties": {
-                        "id": {"type": "string", "maxLength": 1000},
+                        "id": {"type": ["string", "null"], "maxLength": 1000},
                         "parameters": {"type": "object"},
                         "inputs": {"type": "array", "items": _INPUT, "minItems": len(NEEDED)},
                         "outputs": {
