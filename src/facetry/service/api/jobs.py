@@ -93,8 +93,8 @@ class JobList(BaseModel):
     jobs: list[JobBody]
 
 
-_TEXT: Final = {"type": "string"}
-_BINARY: Final = {"type": "string", "format": "binary"}
+_TEXT: Final[dict[str, Any]] = {"type": "string"}
+_BINARY: Final[dict[str, Any]] = {"type": "string", "format": "binary"}
 _FORM: Final[dict[str, Any]] = {
     "type": "object",
     "required": ["table"],
@@ -118,7 +118,9 @@ _FORM: Final[dict[str, Any]] = {
     },
     "additionalProperties": False,
 }
-_BODY: Final = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}}
+_BODY: Final[dict[str, Any]] = {
+    "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}
+}
 _OF_ONE: Final = refusals(*ALWAYS, 404)
 
 

@@ -25,6 +25,7 @@ from facetry.service.config import ServiceConfig
 from facetry.service.jobs.archive import Unpacked, unpack
 from facetry.service.jobs.describe import Described
 from facetry.service.jobs.folder import JOBS, JobFolder, remove_folder, without_folders
+from facetry.service.jobs.parquet import check_parquet
 from facetry.service.jobs.spreadsheet import check_spreadsheet
 from facetry.service.jobs.store import Job, JobOptions, JobStore, NewJob
 from facetry.service.models import ModelRegistry
@@ -111,13 +112,15 @@ class Intake:
             return self.jobs.create(NewJob(id=job_id, owner=owner, model=model.name, options=options))
 
     def _save_table(self, upload: Upload, folder: JobFolder) -> None:
-        """Write the table to the folder; a spreadsheet is an archive, which may be a bomb.
+        """Write the table to the folder, if it is no bomb: formats that compress can hold one.
 
         Raises:
             Problem: it is.
         """
         if folder.suffix == ".xlsx":
             check_spreadsheet(upload.table, self.config.limits)
+        elif folder.suffix == ".parquet":
+            check_parquet(upload.table, self.config.limits)
         upload.table.seek(0)
         with folder.table.open("xb") as out:
             shutil.copyfileobj(upload.table, out, 1 << 20)

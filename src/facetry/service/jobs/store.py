@@ -196,7 +196,7 @@ class JobStore:
         """How many jobs are in each state."""
         query = select(JOBS.c.state, func.count()).group_by(JOBS.c.state)
         with self._database.transaction() as connection:
-            found = {state: count for state, count in connection.execute(query)}  # noqa: C416
+            found: dict[str, int] = {row[0]: row[1] for row in connection.execute(query)}
         return {state: found.get(state, 0) for state in STATES}
 
     def request_cancel(self, job_id: str) -> Job:
