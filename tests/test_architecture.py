@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 GROUPS = (
-    ("__main__", "cli"),
-    ("demo", "experiments"),
+    ("__main__", "cli", "client"),
+    ("demo", "service", "experiments"),
     ("build",),
     ("audit", "batch", "engines", "recipe", "confidence"),
     ("predictors", "training"),

@@ -426,7 +426,7 @@ def _path(job_id: str) -> str:
 
 def _backoff(attempt: int) -> float:
     """A pause that doubles with each attempt; at random, so that not all clients come back at once."""
-    return min(LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** min(attempt, 20)) * _jitter(0.5, 1)
+    return min(LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(attempt, 20)) * _jitter(0.5, 1)
 
 
 def _jitter(low: float, high: float) -> float:

@@ -184,6 +184,21 @@ def test_a_stray_cell_far_from_the_table_is_refused(write_sheet: WriteSheet) -> 
         scan(Source(table=file))
 
 
+@pytest.mark.parametrize("place", ["r='XFD1048576'", 'r = "XFD1048576"', 'r="xfd1048576"'])
+def test_a_stray_cell_is_found_however_its_place_is_written(write_sheet: WriteSheet, place: str) -> None:
+    file = write_sheet([HEADER, *ROWS])
+    book = openpyxl.load_workbook(file)
+    book.active["XFD1048576"] = "x"
+    book.save(file)
+    with zipfile.ZipFile(file) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content.replace(b'r="XFD1048576"', place.encode()))
+    with pytest.raises(CatalogueError, match="reaches to XFD1048576"):
+        scan(Source(table=file))
+
+
 def test_a_sheet_that_unfolds_endlessly_is_refused(write_sheet: WriteSheet) -> None:
     file = write_sheet([HEADER, *ROWS])
     with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED) as archive:

@@ -1,7 +1,7 @@
 """Spreadsheet files (XLSX, XLS, ODS) as tables of texts, read by calamine."""
 
 from collections.abc import Sequence
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -65,7 +65,7 @@ def _find_header(table: Path, cells: pl.DataFrame, header_rows: Sequence[int]) -
     )
 
 
-@cache
+@lru_cache(maxsize=2)
 def _read(version: FileVersion, sheet: str | None) -> tuple[pl.DataFrame, int]:
     """A sheet's cells as texts, and the number of empty rows above them, which calamine leaves out."""
     table = version.path

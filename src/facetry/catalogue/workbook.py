@@ -18,7 +18,7 @@ WORKBOOK: Final = "xl/workbook.xml"
 
 _MOST_CELLS = 20_000_000  # that a sheet may span if few of them are filled
 _LEAST_FILLED = 0.01  # share of the cells that a sheet spans
-_PLACE = re.compile(rb'\br="([A-Z]{1,9})([0-9]{1,19})"')
+_PLACE = re.compile(rb"""\br\s*=\s*["']([A-Za-z]{1,9})([0-9]{1,19})["']""")
 _REPEATED = re.compile(rb'-repeated="([0-9]{1,99})"')
 _MOST_ROWS = 1 << 20
 _CHUNK_BYTES = 1 << 20
@@ -55,7 +55,9 @@ def stray_cell(archive: ZipFile, part: str) -> str:
     for places in _places(archive, part):
         num_cells += len(places)
         last_row = max([last_row, *(int(row) for _, row in places)])
-        letters = max([letters, *{column for column, _ in places}], key=lambda each: (len(each), each))
+        letters = max(
+            [letters, *{column.upper() for column, _ in places}], key=lambda each: (len(each), each)
+        )
     for letter in letters:
         last_column = 26 * last_column + letter - ord("A") + 1
     num_spanned = last_row * last_column
@@ -68,7 +70,7 @@ def _places(archive: ZipFile, part: str) -> Iterator[list[tuple[bytes, bytes]]]:
     with archive.open(part) as file:
         rest = b""
         while chunk := file.read(_CHUNK_BYTES):
-            whole, _, rest = (rest + chunk).rpartition(b" ")
+            whole, _, rest = (rest + chunk).rpartition(b"<")
             yield _PLACE.findall(whole)
         yield _PLACE.findall(rest)
 

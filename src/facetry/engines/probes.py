@@ -53,7 +53,7 @@ class Probes:
     def __post_init__(self) -> None:
         """Raise an error for arrays that are no probes."""
         pixels, answers = self.pixels, self.probabilities
-        are_typed = (pixels.dtype, answers.dtype) == (np.uint8, np.float32)
+        are_typed = pixels.dtype == np.uint8 and answers.dtype == np.float32
         are_shaped = pixels.ndim == 4 and answers.ndim == 3 and pixels.shape[1] == 3
         if not are_typed or not are_shaped or not len(pixels) == len(answers) > 0:
             raise ValueError("no pixels (P, 3, S, S) with answers (P, H, V)")

@@ -97,7 +97,7 @@ class Database:
         """Say in our own words that the database is unavailable: an error of one of the kinds."""
         try:
             yield
-        except (*kinds, DBAPIError) as error:
+        except Exception as error:
             if not isinstance(error, kinds) and not getattr(error, "connection_invalidated", False):
                 raise
             reason = first_line(getattr(error, "orig", None) or error)

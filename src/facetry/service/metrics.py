@@ -9,6 +9,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from facetry.confidence.fill_audit import Watched
 from facetry.confidence.promises import Promises
 from facetry.service.answers import Answer
+from facetry.service.jobs.store import State
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 
@@ -121,7 +122,7 @@ class Metrics:
                 action = cell.action or "none"
                 self._actions.labels(model, answer.category, cell.attribute, action).inc()
 
-    def set_jobs(self, by_state: Mapping[str, int]) -> None:
+    def set_jobs(self, by_state: Mapping[State, int]) -> None:
         """How many jobs there are, by state."""
         for state, count in by_state.items():
             self._jobs.labels(state).set(count)

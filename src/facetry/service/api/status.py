@@ -74,7 +74,8 @@ async def readyz(service: Current) -> Health:
 )
 async def metrics(service: Current, _: MayAdmin) -> Response:
     """What is measured; see the operations guide for what to watch."""
-    service.metrics.set_jobs(dict(await run_in_threadpool(service.jobs.counts)))
+    counts = await run_in_threadpool(service.jobs.counts)
+    service.metrics.set_jobs(counts)
     return Response(service.metrics.text(), media_type=CONTENT_TYPE)
 
 
