@@ -25,7 +25,10 @@ def serve(
     database: Annotated[
         str,
         typer.Option(
-            envvar="FACETRY_DATABASE", help="postgresql://..., in place of SQLite.", show_default=False
+            envvar="FACETRY_DATABASE",
+            metavar="URL",
+            help="postgresql://USER:PASSWORD@HOST/NAME, in place of SQLite.",
+            show_default=False,
         ),
     ] = "",
     precision: Annotated[
