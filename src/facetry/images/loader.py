@@ -44,11 +44,11 @@ class PhotoFiles:
     """
 
     def __init__(
-        self, product: Product, is_known: IsKnown | None = None, read: ReadFile = read_file
+        self, product: Product, is_known: IsKnown | None = None, read: ReadFile | None = None
     ) -> None:
         self.is_known = False
         self._check_known = is_known
-        self._read = read
+        self._read = read or read_file
         self._product = product
         self._paths = iter(product.photos)
         self._waiting: deque[tuple[Path, bytes]] = deque()
@@ -119,13 +119,13 @@ class LoadOptions:
     """How every product is loaded.
 
     `min_side_px` is how long the sides of a decoded photo must be at least; None for full size. Photos
-    of more than `max_pixels` are refused. `read` gives a photo's bytes.
+    of more than `max_pixels` are refused. `read` gives a photo's bytes; None: its file.
     """
 
     backgrounds: Backgrounds
     min_side_px: int | None
     max_pixels: int = MAX_PIXELS
-    read: ReadFile = read_file
+    read: ReadFile | None = None
     changes: Sequence[Change] = (_unchanged,)
     is_known: IsKnown | None = None
 
