@@ -100,6 +100,7 @@ def test_no_import_cycles_between_modules(
 COMMANDS = (
     "", "demo", "sample", "init", "photos", "check", "audit", "split", "train", "tune", "compare",
     "evaluate", "predict", "fill", "drift", "export", "search", "models", "import",
+    "serve", "keys",
 )  # fmt: skip
 
 

@@ -114,6 +114,7 @@ def test_make_targets_exist(readme: str, project: Path) -> None:
         "CONTRIBUTING.md",
         "docs/tour.md",
         "docs/engineers.md",
+        "docs/operations.md",
     ],
 )
 def test_links_have_targets(project: Path, name: str) -> None:
@@ -123,7 +124,7 @@ def test_links_have_targets(project: Path, name: str) -> None:
 
 
 def test_no_address_of_a_package_index_is_committed(project: Path) -> None:
-    for name in ("requirements.lock", "pyproject.toml", "Makefile"):
+    for name in ("requirements.lock", "pyproject.toml", "Makefile", "deploy/install.sh"):
         assert "://" not in (project / name).read_text(), name
 
 

@@ -7,13 +7,16 @@ import shlex
 import subprocess
 import zipfile
 from collections.abc import Iterator
+from operator import attrgetter
 from pathlib import Path
 
 import httpx
 import pytest
 import yaml
+from typer.main import get_command
 
-from facetry.service.config import Limits, ServiceConfig
+from facetry.cli.main import app
+from facetry.service.config import Batching, Limits, ServiceConfig
 from tests.service.fakes import photo
 from tests.service.serving import Listening, listening, wait_until
 
@@ -24,21 +27,16 @@ def guide(project: Path) -> str:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(guide: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the files that the guide's calls send."""
     files = tmp_path / "files"
     files.mkdir()
     for name in ("1.jpg", "2.jpg"):
         (files / name).write_bytes(photo())
     encoded = base64.b64encode(photo()).decode()
-    asked = {"products": [{"category": "Sarees", "photos": [encoded]}]}
-    tensors = {"image": encoded, "category": "Sarees"}
-    inputs = [
-        {"name": name, "datatype": "BYTES", "shape": [1], "data": [value]}
-        for name, value in tensors.items()
-    ]
-    (files / "request.json").write_text(json.dumps(asked))
-    (files / "infer.json").write_text(json.dumps({"inputs": inputs}))
+    bodies = re.findall(r"```json\n(.+?)```", guide, flags=re.DOTALL)
+    for name, body in zip(("request.json", "infer.json"), bodies, strict=True):
+        (files / name).write_text(body.replace("PHOTO", encoded))
     (files / "products.csv").write_text(
         "sku,category,photo,colour\nA1,Sarees,1.jpg,\nA2,Kurtis,2.jpg,blue\n"
     )
@@ -67,7 +65,7 @@ def run(command: str) -> tuple[int, str]:
 
 def test_every_call_is_answered(guide: str, service: tuple[Listening, str], folder: Path) -> None:
     started, secret = service
-    calls = re.findall(r"^curl .+$", guide, flags=re.MULTILINE)
+    calls = re.findall(r"^curl .+$", guide.replace("\\\n", ""), flags=re.MULTILINE)
     paths = {re.sub(r"HOST|[\"?].*| .*", "", call[call.index("HOST") :]) for call in calls}
     described = httpx.get(f"{started.url}/v1/openapi.json").json()["paths"]
     wanted = {path.format(name="shop", job_id="JOB", model="shop") for path in described}
@@ -96,7 +94,7 @@ def test_the_python_runs(
 
 
 def test_alerts_name_metrics_that_there_are(guide: str, service: tuple[Listening, str]) -> None:
-    (text,) = re.findall(r"```yaml\n(.+?)```", guide, flags=re.DOTALL)
+    (_, text) = re.findall(r"```yaml\n(.+?)```", guide, flags=re.DOTALL)
     (group,) = yaml.safe_load(text)["groups"]
     named = {name for rule in group["rules"] for name in re.findall(r"facetry_\w+", rule["expr"])}
     named |= set(re.findall(r"`(facetry_\w+)`", guide))
@@ -106,6 +104,25 @@ def test_alerts_name_metrics_that_there_are(guide: str, service: tuple[Listening
     known |= {f"{name}_{part}" for name in known for part in ("bucket", "sum", "count")}
     assert len(named) > 10
     assert named <= known
+
+
+def test_the_settings_are_those_there_are(guide: str) -> None:
+    table = guide.partition("## Settings")[2].partition("\n## ")[0]
+    rows = [
+        [cell.strip(" `") for cell in line.split("|")[1:-1]]
+        for line in table.splitlines()
+        if line.startswith(("| `", "| | `"))
+    ]
+    config = ServiceConfig(models={"shop": Path("model")})
+    assert {setting.partition(".")[0] for _, setting, _, _ in rows} == set(ServiceConfig.model_fields)
+    assert {f"batching.{name}" for name in Batching.model_fields} <= {row[1] for row in rows}
+    for _, setting, default, _ in rows:
+        value = attrgetter(setting)(config)
+        is_shown = setting not in {"models", "limits"} and default != "one for each core"
+        assert not is_shown or default == ("" if value in {None, (), ""} else str(value)), setting
+    command = vars(get_command(app))["commands"]["serve"]
+    options = {name for each in command.params for name in each.opts if name.startswith("--")}
+    assert options == {option for option, *_ in rows if option.startswith("--")}
 
 
 def test_the_limits_are_those_of_the_settings(guide: str) -> None:
