@@ -152,6 +152,14 @@ def test_a_file_that_is_gone_is_unavailable_until_it_is_back(database: Database,
     assert num_keys(database) == 1
 
 
+def test_a_file_that_is_no_database_is_unavailable(database: Database, path: Path) -> None:
+    for each in path.parent.glob(f"{path.name}*"):
+        each.unlink()
+    path.write_bytes(b"no database " * 1000)
+    with pytest.raises(DatabaseUnavailable, match="not a database"):
+        database.check()
+
+
 def test_a_file_that_was_replaced_is_the_one_that_is_used(database: Database, path: Path) -> None:
     """A connection that stays open would write to the file that nobody can open any more."""
     add_key(database, "a")

@@ -1,6 +1,7 @@
 """Whatever is sent is answered as the description allows, at little cost, and never with a 500."""
 
 import base64
+import gzip
 import json
 import logging
 import time
@@ -124,6 +125,80 @@ def test_a_photo_with_too_many_bytes_is_refused_before_it_is_decoded(shop: Servi
     body = {"products": [{"category": "Sarees", "photos": [encoded(content)]}]}
     answer = shop.client.post("/v1/predict", json=body)
     assert (answer.status_code, answer.json()["error"]["reason"]) == (413, "too_large")
+
+
+MANY = 90_000
+"""Values in a body; each took a thousand bytes and five microseconds, and a body may hold millions."""
+
+
+def infer(**changes: object) -> dict[str, object]:
+    return {"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": []}], **changes}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "max_s"),
+    [
+        ("/v1/predict", {"products": [{}] * MANY}, 0.1),
+        ("/v1/predict", {"products": [{"category": "Sarees", "photos": [1] * MANY}]}, 0.1),
+        ("/v1/predict", {"products": [1] * 3_000_000}, 0.1),
+        ("/v1/predict", {f"{index}": 1 for index in range(MANY)}, 1.0),
+        ("/v2/models/shop/infer", {"inputs": [{}] * MANY}, 0.1),
+        ("/v2/models/shop/infer", infer(outputs=[1] * MANY), 0.1),
+        ("/v2/models/shop/infer", infer(parameters={"a": [1] * MANY}), 0.1),
+    ],
+)
+def test_a_body_of_very_many_values_costs_little(
+    shop: Serving, path: str, body: object, max_s: float
+) -> None:
+    content = json.dumps(body).encode()
+    headers = {"Content-Type": "application/json"}
+    forget_peak()
+    before_mb, before_s = memory_mb("VmRSS"), time.process_time()
+    answer = shop.client.post(path, content=content, headers=headers)
+    took_s, took_mb = time.process_time() - before_s, memory_mb("VmHWM") - before_mb
+    assert answer.status_code in {400, 413, 422}
+    assert took_s < max_s
+    assert took_mb < 300
+
+
+def test_elements_without_bytes_are_not_all_read(shop: Serving) -> None:
+    num_bytes = 4_000_000
+    image = {"name": "image", "shape": [1], "datatype": "BYTES"}
+    inputs = [
+        {**image, "parameters": {"binary_data_size": num_bytes}},
+        {"name": "category", "shape": [1], "datatype": "BYTES", "data": ["Sarees"]},
+    ]
+    head = json.dumps({"inputs": inputs}).encode()
+    headers = {"Inference-Header-Content-Length": str(len(head))}
+    before_s = time.process_time()
+    answer = shop.client.post("/v2/models/shop/infer", content=head + bytes(num_bytes), headers=headers)
+    assert answer.status_code == 400
+    assert time.process_time() - before_s < 0.2
+
+
+@pytest.mark.parametrize("charset", ["punycode", "undefined", "utf-7", '"idna"'])
+@pytest.mark.parametrize("path", ["/v1/predict", "/v1/jobs"])
+def test_a_form_in_a_curious_charset_is_refused(shop: Serving, path: str, charset: str) -> None:
+    part = b'--x\r\nContent-Disposition: form-data; name="category"\r\n\r\na-b\r\n--x--\r\n'
+    headers = {"Content-Type": f"multipart/form-data; boundary=x; charset={charset}"}
+    answer = shop.client.post(path, content=part, headers=headers)
+    assert (answer.status_code, answer.json()["error"]["reason"]) == (415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize("path", ["/v1/predict", "/v1/jobs", "/v2/models/shop/infer"])
+def test_a_compressed_body_is_refused_as_what_it_is(shop: Serving, path: str) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    answer = shop.client.post(path, content=gzip.compress(b"{}"), headers=headers)
+    assert answer.status_code == 415
+    assert "compressed" in answer.text
+
+
+def test_methods_that_clients_make_up_are_counted_as_one(shop: Serving) -> None:
+    for index in range(20):
+        shop.client.request(f"MADE-UP-{index}", "/healthz")
+    text = shop.client.get("/metrics").text
+    assert "MADE-UP" not in text
+    assert 'method="other",route="/healthz",status="405"} 20.0' in text
 
 
 HOSTILE = ("'; DROP TABLE jobs; --", "<script>alert(1)</script>", "\u202e\0\n", "{{7*7}}", "=1+1", "%00")

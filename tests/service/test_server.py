@@ -2,6 +2,7 @@
 
 import base64
 import json
+import select
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -103,6 +104,21 @@ def test_a_chunked_upload_is_cut_off(tmp_path: Path) -> None:
         chunk = f"{10_000:x}\r\n".encode() + b"x" * 10_000 + b"\r\n"
         client.sendall(chunk * 11)
         assert client.recv(65536).startswith(b"HTTP/1.1 413")
+
+
+def test_the_bodies_of_all_requests_are_bounded_together(tmp_path: Path) -> None:
+    limits = Limits(max_bytes_in_memory=100_000)
+    with listening(tmp_path, limits=limits) as service:
+        head = "POST /v1/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        begun = f"{head}Content-Length: 100000\r\n\r\n".encode() + b"x" * 60_000
+        with service.connect() as one, service.connect() as other:
+            one.sendall(begun)
+            other.sendall(begun)
+            readable, *_ = select.select([one, other], [], [], 5)
+            refused = received(readable[0])
+            assert refused.startswith(b"HTTP/1.1 503")
+            assert b"queue_full" in refused
+        wait_until(lambda: ask(service).status_code == 200)
 
 
 def test_very_long_headers_are_refused(tmp_path: Path) -> None:

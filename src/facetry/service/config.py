@@ -30,6 +30,9 @@ class Limits(Config):
     max_request_bytes: PositiveInt = 128 * MIB
     """Bytes of a request's body, but for jobs."""
 
+    max_bytes_in_memory: PositiveInt = 512 * MIB
+    """Bytes of all requests' bodies at a time, but for jobs, which lie on disk; more are refused."""
+
     max_job_bytes: PositiveInt = 2048 * MIB
     """Bytes of a job's table and photos together, as sent."""
 

@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DatabaseError,
+    DBAPIError,
+    DisconnectionError,
+    OperationalError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from facetry.errors import DatabaseUnavailable, SettingError, first_line
@@ -98,7 +104,9 @@ class Database:
         try:
             yield
         except Exception as error:
-            if not isinstance(error, kinds) and not getattr(error, "connection_invalidated", False):
+            is_damaged = type(error) is DatabaseError  # none of its kinds: the file is no database
+            is_lost = getattr(error, "connection_invalidated", False)
+            if not (isinstance(error, kinds) or is_damaged or is_lost):
                 raise
             reason = first_line(getattr(error, "orig", None) or error)
             message = f"The database {self._name} is unavailable: {reason}."

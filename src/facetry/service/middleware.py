@@ -33,6 +33,8 @@ CONTENT_POLICY: Final = "default-src 'none'; frame-ancestors 'none'"
 
 _CLOSE: Final = {"Connection": "close"}  # the rest of the body is not read
 
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
 _OWN_ID: Final = re.compile(r"[\w-]{1,64}", re.ASCII)
 
 
@@ -56,6 +58,12 @@ class _Exchange:
         route = self.scope.get("route")
         return str(getattr(route, "path", "none"))
 
+    @property
+    def method(self) -> str:
+        """The method; "other" for one that a client may have made up."""
+        method = str(self.scope["method"])
+        return method if method in _METHODS else "other"
+
 
 class Envelope:
     """The outermost part of the application."""
@@ -65,6 +73,7 @@ class Envelope:
         self._access = access
         self._limits = limits
         self._metrics = metrics
+        self._memory = _Memory(limits.max_bytes_in_memory)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -76,12 +85,13 @@ class Envelope:
         request_id = given if _OWN_ID.fullmatch(given) else secrets.token_hex(8)
         scope.setdefault("state", {})["request_id"] = request_id
         exchange = _Exchange(scope=scope, request_id=request_id, started=time.monotonic())
-        body = _Body(receive, self._limit(scope["path"]), self._limits.body_timeout_s)
+        body = self._body(scope["path"], receive)
         try:
             await self._answer(exchange, headers, body, send)
         except ClientGone:
             exchange.status, exchange.reason = 499, "client_gone"
         finally:
+            body.close()
             self._record(exchange, body.num_bytes)
 
     async def _answer(self, exchange: _Exchange, headers: Headers, body: "_Body", send: Send) -> None:
@@ -91,6 +101,7 @@ class Envelope:
         try:
             if refusal := self._access.refusal(headers):
                 raise refusal
+            _require_plain(headers)
             body.require_declared(headers)
             await self._app(scope, body.receive, sending)
         except ClientGone:
@@ -103,22 +114,24 @@ class Envelope:
                 raise ClientGone from error  # the answer is cut off: there is no way to say why
             await problem_response(scope, error)(scope, body.receive, sending)
 
-    def _limit(self, path: str) -> int:
-        is_job = path.rstrip("/") == "/v1/jobs"
-        return self._limits.max_job_bytes if is_job else self._limits.max_request_bytes
+    def _body(self, path: str, receive: Receive) -> "_Body":
+        """A request's body: of a job it goes to disk, and may be larger."""
+        limits = self._limits
+        if path.rstrip("/") == "/v1/jobs":
+            return _Body(receive, limits.max_job_bytes, limits.body_timeout_s)
+        return _Body(receive, limits.max_request_bytes, limits.body_timeout_s, self._memory)
 
     def _record(self, exchange: _Exchange, num_bytes: int) -> None:
-        scope = exchange.scope
         seconds = time.monotonic() - exchange.started
-        state: Mapping[str, Any] = scope["state"]
+        state: Mapping[str, Any] = exchange.scope["state"]
         reason = exchange.reason or state.get("reason")
-        self._metrics.count_request(scope["method"], exchange.route, exchange.status, seconds)
+        self._metrics.count_request(exchange.method, exchange.route, exchange.status, seconds)
         if reason:
             self._metrics.count_error(reason)
         log(
             "request",
             request_id=exchange.request_id,
-            method=scope["method"],
+            method=exchange.method,
             route=exchange.route,
             status=exchange.status,
             seconds=round(seconds, 4),
@@ -129,11 +142,57 @@ class Envelope:
         )
 
 
+def _require_plain(headers: Headers) -> None:
+    """Refuse a compressed body: it would be taken for what it is not.
+
+    Raises:
+        Problem: it is one.
+    """
+    if headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}:
+        raise Problem(
+            "unsupported_media_type",
+            "A compressed body cannot be read.",
+            hint="Send it without Content-Encoding.",
+            headers=_CLOSE,
+        )
+
+
+class _Memory:
+    """Bounds the bytes of all bodies together: they are held until their requests are answered."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._num_bytes = 0
+
+    def take(self, num_bytes: int) -> None:
+        """Count bytes that have come.
+
+        Raises:
+            Problem: there are too many; the client may send its request again.
+        """
+        self._num_bytes += num_bytes
+        if self._num_bytes > self._capacity:
+            raise Problem(
+                "queue_full",
+                "The requests that are being read have too many bytes together.",
+                hint="Try again in 1 s.",
+                retry_after_s=1,
+                headers=_CLOSE,
+            )
+
+    def give_back(self, num_bytes: int) -> None:
+        """Count bytes no more."""
+        self._num_bytes -= num_bytes
+
+
 class _Body:
     """Passes a request's body on, bounded in bytes and in the time between its pieces."""
 
-    def __init__(self, receive: Receive, limit: int, timeout_s: float) -> None:
+    def __init__(
+        self, receive: Receive, limit: int, timeout_s: float, memory: _Memory | None = None
+    ) -> None:
         self.num_bytes = 0
+        self._memory = memory
         self._receive = receive
         self._limit = limit
         self._timeout_s = timeout_s
@@ -164,11 +223,19 @@ class _Body:
             raise problem from error
         if message["type"] == "http.disconnect":
             raise ClientGone
-        self.num_bytes += len(message.get("body", b""))
+        num_bytes = len(message.get("body", b""))
+        self.num_bytes += num_bytes
+        if self._memory:
+            self._memory.take(num_bytes)
         if self.num_bytes > self._limit:
             raise self._too_large()
         self._is_complete = not message.get("more_body", False)
         return message
+
+    def close(self) -> None:
+        """Count its bytes no more."""
+        if self._memory:
+            self._memory.give_back(self.num_bytes)
 
     def _too_large(self) -> Problem:
         return Problem(

@@ -2,21 +2,35 @@
 
 import base64
 import binascii
-from collections.abc import Sequence
-from typing import Annotated
+import logging
+import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import gettempdir
+from typing import Annotated, Final, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, StringConstraints, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 
+from facetry.runtime.files import DISK_FULL
 from facetry.service.answers import PhotoItem
 from facetry.service.config import Limits
+from facetry.service.logs import log
 from facetry.service.problems import Problem
 
 _Short = Annotated[str, StringConstraints(max_length=1000)]
 _Text = Annotated[str, StringConstraints(max_length=20_000)]
 
+MOST_PARTS: Final = 100_000
+"""Commas in a JSON body: each may part two values, which take up to a thousand times their bytes."""
+
+_Body = TypeVar("_Body", bound=BaseModel)
+
+_CHARSET: Final = re.compile(r"""charset\s*=\s*["']?([^\s"';]*)""", re.IGNORECASE)
+_MOST_FIELD_BYTES: Final = 1 << 17  # of one that is no file: a text of 20,000 characters
 _FORM_FIELDS = ("photo", "category", "id", "text")
 
 
@@ -27,7 +41,7 @@ class ProductBody(BaseModel):
 
     id: _Short = Field("", description="Comes back with the answer; its place in the request, if none.")
     category: _Short = Field(description="One of the taxonomy's.", examples=["Sarees"])
-    photos: Annotated[list[str], Field(min_length=1)] = Field(
+    photos: Annotated[list[str], Field(min_length=1), FailFast()] = Field(
         description="The files' bytes in base64, the best first."
     )
     text: _Text | None = Field(None, description="Title and description, for models that read them.")
@@ -39,7 +53,7 @@ class PredictBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     model: _Short | None = Field(None, description="A model's name; the first one, if none.")
-    products: Annotated[list[ProductBody], Field(min_length=1)]
+    products: Annotated[list[ProductBody], Field(min_length=1), FailFast()]
 
 
 async def read_products(request: Request, limits: Limits) -> tuple[str | None, list[PhotoItem]]:
@@ -52,15 +66,11 @@ async def read_products(request: Request, limits: Limits) -> tuple[str | None, l
     if kind == "application/json":
         return await run_in_threadpool(parse_json_body, await request.body(), limits)
     if kind == "multipart/form-data":
-        form = await request.form(
-            max_files=limits.max_photos + 1,
-            max_fields=3 * limits.max_photos + 1,
-            max_part_size=1 << 20,
-        )
-        try:
+        most = limits.max_photos
+        async with opened_form(
+            request, max_files=most + 1, max_fields=3 * most + 1, max_bytes=_MOST_FIELD_BYTES
+        ) as form:
             return await _read_form(form, limits)
-        finally:
-            await form.close()
     raise Problem(
         "unsupported_media_type",
         f"A body of the type {kind[:100]!r} cannot be read.",
@@ -73,16 +83,53 @@ def media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
+@asynccontextmanager
+async def opened_form(
+    request: Request, *, max_files: int, max_fields: int, max_bytes: int
+) -> AsyncIterator[FormData]:
+    """A request's form; its large files lie on disk while the context lasts.
+
+    `max_bytes` bounds each field that is no file.
+
+    Raises:
+        Problem: its texts are not in UTF-8, or the disk is full or cannot be written.
+    """
+    charset = _CHARSET.search(request.headers.get("content-type", ""))
+    if charset and charset[1].lower() not in {"utf-8", "utf8", "us-ascii"}:
+        raise Problem("unsupported_media_type", "A form's texts are read in UTF-8 only.")
+    try:
+        Path(gettempdir()).mkdir(parents=True, exist_ok=True)  # a program that tidies up may remove it
+        async with request.form(
+            max_files=max_files, max_fields=max_fields, max_part_size=max_bytes
+        ) as form:
+            yield form
+    except OSError as error:
+        log("storage_failed", level=logging.ERROR, error=error)
+        what = "is full" if error.errno in DISK_FULL else "cannot be written"
+        raise Problem("storage_full", f"The service's disk {what}.", "Try again later.") from error
+
+
+def parse_json(kind: type[_Body], body: bytes) -> _Body:
+    """A JSON body of a kind.
+
+    Raises:
+        Problem: it is none, or has many more values than any request needs.
+    """
+    if body.count(b",") > MOST_PARTS:
+        raise Problem("too_large", f"The JSON has more than {MOST_PARTS:,} commas.", "Send less text.")
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        raise invalid(error) from error
+
+
 def parse_json_body(body: bytes, limits: Limits) -> tuple[str | None, list[PhotoItem]]:
     """The model's name and the products in a JSON body.
 
     Raises:
         Problem: no such JSON, or a photo that is no base64.
     """
-    try:
-        parsed = PredictBody.model_validate_json(body)
-    except ValidationError as error:
-        raise invalid(error) from error
+    parsed = parse_json(PredictBody, body)
     num_photos = sum(len(each.photos) for each in parsed.products)
     if num_photos > limits.max_photos:  # before they are decoded
         raise too_many_photos(num_photos, limits)
@@ -156,7 +203,7 @@ async def _read_form(form: FormData, limits: Limits) -> tuple[str | None, list[P
         for index, file in enumerate(files)
     ]
     model = form.get("model")
-    return model if isinstance(model, str) else None, items
+    return model[:1000] if isinstance(model, str) else None, items
 
 
 def _texts(

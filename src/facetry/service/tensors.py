@@ -14,16 +14,17 @@ import json
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Annotated, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, StringConstraints
 
 from facetry.service.answers import Answer, PhotoItem
 from facetry.service.config import Limits
 from facetry.service.problems import Problem
-from facetry.service.reading import invalid, too_many_photos
+from facetry.service.reading import parse_json, too_many_photos
 
 HEADER_LENGTH: Final = "Inference-Header-Content-Length"
 
@@ -57,10 +58,10 @@ class InputTensor(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     name: _NAME
-    shape: list[int]
+    shape: Annotated[list[int], FailFast()]
     datatype: _NAME
     parameters: Parameters = {}
-    data: list[str] | None = None
+    data: list[str] | None = Field(None, fail_fast=True)
 
 
 class WantedOutput(BaseModel):
@@ -79,8 +80,8 @@ class InferBody(BaseModel):
 
     id: _NAME | None = None
     parameters: Parameters = {}
-    inputs: list[InputTensor]
-    outputs: list[WantedOutput] = []
+    inputs: Annotated[list[InputTensor], FailFast()]
+    outputs: Annotated[list[WantedOutput], FailFast()] = []
 
 
 class OutputTensor(BaseModel):
@@ -119,9 +120,9 @@ def read_inference(body: bytes, header_length: str | None, limits: Limits) -> In
     """
     head, tail = _split(body, header_length)
     try:
-        asked = InferBody.model_validate_json(head)
-    except ValidationError as error:
-        raise _bad(invalid(error).message) from error
+        asked = parse_json(InferBody, head)
+    except Problem as problem:
+        raise _bad(problem.message) from problem
     return Inference(id=asked.id, items=_items(asked.inputs, tail, limits), outputs=_wanted(asked))
 
 
@@ -170,7 +171,8 @@ def _items(tensors: Sequence[InputTensor], tail: memoryview, limits: Limits) -> 
         if num_bytes is None:
             elements = _json_elements(tensor)
         else:
-            elements = list(_binary_elements(tensor, tail[:num_bytes]))
+            found = _binary_elements(tensor, tail[:num_bytes])
+            elements = list(islice(found, num_items + 1))  # there may be millions
             tail = tail[num_bytes:]
         if len(elements) != num_items:
             raise _bad(

@@ -12,14 +12,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.responses import StreamingResponse
 
-from facetry.runtime.files import DISK_FULL
 from facetry.service.access import Caller
 from facetry.service.api.documents import ALWAYS, refusals
 from facetry.service.jobs.accept import MAX_FIELD_BYTES, Intake, Submission, Upload
 from facetry.service.jobs.folder import JOBS, NAME, JobFolder, remove_folder
 from facetry.service.jobs.store import MOST_LISTED, Job, State, not_found
 from facetry.service.problems import Problem, Reason
-from facetry.service.reading import invalid, media_type
+from facetry.service.reading import invalid, media_type, opened_form
 from facetry.service.state import Current, MayPredict, Service
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -217,15 +216,11 @@ async def _accept(request: Request, service: Service, caller: Caller) -> Job:
     if media_type(request) != "multipart/form-data":
         raise Problem("unsupported_media_type", "A job is sent as a form.", "Send multipart/form-data.")
     intake = Intake(config=service.config, jobs=service.jobs, models=service.models)
-    limits = {"max_files": len(_FILES), "max_fields": _MAX_FIELDS, "max_part_size": MAX_FIELD_BYTES}
-    try:
-        async with request.form(**limits) as form:
-            submission, upload = _read_form(form)
-            return await run_in_threadpool(intake.accept, caller.key_id, submission, upload)
-    except OSError as error:
-        if error.errno in DISK_FULL:
-            raise Problem("storage_full", "The service's disk is full.", "Try again later.") from error
-        raise
+    async with opened_form(
+        request, max_files=len(_FILES), max_fields=_MAX_FIELDS, max_bytes=MAX_FIELD_BYTES
+    ) as form:
+        submission, upload = _read_form(form)
+        return await run_in_threadpool(intake.accept, caller.key_id, submission, upload)
 
 
 def _read_form(form: FormData) -> tuple[Submission, Upload]:

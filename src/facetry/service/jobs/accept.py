@@ -35,8 +35,8 @@ from facetry.taxonomy import Taxonomy
 SUFFIXES: Final = (".csv", ".tsv", ".txt", ".xlsx", ".parquet")
 """The endings of tables that are taken."""
 
-MAX_FIELD_BYTES: Final = 1 << 20
-"""Bytes of a form's field that is no file."""
+MAX_FIELD_BYTES: Final = 1 << 17
+"""Bytes of a form's field that is no file: a description, or one of a thousand columns."""
 
 _MAGIC: Final = {".xlsx": b"PK\x03\x04", ".parquet": b"PAR1"}
 _HEAD_BYTES: Final = 1 << 20  # within which a text must have a line end
