@@ -70,7 +70,8 @@ def test_every_command_of_the_tour_runs(
                 " demo ", f" {quick_demo_recipe} "
             )
         )
-    story = commands_of(project / "README.md", "    ")
+    *story, serve = commands_of(project / "README.md", "    ")
+    assert serve == "facetry serve shop=model"  # which goes on until it is stopped
     assert [command.split()[1] for command in story] == ["init", "check", "train", "fill"]
     for made in ("model", "filled.xlsx.fill"):
         shutil.rmtree(made)
