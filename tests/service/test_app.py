@@ -235,6 +235,12 @@ def test_a_page_of_another_site_can_do_nothing(shop: Serving, headers: dict[str,
     assert shop.predictor.batches == []
 
 
+def test_whoever_looks_after_the_service_may_ask_by_its_address(shop: Serving) -> None:
+    paths = ("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready")
+    answers = [shop.client.get(path, headers={"host": "10.0.0.7:8000"}) for path in paths]
+    assert [each.status_code for each in answers] == [200] * 4
+
+
 def test_logs_hold_no_photo_key_or_text(shop: Serving, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     secret = {"authorization": "Bearer facetry_SECRETKEY"}

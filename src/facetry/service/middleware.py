@@ -31,6 +31,9 @@ SECURITY_HEADERS: Final = {
 CONTENT_POLICY: Final = "default-src 'none'; frame-ancestors 'none'"
 """What an answer that is no page may load: nothing."""
 
+PROBES: Final = frozenset({"/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"})
+"""Paths that are asked by address, under no name of the service; they tell nothing to other sites."""
+
 _CLOSE: Final = {"Connection": "close"}  # the rest of the body is not read
 
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -99,7 +102,7 @@ class Envelope:
         scope = exchange.scope
         sending = _Sending(exchange, send)
         try:
-            if refusal := self._access.refusal(headers):
+            if scope["path"] not in PROBES and (refusal := self._access.refusal(headers)):
                 raise refusal
             _require_plain(headers)
             body.require_declared(headers)
