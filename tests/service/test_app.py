@@ -3,6 +3,7 @@
 import base64
 import json
 import logging
+import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -153,6 +154,22 @@ def test_a_large_body_is_refused_before_and_while_it_is_read(tmp_path: Path) -> 
         streamed = shop.client.post("/v1/predict", content=pieces(), headers=kind)
     for answer in (declared, streamed):
         assert (answer.status_code, answer.json()["error"]["reason"]) == (413, "too_large")
+
+
+def test_a_form_waits_on_disk_though_the_folder_was_tidied_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uploads = tmp_path / "uploads"
+    monkeypatch.setattr(tempfile, "tempdir", str(uploads))
+    large = photo() + bytes(2_000_000)
+    with serving(tmp_path, limits=Limits()) as shop:
+        files = {"photo": ("1.jpg", large)}
+        answer = shop.client.post("/v1/predict", files=files, data={"category": "Sarees"})
+        assert answer.status_code == 200
+        uploads.rmdir()
+        uploads.write_text("no folder")
+        answer = shop.client.post("/v1/predict", files=files, data={"category": "Sarees"})
+    assert (answer.status_code, answer.json()["error"]["reason"]) == (507, "storage_full")
 
 
 def test_a_full_queue_is_503_at_once(tmp_path: Path) -> None:

@@ -4,9 +4,10 @@ import base64
 import json
 import select
 import socket
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import httpx
@@ -14,8 +15,10 @@ import pytest
 
 from facetry.errors import SettingError
 from facetry.service.config import Batching, Limits
-from facetry.service.server import bind
-from tests.service.fakes import photo
+from facetry.service.models import LoadedModel
+from facetry.service.server import bind, make_server
+from facetry.service.state import make_service
+from tests.service.fakes import FakePredictor, loaded, photo, service_config
 from tests.service.serving import Listening, listening, wait_until
 
 BODY = {"products": [{"category": "Sarees", "photos": [base64.b64encode(photo()).decode()]}]}
@@ -38,6 +41,20 @@ def drip(connection: socket.socket, text: str) -> None:
     for letter in text:
         connection.sendall(letter.encode())
         time.sleep(0.02)
+
+
+def is_closed(connection: socket.socket, dripping: bytes, num_times: int = 40) -> bool:
+    """Whether the other side closes while it is sent a drop now and then."""
+    for _ in range(num_times):
+        try:
+            connection.sendall(dripping)
+            if connection.recv(65536) == b"":
+                return True
+        except TimeoutError:
+            continue
+        except OSError:
+            return True
+    return False
 
 
 @pytest.mark.parametrize(
@@ -106,6 +123,22 @@ def test_a_chunked_upload_is_cut_off(tmp_path: Path) -> None:
         assert client.recv(65536).startswith(b"HTTP/1.1 413")
 
 
+def test_a_refused_body_that_drips_ends_the_connection(tmp_path: Path) -> None:
+    with listening(tmp_path, limits=Limits(header_timeout_s=0.3)) as service, service.connect() as slow:
+        slow.sendall(b"POST /nowhere HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\n")
+        slow.settimeout(0.05)
+        assert is_closed(slow, dripping=b"x")
+
+
+def test_a_client_that_does_not_read_its_answers_loses_its_connection(tmp_path: Path) -> None:
+    with listening(tmp_path, limits=Limits(body_timeout_s=0.3)) as service, service.connect() as deaf:
+        deaf.settimeout(1)
+        asked = b"GET /v1/openapi.json HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 1000
+        with suppress(OSError):
+            deaf.sendall(asked)
+        wait_until(lambda: not service.server.server_state.connections)
+
+
 def test_the_bodies_of_all_requests_are_bounded_together(tmp_path: Path) -> None:
     limits = Limits(max_bytes_in_memory=100_000)
     with listening(tmp_path, limits=limits) as service:
@@ -160,6 +193,37 @@ def test_stopping_finishes_what_is_in_work(tmp_path: Path) -> None:
         service.server.should_exit = True
         service.predictor.may_go.set()
         assert in_work.result().status_code == 200
+
+
+def test_stopping_while_models_are_loaded_starts_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, closed, may_go = threading.Event(), threading.Event(), threading.Event()
+
+    def load(name: str, _: Path) -> LoadedModel:
+        begun.set()
+        assert may_go.wait(10)
+        return loaded(name, FakePredictor())
+
+    models = {"shop": tmp_path, "other": tmp_path}
+    service = make_service(service_config(tmp_path, models=models, num_job_workers=1), load)
+    close = service.close
+    monkeypatch.setattr(service, "close", lambda: (close(), closed.set()))
+    server = make_server(service)
+    with closing(bind("127.0.0.1", 0)) as own:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [own]}, daemon=True)
+        thread.start()
+        assert begun.wait(10)
+        service.refuse_new_work()
+        server.should_exit = True
+        assert closed.wait(10)
+        may_go.set()
+        thread.join(10)
+    assert not thread.is_alive()
+    assert server.failure is None
+    assert not service.is_ready
+    assert not service.models.all()
+    assert not [each.name for each in threading.enumerate() if each.name == "facetry-job"]
 
 
 def test_an_address_that_is_taken_is_an_error_that_says_so() -> None:

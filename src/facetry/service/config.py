@@ -55,7 +55,7 @@ class Limits(Config):
     """Time for a request's line and headers."""
 
     body_timeout_s: PositiveFloat = 30.0
-    """Time between two pieces of a body."""
+    """Time between two pieces of a body, and for a client to read a piece of its answer."""
 
     deadline_s: PositiveFloat = 30.0
     """Time for an answer, from the moment that a request is read."""

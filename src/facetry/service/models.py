@@ -171,16 +171,20 @@ class ModelRegistry:
         self._metrics = metrics
         self._on_death = on_death
         self._served: dict[str, ServedModel] = {}
+        self._is_closed = False
         self._locks = {name: threading.Lock() for name in config.models}
 
     def load_all(self) -> None:
-        """Load every model, one after the other.
+        """Load every model, one after the other, unless it is closed meanwhile.
 
         Raises:
             FacetryError: one cannot be served.
         """
         for name, path in self._config.models.items():
-            self._serve(self._load(name, path))
+            loaded = self._load(name, path)
+            if self._is_closed:
+                return
+            self._serve(loaded)
 
     @property
     def is_ready(self) -> bool:
@@ -236,6 +240,7 @@ class ModelRegistry:
 
     def close(self, timeout_s: float) -> None:
         """End the threads of all models, once what they have in work is answered."""
+        self._is_closed = True
         for served in self._served.values():
             served.batcher.close(timeout_s)
 

@@ -73,11 +73,14 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then have the models loaded in a thread: until then `/readyz` says no."""
         await super().startup(sockets)
+        self._address = self.servers[0].sockets[0].getsockname()
         self._starting = asyncio.ensure_future(asyncio.to_thread(self._start))
 
     def _start(self) -> None:
         try:
             self.service.start()
+            if self.service.is_closing:
+                return
             self._reporter.say(self._announcement())
             log("ready")
         except Exception as error:  # noqa: BLE001  # a thread's boundary: the server stops with it
@@ -86,11 +89,11 @@ class Server(uvicorn.Server):
 
     def _announcement(self) -> str:
         """What is served, and where."""
-        address = self.servers[0].sockets[0].getsockname()
-        host = f"[{address[0]}]" if ":" in address[0] else address[0]
+        name, port = self._address[:2]
+        host = f"[{name}]" if ":" in name else name
         names = ", ".join(served.name for served in self.service.models.all())
         keys = "keys are needed" if self.service.config.needs_keys else "only from this machine, no keys"
-        return f"Serving {names} on http://{host}:{address[1]} ({keys}). Stop with Ctrl-C."
+        return f"Serving {names} on http://{host}:{port} ({keys}). Stop with Ctrl-C."
 
     def handle_exit(self, sig: int, frame: object) -> None:
         """Take no new work, then stop."""

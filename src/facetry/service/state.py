@@ -1,6 +1,7 @@
 """What the routes work with: the parts of one service, and their life."""
 
 import logging
+import threading
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -37,6 +38,7 @@ class Service:
     job_workers: JobWorkers
     cleaner: Cleaner
     is_closing: bool = field(default=False)
+    _starting: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @property
     def is_ready(self) -> bool:
@@ -44,14 +46,16 @@ class Service:
         return self.models.is_ready and not self.is_closing
 
     def start(self) -> None:
-        """Load the models, then begin to work off jobs; blocks meanwhile.
+        """Load the models, then begin to work off jobs, unless it is closed meanwhile; blocks.
 
         Raises:
             FacetryError: a model cannot be served.
         """
         self.models.load_all()
-        self.job_workers.start()
-        self.cleaner.start()
+        with self._starting:
+            if not self.is_closing:
+                self.job_workers.start()
+                self.cleaner.start()
 
     def refuse_new_work(self) -> None:
         """Answer new requests with 503 from now on; what is in work is finished."""
@@ -61,8 +65,9 @@ class Service:
     def close(self) -> None:
         """End all threads; jobs that run are given back, to go on where they stopped."""
         self.refuse_new_work()
-        self.cleaner.stop()
-        self.job_workers.stop(self.config.drain_s)
+        with self._starting:
+            self.cleaner.stop()
+            self.job_workers.stop(self.config.drain_s)
         self.models.close(self.config.drain_s)
         self.decoders.close()
         self.database.close()

@@ -154,6 +154,7 @@ TABLES = {
         "x.csv",
         "invalid",
     ),
+    "an endless line of commas below": (table() + b"," * 20_000_000, "x.csv", "invalid"),
     "ten thousand columns": (
         b",".join(b"c%d" % each for each in range(10_000)) + b"\n1",
         "x.csv",

@@ -182,20 +182,33 @@ def suffix_of(upload: Upload) -> str:
             f"Allowed: {', '.join(SUFFIXES)}.",
         )
     if not by_content:
-        _require_lines(head)
+        _require_header(head)
+        _require_lines(upload.table)
     return suffix
 
 
-def _require_lines(head: bytes) -> None:
+def _require_header(head: bytes) -> None:
     """Refuse a text that would take long to be found to be no table.
 
     Raises:
-        Problem: a first line that is endless, or has too many cells.
+        Problem: a first line that has too many cells.
     """
     first = head.split(b"\n", 1)[0].split(b"\r", 1)[0]
     num_separators = max(first.count(each) for each in (b",", b";", b"\t", b"|"))
-    if len(first) == _HEAD_BYTES or num_separators > _MAX_SEPARATORS:
+    if num_separators > _MAX_SEPARATORS:
         raise Problem("invalid", "The table's first line is longer than any table's header.")
+
+
+def _require_lines(table: BinaryIO) -> None:
+    """Refuse a text with a line so long that its cells take gigabytes of memory.
+
+    Raises:
+        Problem: there is one.
+    """
+    table.seek(0)
+    while len(block := table.read(_HEAD_BYTES)) == _HEAD_BYTES:
+        if b"\n" not in block and b"\r" not in block:
+            raise Problem("invalid", f"A line of the table has more than {_HEAD_BYTES:,} bytes.")
 
 
 def require_fillable(catalogue: Catalogue, taxonomy: Taxonomy, only: Sequence[str]) -> None:
