@@ -132,6 +132,7 @@ def test_the_limits_are_those_of_the_settings(guide: str) -> None:
         f"| photos in one request | {limits.max_photos} |",
         f"| {limits.max_photo_bytes >> 20} MiB; {limits.max_pixels // 10**6} million |",
         f"| {limits.max_request_bytes >> 20} MiB; {limits.max_job_bytes >> 30} GiB |",
+        f"| bytes of the disk that jobs leave free | {limits.min_free_bytes >> 20} MiB |",
         f"bodies together, but for jobs | {limits.max_bytes_in_memory >> 20} MiB |",
         f"| {limits.max_unpacked_bytes >> 30} GiB; {limits.max_files:,}; {limits.max_depth} |",
         f"| jobs of a key that wait or run | {limits.max_open_jobs} |",

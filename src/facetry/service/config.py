@@ -48,6 +48,9 @@ class Limits(Config):
     max_depth: PositiveInt = 16
     """Folders above a file in a ZIP."""
 
+    min_free_bytes: PositiveInt = 256 * MIB
+    """Bytes of the disk that jobs leave free: one that would not is refused before it is read."""
+
     max_open_jobs: PositiveInt = 20
     """Jobs of one key that wait or run."""
 

@@ -258,6 +258,12 @@ def test_full_disk_is_told(idle: Serving, monkeypatch: pytest.MonkeyPatch) -> No
     assert (answer.status_code, reason(answer)) == (507, "storage_full")
 
 
+def test_job_for_which_the_disk_has_no_room_is_refused(tmp_path: Path) -> None:
+    with serving(tmp_path, limits={"min_free_bytes": 1 << 60}) as started:
+        answer = send(started)
+    assert (answer.status_code, reason(answer)) == (507, "storage_full")
+
+
 def test_service_that_stops_takes_no_job(idle: Serving) -> None:
     idle.service.is_closing = True
     answer = send(idle)

@@ -1,6 +1,7 @@
 """`/v1/jobs`: whole tables, filled in the background."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -141,6 +142,7 @@ async def create_job(
     if service.is_closing:
         raise Problem("shutting_down", "The service is shutting down.", retry_after_s=5)
     await run_in_threadpool(service.jobs.require_room, caller.key_id)
+    _require_space(request, service)
     job = await _accept(request, service, caller)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return body_of(job)
@@ -221,6 +223,22 @@ async def _accept(request: Request, service: Service, caller: Caller) -> Job:
     ) as form:
         submission, upload = _read_form(form)
         return await run_in_threadpool(intake.accept, caller.key_id, submission, upload)
+
+
+def _require_space(request: Request, service: Service) -> None:
+    """Refuse a job, before it is read, that would fill the disk.
+
+    Raises:
+        Problem: it would; it lies there as it was sent, and once more as it was unpacked.
+    """
+    declared = request.headers.get("content-length", "")
+    wanted = 2 * int(declared) if declared.isdigit() else 0
+    try:
+        free = shutil.disk_usage(service.config.data).free
+    except OSError:
+        free = 0
+    if free < wanted + service.config.limits.min_free_bytes:
+        raise Problem("storage_full", "The service's disk has no room for the job.", "Try again later.")
 
 
 def _read_form(form: FormData) -> tuple[Submission, Upload]:
