@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from facetry.errors import ModelFolderError
+from facetry.errors import DatabaseUnavailable, ModelFolderError
 from facetry.service.app import make_app
 from facetry.service.config import Batching, Limits
+from facetry.service.jobs.store import Job
 from facetry.service.models import LoadedModel
 from facetry.service.state import make_service
 from tests.service.fakes import FakePredictor, loaded, photo, service_config
@@ -109,6 +110,22 @@ REFUSED = {
     "a form without a category": ({"files": {"photo": ("1.jpg", photo())}}, 422, "invalid"),
     "a broken form": (
         {"content": b"--x\r\nrubbish", "headers": {"content-type": "multipart/form-data; boundary=x"}},
+        422,
+        "invalid",
+    ),
+    "a form with two models": (
+        {
+            "files": {"photo": ("1.jpg", photo())},
+            "data": {"category": "Sarees", "model": ["shop", "shop"]},
+        },
+        422,
+        "invalid",
+    ),
+    "a form with a file for a model": (
+        {
+            "files": {"photo": ("1.jpg", photo()), "model": ("shop", b"shop")},
+            "data": {"category": "Sarees"},
+        },
         422,
         "invalid",
     ),
@@ -310,6 +327,39 @@ def test_metrics_count_what_happened(shop: Serving) -> None:
         f'facetry_model_info{{model="shop",version="{"1" * 12}"}} 1.0',
     ):
         assert line in text.splitlines()
+
+
+def test_metrics_come_without_the_database(shop: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unavailable() -> None:
+        raise DatabaseUnavailable("gone")
+
+    assert "facetry_jobs{" in shop.client.get("/metrics").text
+    monkeypatch.setattr(shop.service.jobs, "counts", unavailable)
+    text = shop.client.get("/metrics").text
+    assert "facetry_queue_photos 0.0" in text
+    assert "facetry_jobs{" not in text
+
+
+def test_predictions_do_not_wait_for_threads_that_wait_for_the_database(
+    shop: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_go, num_waiting = threading.Event(), threading.Semaphore(0)
+
+    def wait(*_: object) -> list[Job]:
+        num_waiting.release()
+        may_go.wait(10)
+        return []
+
+    monkeypatch.setattr(shop.service.jobs, "for_owner", wait)
+    with ThreadPoolExecutor(50) as pool:
+        try:
+            asked = [pool.submit(shop.client.get, "/v1/jobs") for _ in range(50)]
+            for _ in range(40):  # as many threads as the routes share
+                assert num_waiting.acquire(timeout=10)
+            assert shop.client.post("/v1/predict", json=body(product())).status_code == 200
+            assert not any(each.done() for each in asked)
+        finally:
+            may_go.set()
 
 
 def test_models_and_taxonomy(shop: Serving) -> None:

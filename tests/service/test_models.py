@@ -13,7 +13,7 @@ from facetry.errors import CalibrationError, ExportError, FacetryError, ModelFol
 from facetry.images.loader import PhotoDecoder
 from facetry.product import Product
 from facetry.service.metrics import Metrics
-from facetry.service.models import ModelRegistry, load_model
+from facetry.service.models import LoadedModel, ModelRegistry, load_model
 from facetry.service.problems import Problem
 from tests.engines.test_probes import add_probes, probes_of
 from tests.service.fakes import FakePredictor, loaded, photo, service_config
@@ -82,6 +82,46 @@ def test_the_first_model_answers_where_none_is_named(tmp_path: Path) -> None:
         with pytest.raises(Problem) as unknown:
             registry.get("othr")
         assert unknown.value.hint == "Did you mean 'other'?"
+    finally:
+        registry.close(5)
+
+
+def test_each_version_that_is_replaced_is_closed(tmp_path: Path) -> None:
+    versions = iter("123")
+    registry = ModelRegistry(
+        service_config(tmp_path),
+        lambda name, _: loaded(name, FakePredictor(), version=next(versions)),
+        Metrics(),
+        ignore,
+    )
+    registry.load_all()
+    seen = []
+    try:
+        for _ in range(2):
+            seen.append(registry.get())
+            assert registry.reload("shop") == "replaced"
+        assert [each.batcher.expect(1) for each in seen] == [False, False]
+        assert registry.get().loaded.version == "3" * 12
+    finally:
+        registry.close(5)
+
+
+def test_an_error_in_a_reload_is_counted_and_another_one_may_follow(tmp_path: Path) -> None:
+    outcomes: list[OSError | None] = [None, OSError("gone"), None]
+
+    def find(name: str, _: Path) -> LoadedModel:
+        if error := outcomes.pop(0):
+            raise error
+        return loaded(name, FakePredictor())
+
+    metrics = Metrics()
+    registry = ModelRegistry(service_config(tmp_path), find, metrics, ignore)
+    registry.load_all()
+    try:
+        with pytest.raises(OSError, match="gone"):
+            registry.reload("shop")
+        assert registry.reload("shop") == "unchanged"
+        assert 'outcome="refused"} 1.0' in metrics.text().decode()
     finally:
         registry.close(5)
 

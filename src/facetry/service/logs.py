@@ -27,6 +27,13 @@ FIELDS: Final = (
 """What an event may say besides its name."""
 
 
+_LEVELS: Final = {
+    "facetry.service": logging.INFO,
+    "uvicorn.error": logging.WARNING,
+    "python_multipart": logging.CRITICAL,  # what it warns of is the client's fault, and answered
+}
+
+
 class JsonFormatter(logging.Formatter):
     """Writes a record as one JSON object in one line.
 
@@ -63,7 +70,7 @@ def log_to_stderr() -> None:
     """Have this service and its server log JSON lines to standard error."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
-    for name, level in (("facetry.service", logging.INFO), ("uvicorn.error", logging.WARNING)):
+    for name, level in _LEVELS.items():
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(level)

@@ -127,6 +127,10 @@ class Metrics:
         for state, count in by_state.items():
             self._jobs.labels(state).set(count)
 
+    def forget_jobs(self) -> None:
+        """How many jobs there are is not known now."""
+        self._jobs.clear()
+
     def show_model(self, model: str, version: str, promises: Promises | None) -> None:
         """A model is served from now on, in place of what had its name."""
         for labels in [each for each in self._model_labels() if each[0] == model]:

@@ -16,7 +16,7 @@ from facetry.confidence.calibration import promises_of, with_promises
 from facetry.confidence.fill_audit import watch_promises
 from facetry.confidence.promises import Promises
 from facetry.engines.probes import check_exports
-from facetry.errors import FacetryError, nearest
+from facetry.errors import nearest
 from facetry.images.loader import PhotoDecoder
 from facetry.models.folder import FILL_AUDIT, ModelFolder, open_folder
 from facetry.predictions import Predictions, Predictor
@@ -221,16 +221,17 @@ class ModelRegistry:
             FacetryError: the new version cannot be served; the old one goes on.
             Problem: there is no such model, or it is being reloaded already.
         """
-        old = self.get(name)
+        self.get(name)
         if not self._locks[name].acquire(blocking=False):
             raise Problem("conflict", f"The model {name!r} is being reloaded already.")
         try:
+            old = self.get(name)
             new = self._load(name, self._config.models[name])
             outcome: Outcome = "unchanged" if new.fingerprint == old.loaded.fingerprint else "replaced"
             if outcome == "replaced":
                 self._serve(new)
                 old.batcher.close(self._config.drain_s)
-        except FacetryError:
+        except Exception:
             self._metrics.count_reload(name, "refused")
             raise
         finally:

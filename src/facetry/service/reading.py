@@ -11,7 +11,6 @@ from tempfile import gettempdir
 from typing import Annotated, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field, StringConstraints, ValidationError
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 
@@ -20,6 +19,7 @@ from facetry.service.answers import PhotoItem
 from facetry.service.config import Limits
 from facetry.service.logs import log
 from facetry.service.problems import Problem
+from facetry.service.state import Service
 
 _Short = Annotated[str, StringConstraints(max_length=1000)]
 _Text = Annotated[str, StringConstraints(max_length=20_000)]
@@ -56,15 +56,15 @@ class PredictBody(BaseModel):
     products: Annotated[list[ProductBody], Field(min_length=1), FailFast()]
 
 
-async def read_products(request: Request, limits: Limits) -> tuple[str | None, list[PhotoItem]]:
+async def read_products(request: Request, service: Service) -> tuple[str | None, list[PhotoItem]]:
     """The model's name and the products of a request, whichever form they have.
 
     Raises:
         Problem: a body that is neither, or that cannot be read.
     """
-    kind = media_type(request)
+    kind, limits = media_type(request), service.config.limits
     if kind == "application/json":
-        return await run_in_threadpool(parse_json_body, await request.body(), limits)
+        return await service.read(parse_json_body, await request.body(), limits)
     if kind == "multipart/form-data":
         most = limits.max_photos
         async with opened_form(
@@ -202,8 +202,8 @@ async def _read_form(form: FormData, limits: Limits) -> tuple[str | None, list[P
         )
         for index, file in enumerate(files)
     ]
-    model = form.get("model")
-    return model[:1000] if isinstance(model, str) else None, items
+    models = _texts(form, "model", 1)
+    return models[0][:1000] if models else None, items
 
 
 def _texts(
@@ -222,8 +222,8 @@ def _texts(
     if len(found) != len(given) or len(found) not in allowed:
         raise Problem(
             "invalid",
-            f"The form has {len(given)} of `{name}` and {num_wanted} of `photo`.",
-            hint="Send one for each photo, in the same order.",
+            f"The form has {len(given)} of `{name}`, or a file; it needs {num_wanted}, as text.",
+            hint="Send one `model` at most, and of the others one for each photo, in the same order.",
         )
     if max(map(len, found)) > 20_000:
         raise Problem("invalid", f"A `{name}` has more than 20,000 characters.")

@@ -133,6 +133,8 @@ def reload_all(service: Service) -> None:
             log(outcome, model=served.name)
         except Problem as problem:
             log(f"refused: {problem.message}", level=logging.ERROR, model=served.name)
+        except Exception as error:  # noqa: BLE001  # a thread's boundary: logged, the others go on
+            log("reload_failed", level=logging.ERROR, error=error, model=served.name)
 
 
 def _in_thread(work: Callable[[], None]) -> None:

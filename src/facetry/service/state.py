@@ -2,9 +2,12 @@
 
 import logging
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Annotated
+from functools import partial
+from typing import Annotated, Final, ParamSpec, TypeVar
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Request
 
 from facetry.service.access import Access, Caller, may
@@ -19,6 +22,11 @@ from facetry.service.logs import log
 from facetry.service.metrics import Metrics
 from facetry.service.models import Load, ModelRegistry
 from facetry.service.quota import Quota
+
+_NUM_READERS: Final = 4
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(kw_only=True, eq=False)
@@ -37,6 +45,7 @@ class Service:
     jobs: JobStore
     job_workers: JobWorkers
     cleaner: Cleaner
+    readers: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_NUM_READERS))
     is_closing: bool = field(default=False)
     _starting: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -56,6 +65,10 @@ class Service:
             if not self.is_closing:
                 self.job_workers.start()
                 self.cleaner.start()
+
+    async def read(self, function: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
+        """Read a body in a thread; those that the routes share may all wait for the database."""
+        return await to_thread.run_sync(partial(function, *args, **options), limiter=self.readers)
 
     def refuse_new_work(self) -> None:
         """Answer new requests with 503 from now on; what is in work is finished."""
@@ -109,8 +122,8 @@ def make_service(config: ServiceConfig, load: Load) -> Service:
     )
 
 
-def current(request: Request) -> Service:
-    """The service that answers a request."""
+async def current(request: Request) -> Service:
+    """The service that answers a request; asynchronous, or it would wait for a thread to do that."""
     service: Service = request.app.state.service
     return service
 

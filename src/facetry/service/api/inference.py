@@ -5,7 +5,6 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
-from starlette.concurrency import run_in_threadpool
 
 from facetry.service.api.documents import ALWAYS, refusals
 from facetry.service.predicting import answer_items, require_room
@@ -217,7 +216,7 @@ async def infer(name: str, request: Request, service: Current, caller: MayPredic
     """
     require_room(service)
     length = request.headers.get(HEADER_LENGTH)
-    asked = await run_in_threadpool(read_inference, await request.body(), length, service.config.limits)
+    asked = await service.read(read_inference, await request.body(), length, service.config.limits)
     answered = await answer_items(service, request, caller, name, asked.items)
     loaded = answered.model.loaded
     body, json_length = write_answers(

@@ -116,7 +116,7 @@ async def predict(request: Request, service: Current, caller: MayPredict) -> Pre
     Send JSON with photos in base64, or a form with a file `photo` for each product.
     """
     require_room(service)
-    name, items = await read_products(request, service.config.limits)
+    name, items = await read_products(request, service)
     answered = await answer_items(service, request, caller, name, items)
     model = answered.model.loaded
     return PredictResponse(

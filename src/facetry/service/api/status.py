@@ -1,13 +1,15 @@
 """Health, metrics, models and their taxonomies."""
 
+import logging
 from typing import Any
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
-from facetry.errors import FacetryError
+from facetry.errors import DatabaseUnavailable, FacetryError
 from facetry.service.api.documents import ALWAYS, refusals
+from facetry.service.logs import log
 from facetry.service.metrics import CONTENT_TYPE
 from facetry.service.models import Outcome, ServedModel
 from facetry.service.problems import Problem
@@ -74,8 +76,11 @@ async def readyz(service: Current) -> Health:
 )
 async def metrics(service: Current, _: MayAdmin) -> Response:
     """What is measured; see the operations guide for what to watch."""
-    counts = await run_in_threadpool(service.jobs.counts)
-    service.metrics.set_jobs(counts)
+    try:
+        service.metrics.set_jobs(await run_in_threadpool(service.jobs.counts))
+    except DatabaseUnavailable as error:  # the other numbers are wanted all the more
+        log("database_unavailable", level=logging.ERROR, error=error)
+        service.metrics.forget_jobs()
     return Response(service.metrics.text(), media_type=CONTENT_TYPE)
 
 
