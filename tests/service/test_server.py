@@ -2,6 +2,7 @@
 
 import base64
 import json
+import resource
 import select
 import socket
 import threading
@@ -16,7 +17,7 @@ import pytest
 from facetry.errors import SettingError
 from facetry.service.config import Batching, Limits
 from facetry.service.models import LoadedModel
-from facetry.service.server import bind, make_server
+from facetry.service.server import allow_files, bind, make_server
 from facetry.service.state import make_service
 from tests.service.fakes import FakePredictor, loaded, photo, service_config
 from tests.service.serving import Listening, listening, wait_until
@@ -224,6 +225,29 @@ def test_stopping_while_models_are_loaded_starts_nothing(
     assert not service.is_ready
     assert not service.models.all()
     assert not [each.name for each in threading.enumerate() if each.name == "facetry-job"]
+
+
+@pytest.mark.parametrize(("soft", "wanted"), [(1024, (3000, 4096)), (4096, None)])
+def test_as_many_files_may_be_open_as_there_may_be_connections(
+    monkeypatch: pytest.MonkeyPatch, soft: int, wanted: tuple[int, int] | None
+) -> None:
+    changed: list[object] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, 4096))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: changed.append(limits))
+    allow_files(3000)
+    assert changed == ([wanted] if wanted else [])
+
+
+def test_a_system_that_allows_too_few_files_is_an_error_that_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ValueError("not allowed to raise maximum limit")
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (128, 256))
+    monkeypatch.setattr(resource, "setrlimit", refuse)
+    with pytest.raises(SettingError, match="needs 3,000 open files"):
+        allow_files(3000)
 
 
 def test_an_address_that_is_taken_is_an_error_that_says_so() -> None:

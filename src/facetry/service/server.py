@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import resource
 import signal
 import socket
 import tempfile
@@ -9,6 +10,7 @@ import threading
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
+from typing import Final
 
 import uvicorn
 
@@ -23,6 +25,11 @@ from facetry.service.models import load_model
 from facetry.service.problems import Problem
 from facetry.service.state import Service, make_service
 
+BACKLOG: Final = 512
+"""Connections that the system accepts before the service does."""
+
+_OTHER_FILES: Final = 256  # besides connections
+
 
 def run(config: ServiceConfig, reporter: Reporter = SILENT) -> None:
     """Serve until SIGTERM or Ctrl-C; then nothing new is taken, and what is in work is finished.
@@ -31,6 +38,7 @@ def run(config: ServiceConfig, reporter: Reporter = SILENT) -> None:
         FacetryError: a model, the database or the address cannot be used.
     """
     log_to_stderr()
+    allow_files(config.limits.max_connections + BACKLOG + _OTHER_FILES)
     uploads = config.data / "uploads"
     uploads.mkdir(parents=True, exist_ok=True)
     tempfile.tempdir = str(uploads.absolute())  # where large bodies wait on disk
@@ -45,6 +53,23 @@ def run(config: ServiceConfig, reporter: Reporter = SILENT) -> None:
         raise server.failure
 
 
+def allow_files(num_files: int) -> None:
+    """Have so many files open at once: without, a burst of connections would occupy the event loop.
+
+    Raises:
+        SettingError: the system does not allow it.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < num_files:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (num_files, hard))
+        except (OSError, ValueError) as error:
+            raise SettingError(
+                f"The service needs {num_files:,} open files at once, and the system allows {hard:,}.",
+                hint="Raise the limit: systemd's LimitNOFILE, Docker's --ulimit, a shell's ulimit -n.",
+            ) from error
+
+
 def bind(host: str, port: int) -> socket.socket:
     """A socket that listens; port 0 is any free one.
 
@@ -53,7 +78,7 @@ def bind(host: str, port: int) -> socket.socket:
     """
     try:
         kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=kind, backlog=2048)
+        return socket.create_server(address[:2], family=kind, backlog=BACKLOG)
     except OSError as error:
         raise SettingError(
             f"Cannot listen on {host}:{port}: {error.strerror}.",
@@ -117,6 +142,7 @@ def make_server(service: Service, reporter: Reporter = SILENT) -> Server:
             server_header=False,
             proxy_headers=False,
             lifespan="on",
+            backlog=BACKLOG,
             timeout_keep_alive=15,
             timeout_graceful_shutdown=round(config.drain_s),
         ),
