@@ -88,6 +88,19 @@ def test_a_body_that_stops_is_408(tmp_path: Path) -> None:
         assert b'"reason":"timeout"' in answer
 
 
+def test_a_body_that_drips_is_408(tmp_path: Path) -> None:
+    with listening(tmp_path, limits=Limits(body_timeout_s=0.3)) as service, service.connect() as slow:
+        slow.settimeout(0.1)
+        head = "POST /v1/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        slow.sendall(f"{head}Content-Length: 1000\r\n\r\n".encode())
+        for _ in range(20):
+            with suppress(TimeoutError):
+                slow.sendall(b" ")
+                answer = slow.recv(65536)
+                break
+        assert answer.startswith(b"HTTP/1.1 408")
+
+
 def test_a_client_that_leaves_drops_its_work(tmp_path: Path) -> None:
     with listening(tmp_path) as service:
         service.predictor.may_go.clear()

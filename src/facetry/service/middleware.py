@@ -36,6 +36,9 @@ PROBES: Final = frozenset({"/healthz", "/readyz", "/v2/health/live", "/v2/health
 
 _CLOSE: Final = {"Connection": "close"}  # the rest of the body is not read
 
+_LEAST_RATE: Final = 1000.0
+"""Bytes of a body that come in a second at least, but for the time that one piece may take."""
+
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 _OWN_ID: Final = re.compile(r"[\w-]{1,64}", re.ASCII)
@@ -189,7 +192,7 @@ class _Memory:
 
 
 class _Body:
-    """Passes a request's body on, bounded in bytes and in the time between its pieces."""
+    """Passes a request's body on, bounded in bytes, in the time between its pieces and in all."""
 
     def __init__(
         self, receive: Receive, limit: int, timeout_s: float, memory: _Memory | None = None
@@ -200,6 +203,7 @@ class _Body:
         self._limit = limit
         self._timeout_s = timeout_s
         self._is_complete = False
+        self._began = time.monotonic()
 
     def require_declared(self, headers: Headers) -> None:
         """Refuse a body whose length is said to be too much, before it is read.
@@ -215,15 +219,14 @@ class _Body:
         """The next piece.
 
         Raises:
-            Problem: too many bytes, or none for too long.
+            Problem: too many bytes, none for too long, or too few for long.
         """
         if self._is_complete:
             return await self._receive()  # that the client leaves
         try:
             message = await asyncio.wait_for(self._receive(), self._timeout_s)
         except TimeoutError as error:
-            problem = Problem("timeout", f"No byte came for {self._timeout_s:g} s.", headers=_CLOSE)
-            raise problem from error
+            raise _timeout(f"No byte came for {self._timeout_s:g} s.") from error
         if message["type"] == "http.disconnect":
             raise ClientGone
         num_bytes = len(message.get("body", b""))
@@ -233,6 +236,9 @@ class _Body:
         if self.num_bytes > self._limit:
             raise self._too_large()
         self._is_complete = not message.get("more_body", False)
+        taken_s = time.monotonic() - self._began
+        if not self._is_complete and taken_s > self._timeout_s + self.num_bytes / _LEAST_RATE:
+            raise _timeout(f"The body came more slowly than {_LEAST_RATE:g} bytes a second.")
         return message
 
     def close(self) -> None:
@@ -247,6 +253,10 @@ class _Body:
             hint="Send fewer or smaller photos; whole tables are jobs: POST /v1/jobs.",
             headers=_CLOSE,
         )
+
+
+def _timeout(message: str) -> Problem:
+    return Problem("timeout", message, "Send it again over a faster connection.", headers=_CLOSE)
 
 
 class _Sending:
