@@ -79,6 +79,15 @@ def test_headers_that_drip_do_not_gain_time(tmp_path: Path) -> None:
         assert time.monotonic() - started < 3
 
 
+def test_an_answer_is_sent_without_delay(tmp_path: Path) -> None:
+    with listening(tmp_path) as service, httpx.Client(base_url=service.url) as client:
+        client.get("/healthz")
+        started = time.monotonic()
+        for _ in range(25):
+            client.get("/healthz")
+        assert time.monotonic() - started < 25 * 0.03
+
+
 def test_a_body_that_stops_is_408(tmp_path: Path) -> None:
     with listening(tmp_path, limits=Limits(body_timeout_s=0.3)) as service, service.connect() as slow:
         head = "POST /v1/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"

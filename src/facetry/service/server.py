@@ -78,12 +78,16 @@ def bind(host: str, port: int) -> socket.socket:
     """
     try:
         kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=kind, backlog=BACKLOG)
+        listening = socket.create_server(address[:2], family=kind, backlog=BACKLOG)
     except OSError as error:
         raise SettingError(
             f"Cannot listen on {host}:{port}: {error.strerror}.",
             hint="Name another one with --host and --port; --port 0 takes any that is free.",
         ) from error
+    # Or the second part of an answer waits until the client has confirmed the first one, up to 40 ms.
+    # Connections inherit it; asyncio would set it only for a socket that was made with its protocol.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
 
 
 class Server(uvicorn.Server):
