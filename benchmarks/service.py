@@ -83,7 +83,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--backbone", default="mobilenetv2_100")
     parser.add_argument("--model", type=Path, help="a model folder with an export for OpenVINO")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--max-batch", type=int, default=16)
+    parser.add_argument("--max-batch", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=8.0, help="of each part of a round")
     parser.add_argument("--keep", type=Path, help="folder to work in")
     options = parser.parse_args(arguments)

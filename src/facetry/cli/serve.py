@@ -45,7 +45,7 @@ def serve(
     require_keys: Annotated[
         bool, typer.Option("--require-keys", help="Ask for keys on loopback, too.")
     ] = False,
-    max_batch: Annotated[int, typer.Option(min=1, help="Photos that are computed at once.")] = 16,
+    max_batch: Annotated[int, typer.Option(min=1, help="Photos that are computed at once.")] = 32,
     max_wait_ms: Annotated[
         float, typer.Option(min=0, help="How long a photo waits for others, in milliseconds.")
     ] = 5.0,

@@ -70,7 +70,7 @@ class Limits(Config):
 class Batching(Config):
     """How photos of all clients are put together for the engine."""
 
-    max_batch: PositiveInt = 16
+    max_batch: PositiveInt = 32
     """Photos that the engine computes at once."""
 
     max_wait_ms: Annotated[float, Field(ge=0)] = 5.0
