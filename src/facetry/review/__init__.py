@@ -1,0 +1,1 @@
+"""The pages on which people decide cells, and how their decisions flow back."""
