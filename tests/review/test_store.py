@@ -1,4 +1,4 @@
-"""People decide cells: each product is one person's at a time, each answer counts once, and can be undone."""
+"""Each product is one person's at a time; each answer counts once, and can be taken back."""
 
 import json
 from collections.abc import Iterator
@@ -11,8 +11,6 @@ from facetry.review.answers import Answer
 from facetry.review.store import HOLD_S, Review, ReviewStore
 from facetry.service.database import Database
 from facetry.service.problems import Problem
-
-pytest_plugins = ["tests.service.conftest"]
 
 REVIEW = Review(
     id="r",

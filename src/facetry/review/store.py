@@ -1,7 +1,7 @@
 """The store of reviews: who is asked what next, what was answered, and what can be taken back.
 
-A product is held by the person who has it on the screen, until they go on or the time is up. Every answer
-is an event, and one transaction: it is there whole or not at all, and sent twice it counts once.
+A product is held by the person who has it on the screen, until they go on or the time is up. Every
+answer is an event, and one transaction: it is there whole or not at all, and sent twice it counts once.
 """
 
 import json
@@ -82,7 +82,7 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """A product to decide cells of, held by the person who asked for it; `cells` are all of its cells."""
+    """A product to decide cells of, held by the person who asked for it, with all of its cells."""
 
     row: int
     product_id: str
@@ -184,7 +184,7 @@ class ReviewStore:
                 found = self._next(connection, review, person, now)
                 if found is None:
                     break
-                self._hold(connection, review, found, person, now + len(rows) / 1000)
+                self._hold(connection, review, found, person, len(rows) / 1000)
                 rows.append(found)
             for row in rows:
                 self._renew(connection, review, row, now)
