@@ -1,0 +1,118 @@
+"""Keeps what a review needs of predictions beyond their rows: how unsure they are, and features.
+
+Shapes: B products, A slots, V values, D features.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facetry.predictions import Embedder, Predictions, Predictor
+from facetry.product import Preprocess, Product
+from facetry.runtime.files import writing
+from facetry.taxonomy import Taxonomy
+
+_FORM: Final = "{:06}.npz"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Unsure:
+    """How unsure predictions (B, A) are, 0 to 1; 0 where there is none.
+
+    `margin` is 1 less what the most probable value is ahead of the next, `entropy` the share of the
+    most that the head's could be.
+    """
+
+    margin: NDArray[np.float32]
+    entropy: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, predictions: Predictions) -> "Unsure":
+        """That of predictions."""
+        chances = np.sort(predictions.probabilities, axis=2)[:, :, ::-1]  # B A V
+        second = chances[:, :, 1] if chances.shape[2] > 1 else np.zeros_like(chances[:, :, 0])
+        num_values = predictions.value_mask.sum(axis=2)
+        most = np.log(np.maximum(num_values, 2))
+        entropy = -(chances * np.log(np.maximum(chances, 1e-12))).sum(axis=2) / most
+        is_choice = predictions.head_mask & (num_values > 1)
+        margin = np.where(is_choice, 1 - (chances[:, :, 0] - second), 0)
+        return cls(
+            margin=margin.astype(np.float32),
+            entropy=np.where(is_choice, entropy, 0).astype(np.float32),
+        )
+
+
+class Recorder:
+    """A predictor that also writes how unsure it is, and features if it has them, into a folder.
+
+    A product that is predicted again is there twice; the later one counts.
+    """
+
+    def __init__(self, predictor: Predictor, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._predictor = predictor
+        self._folder = folder
+        self._count = len(list(folder.glob("*.npz")))
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        """That of the predictor."""
+        return self._predictor.taxonomy
+
+    @property
+    def preprocesses(self) -> tuple[Preprocess, ...]:
+        """Those of the predictor."""
+        return self._predictor.preprocesses
+
+    def predict(self, products: Sequence[Product]) -> Predictions:
+        """Predict, and write the rest down."""
+        features = np.zeros((len(products), 0), dtype=np.float16)
+        if isinstance(self._predictor, Embedder):
+            predictions, found = self._predictor.predict_and_embed(products)
+            features = np.asarray(found).astype(np.float16)
+        else:
+            predictions = self._predictor.predict(products)
+        unsure = Unsure.of(predictions)
+        with writing(self._folder / _FORM.format(self._count)) as draft, draft.open("wb") as file:
+            np.savez(
+                file,
+                ids=np.array([str(each.id) for each in products]),
+                margin=unsure.margin,
+                entropy=unsure.entropy,
+                features=features,
+            )
+        self._count += 1
+        return predictions
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Recorded:
+    """What was written down, by product: a row of the arrays for each id."""
+
+    rows: dict[str, int]
+    unsure: Unsure
+    features: NDArray[np.float16]
+
+    @classmethod
+    def read(cls, folder: Path) -> "Recorded":
+        """All of a folder."""
+        parts = list(_parts(folder))
+        ids = [each for part in parts for each in part["ids"].tolist()]
+        return cls(
+            rows={each: index for index, each in enumerate(ids)},
+            unsure=Unsure(
+                margin=np.concatenate([part["margin"] for part in parts]),
+                entropy=np.concatenate([part["entropy"] for part in parts]),
+            ),
+            features=np.concatenate([part["features"] for part in parts]),
+        )
+
+
+def _parts(folder: Path) -> Iterator[dict[str, NDArray[np.generic]]]:
+    for path in sorted(folder.glob("*.npz")):
+        with np.load(path, allow_pickle=False) as content:
+            yield dict(content)

@@ -1,0 +1,42 @@
+"""What the pages work with: the reviews of one service."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from facetry.review.people import People, session_secret
+from facetry.review.store import Review, ReviewStore
+from facetry.service.models import ModelRegistry
+from facetry.service.state import Service
+from facetry.taxonomy import Taxonomy
+
+MOUNT: Final = "/review"
+"""Where the pages are."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Reviews:
+    """The store of reviews, who decides, and the models that they are about."""
+
+    store: ReviewStore
+    people: People
+    models: ModelRegistry
+
+    @classmethod
+    def of(cls, service: Service) -> "Reviews":
+        """Those of a service."""
+        people = People(
+            service.keys,
+            session_secret(service.config.data),
+            service.clock,
+            needs_keys=service.config.needs_keys,
+        )
+        store = ReviewStore(service.database, service.clock)
+        return cls(store=store, people=people, models=service.models)
+
+    def taxonomy(self, review: Review) -> Taxonomy:
+        """The values that a review's cells may have.
+
+        Raises:
+            Problem: its model is not served.
+        """
+        return self.models.get(review.model).taxonomy
