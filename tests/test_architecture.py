@@ -12,7 +12,7 @@ import pytest
 
 GROUPS = (
     ("__main__", "cli", "client"),
-    ("demo", "service", "experiments"),
+    ("demo", "review", "service", "experiments"),
     ("build",),
     ("audit", "batch", "engines", "recipe", "confidence"),
     ("predictors", "training"),

@@ -32,6 +32,7 @@ from facetry.cli import (
     models,
     photos,
     predict,
+    review,
     sample,
     search,
     serve,
@@ -112,6 +113,7 @@ for command in (
     drift.drift,
     export.export,
     serve.serve,
+    review.review,
     search.search,
     models.models,
 ):

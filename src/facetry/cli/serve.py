@@ -84,6 +84,7 @@ def serve(
 
     require("`facetry serve`", "fastapi", "uvicorn", "sqlalchemy", "alembic", "prometheus_client")
     release_polars_memory_at_once()
+    from facetry.review.reviews import ReviewPages
     from facetry.service.config import Batching, Limits, ServiceConfig
     from facetry.service.server import run
 
@@ -107,7 +108,7 @@ def serve(
         keep_days=keep_days,
         num_job_workers=job_workers,
     )
-    run(config, make_reporter())
+    run(config, make_reporter(), ReviewPages())
 
 
 def _named(words: list[str]) -> dict[str, Path]:

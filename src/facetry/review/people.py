@@ -1,7 +1,7 @@
 """Who decides: a person's API key, exchanged for a cookie; where no keys are needed, whoever sits there.
 
-The cookie holds the key's id and when it ends, signed with a secret of the service's own. It is never sent
-along with requests from other sites (SameSite), and pages send its token in a header as well.
+The cookie holds the key's id and when it ends, signed with a secret of the service's own. It is never
+sent along with requests from other sites (SameSite), and pages send its token in a header as well.
 """
 
 import hmac

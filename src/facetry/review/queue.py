@@ -21,13 +21,13 @@ from facetry.taxonomy import Head, Taxonomy
 router = APIRouter(prefix="/review", include_in_schema=False)
 
 NUM_AHEAD: Final = 3
-"""Products on a page: the one that is shown, and those that come next, so that they are there at once."""
+"""Products on a page: the one that is shown, and those that are to be there at once when it is done."""
 
 PAGE_POLICY: Final = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-_ASSETS: Final = {"review.css": "text/css", "queue.js": "text/javascript"}
+_ASSETS: Final = {"review.css": "text/css", "queue.js": "text/javascript", "icon.svg": "image/svg+xml"}
 _MOST_BUTTONS: Final = 9  # values with a digit of their own; the others are found by searching
 
 
@@ -139,9 +139,7 @@ async def next_products(name: str, reviews: OwnReviews, person: SignedIn) -> HTM
 
 
 @router.post("/{name}/answers")
-async def answer(
-    name: str, body: AnswersBody, reviews: OwnReviews, person: SignedIn
-) -> dict[str, int]:
+async def answer(name: str, body: AnswersBody, reviews: OwnReviews, person: SignedIn) -> dict[str, int]:
     """Store what a person has said about a product."""
 
     def store() -> dict[str, int]:

@@ -20,7 +20,7 @@ from facetry.service.logs import log
 from facetry.service.middleware import Envelope
 from facetry.service.problems import Problem
 from facetry.service.responses import as_problem, problem_response
-from facetry.service.state import Service
+from facetry.service.state import Extension, Service
 
 _ROUTERS: Final = (predict.router, jobs.router, inference.router, status.router)
 
@@ -30,7 +30,7 @@ Every refusal has the body `{"error": {"reason", "message", "hint", "request_id"
 the form of the Open Inference Protocol. Send keys as `Authorization: Bearer KEY`."""
 
 
-def make_app(service: Service) -> FastAPI:
+def make_app(service: Service, extension: Extension | None = None) -> FastAPI:
     """The application of a service; the service is closed when the application shuts down."""
 
     @asynccontextmanager
@@ -50,6 +50,8 @@ def make_app(service: Service) -> FastAPI:
     app.state.service = service
     for router in _ROUTERS:
         app.include_router(router)
+    if extension is not None:
+        extension.install(app, service)
     for kind, handler in _HANDLERS.items():
         app.add_exception_handler(kind, handler)
     app.add_middleware(

@@ -23,7 +23,7 @@ from facetry.service.connections import timed_protocol
 from facetry.service.logs import log, log_to_stderr
 from facetry.service.models import load_model
 from facetry.service.problems import Problem
-from facetry.service.state import Service, make_service
+from facetry.service.state import Extension, Service, make_service
 
 BACKLOG: Final = 512
 """Connections that the system accepts before the service does."""
@@ -31,7 +31,7 @@ BACKLOG: Final = 512
 _OTHER_FILES: Final = 256  # besides connections
 
 
-def run(config: ServiceConfig, reporter: Reporter = SILENT) -> None:
+def run(config: ServiceConfig, reporter: Reporter = SILENT, extension: Extension | None = None) -> None:
     """Serve until SIGTERM or Ctrl-C; then nothing new is taken, and what is in work is finished.
 
     Raises:
@@ -43,7 +43,7 @@ def run(config: ServiceConfig, reporter: Reporter = SILENT) -> None:
     uploads.mkdir(parents=True, exist_ok=True)
     tempfile.tempdir = str(uploads.absolute())  # where large bodies wait on disk
     service = make_service(config, partial(load_model, config=config, reporter=reporter))
-    server = make_server(service, reporter)
+    server = make_server(service, reporter, extension)
     # Whoever asks for SIGTERM's default would end the process with an error after it has stopped.
     signal.signal(signal.SIGTERM, lambda *_: None)
     signal.signal(signal.SIGHUP, lambda *_: _in_thread(partial(reload_all, service)))
@@ -93,16 +93,24 @@ def bind(host: str, port: int) -> socket.socket:
 class Server(uvicorn.Server):
     """A server that listens at once, loads meanwhile, and refuses new work as soon as it is to stop."""
 
-    def __init__(self, config: uvicorn.Config, service: Service, reporter: Reporter) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        service: Service,
+        reporter: Reporter,
+        extension: Extension | None,
+    ) -> None:
         super().__init__(config)
         self.service = service
         self._reporter = reporter
+        self._extension = extension
         self.failure: Exception | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then have the models loaded in a thread: until then `/readyz` says no."""
         await super().startup(sockets)
-        self._address = self.servers[0].sockets[0].getsockname()
+        name, port = self.servers[0].sockets[0].getsockname()[:2]
+        self._address = f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
         self._starting = asyncio.ensure_future(asyncio.to_thread(self._start))
 
     def _start(self) -> None:
@@ -112,17 +120,17 @@ class Server(uvicorn.Server):
                 return
             self._reporter.say(self._announcement())
             log("ready")
+            if self._extension is not None:
+                self._extension.begin(self.service, self._address)
         except Exception as error:  # noqa: BLE001  # a thread's boundary: the server stops with it
             self.failure = error
             self.should_exit = True
 
     def _announcement(self) -> str:
         """What is served, and where."""
-        name, port = self._address[:2]
-        host = f"[{name}]" if ":" in name else name
         names = ", ".join(served.name for served in self.service.models.all())
         keys = "keys are needed" if self.service.config.needs_keys else "only from this machine, no keys"
-        return f"Serving {names} on http://{host}:{port} ({keys}). Stop with Ctrl-C."
+        return f"Serving {names} on {self._address} ({keys}). Stop with Ctrl-C."
 
     def handle_exit(self, sig: int, frame: object) -> None:
         """Take no new work, then stop."""
@@ -130,12 +138,14 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)  # type: ignore[arg-type]
 
 
-def make_server(service: Service, reporter: Reporter = SILENT) -> Server:
+def make_server(
+    service: Service, reporter: Reporter = SILENT, extension: Extension | None = None
+) -> Server:
     """The server of a service, not yet running."""
     config = service.config
     return Server(
         uvicorn.Config(
-            make_app(service),
+            make_app(service, extension),
             host=config.host,
             port=config.port,
             http=timed_protocol(config.limits),
@@ -152,6 +162,7 @@ def make_server(service: Service, reporter: Reporter = SILENT) -> Server:
         ),
         service,
         reporter,
+        extension,
     )
 
 

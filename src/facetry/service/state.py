@@ -5,10 +5,10 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Annotated, Final, ParamSpec, TypeVar
+from typing import Annotated, Final, ParamSpec, Protocol, TypeVar
 
 from anyio import CapacityLimiter, to_thread
-from fastapi import Depends, Request
+from fastapi import Depends, FastAPI, Request
 
 from facetry.service.access import Access, Caller, may
 from facetry.service.batching import Decoders, Gate, Submitter
@@ -120,6 +120,18 @@ def make_service(config: ServiceConfig, load: Load) -> Service:
         job_workers=JobWorkers(config, jobs, models, on_death),
         cleaner=Cleaner(config, jobs),
     )
+
+
+class Extension(Protocol):
+    """A part of another package that answers beside the API, with the same database and keys."""
+
+    def install(self, app: FastAPI, service: Service) -> None:
+        """Add its routes to the application."""
+        ...
+
+    def begin(self, service: Service, address: str) -> None:
+        """Do what is to be done once the models are loaded; blocks. `address` is the service's."""
+        ...
 
 
 async def current(request: Request) -> Service:

@@ -9,6 +9,7 @@ const empty = document.getElementById("empty");
 const ask = document.getElementById("ask");
 const help = document.getElementById("help");
 let pending = new Map(); // answers about the product that is shown, by cell
+const left = new Set(); // products whose answers are on their way, so that they are not shown again
 let shownAt = performance.now();
 let sending = Promise.resolve();
 
@@ -61,13 +62,18 @@ function finish(answers = [...pending.values()]) {
   // The next product is shown at once; what was said is sent meanwhile.
   const product = shown();
   pending = new Map();
+  left.add(product.dataset.row);
   product.remove();
   const next = queue.querySelector("article.product");
   if (next) next.hidden = false;
   shownAt = performance.now();
   mark();
   later(async () => {
-    await send("/answers", { answers });
+    try {
+      await send("/answers", { answers });
+    } finally {
+      left.delete(product.dataset.row); // what could not be stored comes again
+    }
     await fill();
   });
 }
@@ -79,7 +85,7 @@ async function fill() {
   parts.innerHTML = await response.text();
   const there = new Set([...queue.querySelectorAll("article.product")].map((each) => each.dataset.row));
   for (const product of parts.content.querySelectorAll("article.product")) {
-    if (there.has(product.dataset.row)) continue;
+    if (there.has(product.dataset.row) || left.has(product.dataset.row)) continue;
     product.hidden = Boolean(shown());
     queue.insertBefore(product, empty);
   }
