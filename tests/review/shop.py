@@ -7,13 +7,14 @@ from pathlib import Path
 
 from starlette.testclient import TestClient
 
-from facetry.review.reviews import ReviewPages
+from facetry.review.pages import ReviewPages
 from facetry.service.app import make_app
 from facetry.service.state import Service, make_service
 from tests.service.fakes import FakePredictor, photo, service_config
 from tests.service.serving import HERE, fake_load
 
 NUM_PRODUCTS = 24
+TITLE = "<b>Saree</b> \U0001f600 =1+1 \u05e9\u05dc\u05d5\u05dd"  # markup, an emoji, a formula, Hebrew
 
 
 def write_shop(folder: Path, num_products: int = NUM_PRODUCTS) -> Path:
@@ -25,12 +26,10 @@ def write_shop(folder: Path, num_products: int = NUM_PRODUCTS) -> Path:
         colour = "red" if number % 3 else "blue"
         (images / f"{number}.jpg").write_bytes(photo(colour))
         known = colour if number % 2 else ""
-        lines.append(
-            f'P{number},Sarees,{number}.jpg,{known},"<b>Saree</b> \U0001f600 =1+1 \u05e9\u05dc\u05d5\u05dd"'
-        )
+        lines.append(f'P{number},Sarees,{number}.jpg,{known},"{TITLE}"')
     (folder / "catalogue.yaml").write_text(
-        "table: products.csv\nimages: images\n"
-        "columns: {id: id, category: category, photo: photo, text: title, attributes: {colour: colour}}\n"
+        "table: products.csv\nimages: images\ncolumns: {id: id, category: category, photo: photo,"
+        " text: title, attributes: {colour: colour}}\n"
     )
     (folder / "products.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder

@@ -46,7 +46,7 @@ def review(
     from facetry.runtime.extras import require
 
     require("`facetry review`", "fastapi", "uvicorn", "sqlalchemy", "alembic", "prometheus_client")
-    from facetry.review.reviews import ReviewPages
+    from facetry.review.pages import ReviewPages
     from facetry.service.config import ServiceConfig
     from facetry.service.server import run
 

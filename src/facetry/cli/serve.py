@@ -84,7 +84,7 @@ def serve(
 
     require("`facetry serve`", "fastapi", "uvicorn", "sqlalchemy", "alembic", "prometheus_client")
     release_polars_memory_at_once()
-    from facetry.review.reviews import ReviewPages
+    from facetry.review.pages import ReviewPages
     from facetry.service.config import Batching, Limits, ServiceConfig
     from facetry.service.server import run
 

@@ -43,9 +43,10 @@ _FOLDER: Final = "reviews"
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What to review: a catalogue with the model that answers, and a name for it."""
+    """What to review: a catalogue, opened from a path, with the model that answers, and its name."""
 
     name: str
+    path: Path
     catalogue: Catalogue
     model: LoadedModel
     seed: int = 0
@@ -63,7 +64,7 @@ def prepare(plan: Plan, store: ReviewStore, data: Path, reporter: Reporter = SIL
     review = _begin(plan, store)
     if review.is_ready:
         return review
-    folder = data / _FOLDER / review.id
+    folder = folder_of(data, review)
     recorder = Recorder(plan.model.predictor, folder / "recorded")
     predict_table(
         recorder,
@@ -82,6 +83,11 @@ def prepare(plan: Plan, store: ReviewStore, data: Path, reporter: Reporter = SIL
     return store.get(review.name)
 
 
+def folder_of(data: Path, review: Review) -> Path:
+    """The folder of a review's predictions and of what becomes of it."""
+    return data / _FOLDER / review.id
+
+
 def _begin(plan: Plan, store: ReviewStore) -> Review:
     found = next((each for each in store.all() if each.name == plan.name), None)
     if found is not None:
@@ -90,7 +96,7 @@ def _begin(plan: Plan, store: ReviewStore) -> Review:
     review = Review(
         id=token_hex(8),
         name=plan.name,
-        catalogue=str(plan.catalogue.source.table.absolute()),
+        catalogue=str(plan.path.absolute()),
         model=plan.model.name,
         model_version=plan.model.version,
         precision=promises.target if promises else None,

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Form, Request, Response
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from facetry.reports.pages import make_environment
 from facetry.review.answers import WHY, Answer, Kind
+from facetry.review.outcome import write_outcome
 from facetry.review.people import COOKIE, SESSION_S, TOKEN_HEADER, Person
 from facetry.review.photos import SIZES, picture_of
 from facetry.review.reviews import Reviews
@@ -163,6 +164,20 @@ async def undo(name: str, reviews: OwnReviews, person: SignedIn) -> Response:
     review = reviews.store.get(name)
     task = reviews.store.task(review, row)
     return page("products.html.jinja", products=[shown(reviews, review, task)])
+
+
+@router.get("/{name}/file")
+async def filled_file(name: str, request: Request, reviews: OwnReviews, _: SignedIn) -> Response:
+    """The shop's own file with what was decided filled in."""
+    service = request.app.state.service
+
+    def write() -> Path:
+        review = reviews.store.get(name)
+        model = reviews.models.get(review.model).for_job(review.precision)
+        return write_outcome(reviews.store, review, model, service.config.data)
+
+    path = await run_in_threadpool(write)
+    return FileResponse(path, filename=path.name, headers={"X-Content-Type-Options": "nosniff"})
 
 
 @router.get("/{name}/photos/{row}/{number}/{size}")

@@ -44,6 +44,7 @@ SHARES: Final[Mapping[Stream, float]] = {
 """How the streams are mixed, unless it is set otherwise."""
 
 CELLS, PRODUCTS, EVENTS = REVIEW_CELLS.c, REVIEW_PRODUCTS.c, REVIEW_EVENTS.c
+_OF_PRODUCT: Final = and_(PRODUCTS.review == CELLS.review, PRODUCTS.row == CELLS.row)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +97,21 @@ class Task:
     def open_cells(self) -> tuple[Cell, ...]:
         """Those that a person is needed for."""
         return tuple(cell for cell in self.cells if cell.is_open)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What a person decided about a cell, and when; `known` is what the table had."""
+
+    row: int
+    product_id: str
+    category: str
+    head: int
+    known: str | None
+    decided: str
+    person: str
+    at: float
+    stream: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,6 +253,27 @@ class ReviewStore:
             self._renew(connection, review, event.row, now)
             return int(event.row)
 
+    def decisions(self, review: Review) -> list[Decision]:
+        """What was decided, in the table's order."""
+        query = (
+            select(
+                CELLS.row,
+                PRODUCTS.product_id,
+                PRODUCTS.category,
+                CELLS.head,
+                CELLS.known,
+                CELLS.decided,
+                CELLS.decided_by.label("person"),
+                CELLS.decided_at.label("at"),
+                CELLS.stream,
+            )
+            .join_from(REVIEW_CELLS, REVIEW_PRODUCTS, _OF_PRODUCT)
+            .where(CELLS.review == review.id, CELLS.decided.is_not(None))
+            .order_by(CELLS.row, CELLS.head)
+        )
+        with self._database.transaction() as connection:
+            return [Decision(**row) for row in connection.execute(query).mappings()]
+
     def progress(self, review: Review) -> Progress:
         """How far the review is."""
         own = CELLS.review == review.id
@@ -343,7 +380,7 @@ class ReviewStore:
                 return row
         return None
 
-    def _streams(self, connection: Connection, review: Review) -> list[str]:
+    def _streams(self, connection: Connection, review: Review) -> list[Stream]:
         """The streams, the one that is furthest behind its share first."""
         query = (
             select(EVENTS.stream, func.count()).where(EVENTS.review == review.id).group_by(EVENTS.stream)
@@ -351,7 +388,7 @@ class ReviewStore:
         counts: dict[str, int] = {stream: count for stream, count in connection.execute(query)}  # noqa: C416
         total = sum(counts.get(stream, 0) for stream in STREAMS)
         return sorted(
-            STREAMS, key=lambda each: counts.get(each, 0) - self._shares.get(each, 0) * (total + 1)
+            STREAMS, key=lambda each: counts.get(each, 0) - self._shares.get(each, 0.0) * (total + 1)
         )
 
     def _first(
@@ -362,11 +399,7 @@ class ReviewStore:
         )
         query = (
             select(CELLS.row)
-            .join_from(
-                REVIEW_CELLS,
-                REVIEW_PRODUCTS,
-                and_(PRODUCTS.review == CELLS.review, PRODUCTS.row == CELLS.row),
-            )
+            .join_from(REVIEW_CELLS, REVIEW_PRODUCTS, _OF_PRODUCT)
             .where(*_asks(review, person), CELLS.stream == stream)
             .where(is_free, PRODUCTS.is_flagged.is_(False))
             .order_by(CELLS.priority.desc())

@@ -12,6 +12,7 @@ let pending = new Map(); // answers about the product that is shown, by cell
 const left = new Set(); // products whose answers are on their way, so that they are not shown again
 let shownAt = performance.now();
 let sending = Promise.resolve();
+let numWaiting = 0;
 
 const shown = () => queue.querySelector("article.product:not([hidden])");
 const cells = (product) => [...product.querySelectorAll(".cell")];
@@ -38,10 +39,15 @@ async function send(path, body) {
 
 function later(work) {
   // One request after the other, in the order of the keys; one that fails says so and is not lost.
+  numWaiting += 1;
+  document.body.toggleAttribute("data-sending", true);
   sending = sending.then(work).then(
     () => { status.textContent = ""; },
     (error) => { status.textContent = error.message; },
-  );
+  ).finally(() => {
+    numWaiting -= 1;
+    document.body.toggleAttribute("data-sending", numWaiting > 0);
+  });
   return sending;
 }
 
@@ -201,6 +207,10 @@ document.addEventListener("click", (event) => {
     const main = shown().querySelector("img.main");
     main.src = button.querySelector("img").src.replace(/small$/, "large");
   }
+});
+
+window.addEventListener("beforeunload", (event) => {
+  if (numWaiting || pending.size) event.preventDefault(); // something is not stored yet
 });
 
 mark();

@@ -1,0 +1,64 @@
+"""The pages as a part of the service."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from fastapi import FastAPI
+
+from facetry.catalogue.catalogue import open_catalogue
+from facetry.review.prepare import Plan, prepare
+from facetry.review.queue import router
+from facetry.review.reviews import Reviews
+from facetry.review.store import ReviewStore
+from facetry.runtime.progress import SILENT, Reporter
+from facetry.service.state import Service
+
+MOUNT: Final = "/review"
+"""Where the pages are."""
+
+Show = Callable[[str], object]
+"""Shows an address to whoever started the service."""
+
+
+class ReviewPages:
+    """The pages as a part of the service; with a `catalogue`, a review of it is made when it starts."""
+
+    def __init__(
+        self,
+        catalogue: Path | None = None,
+        *,
+        images: Path | None = None,
+        show: Show = lambda _: None,
+        reporter: Reporter = SILENT,
+    ) -> None:
+        self._catalogue = catalogue
+        self._images = images
+        self._show = show
+        self._reporter = reporter
+
+    def install(self, app: FastAPI, service: Service) -> None:
+        """Add the pages to the application."""
+        app.state.reviews = Reviews.of(service)
+        app.include_router(router)
+
+    def begin(self, service: Service, address: str) -> None:
+        """Make the review of the catalogue, or go on with it, and show its page.
+
+        Raises:
+            FacetryError: the catalogue cannot be used.
+        """
+        if self._catalogue is None:
+            return
+        model = service.models.get().for_job(service.config.precision)
+        catalogue = open_catalogue(self._catalogue, images=self._images, taxonomy=model.taxonomy)
+        catalogue.require_sound()
+        catalogue.require_photos()
+        name = catalogue.source.table.absolute().parent.name or "catalogue"
+        plan = Plan(name=name, path=self._catalogue, catalogue=catalogue, model=model)
+        reviews = ReviewStore(service.database)
+        prepare(plan, reviews, service.config.data, self._reporter)
+        page = f"{address}{MOUNT}/{quote(name)}"
+        self._reporter.say(f"The first decision waits on {page}")
+        self._show(page)
