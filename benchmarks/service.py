@@ -131,14 +131,14 @@ def _round(setting: Setting, data: Path) -> Round:
         _send(setting, port, seconds=2, clients=setting.max_batch)  # warms the machine up
         before = _memory_mib(process)
         most = _send(setting, port, clients=4 * setting.max_batch)
-        rate = _answered(most) / setting.seconds
+        rate = _answered(most, setting.seconds)
         normal = _send(setting, port, rate=LOAD * rate)
         flood = _send(setting, port, rate=OVERLOAD * rate)
         again = _send(setting, port, rate=LOAD * rate)
         after = _memory_mib(process)
     with _plain(setting) as (_, port):
         _send(setting, port, seconds=2, clients=4)
-        plain_rate = _answered(_send(setting, port, clients=4 * setting.max_batch)) / setting.seconds
+        plain_rate = _answered(_send(setting, port, clients=4 * setting.max_batch), setting.seconds)
         plain = _send(setting, port, rate=LOAD * plain_rate)
     late = [
         latency for due, latency in zip(again["due"], again["latency"], strict=True) if due > RECOVERY_S
@@ -150,7 +150,7 @@ def _round(setting: Setting, data: Path) -> Round:
         p50_ms=_quantile_ms(normal["latency"], 50),
         p99_ms=_quantile_ms(normal["latency"], 99),
         bound_ms=2000 * setting.max_batch / offline + MAX_WAIT_MS,
-        overload_rate=_answered(flood) / setting.seconds,
+        overload_rate=_answered(flood, setting.seconds),
         overload_statuses={each: statuses.count(each) for each in sorted(set(statuses))},
         overload_p99_ms=_quantile_ms(
             [
@@ -256,8 +256,13 @@ def _send(
     return found
 
 
-def _answered(sent: Mapping[str, Sequence[Any]]) -> int:
-    return sum(status == 200 for status in sent["status"])
+def _answered(sent: Mapping[str, Sequence[Any]], seconds: float) -> float:
+    """Answers a second within the time that requests were sent in; what came later is not counted."""
+    in_time = [
+        status == 200 and due + latency <= seconds
+        for status, due, latency in zip(sent["status"], sent["due"], sent["latency"], strict=True)
+    ]
+    return sum(in_time) / seconds
 
 
 def _quantile_ms(seconds: Sequence[float], percent: int) -> float:

@@ -27,6 +27,7 @@ pytestmark = pytest.mark.slow
         ("search", [], {"indexes", "flat_most"}),
         ("novelty", [], {"cases", "num_known", "known_flagged"}),
         ("startup", [], {"backbones"}),
+        ("service", [], {"share_of_offline", "p99_of_bound", "rounds"}),
         ("confidence", [], {"accuracy", "promises"}),
         ("drift", [], {"false_alarms", "shifts", "num_products"}),
         ("fill_audit", [], {"ways", "limit"}),
