@@ -7,66 +7,76 @@ import typer
 
 from facetry.cli.options import Dtype, Engine, Threads, engine_config
 
+Models = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="MODEL...", help="Model folders, as FOLDER or NAME=FOLDER; the first is the default."
+    ),
+]
+Host = Annotated[str, typer.Option(help="Address to listen on; keys are needed unless it is loopback.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")]
+Data = Annotated[
+    Path, typer.Option(envvar="FACETRY_DATA", help="Folder of jobs and of the SQLite database.")
+]
+DatabaseUrl = Annotated[
+    str,
+    typer.Option(
+        envvar="FACETRY_DATABASE",
+        metavar="URL",
+        help="postgresql://USER:PASSWORD@HOST/NAME, in place of SQLite.",
+        show_default=False,
+    ),
+]
+Precision = Annotated[
+    float | None,
+    typer.Option(metavar="SHARE", help="Also say what to do with each value, at this precision."),
+]
+ImagesRoot = Annotated[
+    Path | None, typer.Option(help="Folder below which jobs may name a photo folder.")
+]
+AllowedHosts = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="Name under which it is reached; may be repeated."),
+]
+RequireKeys = Annotated[bool, typer.Option("--require-keys", help="Ask for keys on loopback, too.")]
+MaxBatch = Annotated[int, typer.Option(min=1, help="Photos that are computed at once.")]
+MaxWait = Annotated[
+    float, typer.Option(min=0, help="How long a photo waits for others, in milliseconds.")
+]
+QueuePhotos = Annotated[
+    int, typer.Option(min=1, help="Photos in work at once; more are answered with 503.")
+]
+Decoders = Annotated[
+    int | None, typer.Option(min=1, help="Threads that decode photos; default: one for each core.")
+]
+PhotosPerMinute = Annotated[
+    int | None, typer.Option(min=1, help="Photos that each key may send a minute.")
+]
+Deadline = Annotated[float, typer.Option(min=0.1, help="Seconds until an answer is given up.")]
+KeepDays = Annotated[
+    float, typer.Option(min=0.001, help="Days for which a job's photos and results are kept.")
+]
+JobWorkers = Annotated[int, typer.Option(min=0, help="Jobs worked off at once; 0: they are only taken.")]
+
 
 def serve(
-    models: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="MODEL...", help="Model folders, as FOLDER or NAME=FOLDER; the first is the default."
-        ),
-    ],
-    host: Annotated[
-        str, typer.Option(help="Address to listen on; keys are needed unless it is loopback.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
-    data: Annotated[
-        Path, typer.Option(envvar="FACETRY_DATA", help="Folder of jobs and of the SQLite database.")
-    ] = Path("facetry-data"),
-    database: Annotated[
-        str,
-        typer.Option(
-            envvar="FACETRY_DATABASE",
-            metavar="URL",
-            help="postgresql://USER:PASSWORD@HOST/NAME, in place of SQLite.",
-            show_default=False,
-        ),
-    ] = "",
-    precision: Annotated[
-        float | None,
-        typer.Option(metavar="SHARE", help="Also say what to do with each value, at this precision."),
-    ] = None,
-    images_root: Annotated[
-        Path | None, typer.Option(help="Folder below which jobs may name a photo folder.")
-    ] = None,
-    allowed_host: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="Name under which it is reached; may be repeated."),
-    ] = None,
-    require_keys: Annotated[
-        bool, typer.Option("--require-keys", help="Ask for keys on loopback, too.")
-    ] = False,
-    max_batch: Annotated[int, typer.Option(min=1, help="Photos that are computed at once.")] = 32,
-    max_wait_ms: Annotated[
-        float, typer.Option(min=0, help="How long a photo waits for others, in milliseconds.")
-    ] = 5.0,
-    queue_photos: Annotated[
-        int, typer.Option(min=1, help="Photos in work at once; more are answered with 503.")
-    ] = 256,
-    decoders: Annotated[
-        int | None, typer.Option(min=1, help="Threads that decode photos; default: one for each core.")
-    ] = None,
-    photos_per_minute: Annotated[
-        int | None, typer.Option(min=1, help="Photos that each key may send a minute.")
-    ] = None,
-    deadline_s: Annotated[
-        float, typer.Option(min=0.1, help="Seconds until an answer is given up.")
-    ] = 30.0,
-    keep_days: Annotated[
-        float, typer.Option(min=0.001, help="Days for which a job's photos and results are kept.")
-    ] = 7.0,
-    job_workers: Annotated[
-        int, typer.Option(min=0, help="Jobs worked off at once; 0: they are only taken.")
-    ] = 1,
+    models: Models,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    data: Data = Path("facetry-data"),
+    database: DatabaseUrl = "",
+    precision: Precision = None,
+    images_root: ImagesRoot = None,
+    allowed_host: AllowedHosts = None,
+    require_keys: RequireKeys = False,
+    max_batch: MaxBatch = 32,
+    max_wait_ms: MaxWait = 5.0,
+    queue_photos: QueuePhotos = 256,
+    decoders: Decoders = None,
+    photos_per_minute: PhotosPerMinute = None,
+    deadline_s: Deadline = 30.0,
+    keep_days: KeepDays = 7.0,
+    job_workers: JobWorkers = 1,
     engine: Engine = "auto",
     dtype: Dtype = "auto",
     threads: Threads = None,
