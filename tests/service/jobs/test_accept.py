@@ -96,6 +96,14 @@ def test_description_is_taken(shop: Shop) -> None:
     assert shop.result(job) == filled().replace("sku,type,colour", "a,b,Farbe")
 
 
+def test_photos_are_found_in_a_folder_of_the_archive_whoever_describes_the_columns(shop: Shop) -> None:
+    content = table().replace(b"sku,type,colour", b"a,b,Farbe")
+    text = "columns: {id: a, category: b, attributes: {colour: Farbe, neck: neck}}"
+    job = shop.work(shop.send(content, photos(), catalogue=text))
+    assert job.state == "done", job.error
+    assert shop.result(job) == filled().replace("sku,type,colour", "a,b,Farbe")
+
+
 @pytest.mark.parametrize(
     "images", ["../data", "/etc", "nowhere", "autumn/p1.png", "out", "a\0b", "C:/", "loop"]
 )

@@ -43,6 +43,12 @@ class Described:
             CatalogueError: a table or a description that cannot be used.
         """
         content = self._given() if self.text else self._guessed()
+        opened = self._write(content, taxonomy)
+        if "photo_pattern" in content:
+            return opened
+        return self._write({**content, **self._photos(opened.source)}, taxonomy)
+
+    def _write(self, content: Mapping[str, Any], taxonomy: Taxonomy) -> Catalogue:
         places = {"table": self.folder.table.name, "images": self._place(self.images)}
         text = yaml.safe_dump({**places, **content}, sort_keys=False)
         self.folder.description.write_text(text, encoding="utf-8")
@@ -82,8 +88,12 @@ class Described:
                     hint="Send `catalogue`, such as: columns: {id: sku, category: type}",
                 )
         columns = guess.source_columns().model_copy(update={"attributes": None, "page": None})
-        photos = self._with_photos(source.model_copy(update={"columns": columns}))
-        chosen: dict[str, Any] = {"columns": columns.model_dump(mode="json", exclude_none=True)}
+        return {"columns": columns.model_dump(mode="json", exclude_none=True)}
+
+    def _photos(self, source: Source) -> Mapping[str, str]:
+        """Where in what was sent the photos lie, and how they are called, as far as that can be told."""
+        photos = self._with_photos(source)
+        chosen = {}
         if photos.images is not None and photos.images != self.images:
             chosen["images"] = self._place(photos.images)
         if photos.photo_pattern:
