@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.review.shop import NUM_PRODUCTS, Reviewing, reviewing
 
@@ -95,6 +96,18 @@ def test_photos_are_encoded_anew_and_one_that_vanished_says_so(shop: Reviewing, 
     assert shop.client.get(f"/review/shop/photos/{row}/0/small").status_code == 404
     for path in (f"{row}/1/small", f"{row}/0/huge", "999/0/small"):
         assert shop.client.get(f"/review/shop/photos/{path}").status_code == 404
+
+
+def test_where_a_photo_was_taken_is_told_to_nobody(shop: Reviewing, tmp_path: Path) -> None:
+    (row, *_) = rows_of(shop.client.get("/review/shop").text)
+    exif = Image.Exif()
+    exif.get_ifd(0x8825)[1] = "SECRETPLACE"  # GPS
+    exif[0x010E] = "SECRETPLACE"
+    Image.new("RGB", (32, 32), "red").save(tmp_path / "shop" / "images" / f"{row}.jpg", exif=exif)
+    assert b"SECRETPLACE" in (tmp_path / "shop" / "images" / f"{row}.jpg").read_bytes()
+    found = shop.client.get(f"/review/shop/photos/{row}/0/large").content
+    assert b"SECRETPLACE" not in found
+    assert b"EXIF" not in found
 
 
 def test_people_sign_in_with_a_key_for_reviews(tmp_path: Path) -> None:
