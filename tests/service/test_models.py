@@ -12,11 +12,12 @@ from facetry.engines.engine import EngineConfig
 from facetry.errors import CalibrationError, ExportError, FacetryError, ModelFolderError
 from facetry.images.loader import PhotoDecoder
 from facetry.product import Product
+from facetry.runtime.files import remove
 from facetry.service.metrics import Metrics
 from facetry.service.models import LoadedModel, ModelRegistry, load_model
 from facetry.service.problems import Problem
 from tests.engines.test_probes import add_probes, probes_of
-from tests.service.fakes import FakePredictor, loaded, photo, service_config
+from tests.service.fakes import FakePredictor, fake_folder, loaded, photo, service_config
 
 OPENVINO = EngineConfig(name="openvino", num_threads=1)
 
@@ -146,5 +147,25 @@ def test_a_folder_that_is_gone_changes_nothing_until_a_reload_which_is_refused(t
         counted = metrics.text().decode()
         assert 'facetry_reloads_total{model="shop",outcome="refused"} 1.0' in counted
         assert 'facetry_reloads_total{model="shop",outcome="unchanged"} 1.0' in counted
+    finally:
+        registry.close(5)
+
+
+@pytest.mark.parametrize("lost", ["calibration.json", "engines/openvino"])
+def test_a_folder_that_is_copied_in_part_is_refused(exported: Path, tmp_path: Path, lost: str) -> None:
+    folder = Path(shutil.copytree(exported, tmp_path / "model"))
+    config = service_config(tmp_path, models={"shop": folder}, engine=OPENVINO)
+
+    def load_fake(name: str, path: Path) -> LoadedModel:
+        return replace(loaded(name, FakePredictor()), folder=fake_folder(path))
+
+    registry = ModelRegistry(config, load_fake, Metrics(), ignore)
+    registry.load_all()
+    try:
+        assert registry.reload("shop") == "unchanged"
+        remove(folder / lost)
+        with pytest.raises(ModelFolderError, match=f"has no {lost}"):
+            registry.reload("shop")
+        assert registry.get("shop").name == "shop"
     finally:
         registry.close(5)

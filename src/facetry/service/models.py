@@ -16,9 +16,17 @@ from facetry.confidence.calibration import promises_of, with_promises
 from facetry.confidence.fill_audit import watch_promises
 from facetry.confidence.promises import Promises
 from facetry.engines.probes import check_exports
-from facetry.errors import nearest
+from facetry.errors import ModelFolderError, nearest
 from facetry.images.loader import PhotoDecoder
-from facetry.models.folder import FILL_AUDIT, ModelFolder, open_folder
+from facetry.models.folder import (
+    CALIBRATION,
+    CHECKSUMS,
+    ENGINES,
+    FILL_AUDIT,
+    NOVELTY,
+    ModelFolder,
+    open_folder,
+)
 from facetry.predictions import Predictions, Predictor
 from facetry.product import Preprocess, Product
 from facetry.runtime.progress import SILENT, Reporter
@@ -148,6 +156,13 @@ def load_model(name: str, path: Path, config: ServiceConfig, reporter: Reporter 
     )
 
 
+def parts_of(path: Path) -> frozenset[str]:
+    """What a model folder has that its own checksums do not list: calibration, novelty, exports."""
+    own = (name for name in (CALIBRATION, NOVELTY) if (path / name).is_file())
+    exports = (f"{ENGINES}/{each.parent.name}" for each in path.glob(f"{ENGINES}/*/{CHECKSUMS}"))
+    return frozenset({*own, *exports})
+
+
 def warm_up(predictor: Predictor, max_batch: int) -> None:
     """Have the engine compute the smallest and the largest batch, so that no request waits for that."""
     category = predictor.taxonomy.categories[0]
@@ -171,6 +186,7 @@ class ModelRegistry:
         self._metrics = metrics
         self._on_death = on_death
         self._served: dict[str, ServedModel] = {}
+        self._parts: dict[str, frozenset[str]] = {}
         self._is_closed = False
         self._locks = {name: threading.Lock() for name in config.models}
 
@@ -226,6 +242,7 @@ class ModelRegistry:
             raise Problem("conflict", f"The model {name!r} is being reloaded already.")
         try:
             old = self.get(name)
+            self._require_whole(name)
             new = self._load(name, self._config.models[name])
             outcome: Outcome = "unchanged" if new.fingerprint == old.loaded.fingerprint else "replaced"
             if outcome == "replaced":
@@ -238,6 +255,19 @@ class ModelRegistry:
             self._locks[name].release()
         self._metrics.count_reload(name, outcome)
         return outcome
+
+    def _require_whole(self, name: str) -> None:
+        """Refuse a folder that lacks what the version in use has, as one that is half copied does.
+
+        Raises:
+            ModelFolderError: it lacks something that its checksums do not list.
+        """
+        path = self._config.models[name]
+        if lost := sorted(self._parts[name] - parts_of(path)):
+            raise ModelFolderError(
+                f"The folder of {name!r} has no {', '.join(lost)}, which the version in use has.",
+                hint="Copy the whole folder. To do without it, restart the service.",
+            )
 
     def close(self, timeout_s: float) -> None:
         """End the threads of all models, once what they have in work is answered."""
@@ -255,6 +285,7 @@ class ModelRegistry:
             self._metrics,
             self._on_death,
         )
+        self._parts[loaded.name] = parts_of(loaded.folder.path)
         self._served[loaded.name] = ServedModel(loaded=loaded, batcher=batcher)
         self._metrics.show_model(loaded.name, loaded.version, loaded.promises)
         if loaded.promises is not None and (loaded.folder.path / FILL_AUDIT).exists():
