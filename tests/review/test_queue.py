@@ -129,6 +129,19 @@ def test_people_sign_in_with_a_key_for_reviews(tmp_path: Path) -> None:
         )
 
 
+def test_a_browser_is_shown_pages_whatever_happens(tmp_path: Path) -> None:
+    asks = {"accept": "text/html,*/*"}
+    with reviewing(tmp_path, requires_keys=True) as shop:
+        sent = shop.client.get("/review/shop", headers=asks, follow_redirects=False)
+        assert (sent.status_code, sent.headers["location"]) == (303, "/review/sign-in")
+        assert "Sign in" in shop.client.get("/review/sign-in", headers=asks).text
+    with reviewing(tmp_path) as shop:
+        found = shop.client.get("/review/no-such", headers=asks)
+        assert found.status_code == 404
+        assert "There is no review" in found.text
+        assert found.headers["content-type"].startswith("text/html")
+
+
 def test_the_same_review_goes_on_after_a_restart(tmp_path: Path) -> None:
     with reviewing(tmp_path) as shop:
         first, *_ = rows_of(shop.client.get("/review/shop").text)

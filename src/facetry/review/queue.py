@@ -1,11 +1,13 @@
 """The queue: one product after the other, with the cells that a person is needed for."""
 
+from collections.abc import Awaitable, Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
@@ -19,7 +21,30 @@ from facetry.review.store import Cell, Review, Task
 from facetry.service.problems import Problem
 from facetry.taxonomy import Head, Taxonomy
 
-router = APIRouter(prefix="/review", include_in_schema=False)
+
+class PageRoute(APIRoute):
+    """A route whose refusals are pages for who asked for one; who is not signed in is asked to be."""
+
+    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:
+        """The route's own handler, with its refusals shown."""
+        own = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            try:
+                return await own(request)
+            except Problem as problem:
+                if "text/html" not in request.headers.get("accept", ""):
+                    raise
+                if problem.reason == "unauthorized" and request.method == "GET":
+                    return RedirectResponse("/review/sign-in", status_code=303)
+                return page(
+                    "problem.html.jinja", title="Refused", problem=problem, status=problem.status
+                )
+
+        return handle
+
+
+router = APIRouter(prefix="/review", include_in_schema=False, route_class=PageRoute)
 
 NUM_AHEAD: Final = 3
 """Products on a page: the one that is shown, and those that are to be there at once when it is done."""
