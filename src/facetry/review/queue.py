@@ -1,6 +1,6 @@
 """The queue: one product after the other, with the cells that a person is needed for."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -25,7 +25,7 @@ from facetry.taxonomy import Head, Taxonomy
 class PageRoute(APIRoute):
     """A route whose refusals are pages for who asked for one; who is not signed in is asked to be."""
 
-    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The route's own handler, with its refusals shown."""
         own = super().get_route_handler()
 
