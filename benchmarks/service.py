@@ -44,6 +44,7 @@ NUM_DECODERS = 1
 LOAD = 0.8
 OVERLOAD = 3.0
 RECOVERY_S = 1.0
+WARM_UP = 0.2  # of the time in which requests are sent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,12 +258,16 @@ def _send(
 
 
 def _answered(sent: Mapping[str, Sequence[Any]], seconds: float) -> float:
-    """Answers a second within the time that requests were sent in; what came later is not counted."""
+    """Answers a second, once it is under way and as long as requests are sent.
+
+    At the beginning nothing is answered yet, and after the end what waits still is.
+    """
+    begin = WARM_UP * seconds
     in_time = [
-        status == 200 and due + latency <= seconds
+        status == 200 and begin < due + latency <= seconds
         for status, due, latency in zip(sent["status"], sent["due"], sent["latency"], strict=True)
     ]
-    return sum(in_time) / seconds
+    return sum(in_time) / (seconds - begin)
 
 
 def _quantile_ms(seconds: Sequence[float], percent: int) -> float:
