@@ -27,7 +27,11 @@ def load_promising(
     reporter: Reporter = SILENT,
 ) -> Loaded:
     """The predictor in a model folder, which decides what to do if it has promises; see `load.load`."""
-    predictor = load(folder, engine, reporter=reporter)
+    return promising(load(folder, engine, reporter=reporter), folder, promises)
+
+
+def promising(predictor: Predictor, folder: ModelFolder, promises: Promises | None) -> Loaded:
+    """The predictor of a model folder, deciding by these promises, if there are any."""
     facts = precisions_of(predictor)
     if promises is not None:
         predictor = with_promises(predictor, promises)

@@ -145,8 +145,6 @@ class Chooser:
             found = by_attribute.get(attribute)
             known = product.labels.get(attribute)
             stream = self._stream(found) if known is None and found is not None else ""
-            if known is None and found is None and not predictions:
-                stream = ""  # without a photo that can be read there is nothing to look at
             yield {
                 "review": review.id,
                 "row": row,

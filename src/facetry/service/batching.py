@@ -102,10 +102,6 @@ class BatchObserver(Protocol):
         """A batch of so many photos was computed in so many seconds."""
         ...
 
-    def count_restart(self, kind: str) -> None:
-        """A worker thread died and was started again."""
-        ...
-
 
 @dataclass(eq=False)
 class Entry:

@@ -10,9 +10,8 @@ from typing import Final, Literal
 import numpy as np
 
 from facetry.batch.patient import OnFailure, PatientPredictor
-from facetry.batch.snapshot import precisions_of
-from facetry.build.promising import load_promising
-from facetry.confidence.calibration import promises_of, with_promises
+from facetry.build.promising import load_promising, promising
+from facetry.confidence.calibration import promises_of
 from facetry.confidence.fill_audit import watch_promises
 from facetry.confidence.promises import Promises
 from facetry.engines.probes import check_exports
@@ -99,11 +98,11 @@ class ServedModel:
         loaded = self.loaded
         if precision is not None:
             promises = promises_of(loaded.folder, precision)
-            fact = (*precisions_of(loaded.predictor), promises.fact)
+            found = promising(loaded.predictor, loaded.folder, promises)
             loaded = replace(
                 loaded,
-                predictor=with_promises(loaded.predictor, promises),
-                fingerprint=loaded.folder.fingerprint_with(*fact),
+                predictor=found.predictor,
+                fingerprint=found.fingerprint,
                 promises=promises,
             )
         in_turn = _InTurn(predictor=loaded.predictor, lock=self.batcher.lock)

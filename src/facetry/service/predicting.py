@@ -12,6 +12,7 @@ from facetry.service.answers import Answer, PhotoItem
 from facetry.service.middleware import ClientGone
 from facetry.service.models import ServedModel
 from facetry.service.problems import Problem
+from facetry.service.reading import too_many_photos
 from facetry.service.state import Service
 
 
@@ -44,11 +45,7 @@ def require_items(service: Service, items: Sequence[PhotoItem]) -> None:
     if not num_photos:
         raise Problem("invalid", "The request has no photo.", hint="Send one for each product.")
     if num_photos > limits.max_photos:
-        raise Problem(
-            "too_large",
-            f"The request has {num_photos:,} photos; at most {limits.max_photos} are allowed.",
-            hint="Send them in several requests, or as a job: POST /v1/jobs.",
-        )
+        raise too_many_photos(num_photos, limits)
     largest = max(len(photo) for item in items for photo in item.photos)
     if largest > limits.max_photo_bytes:
         raise Problem(
@@ -70,7 +67,7 @@ async def answer_items(
     require_items(service, items)
     num_photos = sum(len(item.photos) for item in items)
     request.state.num_photos = num_photos
-    service.models.get(name)
+    known = service.models.get(name).taxonomy.categories
     service.quota.take(caller.key_id, num_photos)
     served: list[ServedModel] = []
 
@@ -78,7 +75,6 @@ async def answer_items(
         served.append(service.models.get(name))
         return served[-1]
 
-    known = service.models.get(name).taxonomy.categories
     answers = {index: _unknown(item) for index, item in enumerate(items) if item.category not in known}
     rest = [index for index in range(len(items)) if index not in answers]
     futures = service.submitter.submit(lambda: find().batcher, [items[index] for index in rest])
