@@ -90,7 +90,7 @@ def test_several_that_open_an_older_database_upgrade_it_once(old_url: str) -> No
             database.close()
     with plain(old_url) as engine, engine.connect() as connection:
         assert not differences(connection)
-        assert current_revisions(connection) == ("0003",)
+        assert current_revisions(connection) == ("0004",)
 
 
 def test_an_upgrade_that_fails_leaves_the_older_database_as_it_was(

@@ -13,7 +13,8 @@ from facetry.catalogue.repairs import RANDOM, Repair, write_repairs
 from facetry.confidence.fill_audit import NO_VALUE, Promised
 from facetry.review.answers import BLIND
 from facetry.review.prepare import folder_of
-from facetry.review.store import Decision, Review, ReviewStore
+from facetry.review.store.records import Decision, Review
+from facetry.review.store.reviews import ReviewStore
 from facetry.runtime.files import remove
 from facetry.service.models import LoadedModel
 from facetry.taxonomy import Taxonomy

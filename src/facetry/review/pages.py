@@ -8,10 +8,10 @@ from urllib.parse import quote
 from fastapi import FastAPI
 
 from facetry.catalogue.catalogue import open_catalogue
+from facetry.review import entrance, queue
 from facetry.review.prepare import Plan, prepare
-from facetry.review.queue import router
 from facetry.review.reviews import Reviews
-from facetry.review.store import ReviewStore
+from facetry.review.store.reviews import ReviewStore
 from facetry.runtime.progress import SILENT, Reporter
 from facetry.service.state import Service
 
@@ -41,7 +41,8 @@ class ReviewPages:
     def install(self, app: FastAPI, service: Service) -> None:
         """Add the pages to the application."""
         app.state.reviews = Reviews.of(service)
-        app.include_router(router)
+        for router in (entrance.router, queue.router):
+            app.include_router(router)
 
     def begin(self, service: Service, address: str) -> None:
         """Make the review of the catalogue, or go on with it, and show its page.

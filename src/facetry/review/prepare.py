@@ -26,7 +26,9 @@ from facetry.predictions import OK
 from facetry.product import Product
 from facetry.review.answers import Stream
 from facetry.review.recorder import Recorded, Recorder
-from facetry.review.store import Review, ReviewStore
+from facetry.review.store.decisions import standing
+from facetry.review.store.records import Review
+from facetry.review.store.reviews import ReviewStore
 from facetry.runtime.progress import SILENT, Reporter
 from facetry.service.models import LoadedModel
 from facetry.taxonomy import Taxonomy
@@ -145,6 +147,9 @@ class Chooser:
             found = by_attribute.get(attribute)
             known = product.labels.get(attribute)
             stream = self._stream(found) if known is None and found is not None else ""
+            value, source = standing(
+                None, known, found["value"] if found else None, found["action"] if found else None
+            )
             yield {
                 "review": review.id,
                 "row": row,
@@ -160,6 +165,8 @@ class Chooser:
                 "num_decided": 0,
                 "is_open": stream != "",
                 "is_disputed": False,
+                "value": value,
+                "source": source,
             }
 
     def _stream(self, prediction: Mapping[str, Any]) -> Stream | str:

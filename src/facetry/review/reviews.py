@@ -4,7 +4,10 @@ import time
 from dataclasses import dataclass
 
 from facetry.review.people import People, session_secret
-from facetry.review.store import Review, ReviewStore
+from facetry.review.store.decisions import Decisions
+from facetry.review.store.queue import ProductQueue
+from facetry.review.store.records import Review
+from facetry.review.store.reviews import ReviewStore
 from facetry.service.models import ModelRegistry
 from facetry.service.state import Service
 from facetry.taxonomy import Taxonomy
@@ -15,6 +18,8 @@ class Reviews:
     """The store of reviews, who decides, and the models that they are about."""
 
     store: ReviewStore
+    queue: ProductQueue
+    decisions: Decisions
     people: People
     models: ModelRegistry
 
@@ -27,8 +32,13 @@ class Reviews:
             time.time,
             needs_keys=service.config.needs_keys,
         )
-        store = ReviewStore(service.database)
-        return cls(store=store, people=people, models=service.models)
+        return cls(
+            store=ReviewStore(service.database),
+            queue=ProductQueue(service.database),
+            decisions=Decisions(service.database),
+            people=people,
+            models=service.models,
+        )
 
     def taxonomy(self, review: Review) -> Taxonomy:
         """The values that a review's cells may have.

@@ -14,6 +14,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
 )
 
 METADATA: Final = MetaData(
@@ -71,7 +72,25 @@ REVIEWS: Final = Table(
     Column("precision", Double),
     Column("created_at", Double, nullable=False),
     Column("is_ready", Boolean, nullable=False),  # whether all products are in
+    Column("shares", Text),  # JSON: how the streams are mixed, where an admin has set it
 )
+
+REVIEW_RUNS: Final = Table(
+    "review_runs",
+    METADATA,
+    Column("review", String(16), nullable=False),
+    Column("number", Integer, nullable=False),  # from 1
+    Column("table", String(64), nullable=False),  # SHA-256 of the table that was read
+    Column("model", String(200), nullable=False),
+    Column("model_path", Text, nullable=False),
+    Column("model_version", String(64), nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    Column("precision", Double),
+    Column("begun_at", Double, nullable=False),
+    Column("ended_at", Double),  # null while it goes on
+    PrimaryKeyConstraint("review", "number"),
+)
+"""Each time that a model predicted the table of a review."""
 
 REVIEW_PRODUCTS: Final = Table(
     "review_products",
@@ -86,7 +105,11 @@ REVIEW_PRODUCTS: Final = Table(
     Column("is_flagged", Boolean, nullable=False, default=False),  # a person says its photo is bad
     Column("holder", String(16)),  # the person who has it on the screen
     Column("held_until", Double),
+    Column("neighbours", Text, nullable=False, server_default="[]"),  # JSON: rows, most similar first
+    Column("run", Integer, nullable=False, server_default="1"),  # the last one that saw it
     PrimaryKeyConstraint("review", "row"),
+    Index("ix_review_products_product", "review", "product_id"),
+    Index("ix_review_products_holder", "review", "holder"),
 )
 
 REVIEW_CELLS: Final = Table(
@@ -109,6 +132,10 @@ REVIEW_CELLS: Final = Table(
     Column("decided_by", String(16)),
     Column("decided_at", Double),
     Column("is_disputed", Boolean, nullable=False, default=False),
+    Column("proposed", Text),  # a value that the taxonomy lacks, until an admin says what becomes of it
+    Column("value", Text),  # what the catalogue has as things stand
+    Column("source", String(16), nullable=False, server_default="none"),  # table, model, person, none
+    Column("run", Integer, nullable=False, server_default="1"),  # that predicted it
     PrimaryKeyConstraint("review", "row", "head"),
     Index("ix_review_cells_queue", "review", "stream", "is_open", "priority"),
 )
@@ -131,7 +158,51 @@ REVIEW_EVENTS: Final = Table(
     Column("was_shown", Boolean, nullable=False),  # whether the prediction was
     Column("stream", String(16), nullable=False),
     Column("model_version", String(64), nullable=False),
+    Column("known", Text),  # what the table had
+    Column("is_ruling", Boolean, nullable=False, server_default=false()),  # it settles the cell alone
+    Column("bulk", String(32)),  # the change of many cells that it is a part of
     Column("undone_at", Double),
     Index("ix_review_events_person", "review", "person", "number"),
     Index("ix_review_events_cell", "review", "row", "head"),
+    Index("ix_review_events_bulk", "bulk"),
 )
+
+REVIEW_BULKS: Final = Table(
+    "review_bulks",
+    METADATA,
+    Column("id", String(32), primary_key=True),
+    Column("review", String(16), nullable=False),
+    Column("person", String(16), nullable=False),
+    Column("at", Double, nullable=False),
+    Column("what", Text, nullable=False),  # in words: the filter, or the file that was imported
+    Column("num_cells", Integer, nullable=False),
+    Column("undone_at", Double),
+    Index(None, "review"),
+)
+"""Changes of many cells at once, which can be taken back as one."""
+
+REVIEW_VALUES: Final = Table(
+    "review_values",
+    METADATA,
+    Column("review", String(16), nullable=False),
+    Column("head", Integer, nullable=False),
+    Column("value", Text, nullable=False),
+    Column("person", String(16), nullable=False),  # the admin
+    Column("at", Double, nullable=False),
+    Column("verdict", String(16), nullable=False),  # added, replaced, refused
+    Column("replacement", Text),
+    PrimaryKeyConstraint("review", "head", "value"),
+)
+"""What admins have said of proposed values."""
+
+REVIEW_EXPORTS: Final = Table(
+    "review_exports",
+    METADATA,
+    Column("id", String(32), primary_key=True),  # also the name of its folder
+    Column("review", String(16), nullable=False),
+    Column("person", String(16), nullable=False),
+    Column("at", Double, nullable=False),
+    Column("form", String(16), nullable=False),
+    Index(None, "review"),
+)
+"""Files that were handed out; what they held is kept, so that a changed one can be compared with it."""

@@ -1,0 +1,1 @@
+"""The store of reviews: catalogues, what people are asked, and what they have decided."""

@@ -1,0 +1,159 @@
+"""Reviews, their products and cells, and what has been decided of them."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from sqlalchemy import func, insert, select, update
+
+from facetry.review.answers import STREAMS, Stream
+from facetry.review.store.records import (
+    CELLS,
+    OF_PRODUCT,
+    PRODUCTS,
+    RUNS,
+    Decision,
+    Progress,
+    Review,
+    Run,
+)
+from facetry.service.database import Clock, Database
+from facetry.service.problems import Problem
+from facetry.service.tables import REVIEW_CELLS, REVIEW_PRODUCTS, REVIEW_RUNS, REVIEWS
+
+SHARES: Final[Mapping[Stream, float]] = {
+    "useful": 0.6,
+    "audit": 0.15,
+    "sample": 0.1,
+    "label": 0.1,
+    "novel": 0.05,
+}
+"""How the streams are mixed, unless it is set otherwise."""
+
+
+class ReviewStore:
+    """The reviews in a database."""
+
+    def __init__(self, database: Database, clock: Clock = time.time) -> None:
+        self.database = database
+        self.clock = clock
+
+    def all(self) -> list[Review]:
+        """The reviews, by name."""
+        with self.database.transaction() as connection:
+            return [
+                Review.of(row) for row in connection.execute(select(REVIEWS).order_by(REVIEWS.c.name))
+            ]
+
+    def get(self, name: str) -> Review:
+        """A review by its name.
+
+        Raises:
+            Problem: there is none.
+        """
+        with self.database.transaction() as connection:
+            row = connection.execute(select(REVIEWS).where(REVIEWS.c.name == name)).first()
+        if row is None:
+            raise Problem("not_found", f"There is no review {name[:100]!r}.")
+        return Review.of(row)
+
+    def create(self, review: Review) -> None:
+        """Store a review, whose products are then added."""
+        with self.database.transaction() as connection:
+            connection.execute(
+                insert(REVIEWS).values(
+                    id=review.id,
+                    name=review.name,
+                    catalogue=review.catalogue,
+                    model=review.model,
+                    model_version=review.model_version,
+                    precision=review.precision,
+                    created_at=self.clock(),
+                    is_ready=review.is_ready,
+                )
+            )
+
+    def add(self, products: Sequence[Mapping[str, Any]], cells: Sequence[Mapping[str, Any]]) -> None:
+        """Add products with their cells, as rows of the tables; all of them or none."""
+        with self.database.transaction() as connection:
+            if products:
+                connection.execute(insert(REVIEW_PRODUCTS), list(products))
+            if cells:
+                connection.execute(insert(REVIEW_CELLS), list(cells))
+
+    def num_products(self, review_id: str) -> int:
+        """How many products of a review are stored."""
+        query = select(func.count()).where(PRODUCTS.review == review_id)
+        with self.database.transaction() as connection:
+            return connection.execute(query).scalar_one()
+
+    def finish(self, review_id: str) -> None:
+        """Say that all products of a review are in."""
+        change = update(REVIEWS).where(REVIEWS.c.id == review_id)
+        with self.database.transaction() as connection:
+            connection.execute(change.values(is_ready=True))
+
+    def runs(self, review: Review) -> list[Run]:
+        """The runs of models over a review's table, the first one first."""
+        query = select(REVIEW_RUNS).where(RUNS.review == review.id).order_by(RUNS.number)
+        with self.database.transaction() as connection:
+            return [Run.of(row) for row in connection.execute(query)]
+
+    def shares(self, review: Review) -> dict[Stream, float]:
+        """How the streams of a review are mixed, as shares of all that is asked."""
+        query = select(REVIEWS.c.shares).where(REVIEWS.c.id == review.id)
+        with self.database.transaction() as connection:
+            stored = connection.execute(query).scalar()
+        return json.loads(stored) if stored else dict(SHARES)
+
+    def set_shares(self, review: Review, shares: Mapping[Stream, float]) -> None:
+        """Mix the streams of a review otherwise; what is given is scaled to sum to 1.
+
+        Raises:
+            Problem: a share below 0, or none above.
+        """
+        total = sum(shares.values())
+        if total <= 0 or min(shares.values()) < 0:
+            raise Problem("invalid", "Shares are at least 0, and one is above.")
+        scaled = {stream: shares.get(stream, 0.0) / total for stream in STREAMS}
+        change = update(REVIEWS).where(REVIEWS.c.id == review.id)
+        with self.database.transaction() as connection:
+            connection.execute(change.values(shares=json.dumps(scaled)))
+
+    def decisions(self, review: Review) -> list[Decision]:
+        """What was decided, in the order of the rows."""
+        query = (
+            select(
+                CELLS.row,
+                PRODUCTS.product_id,
+                PRODUCTS.category,
+                CELLS.head,
+                CELLS.known,
+                CELLS.decided,
+                CELLS.decided_by.label("person"),
+                CELLS.decided_at.label("at"),
+                CELLS.stream,
+                CELLS.predicted,
+                CELLS.confidence,
+                CELLS.action,
+            )
+            .join_from(REVIEW_CELLS, REVIEW_PRODUCTS, OF_PRODUCT)
+            .where(CELLS.review == review.id, CELLS.decided.is_not(None))
+            .order_by(CELLS.row, CELLS.head)
+        )
+        with self.database.transaction() as connection:
+            return [Decision(**row) for row in connection.execute(query).mappings()]
+
+    def progress(self, review: Review) -> Progress:
+        """How far the review is."""
+        own = CELLS.review == review.id
+        by_stream = select(CELLS.stream, func.count()).where(own, CELLS.is_open).group_by(CELLS.stream)
+        decided = select(func.count()).where(own, CELLS.decided.is_not(None))
+        disputed = select(func.count()).where(own, CELLS.is_disputed)
+        with self.database.transaction() as connection:
+            return Progress(
+                num_open={stream: count for stream, count in connection.execute(by_stream)},  # noqa: C416
+                num_decided=connection.execute(decided).scalar_one(),
+                num_disputed=connection.execute(disputed).scalar_one(),
+            )

@@ -1,0 +1,75 @@
+"""What all pages share: who is asking, how a page is made, and how a refusal is shown."""
+
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.routing import APIRoute
+from starlette.concurrency import run_in_threadpool
+
+from facetry.reports.pages import make_environment
+from facetry.review.people import TOKEN_HEADER, Person
+from facetry.review.reviews import Reviews
+from facetry.service.problems import Problem
+
+PAGE_POLICY: Final = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+
+class PageRoute(APIRoute):
+    """A route whose refusals are pages for who asked for one; who is not signed in is asked to be."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The route's own handler, with its refusals shown."""
+        own = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            try:
+                return await own(request)
+            except Problem as problem:
+                if "text/html" not in request.headers.get("accept", ""):
+                    raise
+                if problem.reason == "unauthorized" and request.method == "GET":
+                    return RedirectResponse("/review/sign-in", status_code=303)
+                return page(
+                    "problem.html.jinja", title="Refused", problem=problem, status=problem.status
+                )
+
+        return handle
+
+
+def make_router() -> APIRouter:
+    """A router for pages."""
+    return APIRouter(prefix="/review", include_in_schema=False, route_class=PageRoute)
+
+
+def reviews_of(request: Request) -> Reviews:
+    """The reviews that the application has."""
+    found: Reviews = request.app.state.reviews
+    return found
+
+
+async def signed_in(request: Request) -> Person:
+    """Who a request is from; who changes something must have their page's token."""
+    people = reviews_of(request).people
+    person = await run_in_threadpool(people.person, request.cookies)
+    if request.method != "GET":
+        people.require_token(person, request.headers.get(TOKEN_HEADER))
+    request.state.key = person.id
+    return person
+
+
+OwnReviews = Annotated[Reviews, Depends(reviews_of)]
+SignedIn = Annotated[Person, Depends(signed_in)]
+
+
+_ENVIRONMENT: Final = make_environment("facetry.review")
+
+
+def page(template: str, *, status: int = 200, **content: Any) -> HTMLResponse:
+    """A page, or a part of one."""
+    text = _ENVIRONMENT.get_template(template).render(**content)
+    return HTMLResponse(text, status, {"Content-Security-Policy": PAGE_POLICY})
