@@ -82,18 +82,6 @@ class ReviewStore:
             if cells:
                 connection.execute(insert(REVIEW_CELLS), list(cells))
 
-    def num_products(self, review_id: str) -> int:
-        """How many products of a review are stored."""
-        query = select(func.count()).where(PRODUCTS.review == review_id)
-        with self.database.transaction() as connection:
-            return connection.execute(query).scalar_one()
-
-    def finish(self, review_id: str) -> None:
-        """Say that all products of a review are in."""
-        change = update(REVIEWS).where(REVIEWS.c.id == review_id)
-        with self.database.transaction() as connection:
-            connection.execute(change.values(is_ready=True))
-
     def runs(self, review: Review) -> list[Run]:
         """The runs of models over a review's table, the first one first."""
         query = select(REVIEW_RUNS).where(RUNS.review == review.id).order_by(RUNS.number)
