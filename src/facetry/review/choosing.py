@@ -18,7 +18,7 @@ from facetry.confidence.fill_audit import FILL, watch_promises
 from facetry.confidence.novelty import NOVEL
 from facetry.predictions import OK
 from facetry.product import Product
-from facetry.review.answers import Stream
+from facetry.review.answers import BLIND, Stream
 from facetry.review.recorder import Recorded
 from facetry.review.store.decisions import standing
 from facetry.service.models import LoadedModel
@@ -59,18 +59,19 @@ class AuditShares:
 
 
 class Draws(NamedTuple):
-    """Two numbers from 0 to 1, drawn for a cell: the same ones whenever the same cell is drawn for."""
+    """Numbers from 0 to 1, drawn for a cell: the same ones whenever the same cell is drawn for."""
 
     stream: float
     overlap: float
+    order: float
 
     @classmethod
     def of(cls, seed: int, product_id: str, attribute: str) -> "Draws":
         """Those of a cell."""
         text = json.dumps([seed, product_id, attribute])
-        digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
-        halves = (digest[:8], digest[8:])
-        return cls(*(int.from_bytes(each, "little") / 2**64 for each in halves))
+        digest = hashlib.blake2b(text.encode(), digest_size=24).digest()
+        parts = (digest[:8], digest[8:16], digest[16:])
+        return cls(*(int.from_bytes(each, "little") / 2**64 for each in parts))
 
 
 class Chooser:
@@ -114,7 +115,7 @@ class Chooser:
                 known,
                 found,
                 stream=stream,
-                priority=worth * self._unsure(product, slot) if stream else 0.0,
+                priority=self._priority(product, slot, stream, worth, draws.order),
                 num_wanted=2 if stream and draws.overlap < OVERLAP else 1,
             )
 
@@ -125,6 +126,12 @@ class Chooser:
         if draw < self._shares.left_open[head]:
             return "sample"
         return "novel" if prediction["reason"] == NOVEL else "useful"
+
+    def _priority(self, product: Product, slot: int, stream: str, worth: float, draw: float) -> float:
+        """How early a cell is asked about; of what is drawn at random any part is a random sample."""
+        if stream in BLIND:
+            return draw
+        return worth * self._unsure(product, slot) if stream else 0.0
 
     def _unsure(self, product: Product, slot: int) -> float:
         """How unsure the model is of a cell, by margin and entropy alike: 0 to 1."""

@@ -9,14 +9,18 @@ from fastapi import FastAPI
 
 from facetry.catalogue.catalogue import open_catalogue
 from facetry.review import entrance, queue
+from facetry.review.auditing import Auditor
 from facetry.review.prepare import Plan, prepare
 from facetry.review.reviews import Reviews
 from facetry.review.store.reviews import ReviewStore
 from facetry.runtime.progress import SILENT, Reporter
+from facetry.service.periodic import Periodic
 from facetry.service.state import Service
 
 MOUNT: Final = "/review"
 """Where the pages are."""
+
+_AUDIT_S: Final = 60.0
 
 Show = Callable[[str], object]
 """Shows an address to whoever started the service."""
@@ -37,6 +41,7 @@ class ReviewPages:
         self._images = images
         self._show = show
         self._reporter = reporter
+        self._auditing: Periodic | None = None
 
     def install(self, app: FastAPI, service: Service) -> None:
         """Add the pages to the application."""
@@ -50,14 +55,24 @@ class ReviewPages:
         Raises:
             FacetryError: the catalogue cannot be used.
         """
-        if self._catalogue is None:
-            return
-        model = service.models.get().for_job(service.config.precision)
-        catalogue = open_catalogue(self._catalogue, images=self._images, taxonomy=model.taxonomy)
+        if self._catalogue is not None:
+            self._make_review(self._catalogue, service, address)
+        auditor = Auditor(service, Reviews.of(service))
+        self._auditing = Periodic("auditing", auditor.audit, _AUDIT_S)
+        self._auditing.start()
+
+    def end(self) -> None:
+        """Hand on no more answers."""
+        if self._auditing is not None:
+            self._auditing.stop()
+
+    def _make_review(self, path: Path, service: Service, address: str) -> None:
+        model = service.models.get().for_job(None)
+        catalogue = open_catalogue(path, images=self._images, taxonomy=model.taxonomy)
         catalogue.require_sound()
         catalogue.require_photos()
         name = catalogue.source.table.absolute().parent.name or "catalogue"
-        plan = Plan(name=name, path=self._catalogue, catalogue=catalogue, model=model)
+        plan = Plan(name=name, path=path, catalogue=catalogue, model=model)
         reviews = ReviewStore(service.database)
         prepare(plan, reviews, service.config.data, self._reporter)
         page = f"{address}{MOUNT}/{quote(name)}"

@@ -8,6 +8,7 @@ from facetry.review.store.decisions import Decisions
 from facetry.review.store.queue import ProductQueue
 from facetry.review.store.records import Review
 from facetry.review.store.reviews import ReviewStore
+from facetry.review.store.runs import RunStore
 from facetry.service.models import ModelRegistry
 from facetry.service.state import Service
 from facetry.taxonomy import Taxonomy
@@ -20,6 +21,7 @@ class Reviews:
     store: ReviewStore
     queue: ProductQueue
     decisions: Decisions
+    runs: RunStore
     people: People
     models: ModelRegistry
 
@@ -36,6 +38,7 @@ class Reviews:
             store=ReviewStore(service.database),
             queue=ProductQueue(service.database),
             decisions=Decisions(service.database),
+            runs=RunStore(service.database),
             people=people,
             models=service.models,
         )

@@ -36,6 +36,8 @@ def make_app(service: Service, extension: Extension | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
+        if extension is not None:
+            extension.end()
         service.close()
 
     app = FastAPI(

@@ -133,6 +133,10 @@ class Extension(Protocol):
         """Do what is to be done once the models are loaded; blocks. `address` is the service's."""
         ...
 
+    def end(self) -> None:
+        """End what it has begun, before the service is closed."""
+        ...
+
 
 async def current(request: Request) -> Service:
     """The service that answers a request; asynchronous, or it would wait for a thread to do that."""

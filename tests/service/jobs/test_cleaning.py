@@ -90,5 +90,4 @@ def test_thread_cleans_and_ends(shop: Shop) -> None:
     finally:
         cleaner.stop()
     assert left(shop) == set()
-    assert cleaner._thread is not None
-    assert not cleaner._thread.is_alive()
+    assert not cleaner.is_running

@@ -62,7 +62,7 @@ def draw_cells(
     audit, cells = FillAudit.of(folder), _decided(folder, filled)
     parts = cells.partition_by("precision", "is_simultaneous", maintain_order=True)
     ranked = pl.concat(part.hstack([_ranks(folder, part)]) for part in parts)
-    due = _with_codes(ranked.filter(pl.col("rank") < 1)).join(audit.drawn, on="cell", how="anti")
+    due = with_codes(ranked.filter(pl.col("rank") < 1)).join(audit.drawn, on="cell", how="anti")
     kept = due if catalogue is None else _of_catalogue(due, catalogue)
     num_gone, due = due.height - kept.height, kept
     now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -120,8 +120,11 @@ def _promised(number: int, fill: Fill) -> dict[str, object]:
     return {"fill": number, "source": fill.source, "filled": fill.when, **asdict(fill.promise)}
 
 
-def _with_codes(cells: pl.DataFrame) -> pl.DataFrame:
-    """The cells with codes, which say nothing to a person, and to a spreadsheet program no number."""
+def with_codes(cells: pl.DataFrame) -> pl.DataFrame:
+    """The cells with codes, which say nothing to a person, and to a spreadsheet program no number.
+
+    A cell has the same code whenever it is drawn under the same promise.
+    """
     names = ("calibrated", "precision", "is_simultaneous", *_CELL)
     codes = (f"c{_hash(each):016x}" for each in cells.select(names).iter_rows())
     return cells.with_columns(cell=pl.Series(list(codes), dtype=pl.String))

@@ -167,7 +167,10 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """What was decided about a cell, by whom and when; `known` is what the table had."""
+    """What was decided about a cell, by whom and when; `known` is what the table had.
+
+    `run` is the one that predicted it.
+    """
 
     row: int
     product_id: str
@@ -181,6 +184,7 @@ class Decision:
     predicted: str | None
     confidence: float | None
     action: str | None
+    run: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,10 +2,10 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, insert, select, true, update
 
 from facetry.review.answers import STREAMS, Stream
 from facetry.review.store.records import (
@@ -109,8 +109,11 @@ class ReviewStore:
         with self.database.transaction() as connection:
             connection.execute(change.values(shares=json.dumps(scaled)))
 
-    def decisions(self, review: Review) -> list[Decision]:
-        """What was decided, in the order of the rows."""
+    def decisions(
+        self, review: Review, *, since: float = 0.0, streams: Collection[Stream] | None = None
+    ) -> list[Decision]:
+        """What was decided, in the order of the rows; not before a time, and of some streams only."""
+        asked = true() if streams is None else CELLS.stream.in_(streams)
         query = (
             select(
                 CELLS.row,
@@ -125,9 +128,11 @@ class ReviewStore:
                 CELLS.predicted,
                 CELLS.confidence,
                 CELLS.action,
+                CELLS.run,
             )
             .join_from(REVIEW_CELLS, REVIEW_PRODUCTS, OF_PRODUCT)
             .where(CELLS.review == review.id, CELLS.decided.is_not(None))
+            .where(CELLS.decided_at >= since, asked)
             .order_by(CELLS.row, CELLS.head)
         )
         with self.database.transaction() as connection:

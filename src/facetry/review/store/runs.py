@@ -44,15 +44,42 @@ class RunStore:
 
     def begin(self, review: Review, run: Run) -> Run:
         """Begin a run, or return the last one if it is of the same table, model and promise."""
+        last = self.last(review)
+        if last is not None and _input(last) == _input(run):
+            return last
+        begun = replace(run, number=last.number + 1 if last else 1, begun_at=self._clock())
         with self._database.transaction() as connection:
-            query = select(REVIEW_RUNS).where(RUNS.review == review.id).order_by(RUNS.number.desc())
-            row = connection.execute(query.limit(1)).first()
-            last = Run.of(row) if row is not None else None
-            if last is not None and _input(last) == _input(run):
-                return last
-            begun = replace(run, number=last.number + 1 if last else 1, begun_at=self._clock())
             connection.execute(insert(REVIEW_RUNS).values(review=review.id, **asdict(begun)))
-            return begun
+        return begun
+
+    def last(self, review: Review) -> Run | None:
+        """The last run of a review."""
+        query = select(REVIEW_RUNS).where(RUNS.review == review.id).order_by(RUNS.number.desc())
+        with self._database.transaction() as connection:
+            row = connection.execute(query.limit(1)).first()
+        return None if row is None else Run.of(row)
+
+    def withdraw(self, review: Review, heads: Collection[int]) -> None:
+        """Have people asked about what a model filled of some heads: its promise was not kept."""
+        own = and_(CELLS.review == review.id, CELLS.head.in_(heads), CELLS.source == "model")
+        is_asked = CELLS.stream != ""
+        to_review = {"action": "review", "source": "none", "value": None}
+        with self._database.transaction() as connection:
+            connection.execute(update(REVIEW_CELLS).where(own, is_asked).values(to_review))
+            connection.execute(
+                update(REVIEW_CELLS).where(own).values(**to_review, stream="useful", is_open=True)
+            )
+
+    def replace_model(self, review: Review, run: Run, version: str, fingerprint: str) -> None:
+        """Say that a run is as good as one of another version: of the same model with fewer promises."""
+        own = and_(RUNS.review == review.id, RUNS.number == run.number)
+        with self._database.transaction() as connection:
+            connection.execute(
+                update(REVIEW_RUNS).where(own).values(model_version=version, fingerprint=fingerprint)
+            )
+            connection.execute(
+                update(REVIEWS).where(REVIEWS.c.id == review.id).values(model_version=version)
+            )
 
     def merge(self, review: Review, run: Run, chosen: Sequence[ChosenProduct]) -> None:
         """Bring products with their cells into the store; all of them or none.

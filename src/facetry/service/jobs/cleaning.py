@@ -1,17 +1,15 @@
 """Removes what has been kept long enough: jobs that ended, and folders that no job has."""
 
-import logging
-import threading
 import time
 from pathlib import Path
 from typing import Final
 
-from facetry.errors import DatabaseUnavailable
 from facetry.service.config import ServiceConfig
 from facetry.service.database import Clock
 from facetry.service.jobs.folder import JOBS, remove_folder
 from facetry.service.jobs.store import JobStore
 from facetry.service.logs import log
+from facetry.service.periodic import Periodic
 
 _INTERVAL_S: Final = 300.0
 
@@ -33,21 +31,20 @@ class Cleaner:
         self._folder = config.data / JOBS
         self._jobs = jobs
         self._clock = clock
-        self._interval_s = interval_s
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._periodic = Periodic("cleaning", self.clean, interval_s)
 
     def start(self) -> None:
         """Begin to clean, at once."""
-        self._stopping.clear()
-        self._thread = threading.Thread(target=self._run, name="facetry-cleaner", daemon=True)
-        self._thread.start()
+        self._periodic.start()
 
     def stop(self) -> None:
         """End the thread, once it has finished what it is at."""
-        self._stopping.set()
-        if self._thread is not None:
-            self._thread.join(self._interval_s)
+        self._periodic.stop()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its thread is alive."""
+        return self._periodic.is_running
 
     def clean(self) -> None:
         """Remove expired jobs with all that names them, then folders that no job has.
@@ -72,16 +69,6 @@ class Cleaner:
             for path in self._folder.iterdir()
             if _changed_at(path, default=oldest + 1) <= oldest and not self._jobs.exists(path.name)
         ]
-
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                self.clean()
-            except (DatabaseUnavailable, OSError) as error:
-                log("cleaning_failed", level=logging.WARNING, error=error)
-            except Exception as error:  # noqa: BLE001  # a thread's boundary: logged, tried again
-                log("cleaning_failed", level=logging.ERROR, error=error)
-            self._stopping.wait(self._interval_s)
 
 
 def _changed_at(path: Path, default: float) -> float:
