@@ -42,10 +42,11 @@ class ReviewPages:
         self._show = show
         self._reporter = reporter
         self._auditing: Periodic | None = None
+        self._reviews: Reviews | None = None
 
     def install(self, app: FastAPI, service: Service) -> None:
         """Add the pages to the application."""
-        app.state.reviews = Reviews.of(service)
+        app.state.reviews = self._reviews_of(service)
         for router in (entrance.router, queue.router):
             app.include_router(router)
 
@@ -57,14 +58,21 @@ class ReviewPages:
         """
         if self._catalogue is not None:
             self._make_review(self._catalogue, service, address)
-        auditor = Auditor(service, Reviews.of(service))
+        auditor = Auditor(service, self._reviews_of(service))
         self._auditing = Periodic("auditing", auditor.audit, _AUDIT_S)
         self._auditing.start()
 
     def end(self) -> None:
-        """Hand on no more answers."""
+        """End the threads."""
         if self._auditing is not None:
             self._auditing.stop()
+        if self._reviews is not None:
+            self._reviews.tasks.close()
+
+    def _reviews_of(self, service: Service) -> Reviews:
+        if self._reviews is None:
+            self._reviews = Reviews.of(service)
+        return self._reviews
 
     def _make_review(self, path: Path, service: Service, address: str) -> None:
         model = service.models.get().for_job(None)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from fastapi import Request, Response
+from fastapi import Response
 from fastapi.responses import FileResponse, HTMLResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
@@ -100,14 +100,12 @@ async def undo(name: str, reviews: OwnReviews, person: SignedIn) -> Response:
 
 
 @router.get("/{name}/file")
-async def filled_file(name: str, request: Request, reviews: OwnReviews, _: SignedIn) -> Response:
+async def filled_file(name: str, reviews: OwnReviews, _: SignedIn) -> Response:
     """The shop's own file with what was decided filled in."""
-    service = request.app.state.service
 
     def write() -> Path:
         review = reviews.store.get(name)
-        model = reviews.models.get(review.model).for_job(review.precision)
-        return write_outcome(reviews.store, review, model, service.config.data)
+        return write_outcome(reviews.store, review, reviews.model(review), reviews.data)
 
     path = await run_in_threadpool(write)
     return FileResponse(path, filename=path.name, headers={"X-Content-Type-Options": "nosniff"})

@@ -1,22 +1,28 @@
 """What the pages work with: the reviews of one service."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
+from facetry.errors import CalibrationError
 from facetry.review.people import People, session_secret
 from facetry.review.store.decisions import Decisions
 from facetry.review.store.queue import ProductQueue
 from facetry.review.store.records import Review
 from facetry.review.store.reviews import ReviewStore
 from facetry.review.store.runs import RunStore
-from facetry.service.models import ModelRegistry
+from facetry.review.tasks import Tasks
+from facetry.service.models import LoadedModel, ModelRegistry
 from facetry.service.state import Service
 from facetry.taxonomy import Taxonomy
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Reviews:
-    """The store of reviews, who decides, and the models that they are about."""
+    """The store of reviews, who decides, and the models that they are about.
+
+    `data` is the service's folder: reviews have theirs in it.
+    """
 
     store: ReviewStore
     queue: ProductQueue
@@ -24,6 +30,8 @@ class Reviews:
     runs: RunStore
     people: People
     models: ModelRegistry
+    tasks: Tasks
+    data: Path
 
     @classmethod
     def of(cls, service: Service) -> "Reviews":
@@ -41,7 +49,23 @@ class Reviews:
             runs=RunStore(service.database),
             people=people,
             models=service.models,
+            tasks=Tasks(),
+            data=service.config.data,
         )
+
+    def model(self, review: Review) -> LoadedModel:
+        """The model of a review, with what it promises at the review's precision.
+
+        Where that has been withdrawn altogether it promises nothing, and fills nothing.
+
+        Raises:
+            Problem: it is not served.
+        """
+        served = self.models.get(review.model)
+        try:
+            return served.for_job(review.precision)
+        except CalibrationError:
+            return replace(served.for_job(None), promises=None)
 
     def taxonomy(self, review: Review) -> Taxonomy:
         """The values that a review's cells may have.
