@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from facetry.errors import SettingError
 from facetry.review.store.records import Run
 from facetry.review.store.runs import RunStore
 from facetry.service.database import Database
@@ -14,6 +15,7 @@ from tests.review.stored import REVIEW, SetClock, Stored, say
 RUN = Run(
     number=1,
     table="t1",
+    heads="h",
     model="model",
     model_path="model",
     model_version="1",
@@ -142,3 +144,9 @@ def test_a_table_that_got_another_value_meanwhile_is_a_dispute_and_nothing_is_ov
     stored.answer("admin", say(0, "blue", key="ruled"), may_rule=True)
     ruled = stored.task(0).cells[0]
     assert (ruled.is_disputed, ruled.value) == (False, "blue")
+
+
+def test_a_model_of_other_attributes_is_refused(runs: RunStore) -> None:
+    do(runs, RUN, chosen("A"))
+    with pytest.raises(SettingError, match="about other attributes"):
+        runs.begin(REVIEW, replace(RUN, heads="other"))

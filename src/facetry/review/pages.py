@@ -7,12 +7,10 @@ from urllib.parse import quote
 
 from fastapi import FastAPI
 
-from facetry.catalogue.catalogue import open_catalogue
 from facetry.review import entrance, queue
 from facetry.review.auditing import Auditor
 from facetry.review.prepare import Plan, prepare
 from facetry.review.reviews import Reviews
-from facetry.review.store.reviews import ReviewStore
 from facetry.runtime.progress import SILENT, Reporter
 from facetry.service.periodic import Periodic
 from facetry.service.state import Service
@@ -75,14 +73,8 @@ class ReviewPages:
         return self._reviews
 
     def _make_review(self, path: Path, service: Service, address: str) -> None:
-        model = service.models.get().for_job(None)
-        catalogue = open_catalogue(path, images=self._images, taxonomy=model.taxonomy)
-        catalogue.require_sound()
-        catalogue.require_photos()
-        name = catalogue.source.table.absolute().parent.name or "catalogue"
-        plan = Plan(name=name, path=path, catalogue=catalogue, model=model)
-        reviews = ReviewStore(service.database)
-        prepare(plan, reviews, service.config.data, self._reporter)
-        page = f"{address}{MOUNT}/{quote(name)}"
+        plan = Plan.of(None, path, self._images, service.models.get().for_job(None))
+        prepare(plan, self._reviews_of(service).store, service.config.data, self._reporter)
+        page = f"{address}{MOUNT}/{quote(plan.name)}"
         self._reporter.say(f"The first decision waits on {page}")
         self._show(page)

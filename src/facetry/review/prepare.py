@@ -17,7 +17,7 @@ from facetry.batch.local import BatchConfig, predict_table
 from facetry.batch.manifest import read_rows
 from facetry.batch.outputs import OutputConfig
 from facetry.batch.shard import cut
-from facetry.catalogue.catalogue import Catalogue
+from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.catalogue.identity import catalogue_identity
 from facetry.review.choosing import Chooser, Chosen
 from facetry.review.recorder import Recorded, Recorder
@@ -38,9 +38,29 @@ class Plan:
 
     name: str
     path: Path
+    images: Path | None
     catalogue: Catalogue
     model: LoadedModel
     seed: int = 0
+
+    @classmethod
+    def of(cls, name: str | None, path: Path, images: Path | None, model: LoadedModel) -> "Plan":
+        """Open the catalogue; without a name, the review is called as the table's folder is.
+
+        Raises:
+            CatalogueError: it has errors, or there is no photo.
+        """
+        catalogue = open_catalogue(path, images=images, taxonomy=model.taxonomy)
+        catalogue.require_sound()
+        catalogue.require_photos()
+        folder = catalogue.source.table.absolute().parent.name
+        return cls(
+            name=name or folder or "catalogue",
+            path=path,
+            images=images,
+            catalogue=catalogue,
+            model=model,
+        )
 
 
 def prepare(plan: Plan, store: ReviewStore, data: Path, reporter: Reporter = SILENT) -> Review:
@@ -51,6 +71,7 @@ def prepare(plan: Plan, store: ReviewStore, data: Path, reporter: Reporter = SIL
 
     Raises:
         CatalogueError: the catalogue has errors.
+        SettingError: the review is about other attributes than the model predicts.
         FolderError, WriteFailed, PredictorMismatch, InputChanged, Stopped: as in `predict_table`.
     """
     review = _review(plan, store)
@@ -105,6 +126,7 @@ def _review(plan: Plan, store: ReviewStore) -> Review:
         id=token_hex(8),
         name=plan.name,
         catalogue=str(plan.path.absolute()),
+        images=str(plan.images.absolute()) if plan.images else None,
         model=plan.model.name,
         model_version=plan.model.version,
         precision=promises.target if promises else None,
@@ -116,13 +138,14 @@ def _review(plan: Plan, store: ReviewStore) -> Review:
 
 def _begin(plan: Plan, runs: RunStore, review: Review) -> Run:
     """The run of the plan: the last one, if it is of the same model and table, else a new one."""
-    identity = json.dumps(catalogue_identity(plan.catalogue), sort_keys=True)
+    heads = [[head.category, head.attribute] for head in plan.model.taxonomy.heads]
     promises = plan.model.promises
     return runs.begin(
         review,
         Run(
             number=1,
-            table=hashlib.sha256(identity.encode()).hexdigest(),
+            table=_digest(catalogue_identity(plan.catalogue)),
+            heads=_digest(heads),
             model=plan.model.name,
             model_path=str(plan.model.folder.path),
             model_version=plan.model.version,
@@ -131,3 +154,7 @@ def _begin(plan: Plan, runs: RunStore, review: Review) -> Run:
             begun_at=0.0,
         ),
     )
+
+
+def _digest(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

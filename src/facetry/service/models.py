@@ -2,7 +2,8 @@
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
@@ -186,6 +187,7 @@ class ModelRegistry:
         self._on_death = on_death
         self._served: dict[str, ServedModel] = {}
         self._parts: dict[str, frozenset[str]] = {}
+        self._paths = dict(config.models)
         self._is_closed = False
         self._locks = {name: threading.Lock() for name in config.models}
 
@@ -195,7 +197,7 @@ class ModelRegistry:
         Raises:
             FacetryError: one cannot be served.
         """
-        for name, path in self._config.models.items():
+        for name, path in self._paths.items():
             loaded = self._load(name, path)
             if self._is_closed:
                 return
@@ -204,11 +206,11 @@ class ModelRegistry:
     @property
     def is_ready(self) -> bool:
         """Whether all models are loaded."""
-        return len(self._served) == len(self._config.models)
+        return len(self._served) == len(self._paths)
 
     def all(self) -> list[ServedModel]:
         """The models, in the order in which they were named."""
-        return [self._served[name] for name in self._config.models if name in self._served]
+        return [self._served[name] for name in self._paths if name in self._served]
 
     def get(self, name: str | None = None) -> ServedModel:
         """A model by its name; the first one, if none is given.
@@ -237,21 +239,47 @@ class ModelRegistry:
             Problem: there is no such model, or it is being reloaded already.
         """
         self.get(name)
+        with self._reloading(name):
+            self._require_whole(name)
+            return self._replace(name, self._paths[name])
+
+    def use(self, name: str, path: Path) -> Outcome:
+        """Serve the model in another folder under a name from now on; otherwise as `reload`.
+
+        Raises:
+            FacetryError: it cannot be served; the old one goes on.
+            Problem: there is no such model, or it is being reloaded.
+        """
+        self.get(name)
+        with self._reloading(name):
+            outcome = self._replace(name, path)
+            self._paths[name] = path
+            return outcome
+
+    @contextmanager
+    def _reloading(self, name: str) -> Iterator[None]:
+        """Hold a model's lock; count what is refused.
+
+        Raises:
+            Problem: it is being reloaded already.
+        """
         if not self._locks[name].acquire(blocking=False):
             raise Problem("conflict", f"The model {name!r} is being reloaded already.")
         try:
-            old = self.get(name)
-            self._require_whole(name)
-            new = self._load(name, self._config.models[name])
-            outcome: Outcome = "unchanged" if new.fingerprint == old.loaded.fingerprint else "replaced"
-            if outcome == "replaced":
-                self._serve(new)
-                old.batcher.close(self._config.drain_s)
+            yield
         except Exception:
             self._metrics.count_reload(name, "refused")
             raise
         finally:
             self._locks[name].release()
+
+    def _replace(self, name: str, path: Path) -> Outcome:
+        old = self.get(name)
+        new = self._load(name, path)
+        outcome: Outcome = "unchanged" if new.fingerprint == old.loaded.fingerprint else "replaced"
+        if outcome == "replaced":
+            self._serve(new)
+            old.batcher.close(self._config.drain_s)
         self._metrics.count_reload(name, outcome)
         return outcome
 
@@ -261,7 +289,7 @@ class ModelRegistry:
         Raises:
             ModelFolderError: it lacks something that its checksums do not list.
         """
-        path = self._config.models[name]
+        path = self._paths[name]
         if lost := sorted(self._parts[name] - parts_of(path)):
             raise ModelFolderError(
                 f"The folder of {name!r} has no {', '.join(lost)}, which the version in use has.",

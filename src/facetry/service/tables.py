@@ -73,6 +73,7 @@ REVIEWS: Final = Table(
     Column("created_at", Double, nullable=False),
     Column("is_ready", Boolean, nullable=False),  # whether all products are in
     Column("shares", Text),  # JSON: how the streams are mixed, where an admin has set it
+    Column("images", Text),  # path of the photo folder, where it was named
 )
 
 REVIEW_RUNS: Final = Table(
@@ -80,7 +81,8 @@ REVIEW_RUNS: Final = Table(
     METADATA,
     Column("review", String(16), nullable=False),
     Column("number", Integer, nullable=False),  # from 1
-    Column("table", String(64), nullable=False),  # SHA-256 of the table that was read
+    Column("table", String(64), nullable=False),  # SHA-256 of what identifies the table that was read
+    Column("heads", String(64), nullable=False),  # SHA-256 of the heads' names, whose indices cells have
     Column("model", String(200), nullable=False),
     Column("model_path", Text, nullable=False),
     Column("model_version", String(64), nullable=False),

@@ -25,12 +25,14 @@ OF_PRODUCT: Final = and_(PRODUCTS.review == CELLS.review, PRODUCTS.row == CELLS.
 class Review:
     """A catalogue that people decide cells of, with the model that predicted them.
 
-    `is_ready` says that all products of the table are in.
+    `catalogue` and `images` are paths, the latter of a photo folder if one was named. `is_ready` says
+    that all products of the table are in.
     """
 
     id: str
     name: str
     catalogue: str
+    images: str | None = None
     model: str
     model_version: str
     precision: float | None
@@ -43,6 +45,7 @@ class Review:
             id=row.id,
             name=row.name,
             catalogue=row.catalogue,
+            images=row.images,
             model=row.model,
             model_version=row.model_version,
             precision=row.precision,
@@ -54,12 +57,14 @@ class Review:
 class Run:
     """One time that a model predicted the table of a review.
 
-    `table` is the SHA-256 of the file that was read, `fingerprint` a digest of all that the model's
-    answers depend on. Times are seconds since 1970; `ended_at` is None while it goes on.
+    `table` is a digest of what identifies the table that was read, `heads` one of the heads' names,
+    `fingerprint` one of all that the model's answers depend on. Times are seconds since 1970; `ended_at`
+    is None while it goes on.
     """
 
     number: int
     table: str
+    heads: str
     model: str
     model_path: str
     model_version: str
@@ -74,6 +79,7 @@ class Run:
         return cls(
             number=row.number,
             table=row.table,
+            heads=row.heads,
             model=row.model,
             model_path=row.model_path,
             model_version=row.model_version,

@@ -66,6 +66,7 @@ class ReviewStore:
                     id=review.id,
                     name=review.name,
                     catalogue=review.catalogue,
+                    images=review.images,
                     model=review.model,
                     model_version=review.model_version,
                     precision=review.precision,

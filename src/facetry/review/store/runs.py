@@ -7,6 +7,7 @@ from typing import Any, Final, Protocol
 
 from sqlalchemy import Connection, and_, bindparam, delete, func, insert, select, tuple_, update
 
+from facetry.errors import SettingError
 from facetry.review.store.decisions import settle
 from facetry.review.store.records import CELLS, EVENTS, PRODUCTS, RUNS, Review, Run
 from facetry.service.database import Clock, Database
@@ -43,8 +44,17 @@ class RunStore:
         self._clock = clock
 
     def begin(self, review: Review, run: Run) -> Run:
-        """Begin a run, or return the last one if it is of the same table, model and promise."""
+        """Begin a run, or return the last one if it is of the same table, model and promise.
+
+        Raises:
+            SettingError: the model predicts other attributes: what was decided would be of other cells.
+        """
         last = self.last(review)
+        if last is not None and last.heads != run.heads:
+            raise SettingError(
+                f"The review {review.name!r} is about other attributes than {run.model_path} predicts.",
+                hint="Name the model that it was begun with, or another --data for a new review.",
+            )
         if last is not None and _input(last) == _input(run):
             return last
         begun = replace(run, number=last.number + 1 if last else 1, begun_at=self._clock())

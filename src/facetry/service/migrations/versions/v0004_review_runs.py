@@ -33,6 +33,7 @@ UPDATE review_cells SET
 
 def _add_columns() -> None:
     op.add_column("reviews", sa.Column("shares", sa.Text))
+    op.add_column("reviews", sa.Column("images", sa.Text))
     op.add_column(
         "review_products", sa.Column("neighbours", sa.Text, nullable=False, server_default="[]")
     )
@@ -59,6 +60,7 @@ def _add_tables() -> None:
         sa.Column("review", sa.String(16), nullable=False),
         sa.Column("number", sa.Integer, nullable=False),
         sa.Column("table", sa.String(64), nullable=False),
+        sa.Column("heads", sa.String(64), nullable=False),
         sa.Column("model", sa.String(200), nullable=False),
         sa.Column("model_path", sa.Text, nullable=False),
         sa.Column("model_version", sa.String(64), nullable=False),
