@@ -33,7 +33,7 @@ def import_checkpoint(
     """
     from facetry.models.classifier.published import read_checkpoint
     from facetry.models.classifier.serialization import save_classifier
-    from facetry.models.folder import write_checksums
+    from facetry.models.folder import METRICS, write_checksums
 
     file, out = Path(file), Path(out)
     if out.exists():
@@ -57,7 +57,7 @@ def import_checkpoint(
     with writing_folder(out) as folder:
         save_classifier(folder, classifier)
         write_text(folder / "recipe.yaml", dump_recipe(recipe))
-        write_text(folder / "metrics.json", json.dumps({}))
+        write_text(folder / METRICS, json.dumps({}))
         write_text(folder / "README.md", imported_card(recipe, classifier.taxonomy, file.name))
         write_checksums(folder)
     return out

@@ -27,7 +27,7 @@ from facetry.evaluation.metrics import (
 )
 from facetry.evaluation.report import ModelSummary, ReportContent, write_report
 from facetry.evaluation.tables import scores_json
-from facetry.models.folder import ModelFolder
+from facetry.models.folder import METRICS, ModelFolder
 from facetry.predictions import Predictor
 from facetry.predictors.ensemble import Ensemble, Gain, measure_gain
 from facetry.product import Product
@@ -76,7 +76,7 @@ def write_results(
     if gain:
         metrics["test"]["fixed_weights"] = _gain_json(gain)
         reporter.say(f"On the test part the learned weights are {gain.sentence()}.")
-    write_text(folder / "metrics.json", json.dumps(metrics, indent=1))
+    write_text(folder / METRICS, json.dumps(metrics, indent=1))
     cleaning = [("cleaning", each) for each in read_cleaning(folder / "training")]
     notes = [*cleaning, *read_notes(folder / "training").items()]
     write_text(folder / "README.md", model_card(recipe, catalogue, split, scores, notes, gain))

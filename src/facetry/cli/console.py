@@ -69,14 +69,15 @@ def _parts(folder: "ModelFolder") -> list[str]:
 def show_metrics(console: "Console", folder: Path) -> None:
     """Print the scores in `metrics.json`, one line for each held-out part."""
     from facetry.errors import ModelFolderError
+    from facetry.models.folder import METRICS
     from facetry.runtime.documents import parse_json
 
     try:
-        metrics = parse_json((folder / "metrics.json").read_text(encoding="utf-8"))
+        metrics = parse_json((folder / METRICS).read_text(encoding="utf-8"))
         for part, scores in metrics.items():
             console.print(_score_line(part, scores))
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ModelFolderError(f"{folder / 'metrics.json'} is damaged.") from error
+        raise ModelFolderError(f"{folder / METRICS} is damaged.") from error
 
 
 def _score_line(part: str, scores: "Mapping[str, Any]") -> str:

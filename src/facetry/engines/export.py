@@ -55,6 +55,7 @@ from facetry.errors import ExportError, ModelFolderError
 from facetry.images import batched, stack_pixels
 from facetry.images.loader import BATCH_SIZE
 from facetry.models.folder import (
+    METRICS,
     PREPROCESS,
     RECIPE,
     TAXONOMY,
@@ -70,7 +71,7 @@ from facetry.runtime.documents import parse_json
 from facetry.runtime.files import explaining_refusal, write_text, writing_folder
 from facetry.runtime.progress import SILENT, Reporter
 
-SLIM_FILES = (RECIPE, TAXONOMY, PREPROCESS, WEIGHTING, "background.onnx", "metrics.json", "README.md")
+SLIM_FILES = (RECIPE, TAXONOMY, PREPROCESS, WEIGHTING, "background.onnx", METRICS, "README.md")
 """The files that a slim model folder has in addition to the exports, if they exist."""
 
 

@@ -29,6 +29,9 @@ PREPROCESS = "preprocess.json"
 CALIBRATION = "calibration.json"
 """How its probabilities are calibrated; made after the model, so it has a checksum of its own."""
 
+METRICS = "metrics.json"
+"""Its scores, by the part of the split that they are of."""
+
 FILL_AUDIT = "fill_audit"
 """The subfolder with what people answered about filled cells."""
 

@@ -1,17 +1,19 @@
 """The pages as a part of the service."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
 from fastapi import FastAPI
 
-from facetry.review import entrance, queue
+from facetry.review import entrance, queue, training
 from facetry.review.auditing import Auditor
+from facetry.review.candidates import chosen_folders
 from facetry.review.prepare import Plan, prepare
 from facetry.review.reviews import Reviews
 from facetry.runtime.progress import SILENT, Reporter
+from facetry.service.config import ServiceConfig
 from facetry.service.periodic import Periodic
 from facetry.service.state import Service
 
@@ -42,10 +44,14 @@ class ReviewPages:
         self._auditing: Periodic | None = None
         self._reviews: Reviews | None = None
 
+    def model_folders(self, config: ServiceConfig) -> Mapping[str, Path]:
+        """The folders of the models that were taken into use on the pages, and the others."""
+        return chosen_folders(config, self._reporter.say)
+
     def install(self, app: FastAPI, service: Service) -> None:
         """Add the pages to the application."""
         app.state.reviews = self._reviews_of(service)
-        for router in (entrance.router, queue.router):
+        for router in (entrance.router, queue.router, training.router):
             app.include_router(router)
 
     def begin(self, service: Service, address: str) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -178,16 +178,26 @@ def warm_up(predictor: Predictor, max_batch: int) -> None:
 
 
 class ModelRegistry:
-    """The served models by name; one is replaced by a newer version without a dropped request."""
+    """The served models by name; one is replaced by a newer version without a dropped request.
 
-    def __init__(self, config: ServiceConfig, load: Load, metrics: Metrics, on_death: OnDeath) -> None:
+    `paths` are their folders, where these are not those of the settings.
+    """
+
+    def __init__(
+        self,
+        config: ServiceConfig,
+        load: Load,
+        metrics: Metrics,
+        on_death: OnDeath,
+        paths: Mapping[str, Path] | None = None,
+    ) -> None:
         self._config = config
         self._load = load
         self._metrics = metrics
         self._on_death = on_death
         self._served: dict[str, ServedModel] = {}
         self._parts: dict[str, frozenset[str]] = {}
-        self._paths = dict(config.models)
+        self._paths = dict(paths or config.models)
         self._is_closed = False
         self._locks = {name: threading.Lock() for name in config.models}
 

@@ -42,7 +42,11 @@ def run(config: ServiceConfig, reporter: Reporter = SILENT, extension: Extension
     uploads = config.data / "uploads"
     uploads.mkdir(parents=True, exist_ok=True)
     tempfile.tempdir = str(uploads.absolute())  # where large bodies wait on disk
-    service = make_service(config, partial(load_model, config=config, reporter=reporter))
+    service = make_service(
+        config,
+        partial(load_model, config=config, reporter=reporter),
+        extension.model_folders(config) if extension else None,
+    )
     server = make_server(service, reporter, extension)
     # Whoever asks for SIGTERM's default would end the process with an error after it has stopped.
     signal.signal(signal.SIGTERM, lambda *_: None)

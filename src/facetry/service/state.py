@@ -2,9 +2,10 @@
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Final, ParamSpec, Protocol, TypeVar
 
 from anyio import CapacityLimiter, to_thread
@@ -86,8 +87,10 @@ class Service:
         self.database.close()
 
 
-def make_service(config: ServiceConfig, load: Load) -> Service:
+def make_service(config: ServiceConfig, load: Load, paths: Mapping[str, Path] | None = None) -> Service:
     """The parts of a service; its database is opened, nothing is loaded or started yet.
+
+    `paths` are the models' folders, where these are not those of the settings.
 
     Raises:
         DatabaseUnavailable: the database cannot be opened.
@@ -104,7 +107,7 @@ def make_service(config: ServiceConfig, load: Load) -> Service:
     gate = Gate(config.batching.queue_photos)
     metrics.watch_queue(lambda: gate.num_inside)
     decoders = Decoders(config.batching.num_decoders, on_death)
-    models = ModelRegistry(config, load, metrics, on_death)
+    models = ModelRegistry(config, load, metrics, on_death, paths)
     jobs = JobStore(database, max_open_jobs=config.limits.max_open_jobs, keep_days=config.keep_days)
     return Service(
         config=config,
@@ -124,6 +127,10 @@ def make_service(config: ServiceConfig, load: Load) -> Service:
 
 class Extension(Protocol):
     """A part of another package that answers beside the API, with the same database and keys."""
+
+    def model_folders(self, config: ServiceConfig) -> Mapping[str, Path]:
+        """The folders of the models to serve, by name: those of the settings, or others."""
+        ...
 
     def install(self, app: FastAPI, service: Service) -> None:
         """Add its routes to the application."""

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from facetry.experiments.compare.rows import ComparisonInputs, build_model
 from facetry.experiments.tune.space import Space
+from facetry.models.folder import METRICS
 from facetry.recipe import ClassifierRecipe, Recipe
 from facetry.runtime.config import find_key, keys
 from facetry.runtime.progress import SILENT, Advance, Reporter
@@ -149,7 +150,7 @@ class TrainingTrialRunner:
         build_model(
             self.inputs, recipe, folder, reporter=_LogWatcher(log, on_epoch) if on_epoch else SILENT
         )
-        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
         total = metrics["validation"]["total"]
         return nan if total is None else float(total)
 

@@ -3,10 +3,13 @@
 import json
 import time
 from collections.abc import Collection, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import func, insert, select, true, update
+from sqlalchemy import Row, and_, func, insert, select, true, update
 
+from facetry.product import Product
 from facetry.review.answers import STREAMS, Stream
 from facetry.review.store.records import (
     CELLS,
@@ -21,6 +24,7 @@ from facetry.review.store.records import (
 from facetry.service.database import Clock, Database
 from facetry.service.problems import Problem
 from facetry.service.tables import REVIEW_CELLS, REVIEW_PRODUCTS, REVIEW_RUNS, REVIEWS
+from facetry.taxonomy import Taxonomy
 
 SHARES: Final[Mapping[Stream, float]] = {
     "useful": 0.6,
@@ -139,6 +143,27 @@ class ReviewStore:
         with self.database.transaction() as connection:
             return [Decision(**row) for row in connection.execute(query).mappings()]
 
+    def labelled(self, review: Review, taxonomy: Taxonomy) -> list[Product]:
+        """The products with labels: those of the table, or what people decided in their place."""
+        is_label = and_(CELLS.source.in_(("table", "person")), CELLS.value.is_not(None))
+        query = (
+            select(
+                PRODUCTS.product_id,
+                PRODUCTS.category,
+                PRODUCTS.title,
+                PRODUCTS.photos,
+                CELLS.head,
+                CELLS.value,
+            )
+            .join_from(REVIEW_CELLS, REVIEW_PRODUCTS, OF_PRODUCT)
+            .where(CELLS.review == review.id, is_label)
+            .order_by(CELLS.row, CELLS.head)
+        )
+        with self.database.transaction() as connection:
+            rows = connection.execute(query).all()
+        by_id = groupby(rows, key=lambda row: row.product_id)
+        return [_product(list(cells), taxonomy) for _, cells in by_id]
+
     def progress(self, review: Review) -> Progress:
         """How far the review is."""
         own = CELLS.review == review.id
@@ -151,3 +176,15 @@ class ReviewStore:
                 num_decided=connection.execute(decided).scalar_one(),
                 num_disputed=connection.execute(disputed).scalar_one(),
             )
+
+
+def _product(cells: Sequence[Row[Any]], taxonomy: Taxonomy) -> Product:
+    """A product from its labelled cells."""
+    first = cells[0]
+    return Product(
+        id=first.product_id,
+        category=first.category,
+        text=first.title,
+        photos=tuple(Path(each) for each in json.loads(first.photos)),
+        labels={taxonomy.heads[cell.head].attribute: cell.value for cell in cells},
+    )
