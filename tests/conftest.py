@@ -14,6 +14,7 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ["RAYON_NUM_THREADS"] = "1"
 os.environ["POLARS_MAX_THREADS"] = "1"
 
+import polars as pl
 import pytest
 
 from facetry.build.load import load_plain
@@ -125,6 +126,26 @@ def tiny_recipe(make_recipe: MakeRecipe) -> Recipe:
 def tiny_model(drawn: Path, tiny_recipe: Recipe, make_once: MakeOnce) -> Path:
     """A model folder; not to be written to."""
     return make_once("model", lambda folder: train(tiny_recipe, open_catalogue(drawn), folder))
+
+
+@pytest.fixture(scope="session")
+def other(make_once: MakeOnce) -> Path:
+    """Labelled products that the tiny model has not seen; not to be written to."""
+    config = SampleConfig(num_products=120, seed=2, size_px=64)
+
+    def make(folder: Path) -> None:
+        draw_catalogue(folder, config)
+        table = pl.read_csv(folder / "train.csv", infer_schema=False)
+        for row in range(table.height):  # other ids than those of the first catalogue
+            old = int(table["id"][row])
+            photo = folder / "train_images" / f"{old:06d}.jpg"
+            if photo.exists():
+                photo.rename(photo.with_name(f"{old + 50_000:06d}.jpg"))
+        table.with_columns(id=(pl.col("id").cast(pl.Int64) + 50_000).cast(pl.String)).write_csv(
+            folder / "train.csv"
+        )
+
+    return make_once("other", make)
 
 
 @pytest.fixture(scope="session")

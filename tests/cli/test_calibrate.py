@@ -18,7 +18,6 @@ from facetry.catalogue.repairs import Repair, write_repairs
 from facetry.cli import main
 from facetry.confidence.calibration import read_calibration
 from facetry.confidence.mapping import summarise
-from facetry.demo.garments import SampleConfig, draw_catalogue
 from facetry.errors import (
     CalibrationError,
     CatalogueError,
@@ -31,26 +30,6 @@ from facetry.models.folder import open_folder
 from tests.conftest import MakeOnce, MakeRecipe
 
 Run = Callable[..., Result]
-
-
-@pytest.fixture(scope="session")
-def other(make_once: MakeOnce) -> Path:
-    """Labelled products that the tiny model has not seen; not to be written to."""
-    config = SampleConfig(num_products=120, seed=2, size_px=64)
-
-    def make(folder: Path) -> None:
-        draw_catalogue(folder, config)
-        table = pl.read_csv(folder / "train.csv", infer_schema=False)
-        for row in range(table.height):  # other ids than those of the first catalogue
-            old = int(table["id"][row])
-            photo = folder / "train_images" / f"{old:06d}.jpg"
-            if photo.exists():
-                photo.rename(photo.with_name(f"{old + 50_000:06d}.jpg"))
-        table.with_columns(id=(pl.col("id").cast(pl.Int64) + 50_000).cast(pl.String)).write_csv(
-            folder / "train.csv"
-        )
-
-    return make_once("other", make)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """From what people decided to a newer model in use: nothing is switched before somebody chooses to."""
 
 import shlex
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -109,6 +110,22 @@ def test_a_newer_model_is_trained_compared_and_taken_into_use(
             assert len(connection.execute(select(REVIEW_RUNS)).all()) == 2
 
 
+@pytest.mark.slow
+def test_a_model_is_calibrated_on_what_people_decided(
+    tiny_model: Path, other: Path, tmp_path: Path
+) -> None:
+    own = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    config = service_config(tmp_path / "data", models={"shop": own})
+    with reviewing(config, other) as (service, client, address):
+        before = service.models.get("shop").loaded.version
+        token = token_of(client, address)
+        decide_some(service, client, address, token)
+        client.post(f"{address}/model/calibrate", headers=token)
+        text = section(client, address)
+        assert "It is calibrated on the labels that there are now." in text
+        assert service.models.get("shop").loaded.version != before
+
+
 def test_only_admins_train_and_switch(tiny_model: Path, drawn: Path, tmp_path: Path) -> None:
     config = service_config(tmp_path / "data", models={"shop": tiny_model}, requires_keys=True)
     with reviewing(config, drawn) as (service, client, address):
@@ -116,7 +133,7 @@ def test_only_admins_train_and_switch(tiny_model: Path, drawn: Path, tmp_path: P
         client.post("/review/sign-in", data={"key": secret})
         token = token_of(client, address)
         assert "Who holds the scope" in client.get(f"{address}/model/training").text
-        for path in ("repairs", "candidates/0/compare", "candidates/0/use"):
+        for path in ("repairs", "calibrate", "candidates/0/compare", "candidates/0/use"):
             assert client.post(f"{address}/model/{path}", headers=token).status_code == 403
 
 

@@ -14,6 +14,7 @@ from fastapi import Path as PathParameter
 from fastapi import Request, Response
 from starlette.concurrency import run_in_threadpool
 
+from facetry.build.calibrate import calibrate_model
 from facetry.build.load import load
 from facetry.catalogue.catalogue import open_catalogue
 from facetry.catalogue.repairs import write_repairs
@@ -63,15 +64,20 @@ class Offered:
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """All that the section on training shows; `command` is "" until it is asked for."""
+    """All that the section on training shows; `command` is "" until it is asked for.
+
+    `calibrating` is the last calibration since the service started.
+    """
 
     offered: tuple[Offered, ...]
+    calibrating: Task | None
     command: str = ""
 
     @property
     def is_busy(self) -> bool:
         """Whether the page is to ask again soon."""
-        return any(each.is_busy for each in self.offered)
+        is_calibrating = self.calibrating is not None and self.calibrating.is_running
+        return is_calibrating or any(each.is_busy for each in self.offered)
 
 
 @router.get("/{name}/model/training")
@@ -137,6 +143,23 @@ async def use_candidate(
     return await _section(request, reviews, person, name)
 
 
+@router.post("/{name}/model/calibrate")
+async def calibrate_again(
+    name: str, request: Request, reviews: OwnReviews, person: SignedIn
+) -> Response:
+    """Calibrate the model in use on what people decided of cells drawn at random, beside the pages."""
+    require_admin(person)
+
+    def begin() -> None:
+        review = reviews.store.get(name)
+        reviews.tasks.start(
+            f"calibrate {review.model}", lambda reporter: calibrate(reviews, review, reporter)
+        )
+
+    await run_in_threadpool(begin)
+    return await _section(request, reviews, person, name)
+
+
 def require_admin(person: Person) -> None:
     """Refuse who may only review.
 
@@ -158,7 +181,11 @@ def candidates_of(service: Service, review: Review) -> Candidates:
 def training_of(reviews: Reviews, review: Review, candidates: Candidates, command: str = "") -> Training:
     """What the section shows."""
     found = [_offered(reviews, review, candidates, each) for each in candidates.all()]
-    return Training(offered=tuple(found), command=command)
+    return Training(
+        offered=tuple(found),
+        calibrating=reviews.tasks.get(f"calibrate {review.model}"),
+        command=command,
+    )
 
 
 def retrain_command(reviews: Reviews, review: Review, candidates: Candidates) -> str:
@@ -168,11 +195,8 @@ def retrain_command(reviews: Reviews, review: Review, candidates: Candidates) ->
         CatalogueError: the catalogue cannot be read any more.
     """
     model = reviews.model(review)
-    repairs = folder_of(reviews.data, review) / REPAIRS
-    repairs.unlink(missing_ok=True)
-    repairs.parent.mkdir(parents=True, exist_ok=True)
-    write_repairs(repairs, list(repairs_of(reviews.store, review, model.taxonomy)))
-    path, images = Path(review.catalogue), Path(review.images) if review.images else None
+    repairs = _write_repairs(reviews, review)
+    path, images = _paths(review)
     words = ["facetry", "train", str(model.folder.path / RECIPE), "--catalogue", str(path)]
     words += ["--images", str(images)] if images else []
     words += ["--repairs", str(repairs)]
@@ -199,12 +223,45 @@ def use(
     _require_same_heads(folder, reviews.model(review).folder)
     reviews.models.use(review.model, folder.path)
     candidates.choose(number, person.name)
+    _predict_again(reviews, review.model, reporter)
+
+
+def calibrate(reviews: Reviews, review: Review, reporter: Reporter) -> None:
+    """Base what the model in use promises on the labels that there are now, and predict anew.
+
+    Of what people decided, cells that were drawn at random count.
+
+    Raises:
+        FacetryError: as in `calibrate_model`; or nothing can be promised at the service's precision.
+    """
+    path, images = _paths(review)
+    catalogue = open_catalogue(path, images=images, repairs=_write_repairs(reviews, review))
+    calibrate_model(reviews.models.get(review.model).folder.path, catalogue, reporter=reporter)
+    reviews.models.reload(review.model)
+    _predict_again(reviews, review.model, reporter)
+
+
+def _predict_again(reviews: Reviews, model: str, reporter: Reporter) -> None:
+    """Predict all reviews of a model anew; decisions stay."""
     for each in reviews.store.all():
-        if each.model == review.model:
-            images = Path(each.images) if each.images else None
-            model = reviews.models.get(each.model).for_job(None)
-            plan = Plan.of(each.name, Path(each.catalogue), images, model)
+        if each.model == model:
+            loaded = reviews.models.get(model).for_job(None)
+            plan = Plan.of(each.name, *_paths(each), loaded)
             prepare(plan, reviews.store, reviews.data, reporter)
+
+
+def _write_repairs(reviews: Reviews, review: Review) -> Path:
+    """Write what people decided as repairs; returns the file."""
+    repairs = folder_of(reviews.data, review) / REPAIRS
+    repairs.unlink(missing_ok=True)
+    repairs.parent.mkdir(parents=True, exist_ok=True)
+    write_repairs(repairs, list(repairs_of(reviews.store, review, reviews.taxonomy(review))))
+    return repairs
+
+
+def _paths(review: Review) -> tuple[Path, Path | None]:
+    """Where a review's catalogue and its photos are."""
+    return Path(review.catalogue), Path(review.images) if review.images else None
 
 
 def _compare(
