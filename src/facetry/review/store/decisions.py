@@ -59,7 +59,7 @@ class Decisions:
                 somebody who may not rule.
         """
         with self._database.transaction() as connection:
-            return sum(self._answer(connection, review, by, each) for each in answers)
+            return sum(self.store(connection, review, by, each) for each in answers)
 
     def undo(self, review: Review, person: str) -> int | None:
         """Take back a person's last answer and hold its product for them; its row, None for nothing.
@@ -86,7 +86,12 @@ class Decisions:
         else:
             settle(connection, review, event.row, event.head)
 
-    def _answer(self, connection: Connection, review: Review, by: By, answer: Answer) -> bool:
+    def store(self, connection: Connection, review: Review, by: By, answer: Answer) -> bool:
+        """Store one answer, within a transaction; whether it is new.
+
+        Raises:
+            Problem: as in `answer`.
+        """
         cell = _cell(connection, review, answer)
         is_dispute = cell is not None and cell.is_disputed
         if is_dispute and by.is_ruling and not by.may_rule:
