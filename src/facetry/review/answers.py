@@ -17,7 +17,7 @@ photos unlike those that the model learned from."""
 
 STREAMS: Final[tuple[Stream, ...]] = get_args(Stream)
 
-BLIND: Final = frozenset({"audit", "sample"})
+BLIND: Final[frozenset[str]] = frozenset({"audit", "sample"})
 """The streams that hide what the model says, so that it sways nobody."""
 
 WHY: Final = {

@@ -108,8 +108,9 @@ class Chooser:
             found = by_attribute.get(attribute)
             known = product.labels.get(attribute)
             draws = Draws.of(self._seed, str(product.id), attribute)
-            is_asked = known is None and found is not None
-            stream = self._stream(index, found, draws.stream) if is_asked else ""
+            stream = ""
+            if known is None and found is not None:
+                stream = self._stream(index, found, draws.stream)
             yield _cell_row(
                 index,
                 known,

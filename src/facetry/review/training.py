@@ -319,7 +319,8 @@ def _score(folder: ModelFolder | None) -> float | None:
     if folder is None or not (folder.path / METRICS).is_file():
         return None
     metrics: Mapping[str, Any] = json.loads((folder.path / METRICS).read_text(encoding="utf-8"))
-    return metrics.get("test", {}).get("total")
+    score: float | None = metrics.get("test", {}).get("total")
+    return score
 
 
 async def _section(

@@ -115,7 +115,7 @@ class ReviewStore:
             connection.execute(change.values(shares=json.dumps(scaled)))
 
     def decisions(
-        self, review: Review, *, since: float = 0.0, streams: Collection[Stream] | None = None
+        self, review: Review, *, since: float = 0.0, streams: Collection[str] | None = None
     ) -> list[Decision]:
         """What was decided, in the order of the rows; not before a time, and of some streams only."""
         asked = true() if streams is None else CELLS.stream.in_(streams)
@@ -160,7 +160,7 @@ class ReviewStore:
             .order_by(CELLS.row, CELLS.head)
         )
         with self.database.transaction() as connection:
-            rows = connection.execute(query).all()
+            rows: list[Row[Any]] = list(connection.execute(query))
         by_id = groupby(rows, key=lambda row: row.product_id)
         return [_product(list(cells), taxonomy) for _, cells in by_id]
 

@@ -194,8 +194,8 @@ def _put_cells(
     ]
     by_key = {(each["row"], each["head"]): each for each in as_rows}
     if gone := stored - by_key.keys():
-        key = tuple_(CELLS.row, CELLS.head)
-        connection.execute(delete(REVIEW_CELLS).where(CELLS.review == review.id, key.in_(gone)))
+        is_gone = tuple_(CELLS.row, CELLS.head).in_(gone)
+        connection.execute(delete(REVIEW_CELLS).where(CELLS.review == review.id, is_gone))
     if new := [each for key, each in by_key.items() if key not in stored]:
         connection.execute(insert(REVIEW_CELLS), new)
     key = ("review", "row", "head")
