@@ -101,3 +101,13 @@ def test_a_promise_that_people_refute_is_withdrawn(
     for row, cell in filled:
         if cell.head in withdrawn and (row, cell) not in found:
             assert (after[row].is_open, after[row].source, after[row].action) == (True, "none", "review")
+
+
+def test_a_service_goes_on_when_no_promise_is_left(
+    service: Service, reviews: Reviews, review: Review
+) -> None:
+    decide(reviews, review, audited(reviews, review), is_right=False)
+    Auditor(service, reviews).audit()
+    loaded = reviews.model(review)
+    assert not loaded.promises.kept
+    assert loaded.version == service.models.get("shop").loaded.version

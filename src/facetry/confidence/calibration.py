@@ -237,10 +237,17 @@ def uncalibrated(predictor: Predictor) -> Predictor:
     return plain.plain if isinstance(plain, NoveltyPredictor) else plain
 
 
-def promises_of(folder: ModelFolder, precision: float, *, is_simultaneous: bool = False) -> Promises:
+def promises_of(
+    folder: ModelFolder,
+    precision: float,
+    *,
+    is_simultaneous: bool = False,
+    may_be_withdrawn: bool = False,
+) -> Promises:
     """What a model promises at a precision between 0 and 1; all at once, if `is_simultaneous`.
 
-    What its fill audit has found wrong too often is withdrawn.
+    What its fill audit has found wrong too often is withdrawn. If it all is, that is an error, unless it
+    `may_be_withdrawn`: nothing is filled then.
 
     Raises:
         CalibrationError: the model is not calibrated, or can promise nothing at that precision.
@@ -253,7 +260,8 @@ def promises_of(folder: ModelFolder, precision: float, *, is_simultaneous: bool 
         is_simultaneous=is_simultaneous,
     )
     promises = withdraw(promises, folder)
-    promises.require_any()
+    if not (may_be_withdrawn and promises.withdrawn):
+        promises.require_any()
     return promises
 
 

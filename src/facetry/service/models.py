@@ -97,8 +97,8 @@ class ServedModel:
             CalibrationError: it can promise nothing at that precision.
         """
         loaded = self.loaded
-        if precision is not None:
-            promises = promises_of(loaded.folder, precision)
+        promises = _promises(loaded.folder, precision)
+        if promises is not None:
             found = promising(loaded.predictor, loaded.folder, promises)
             loaded = replace(
                 loaded,
@@ -143,7 +143,7 @@ def load_model(name: str, path: Path, config: ServiceConfig, reporter: Reporter 
     """
     folder = open_folder(path)
     precision = config.precision
-    promises = promises_of(folder, precision) if precision is not None else None
+    promises = _promises(folder, precision)
     loaded = load_promising(folder, config.engine, promises, reporter)
     warm_up(loaded.predictor, config.batching.max_batch)
     check_exports(loaded.predictor, folder)
@@ -154,6 +154,13 @@ def load_model(name: str, path: Path, config: ServiceConfig, reporter: Reporter 
         fingerprint=loaded.fingerprint,
         promises=promises,
     )
+
+
+def _promises(folder: ModelFolder, precision: float | None) -> Promises | None:
+    """What a model promises at a precision, if one is asked for; a service goes on without any left."""
+    if precision is None:
+        return None
+    return promises_of(folder, precision, may_be_withdrawn=True)
 
 
 def parts_of(path: Path) -> frozenset[str]:
