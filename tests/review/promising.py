@@ -23,7 +23,7 @@ def promising_load(folder: Path) -> Load:
 
     def load(name: str, _: Path) -> LoadedModel:
         found = open_folder(folder)
-        promises = promises_of(found, PRECISION)
+        promises = promises_of(found, PRECISION, may_be_withdrawn=True)
         calibrated = CalibratedPredictor(plain=FakePredictor(), calibration=stored_calibration(found))
         return LoadedModel(
             name=name,
