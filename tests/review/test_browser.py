@@ -78,7 +78,11 @@ def test_twenty_products_by_keyboard_with_undo_and_reload(browser: Any, tmp_path
         wait_for_another(page, last)
         del decided[last]
         wait_until_stored(page)
-        text = page.request.get(f"{address}/file").text()
+        page.goto(f"{address}/export")
+        page.click("#export-table button")
+        with page.expect_download() as downloaded:
+            page.click("#export-table .files a")
+        text = downloaded.value.path().read_text(encoding="utf-8")
         page.close()
     lines = [line.split(",") for line in text.splitlines()[1:]]
     filled = {str(index): line[3] for index, line in enumerate(lines) if index % 2 == 0 and line[3]}

@@ -152,20 +152,6 @@ def test_the_same_review_goes_on_after_a_restart(tmp_path: Path) -> None:
         assert f"{NUM_PRODUCTS // 2 - 1}</span> left" in again.client.get("/review/shop").text
 
 
-def test_the_file_has_what_was_decided_and_nothing_else_is_touched(
-    shop: Reviewing, tmp_path: Path
-) -> None:
-    decided = {0: say(0, "blue"), 2: say(2, None, kind="not_visible"), 4: say(4, "red")}
-    for answer in decided.values():
-        shop.client.post("/review/shop/answers", json={"answers": [answer]}, headers=shop.token)
-    before = (tmp_path / "shop" / "products.csv").read_text(encoding="utf-8").splitlines()
-    after = shop.client.get("/review/shop/file").text.splitlines()
-    changed = {index: line for index, line in enumerate(after) if line != before[index]}
-    assert list(changed) == [1, 5]
-    assert changed[1].startswith("P0,Sarees,0.jpg,blue,")
-    assert changed[5].startswith("P4,Sarees,4.jpg,red,")
-
-
 def test_an_empty_queue_says_so(tmp_path: Path) -> None:
     with reviewing(tmp_path, num_products=2) as shop:
         shop.client.post("/review/shop/answers", json={"answers": [say(0)]}, headers=shop.token)

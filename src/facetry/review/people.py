@@ -77,6 +77,10 @@ class People:
         may_rule = Caller(key.id, key.scopes).may("admin")
         return Person(id=key.id, name=key.name, may_rule=may_rule, token=self._signed(content))
 
+    def names(self) -> dict[str, str]:
+        """The names of all who can have decided something, by their ids."""
+        return {LOCAL: LOCAL, **{each.id: each.name for each in self._keys.all()}}
+
     def require_token(self, person: Person, given: str | None) -> None:
         """Refuse a change that does not come from a page of ours.
 

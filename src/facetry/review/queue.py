@@ -4,12 +4,11 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 from fastapi import Response
-from fastapi.responses import FileResponse, HTMLResponse
+from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from facetry.review.answers import WHY, Answer, Kind
-from facetry.review.outcome import write_outcome
 from facetry.review.people import Person
 from facetry.review.photos import SIZES, picture_of
 from facetry.review.reviews import Reviews
@@ -97,18 +96,6 @@ async def undo(name: str, reviews: OwnReviews, person: SignedIn) -> Response:
     if task is None:
         raise Problem("conflict", "There is nothing to take back.")
     return page("products.html.jinja", products=[shown(reviews, review, task)])
-
-
-@router.get("/{name}/file")
-async def filled_file(name: str, reviews: OwnReviews, _: SignedIn) -> Response:
-    """The shop's own file with what was decided filled in."""
-
-    def write() -> Path:
-        review = reviews.store.get(name)
-        return write_outcome(reviews.store, review, reviews.model(review), reviews.data)
-
-    path = await run_in_threadpool(write)
-    return FileResponse(path, filename=path.name, headers={"X-Content-Type-Options": "nosniff"})
 
 
 @router.get("/{name}/photos/{row}/{number}/{size}")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from facetry.errors import CalibrationError
 from facetry.review.people import People, session_secret
+from facetry.review.store.contents import added_values
 from facetry.review.store.decisions import Decisions
 from facetry.review.store.queue import ProductQueue
 from facetry.review.store.records import Review
@@ -68,9 +69,16 @@ class Reviews:
             return replace(served.for_job(None), promises=None)
 
     def taxonomy(self, review: Review) -> Taxonomy:
-        """The values that a review's cells may have.
+        """The values that a review's cells may have: its model's, and those that admins have added.
 
         Raises:
             Problem: its model is not served.
         """
-        return self.models.get(review.model).taxonomy
+        taxonomy = self.models.get(review.model).taxonomy
+        with self.store.database.transaction() as connection:
+            added = added_values(connection, review)
+        seen: dict[str, dict[str, list[str]]] = {}
+        for index, values in added.items():
+            head = taxonomy.heads[index]
+            seen.setdefault(head.category, {})[head.attribute] = values
+        return taxonomy.with_values(seen) if seen else taxonomy

@@ -64,6 +64,12 @@ class Tasks:
         """The last work of a name; None if there was none since the service started."""
         return self._tasks.get(name)
 
+    def wait(self, name: str, timeout_s: float) -> None:
+        """Wait for the last work of a name, but not for longer than a time."""
+        thread = self._threads.get(name)
+        if thread is not None:
+            thread.join(timeout_s)
+
     def close(self) -> None:
         """Have all work stop at its next item, and wait for it for some seconds."""
         self._stopping.set()

@@ -1,6 +1,7 @@
 """What all pages share: who is asking, how a page is made, and how a refusal is shown."""
 
 from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -66,7 +67,17 @@ OwnReviews = Annotated[Reviews, Depends(reviews_of)]
 SignedIn = Annotated[Person, Depends(signed_in)]
 
 
+def moment(seconds: float) -> str:
+    """A time as pages show it.
+
+    >>> moment(1_700_000_000)
+    '14 Nov 2023, 22:13 UTC'
+    """
+    return datetime.fromtimestamp(seconds, UTC).strftime("%d %b %Y, %H:%M UTC").removeprefix("0")
+
+
 _ENVIRONMENT: Final = make_environment("facetry.review")
+_ENVIRONMENT.filters["moment"] = moment
 
 
 def page(template: str, *, status: int = 200, **content: Any) -> HTMLResponse:

@@ -220,6 +220,14 @@ def test_confidence_and_source_beside_each_attribute(table: Path, out: Path) -> 
     assert out.read_bytes() == table.read_bytes()
 
 
+def test_repairs_replace_known_values_if_they_are_to(table: Path, out: Path) -> None:
+    repairs = table.with_name("repairs.csv")
+    repairs.write_text("id,category,attribute,old,new\n001,Tees,color,black,red\n006,Tees,neck,polo,\n")
+    catalogue = open_shop(table, repairs=[repairs])
+    fill(table, out, catalogue=catalogue, min_confidence=2.0, replaces_repaired=True)
+    assert changed(table, out) == {("001", "colour"): "red", ("006", "neck line"): ""}
+
+
 def test_added_columns_stay_and_are_kept_up_to_date(table: Path, out: Path) -> None:
     fill(table, out, only=("colour",), shows=("source",))
     change(out, {("003", "price"): "99"})

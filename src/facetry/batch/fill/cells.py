@@ -2,8 +2,9 @@
 
 A frame of cells has the columns `row`, `id`, `category`, `column`, `attribute` (null if the category has
 none in this column), `text` (the cell, cleaned), `state` (one of `CELL_STATES`), `own` (its label),
-`repair` (a label that a file of repairs gives it, else null), and those of the record of earlier
-fills: `filled` (the text that was written, null for none), `raw`, `shown_confidence`, `shown_source`.
+`repair` (a label that a file of repairs gives it, else null), `is_removed` (such a file takes its label
+away), and those of the record of earlier fills: `filled` (the text that was written, null for none),
+`raw`, `shown_confidence`, `shown_source`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -99,6 +100,7 @@ class Cells:
             state=f"state {column}",
             own=own,
             repair=pl.when(label.ne_missing(own)).then(label),
+            is_removed=label.is_null() & own.is_not_null(),
         )  # fmt: skip
 
 
@@ -162,6 +164,12 @@ def is_open(catalogue: Catalogue, *, replaces_known: bool) -> pl.Expr:
         key = pl.concat_str("category", "attribute", "own", separator="\0")
         is_wanted |= (pl.col("state") == KNOWN) & key.is_in(listed)
     return pl.col("attribute").is_not_null() & ~IS_CORRECTED & is_wanted
+
+
+def is_repaired() -> pl.Expr:
+    """Whether a file of repairs says something else of a cell, which no person has changed since."""
+    is_other = pl.col("repair").is_not_null() | pl.col("is_removed")
+    return pl.col("attribute").is_not_null() & ~IS_CORRECTED & is_other
 
 
 def require_own_labels(catalogue: Catalogue) -> None:

@@ -26,15 +26,17 @@ class FillConfig:
 
     `model` is the predictor's fingerprint, `source` what the column for sources calls it. `only` names
     the columns to fill, all if it is empty. `replaces_known` also replaces values that the model knows
-    by another one. A prediction below `min_confidence` is not written; if the predictor decides, under
-    the `promise`, only those are that are to be filled. `shows` are the columns to add beside each
-    attribute.
+    by another one; `replaces_repaired` writes repairs over the values that they correct, and empties
+    cells whose value they remove. A prediction below `min_confidence` is not written; if the predictor
+    decides, under the `promise`, only those are that are to be filled. `shows` are the columns to add
+    beside each attribute.
     """
 
     model: str
     source: str
     only: tuple[str, ...] = ()
     replaces_known: bool = False
+    replaces_repaired: bool = False
     min_confidence: float = 0.0
     promise: Promised | None = None
     shows: tuple[Shown, ...] = ()

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from facetry.batch.fill.cells import IS_CORRECTED, IS_OWN, Cells, is_open
+from facetry.batch.fill.cells import IS_CORRECTED, IS_OWN, Cells, is_open, is_repaired
 from facetry.batch.fill.config import CELL, REPAIR, SELLER, Added, ColumnSummary, FillConfig, Shown
 from facetry.batch.outputs import BETWEEN
 from facetry.catalogue.cells import BLANK
@@ -62,16 +62,23 @@ class Plan:
 
     @cached_property
     def _is_open(self) -> pl.Expr:
-        return is_open(self.cells.catalogue, replaces_known=self.config.replaces_known)
+        found = is_open(self.cells.catalogue, replaces_known=self.config.replaces_known)
+        if self.config.replaces_repaired:
+            found |= is_repaired()
+        return found
 
     @cached_property
     def _takes_prediction(self) -> pl.Expr:
-        return self._is_open & pl.col("repair").is_null()
+        return self._is_open & pl.col("repair").is_null() & ~pl.col("is_removed")
+
+    @property
+    def _is_removed(self) -> pl.Expr:
+        return pl.col("is_removed") & pl.lit(self.config.replaces_repaired)
 
     def _with_outcomes(
         self, part: pl.DataFrame, values: pl.DataFrame, accepts: Callable[[str, str], bool]
     ) -> pl.DataFrame:
-        is_repair = pl.col("repair").is_not_null()
+        is_repair, is_removed = pl.col("repair").is_not_null(), self._is_removed
         cells = part.join(values, on=["id", "attribute"], how="left", maintain_order="left")
         cells = cells.with_columns(
             value=pl.coalesce("repair", "value"),
@@ -81,10 +88,12 @@ class Plan:
         )
         cells = cells.join(
             self.cells.spellings, on=["column", "value"], how="left", maintain_order="left"
-        ).with_columns(written=pl.coalesce("spelling", "value"))
+        ).with_columns(written=pl.when(~is_removed).then(pl.coalesce("spelling", "value")))
         is_refused = pl.concat_str("column", "written", separator="\0").is_in(_refused(cells, accepts))
         outcome = (
-            pl.when(pl.col("value").is_null())
+            pl.when(is_removed)
+            .then(pl.lit(REPLACED))
+            .when(pl.col("value").is_null())
             .then(pl.lit(UNPREDICTED))
             .when(pl.col("value").eq_missing(pl.col("own")))
             .then(pl.lit(SAME))
