@@ -1,17 +1,20 @@
 """A browser that opens pages, where there is one."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+REQUIRED = os.environ.get("FACETRY_TEST_CHROMIUM", "")
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = REQUIRED or next(filter(None, map(shutil.which, NAMES)), None)
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Chromium, without a window."""
+    """Chromium, without a window: skipped where there is none, unless FACETRY_TEST_CHROMIUM names one."""
     playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
     if CHROMIUM is None:
         pytest.skip("Chromium is not installed")
