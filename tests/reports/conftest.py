@@ -14,7 +14,7 @@ CHROMIUM = REQUIRED or next(filter(None, map(shutil.which, NAMES)), None)
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Chromium, without a window: skipped where there is none, unless FACETRY_TEST_CHROMIUM names one."""
+    """Chromium, without a window: skipped without one unless FACETRY_TEST_CHROMIUM names it."""
     playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
     if CHROMIUM is None:
         pytest.skip("Chromium is not installed")

@@ -76,7 +76,10 @@ def test_cards_are_filtered_by_what_they_show(page: Any) -> None:
     assert photos.locator("output.count").inner_text().startswith("1 of ")
     assert photos.get_by_role("heading", name="Shirts").is_hidden()
     photos.get_by_role("button", name="Clear").click()
-    page.wait_for_function(f"document.querySelectorAll('{CARD}:not([hidden])').length === {num_all}")
+    page.wait_for_function(  # a function: text to evaluate is refused by the page's policy
+        "([card, count]) => document.querySelectorAll(`${card}:not([hidden])`).length === count",
+        arg=[CARD, num_all],
+    )
 
 
 def test_a_least_confidence_is_set_by_keyboard(page: Any) -> None:
