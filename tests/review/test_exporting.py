@@ -9,7 +9,6 @@ from pathlib import Path
 import openpyxl
 import polars as pl
 import pytest
-from openpyxl.styles import PatternFill
 from sqlalchemy import insert
 
 from facetry.review import exporting
@@ -18,7 +17,7 @@ from facetry.review.reviews import Reviews
 from facetry.review.store.decisions import By
 from facetry.service.tables import REVIEW_VALUES
 from tests.review.shop import Reviewing, reviewing, write_shop
-from tests.review.transfer import download, make, say
+from tests.review.transfer import as_xlsx, download, make, say
 
 ADMIN = By(person="local", may_rule=True, is_ruling=True)
 
@@ -54,24 +53,6 @@ def test_the_csv_has_what_was_decided_and_nothing_else_is_touched(
     assert {row: line.split(",")[3] for row, line in changed.items()} == {
         0: "blue", 1: "blue", 3: "", 4: "red",
     }  # fmt: skip
-
-
-def as_xlsx(folder: Path) -> None:
-    """Make the shop's table a workbook with styles, a formula and another sheet."""
-    book = openpyxl.Workbook()
-    sheet = book.active
-    for line in (folder / "products.csv").read_text(encoding="utf-8").splitlines():
-        sheet.append(
-            [cell.strip('"') if not cell.startswith('"=') else cell for cell in line.split(",")]
-        )
-    for number, cells in enumerate(sheet.iter_rows(min_row=2), start=2):
-        cells[3].fill = PatternFill("solid", fgColor="FFEE00")
-        cells[4].value = f"=ROW()+{number}"
-    book.create_sheet("Notes")["A1"] = "שלום \U0001f600"
-    book.save(folder / "products.xlsx")
-    description = folder / "catalogue.yaml"
-    text = description.read_text().replace("products.csv", "products.xlsx").replace(" text: title,", "")
-    description.write_text(text)
 
 
 def test_the_workbook_keeps_styles_sheets_and_formulas(tmp_path: Path) -> None:

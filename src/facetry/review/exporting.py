@@ -13,7 +13,7 @@ from fastapi.responses import FileResponse, HTMLResponse
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
-from facetry.review.forms import FORMS, KINDS, Form, Kind, Material, write_form
+from facetry.review.forms import BASE, FORMS, KINDS, Form, Kind, Material, write_form
 from facetry.review.people import Person
 from facetry.review.prepare import folder_of
 from facetry.review.reviews import Reviews
@@ -172,6 +172,11 @@ def folder_of_export(reviews: Reviews, review: Review, export_id: str) -> Path:
     if not (folder / _ABOUT).exists():
         raise Problem("not_found", "The file is not kept any more.", hint="Export it anew.")
     return folder
+
+
+def base_of(reviews: Reviews, review: Review, made: Export) -> Path:
+    """The file that says what the cells of an export held."""
+    return _exports(reviews, review) / made.id / _FILES / BASE
 
 
 def about(folder: Path) -> About:

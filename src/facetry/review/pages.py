@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from fastapi import FastAPI
 
-from facetry.review import entrance, exporting, queue, training
+from facetry.review import entrance, exporting, importing, queue, training
 from facetry.review.auditing import Auditor
 from facetry.review.candidates import chosen_folders
 from facetry.review.prepare import Plan, prepare
@@ -51,7 +51,13 @@ class ReviewPages:
     def install(self, app: FastAPI, service: Service) -> None:
         """Add the pages to the application."""
         app.state.reviews = self._reviews_of(service)
-        for router in (entrance.router, queue.router, training.router, exporting.router):
+        for router in (
+            entrance.router,
+            queue.router,
+            training.router,
+            exporting.router,
+            importing.router,
+        ):
             app.include_router(router)
 
     def begin(self, service: Service, address: str) -> None:

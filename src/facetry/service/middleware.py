@@ -41,6 +41,9 @@ _LEAST_RATE: Final = 1000.0
 
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
+_TO_DISK: Final = re.compile(r"/v1/jobs|/review/[^/]+/import")
+"""The paths of requests that may be as large as jobs: whole tables go to disk."""
+
 _OWN_ID: Final = re.compile(r"[\w-]{1,64}", re.ASCII)
 
 
@@ -121,9 +124,9 @@ class Envelope:
             await problem_response(scope, error)(scope, body.receive, sending)
 
     def _body(self, path: str, receive: Receive) -> "_Body":
-        """A request's body: of a job it goes to disk, and may be larger."""
+        """A request's body: a whole table goes to disk, and may be larger."""
         limits = self._limits
-        if path.rstrip("/") == "/v1/jobs":
+        if _TO_DISK.fullmatch(path.rstrip("/")):
             return _Body(receive, limits.max_job_bytes, limits.body_timeout_s)
         return _Body(receive, limits.max_request_bytes, limits.body_timeout_s, self._memory)
 

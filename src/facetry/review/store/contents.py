@@ -62,6 +62,16 @@ def read_contents(
     )
 
 
+def read_products(database: Database, review: Review) -> pl.DataFrame:
+    """The products of a review: row, id and category."""
+    query = select(PRODUCTS.row, PRODUCTS.product_id, PRODUCTS.category)
+    with database.transaction() as connection:
+        rows = connection.execute(query.where(PRODUCTS.review == review.id).order_by(PRODUCTS.row))
+        found = [tuple(each) for each in rows]
+    schema = {"row": pl.Int64, "id": pl.String, "category": pl.String}
+    return pl.DataFrame(found, schema=schema, orient="row")
+
+
 def added_values(connection: Connection, review: Review) -> dict[int, list[str]]:
     """The values that admins have added to the heads of a review, by head."""
     own = VALUES.review == review.id

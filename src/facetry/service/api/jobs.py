@@ -142,7 +142,7 @@ async def create_job(
     if service.is_closing:
         raise Problem("shutting_down", "The service is shutting down.", retry_after_s=5)
     await run_in_threadpool(service.jobs.require_room, caller.key_id)
-    _require_space(request, service)
+    require_space(request, service)
     job = await _accept(request, service, caller)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return body_of(job)
@@ -225,11 +225,11 @@ async def _accept(request: Request, service: Service, caller: Caller) -> Job:
         return await run_in_threadpool(intake.accept, caller.key_id, submission, upload)
 
 
-def _require_space(request: Request, service: Service) -> None:
-    """Refuse a job, before it is read, that would fill the disk.
+def require_space(request: Request, service: Service) -> None:
+    """Refuse files, before they are read, that would fill the disk.
 
     Raises:
-        Problem: it would; it lies there as it was sent, and once more as it was unpacked.
+        Problem: they would; they lie there as they were sent, and once more unpacked.
     """
     declared = request.headers.get("content-length", "")
     wanted = 2 * int(declared) if declared.isdigit() else 0
@@ -238,7 +238,7 @@ def _require_space(request: Request, service: Service) -> None:
     except OSError:
         free = 0
     if free < wanted + service.config.limits.min_free_bytes:
-        raise Problem("storage_full", "The service's disk has no room for the job.", "Try again later.")
+        raise Problem("storage_full", "The service's disk has no room for it.", "Try again later.")
 
 
 def _read_form(form: FormData) -> tuple[Submission, Upload]:

@@ -21,7 +21,7 @@ from facetry.catalogue.scan import collect
 from facetry.errors import CalibrationError, CatalogueError, SettingError, TaxonomyError, nearest
 from facetry.runtime.config import Config
 from facetry.runtime.files import DISK_FULL
-from facetry.service.config import ServiceConfig
+from facetry.service.config import Limits, ServiceConfig
 from facetry.service.jobs.archive import Unpacked, unpack
 from facetry.service.jobs.describe import Described
 from facetry.service.jobs.folder import JOBS, JobFolder, remove_folder, without_folders
@@ -98,7 +98,7 @@ class Intake:
         with _removing_on_failure(folder.path, secret):
             model.for_job(precision)  # refuses what it cannot promise
             folder.path.mkdir(parents=True)
-            self._save_table(upload, folder)
+            save_table(upload, folder.table, self.config.limits)
             photos, found = self._photos(folder, submission, upload)
             described = Described(folder=folder, images=photos, text=submission.catalogue)
             require_fillable(described.open(model.taxonomy), model.taxonomy, submission.only)
@@ -110,20 +110,6 @@ class Intake:
                 num_skipped=found.num_skipped if found else 0,
             )
             return self.jobs.create(NewJob(id=job_id, owner=owner, model=model.name, options=options))
-
-    def _save_table(self, upload: Upload, folder: JobFolder) -> None:
-        """Write the table to the folder, if it is no bomb: formats that compress can hold one.
-
-        Raises:
-            Problem: it is.
-        """
-        if folder.suffix == ".xlsx":
-            check_spreadsheet(upload.table, self.config.limits)
-        elif folder.suffix == ".parquet":
-            check_parquet(upload.table, self.config.limits)
-        upload.table.seek(0)
-        with folder.table.open("xb") as out:
-            shutil.copyfileobj(upload.table, out, 1 << 20)
 
     def _photos(
         self, folder: JobFolder, submission: Submission, upload: Upload
@@ -163,6 +149,21 @@ class Intake:
         if not found.is_relative_to(root.resolve()) or not found.is_dir():
             raise refused
         return found
+
+
+def save_table(upload: Upload, path: Path, limits: Limits) -> None:
+    """Write a table to a new file, if it is no bomb: formats that compress can hold one.
+
+    Raises:
+        Problem: it is.
+    """
+    if path.suffix == ".xlsx":
+        check_spreadsheet(upload.table, limits)
+    elif path.suffix == ".parquet":
+        check_parquet(upload.table, limits)
+    upload.table.seek(0)
+    with path.open("xb") as out:
+        shutil.copyfileobj(upload.table, out, 1 << 20)
 
 
 def suffix_of(upload: Upload) -> str:
