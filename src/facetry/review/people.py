@@ -70,7 +70,7 @@ class People:
         is_signed = hmac.compare_digest(signature.encode(), self._signed(content).encode())
         if not content or not is_signed or float(until) < self._clock():
             raise Problem("unauthorized", "You are not signed in, or no longer.", hint="Sign in again.")
-        key = next((each for each in self._keys.all() if each.id == key_id), None)
+        key = self._keys.find(key_id)
         if key is None:
             raise Problem("unauthorized", "Your key does not exist any more.")
         self._keys.require_valid(key)

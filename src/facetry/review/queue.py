@@ -51,7 +51,8 @@ class AnswersBody(BaseModel):
 @router.get("/{name}")
 async def queue(name: str, reviews: OwnReviews, person: SignedIn) -> HTMLResponse:
     """The next product to decide cells of, with those that follow behind it."""
-    review, tasks, progress = await run_in_threadpool(_begin, reviews, person, name)
+    review, tasks = await run_in_threadpool(_take, reviews, person, name)
+    progress = await run_in_threadpool(reviews.store.progress, review)
     return page(
         "queue.html.jinja",
         title=f"Review of {review.name}",
@@ -66,7 +67,7 @@ async def queue(name: str, reviews: OwnReviews, person: SignedIn) -> HTMLRespons
 @router.get("/{name}/next")
 async def next_products(name: str, reviews: OwnReviews, person: SignedIn) -> HTMLResponse:
     """The products that a person holds, as parts of the page."""
-    review, tasks, _ = await run_in_threadpool(_begin, reviews, person, name)
+    review, tasks = await run_in_threadpool(_take, reviews, person, name)
     return page("products.html.jinja", products=[shown(reviews, review, task) for task in tasks])
 
 
@@ -121,10 +122,10 @@ def _asked(person: Person) -> Asked:
     return Asked(person=person.id, may_rule=person.may_rule)
 
 
-def _begin(reviews: Reviews, person: Person, name: str) -> tuple[Review, list[Task], Any]:
+def _take(reviews: Reviews, person: Person, name: str) -> tuple[Review, list[Task]]:
     review = reviews.store.get(name)
-    tasks = reviews.queue.take(review, _asked(person), reviews.store.shares(review), NUM_AHEAD)
-    return review, tasks, reviews.store.progress(review)
+    shares = reviews.store.shares(review)
+    return review, reviews.queue.take(review, _asked(person), shares, NUM_AHEAD)
 
 
 def _answer(reviews: Reviews, review: Review, body: AnswerBody) -> Answer:

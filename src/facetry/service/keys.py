@@ -88,6 +88,13 @@ class KeyStore:
         with self._database.transaction() as connection:
             return [_as_key(row) for row in connection.execute(query).mappings()]
 
+    def find(self, key_id: str) -> Key | None:
+        """A key by its id, None if there is none."""
+        query = select(API_KEYS).where(API_KEYS.c.id == key_id)
+        with self._database.transaction() as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        return None if row is None else _as_key(row)
+
     def revoke(self, key_id: str) -> None:
         """End a key for good; one that is revoked already stays as it is.
 

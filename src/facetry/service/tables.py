@@ -6,6 +6,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     Double,
     Index,
     Integer,
@@ -14,7 +15,9 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    column,
     false,
+    true,
 )
 
 METADATA: Final = MetaData(
@@ -24,6 +27,18 @@ METADATA: Final = MetaData(
         "pk": "pk_%(table_name)s",
     }
 )
+
+
+def _where(condition: ColumnElement[bool]) -> dict[str, ColumnElement[bool]]:
+    """The rows that an index has, as SQLAlchemy takes them for both databases."""
+    return {f"{kind}_where": condition for kind in ("sqlite", "postgresql")}
+
+
+_IS_OPEN: Final = column("is_open", Boolean) == true()
+_IS_DISPUTED: Final = column("is_disputed", Boolean) == true()
+_IS_DECIDED: Final = column("decided", Text).is_not(None)
+_IS_SINGLE: Final = column("bulk", String).is_(None)
+
 
 API_KEYS: Final = Table(
     "api_keys",
@@ -139,7 +154,10 @@ REVIEW_CELLS: Final = Table(
     Column("source", String(16), nullable=False, server_default="none"),  # table, model, person, none
     Column("run", Integer, nullable=False, server_default="1"),  # that predicted it
     PrimaryKeyConstraint("review", "row", "head"),
-    Index("ix_review_cells_queue", "review", "stream", "is_open", "priority"),
+    # Of few cells each: counting them, and finding the first, takes no longer in a large review.
+    Index("ix_review_cells_open", "review", "stream", "priority", **_where(_IS_OPEN)),
+    Index("ix_review_cells_disputed", "review", "priority", **_where(_IS_DISPUTED)),
+    Index("ix_review_cells_decided", "review", "decided_at", **_where(_IS_DECIDED)),
 )
 
 REVIEW_EVENTS: Final = Table(
@@ -164,7 +182,8 @@ REVIEW_EVENTS: Final = Table(
     Column("is_ruling", Boolean, nullable=False, server_default=false()),  # it settles the cell alone
     Column("bulk", String(32)),  # the change of many cells that it is a part of
     Column("undone_at", Double),
-    Index("ix_review_events_person", "review", "person", "number"),
+    Index("ix_review_events_latest", "review", "number", **_where(_IS_SINGLE)),
+    Index("ix_review_events_person", "review", "person", "number", **_where(_IS_SINGLE)),
     Index("ix_review_events_cell", "review", "row", "head"),
     Index("ix_review_events_bulk", "bulk"),
 )

@@ -31,6 +31,8 @@ from facetry.service.tables import REVIEW_CELLS, REVIEW_EVENTS, REVIEW_PRODUCTS
 HOLD_S: Final = 300.0
 """How long a product is a person's own without a sign of them."""
 
+_MIXED_OVER: Final = 400  # answers: a stream that was empty for long does not make up for all of it
+
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
@@ -138,8 +140,12 @@ def _next(
 
 
 def _streams(connection: Connection, review: Review, shares: Mapping[Stream, float]) -> list[Stream]:
-    """The streams that are asked at all, the one that is furthest behind its share first."""
-    query = select(EVENTS.stream, func.count()).where(EVENTS.review == review.id).group_by(EVENTS.stream)
+    """The streams that are asked at all, the one that is furthest behind its share of late first."""
+    own = and_(EVENTS.review == review.id, EVENTS.bulk.is_(None))
+    latest = (
+        select(EVENTS.stream).where(own).order_by(EVENTS.number.desc()).limit(_MIXED_OVER).subquery()
+    )
+    query = select(latest.c.stream, func.count()).group_by(latest.c.stream)
     counts: dict[str, int] = {stream: count for stream, count in connection.execute(query)}  # noqa: C416
     total = sum(counts.get(stream, 0) for stream in STREAMS)
     wanted: list[Stream] = [stream for stream in STREAMS if shares.get(stream, 0.0) > 0]

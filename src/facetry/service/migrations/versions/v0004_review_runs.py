@@ -12,6 +12,7 @@ def upgrade() -> None:
     _add_columns()
     _add_tables()
     op.execute(_WHAT_CELLS_HAVE)
+    _replace_indexes()
 
 
 _WHAT_CELLS_HAVE = """
@@ -52,6 +53,26 @@ def _add_columns() -> None:
     )
     op.add_column("review_events", sa.Column("bulk", sa.String(32)))
     op.create_index("ix_review_events_bulk", "review_events", ["bulk"])
+
+
+def _replace_indexes() -> None:
+    """Those of cells and events, by ones of the rows alone that are looked for."""
+    op.drop_index("ix_review_cells_queue", "review_cells")
+    op.drop_index("ix_review_events_person", "review_events")
+    is_open, is_disputed = (
+        sa.column(name, sa.Boolean) == sa.true() for name in ("is_open", "is_disputed")
+    )
+    is_single = sa.column("bulk", sa.String).is_(None)
+    is_decided = sa.column("decided", sa.Text).is_not(None)
+    for table, name, columns, where in (
+        ("review_cells", "open", ["review", "stream", "priority"], is_open),
+        ("review_cells", "disputed", ["review", "priority"], is_disputed),
+        ("review_cells", "decided", ["review", "decided_at"], is_decided),
+        ("review_events", "latest", ["review", "number"], is_single),
+        ("review_events", "person", ["review", "person", "number"], is_single),
+    ):
+        options = {"sqlite_where": where, "postgresql_where": where}
+        op.create_index(f"ix_{table}_{name}", table, columns, **options)
 
 
 def _add_tables() -> None:
