@@ -95,7 +95,7 @@ def test_what_was_decided_here_since_is_a_conflict_and_stays_unless_it_is_picked
     address = send(shop, content)
     page = shop.client.get(address).text
     assert counts(page) == [0, 2, 0, 0, 1, 9]
-    assert "local" in page.split("Here now")[1]
+    assert "local" in page.split("Here now", 1)[1]
     assert shop.client.post(f"{address}/apply", headers=shop.token).status_code == 409
     act(shop, address, pick=f"0-{head_of(shop)}")
     assert [values(shop)[each] for each in ("P0", "P2", "P4")] == ["blue", "red", "blue"]
@@ -186,6 +186,23 @@ def test_values_that_are_not_listed_may_be_proposed(shop: Reviewing) -> None:
     cells = read_contents(reviews.store.database, review, reviews.taxonomy(review))
     assert cells["proposed"][0] == value
     assert cells["value"][0] is None
+
+
+def test_what_is_proposed_overwrites_nothing_that_was_decided(shop: Reviewing) -> None:
+    address = send(shop, edited(download(shop), P0="reed", P2="reed"))
+    say(shop, 0, "red")
+    assert counts(act(shop, address, "compare", base="read"))[:3] == [0, 0, 2]
+    assert counts(act(shop, address, propose="on"))[:3] == [0, 0, 1]
+    assert values(shop)["P0"] == "red"
+
+
+def test_a_value_that_somebody_has_proposed_meanwhile_is_a_conflict(shop: Reviewing) -> None:
+    content = edited(download(shop), P0="red", P2="ochre")
+    say(shop, 0, "ochre", "proposed")
+    say(shop, 2, "ochre", "proposed")
+    page = shop.client.get(send(shop, content)).text
+    assert counts(page)[:5] == [0, 1, 0, 0, 1]
+    assert "proposed, not added yet" in page
 
 
 def with_excel(content: bytes) -> bytes:

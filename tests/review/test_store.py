@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from facetry.review.answers import Answer, Stream
+from facetry.review.answers import BLIND, Answer, Stream
 from facetry.review.store.decisions import By
 from facetry.review.store.queue import HOLD_S
 from facetry.review.store.reviews import SHARES
@@ -217,3 +217,14 @@ def test_five_people_at_once_never_get_the_same_product(store: Stored) -> None:
         done = [row for rows_of_one in pool.map(work, "abcde") for row in rows_of_one]
     assert len(done) == len(set(done)) == 150
     assert store.num_decided == 150
+
+
+def test_what_was_only_changed_by_somebody_who_saw_it_was_not_decided_blindly(store: Stored) -> None:
+    store.add([90, 91], stream="audit")
+    seen = By(person="anna", is_ruling=True)
+    store.decisions.answer(REVIEW, seen, [say(90, "blue")])
+    store.answer("ben", say(91, "red"))
+    store.decisions.answer(REVIEW, seen, [say(91, "blue", key="corrected")])
+    blind = store.reviews.decisions(REVIEW, streams=BLIND)
+    assert [(each.row, each.decided, each.stream) for each in blind] == [(91, "blue", "audit")]
+    assert [each.stream for each in store.reviews.decisions(REVIEW)] == ["", "audit"]

@@ -189,7 +189,8 @@ def plan_import(review: Review, one: Import, chosen: Chosen) -> None:
     changes = pl.concat([cells.filter(pl.col("kind") == CHANGE), conflicts]).with_columns(
         kind=pl.when(is_none).then(pl.lit("not_applicable")).otherwise(pl.lit("value"))
     )
-    proposed = cells.filter(pl.col("kind") == UNLISTED, pl.lit(chosen.is_proposing))
+    is_new = (pl.col("kind") == UNLISTED) & ~pl.col("is_contested")
+    proposed = cells.filter(is_new, pl.lit(chosen.is_proposing))
     plan = pl.concat([changes, proposed.with_columns(kind=pl.lit("proposed"))])
     if plan.is_empty():
         raise Problem(

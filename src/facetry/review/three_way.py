@@ -22,7 +22,7 @@ _NUM_NAMED: Final = 20  # of the rows that something is odd about
 
 _COLUMNS: Final = (
     "row", "head", "id", "attribute", "number", "was", "theirs", "now", "value", "decided_by",
-    "decided_at", "is_disputed", "kind",
+    "decided_at", "is_disputed", "proposed", "is_contested", "kind",
 )  # fmt: skip
 
 
@@ -61,7 +61,8 @@ class Compared:
     """What a file says otherwise.
 
     `cells` has a row for each cell of a `kind`: CHANGE, CONFLICT, UNLISTED (no value of the attribute)
-    or EMPTIED; with what it `was`, what is `theirs` and what is there `now`.
+    or EMPTIED; with what it `was`, what is `theirs` and what is there `now`. One that `is_contested` was
+    changed here, too.
     """
 
     cells: pl.DataFrame
@@ -93,7 +94,7 @@ def compare(returned: Returned, base: pl.DataFrame | None, now: Now) -> Compared
     cells = cells.unique(["id", "attribute"], keep="last", maintain_order=True)
     together = now.contents.join(cells, on=["id", "attribute"], how="inner", maintain_order="left")
     based = _with_base(together, base, returned)
-    kinds = based.with_columns(kind=_kind(based, now.taxonomy))
+    kinds = based.with_columns(is_contested=_IS_CONTESTED).with_columns(kind=_kind(based, now.taxonomy))
     found = kinds.filter(pl.col("kind").is_in([CHANGE, CONFLICT, UNLISTED, EMPTIED]))
     return Compared(
         cells=found.select(pl.col("stands").alias("now"), pl.exclude("now")).select(_COLUMNS),
@@ -126,6 +127,14 @@ def _with_base(cells: pl.DataFrame, base: pl.DataFrame | None, returned: Returne
     )
 
 
+_IS_PENDING: Final = pl.col("is_disputed") | pl.col("proposed").is_not_null()
+
+_IS_CONTESTED: Final = _IS_PENDING | (
+    (pl.col("source") != "model") & pl.col("stands").ne_missing(pl.col("stood"))
+)
+"""Whether people have said something of a cell since the file was handed out."""
+
+
 def _kind(cells: pl.DataFrame, taxonomy: Taxonomy) -> pl.Expr:
     """What becomes of each cell."""
     theirs, stands = pl.col("theirs"), pl.col("stands")
@@ -135,18 +144,17 @@ def _kind(cells: pl.DataFrame, taxonomy: Taxonomy) -> pl.Expr:
     allowed = [f"{head}\0{value}" for head, value in pairs if value in listed[head]]
     key = pl.concat_str("head", "theirs", separator="\0")
     is_listed = (theirs == NOT_APPLICABLE) | key.is_in(allowed)
-    is_ours = pl.col("source") != "model"
-    is_changed_here = is_ours & stands.ne_missing(pl.col("stood"))
+    is_proposed = (theirs == pl.col("proposed")).fill_null(value=False)
     return (
         pl.when(theirs.eq_missing(pl.col("was")))
         .then(pl.lit("unchanged"))
-        .when(theirs.eq_missing(now) & ~pl.col("is_disputed"))
+        .when((theirs.eq_missing(now) & ~_IS_PENDING) | is_proposed)
         .then(pl.lit("same"))
         .when(theirs.is_null())
         .then(pl.lit(EMPTIED))
         .when(~is_listed)
         .then(pl.lit(UNLISTED))
-        .when(is_changed_here | pl.col("is_disputed"))
+        .when("is_contested")
         .then(pl.lit(CONFLICT))
         .otherwise(pl.lit(CHANGE))
     )

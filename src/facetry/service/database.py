@@ -5,6 +5,7 @@ then wrote could fail at once, however long it is ready to wait.
 """
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -29,6 +30,8 @@ Clock = Callable[[], float]
 
 TIMEOUT_S: Final = 5.0
 """How long to wait for a connection, or for a lock that another transaction holds."""
+
+_PAUSE_S: Final = 0.02
 
 _HINTS: Final = {
     "sqlite": "Its file may be gone, its disk full, or another process is writing it for long.",
@@ -111,6 +114,11 @@ class Database:
             reason = first_line(getattr(error, "orig", None) or error)
             message = f"The database {self._name} is unavailable: {reason}."
             raise DatabaseUnavailable(message, hint=_HINTS[self._engine.dialect.name]) from error
+
+
+def let_others_in() -> None:
+    """Pause between two of many transactions: who waits for SQLite's lock asks for it now and then."""
+    time.sleep(_PAUSE_S)
 
 
 def _parse(url: str) -> URL:

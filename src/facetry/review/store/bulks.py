@@ -10,11 +10,11 @@ from sqlalchemy import Connection, and_, func, insert, select, update
 from facetry.review.answers import Answer
 from facetry.review.store.decisions import By, Decisions
 from facetry.review.store.records import EVENTS, Review, is_cell
-from facetry.service.database import Clock, Database
+from facetry.service.database import Clock, Database, let_others_in
 from facetry.service.problems import Problem
 from facetry.service.tables import REVIEW_BULKS, REVIEW_CELLS, REVIEW_EVENTS
 
-CHANGES_AT_ONCE: Final = 200
+CHANGES_AT_ONCE: Final = 100
 """Changes in one transaction: nobody who decides waits longer for it."""
 
 _BULKS: Final = REVIEW_BULKS.c
@@ -72,7 +72,9 @@ class Bulks:
         """
         assert by.bulk is not None
         with self._database.transaction() as connection:
-            return [each for each in changes if not self._make(connection, review, by, each)]
+            left = [each for each in changes if not self._make(connection, review, by, each)]
+        let_others_in()
+        return left
 
     def undo(self, review: Review, bulk_id: str) -> Iterator[int]:
         """Take a change back, some cells at a time; yields how many each time.
@@ -94,6 +96,7 @@ class Bulks:
                     undone = update(REVIEW_BULKS).where(_BULKS.id == bulk_id)
                     connection.execute(undone.values(undone_at=self._clock()))
                     return
+            let_others_in()
             yield len(events)
 
     def get(self, review: Review, bulk_id: str) -> Bulk:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, select
 from facetry.confidence.fill_audit import NO_VALUE
 from facetry.review.store.records import CELLS, OF_PRODUCT, PRODUCTS, VALUES, Review
 from facetry.runtime.progress import SILENT, Reporter
-from facetry.service.database import Database
+from facetry.service.database import Database, let_others_in
 from facetry.service.tables import REVIEW_CELLS, REVIEW_PRODUCTS
 from facetry.taxonomy import Taxonomy
 
@@ -54,6 +54,7 @@ def read_contents(
             with database.transaction() as connection:
                 parts.append(_frame(_rows(connection, review, start)))
             advance(min(_PRODUCTS_AT_ONCE, num_rows - start))
+            let_others_in()
     attributes = {index: head.attribute for index, head in enumerate(taxonomy.heads)}
     is_none = pl.col("decided").is_in(list(NO_VALUE))
     return pl.concat(parts).with_columns(

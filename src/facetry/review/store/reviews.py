@@ -7,12 +7,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Row, and_, func, insert, select, true, update
+from sqlalchemy import Row, and_, case, exists, func, insert, select, true, update
 
 from facetry.product import Product
-from facetry.review.answers import STREAMS, Stream
+from facetry.review.answers import BLIND, STREAMS, Stream
 from facetry.review.store.records import (
     CELLS,
+    EVENTS,
     OF_PRODUCT,
     PRODUCTS,
     RUNS,
@@ -117,8 +118,20 @@ class ReviewStore:
     def decisions(
         self, review: Review, *, since: float = 0.0, streams: Collection[str] | None = None
     ) -> list[Decision]:
-        """What was decided, in the order of the rows; not before a time, and of some streams only."""
-        asked = true() if streams is None else CELLS.stream.in_(streams)
+        """What was decided, in the order of the rows; not before a time, and of some streams only.
+
+        What was drawn to be asked blindly, and was only changed by somebody who saw it, is of no stream.
+        """
+        was_blind = exists().where(
+            EVENTS.review == CELLS.review,
+            EVENTS.row == CELLS.row,
+            EVENTS.head == CELLS.head,
+            EVENTS.answer.is_not(None),
+            EVENTS.was_shown.is_(False),
+            EVENTS.undone_at.is_(None),
+        )
+        stream = case((and_(CELLS.stream.in_(BLIND), ~was_blind), ""), else_=CELLS.stream)
+        asked = true() if streams is None else stream.in_(streams)
         query = (
             select(
                 CELLS.row,
@@ -129,7 +142,7 @@ class ReviewStore:
                 CELLS.decided,
                 CELLS.decided_by.label("person"),
                 CELLS.decided_at.label("at"),
-                CELLS.stream,
+                stream.label("stream"),
                 CELLS.predicted,
                 CELLS.confidence,
                 CELLS.action,
