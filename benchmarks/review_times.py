@@ -2,8 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from html import unescape
@@ -14,12 +13,14 @@ from typing import Final
 from starlette.testclient import TestClient
 
 from benchmarks.large_review import LargeReview, load_even, write_large_review
+from benchmarks.measure import Times
 from benchmarks.photos import draw_photo
 from facetry.review.pages import ReviewPages
 from facetry.review.people import TOKEN_HEADER
+from facetry.review.store.records import Review
 from facetry.service.app import make_app
 from facetry.service.config import ServiceConfig
-from facetry.service.state import make_service
+from facetry.service.state import Service, make_service
 
 HERE: Final = "http://127.0.0.1:8000"
 
@@ -31,20 +32,40 @@ PAGES: Final = {"overview": "/.."}
 """The pages that are measured beside the queue, and where they are from a review's address."""
 
 
-@contextmanager
-def large_pages(folder: Path, url: str, num_products: int) -> Iterator[TestClient]:
-    """Asks a service, in this process, whose database has a large review."""
+def make_large_service(folder: Path, url: str, *, requires_keys: bool = False) -> Service:
+    """A service for the pages of a large review; without a URL its database is in the folder."""
     folder.mkdir(parents=True, exist_ok=True)
+    settings = {
+        "models": {"shop": folder},
+        "data": folder / "data",
+        "database": url,
+        "num_job_workers": 0,
+        "requires_keys": requires_keys,
+        "port": 0,
+    }
+    return make_service(ServiceConfig.model_validate(settings), load_even)
+
+
+def write_large(folder: Path, url: str, num_products: int) -> Review:
+    """Write a large review into the database of such a service."""
+    service = make_large_service(folder, url)
     photo = folder / "photo.jpg"
     draw_photo(0).save(photo)
-    config = ServiceConfig.model_validate(
-        {"models": {"shop": folder}, "data": folder / "data", "database": url, "num_job_workers": 0}
-    )
-    service = make_service(config, load_even)
-    write_large_review(service.database, LargeReview(num_products=num_products, photo=photo))
+    review = write_large_review(service.database, LargeReview(num_products=num_products, photo=photo))
+    service.database.close()
+    return review
+
+
+def measure_times(folder: Path, url: str, review: Review, num_rounds: int) -> dict[str, Times]:
+    """How long the server, in this process, takes for each thing that a person does."""
+    service = make_large_service(folder, url)
     service.start()
     with TestClient(make_app(service, ReviewPages()), base_url=HERE) as client:
-        yield client
+        visitor = Visitor(client, f"/review/{review.name}")
+        visitor.work(2)
+        visitor.seconds.clear()
+        visitor.work(num_rounds)
+    return {name: Times(tuple(each), ()) for name, each in visitor.seconds.items()}
 
 
 @dataclass
