@@ -8,6 +8,7 @@ from pathlib import Path
 from starlette.testclient import TestClient
 
 from facetry.review.pages import ReviewPages
+from facetry.review.reviews import Reviews
 from facetry.service.app import make_app
 from facetry.service.state import Service, make_service
 from tests.service.fakes import FakePredictor, photo, service_config
@@ -42,6 +43,7 @@ class Reviewing:
     service: Service
     predictor: FakePredictor
     client: TestClient
+    reviews: Reviews
 
     @property
     def token(self) -> dict[str, str]:
@@ -64,4 +66,4 @@ def reviewing(
     pages = ReviewPages(shop)
     with TestClient(make_app(service, pages), base_url=HERE, raise_server_exceptions=False) as client:
         pages.begin(service, HERE)
-        yield Reviewing(service, predictor, client)
+        yield Reviewing(service, predictor, client, client.app.state.reviews)

@@ -10,6 +10,8 @@ from fastapi import FastAPI
 from facetry.review import entrance, exporting, importing, queue, training
 from facetry.review.auditing import Auditor
 from facetry.review.candidates import chosen_folders
+from facetry.review.catalogue import bulk
+from facetry.review.catalogue import page as catalogue
 from facetry.review.prepare import Plan, prepare
 from facetry.review.reviews import Reviews
 from facetry.runtime.progress import SILENT, Reporter
@@ -51,14 +53,8 @@ class ReviewPages:
     def install(self, app: FastAPI, service: Service) -> None:
         """Add the pages to the application."""
         app.state.reviews = self._reviews_of(service)
-        for router in (
-            entrance.router,
-            queue.router,
-            training.router,
-            exporting.router,
-            importing.router,
-        ):
-            app.include_router(router)
+        for part in (entrance, queue, catalogue, bulk, exporting, importing, training):
+            app.include_router(part.router)
 
     def begin(self, service: Service, address: str) -> None:
         """Make the review of the catalogue, or go on with it, and show its page.

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from facetry.errors import CalibrationError
 from facetry.review.people import People, session_secret
+from facetry.review.store.bulks import Bulks
 from facetry.review.store.contents import added_values
 from facetry.review.store.decisions import Decisions
+from facetry.review.store.grid import Grid
 from facetry.review.store.queue import ProductQueue
 from facetry.review.store.records import Review
 from facetry.review.store.reviews import ReviewStore
@@ -29,6 +31,8 @@ class Reviews:
     queue: ProductQueue
     decisions: Decisions
     runs: RunStore
+    grid: Grid
+    bulks: Bulks
     people: People
     models: ModelRegistry
     tasks: Tasks
@@ -48,6 +52,8 @@ class Reviews:
             queue=ProductQueue(service.database),
             decisions=Decisions(service.database),
             runs=RunStore(service.database),
+            grid=Grid(service.database),
+            bulks=Bulks(service.database),
             people=people,
             models=service.models,
             tasks=Tasks(),

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
@@ -13,6 +14,7 @@ from facetry.reports.pages import make_environment
 from facetry.review.people import TOKEN_HEADER, Person
 from facetry.review.reviews import Reviews
 from facetry.service.problems import Problem
+from facetry.service.responses import invalid_problem
 
 PAGE_POLICY: Final = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -20,16 +22,19 @@ PAGE_POLICY: Final = (
 )
 
 
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
 class PageRoute(APIRoute):
     """A route whose refusals are pages for who asked for one; who is not signed in is asked to be."""
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+    def get_route_handler(self) -> Handler:
         """The route's own handler, with its refusals shown."""
         own = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
             try:
-                return await own(request)
+                return await _handled(own, request)
             except Problem as problem:
                 if "text/html" not in request.headers.get("accept", ""):
                     raise
@@ -40,6 +45,18 @@ class PageRoute(APIRoute):
                 )
 
         return handle
+
+
+async def _handled(handler: Handler, request: Request) -> Response:
+    """The response of a handler; a parameter that is not allowed is a problem like others.
+
+    Raises:
+        Problem: the request is refused.
+    """
+    try:
+        return await handler(request)
+    except RequestValidationError as error:
+        raise invalid_problem(error) from error
 
 
 def make_router() -> APIRouter:

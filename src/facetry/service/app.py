@@ -19,7 +19,7 @@ from facetry.service.api import inference, jobs, predict, status
 from facetry.service.logs import log
 from facetry.service.middleware import Envelope
 from facetry.service.problems import Problem
-from facetry.service.responses import as_problem, problem_response
+from facetry.service.responses import as_problem, invalid_problem, problem_response
 from facetry.service.state import Extension, Service
 
 _ROUTERS: Final = (predict.router, jobs.router, inference.router, status.router)
@@ -84,12 +84,9 @@ def _methods(request: Request) -> set[str]:
 
 
 async def _not_valid(request: Request, error: Exception) -> JSONResponse:
-    """A parameter that is not allowed; what was given is not quoted."""
+    """A parameter that is not allowed."""
     assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    where = ".".join(str(each) for each in first["loc"])
-    problem = Problem("invalid", f"{where}: {first['msg']}.")
-    return problem_response(request.scope, problem)
+    return problem_response(request.scope, invalid_problem(error))
 
 
 async def _without_database(request: Request, error: Exception) -> JSONResponse:

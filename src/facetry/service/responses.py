@@ -3,6 +3,7 @@
 from http import HTTPStatus
 from typing import Final
 
+from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
@@ -48,6 +49,13 @@ def problem_response(scope: Scope, problem: Problem) -> JSONResponse:
         texts = filter(None, [problem.message, problem.hint])
         return JSONResponse({"error": " ".join(texts)}, problem.status, headers)
     return JSONResponse({"error": content}, problem.status, headers)
+
+
+def invalid_problem(error: RequestValidationError) -> Problem:
+    """The problem of a parameter that is not allowed; what was given is not quoted."""
+    first = error.errors()[0]
+    where = ".".join(str(each) for each in first["loc"])
+    return Problem("invalid", f"{where}: {first['msg']}.")
 
 
 def as_problem(error: HTTPException) -> Problem:

@@ -37,6 +37,7 @@ def _where(condition: ColumnElement[bool]) -> dict[str, ColumnElement[bool]]:
 _IS_OPEN: Final = column("is_open", Boolean) == true()
 _IS_DISPUTED: Final = column("is_disputed", Boolean) == true()
 _IS_DECIDED: Final = column("decided", Text).is_not(None)
+_IS_PROPOSED: Final = column("proposed", Text).is_not(None)
 _IS_SINGLE: Final = column("bulk", String).is_(None)
 
 
@@ -158,6 +159,22 @@ REVIEW_CELLS: Final = Table(
     Index("ix_review_cells_open", "review", "stream", "priority", **_where(_IS_OPEN)),
     Index("ix_review_cells_disputed", "review", "priority", **_where(_IS_DISPUTED)),
     Index("ix_review_cells_decided", "review", "decided_at", **_where(_IS_DECIDED)),
+    Index("ix_review_cells_proposed", "review", "row", **_where(_IS_PROPOSED)),
+    Index("ix_review_cells_head", "review", "head", "source", "row"),
+    # What the grid of a catalogue is filtered by, so that few rows of the table are read; texts of
+    # people are left out, as PostgreSQL bounds what an index may hold.
+    Index(
+        "ix_review_cells_grid",
+        "review",
+        "row",
+        "head",
+        "source",
+        "action",
+        "confidence",
+        "decided_by",
+        "is_open",
+        "is_disputed",
+    ),
 )
 
 REVIEW_EVENTS: Final = Table(

@@ -16,3 +16,25 @@ document.body.addEventListener("htmx:sendError", () => {
 document.body.addEventListener("htmx:beforeRequest", () => {
   document.getElementById("status").textContent = "";
 });
+
+document.addEventListener("change", (event) => {
+  const form = event.target.closest("form[data-auto]");
+  if (!form || event.target.tagName !== "SELECT") return;
+  if (event.target.name === "category" || event.target.name === "attribute") {
+    for (const name of ["attribute", "value"]) { // those of another category are none here
+      const other = form.elements[name];
+      if (other && other !== event.target) other.value = "";
+    }
+  }
+  form.requestSubmit();
+});
+document.addEventListener("submit", (event) => {
+  if (!event.target.matches("form[data-auto]")) return;
+  for (const field of event.target.elements) field.disabled ||= Boolean(field.name) && field.value === "";
+});
+window.addEventListener("pageshow", () => {
+  for (const field of document.querySelectorAll("form[data-auto] :disabled")) field.disabled = false;
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") event.target.closest("form")?.querySelector("[data-cancel]")?.click();
+});

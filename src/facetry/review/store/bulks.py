@@ -5,14 +5,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Connection, and_, func, insert, select, update
+from sqlalchemy import and_, func, insert, select, update
 
-from facetry.review.answers import Answer
-from facetry.review.store.decisions import By, Decisions
-from facetry.review.store.records import EVENTS, Review, is_cell
+from facetry.review.store.decisions import By, Change, Decisions
+from facetry.review.store.records import EVENTS, Review
 from facetry.service.database import Clock, Database, let_others_in
 from facetry.service.problems import Problem
-from facetry.service.tables import REVIEW_BULKS, REVIEW_CELLS, REVIEW_EVENTS
+from facetry.service.tables import REVIEW_BULKS, REVIEW_EVENTS
 
 CHANGES_AT_ONCE: Final = 100
 """Changes in one transaction: nobody who decides waits longer for it."""
@@ -30,14 +29,6 @@ class Bulk:
     num_cells: int
     at: float = 0.0
     undone_at: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Change:
-    """A change of a cell that has the value `before`: of another one it is not made."""
-
-    answer: Answer
-    before: str | None
 
 
 class Bulks:
@@ -72,7 +63,9 @@ class Bulks:
         """
         assert by.bulk is not None
         with self._database.transaction() as connection:
-            left = [each for each in changes if not self._make(connection, review, by, each)]
+            left = [
+                each for each in changes if not self._decisions.change(connection, review, by, each)
+            ]
         let_others_in()
         return left
 
@@ -132,16 +125,3 @@ class Bulks:
         query = select(func.count()).select_from(REVIEW_EVENTS).where(own)
         with self._database.transaction() as connection:
             return connection.execute(query).scalar_one()
-
-    def _make(self, connection: Connection, review: Review, by: By, change: Change) -> bool:
-        """Make a change if it can be; whether it is made."""
-        answer = change.answer
-        made = select(EVENTS.number).where(EVENTS.key == answer.key)
-        if connection.execute(made).first() is not None:
-            return True
-        assert answer.head is not None, "changes are of cells"
-        query = select(REVIEW_CELLS).where(is_cell(review, answer.row, answer.head))
-        cell = connection.execute(query).first()
-        if cell is None or cell.value != change.before or (cell.is_disputed and not by.may_rule):
-            return False
-        return self._decisions.store(connection, review, by, answer)

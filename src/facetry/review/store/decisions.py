@@ -44,6 +44,14 @@ class By:
     bulk: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """A change of a cell that has the value `before`: of another one it is not made."""
+
+    answer: Answer
+    before: str | None
+
+
 class Decisions:
     """The answers in a database."""
 
@@ -60,6 +68,11 @@ class Decisions:
         """
         with self._database.transaction() as connection:
             return sum(self.store(connection, review, by, each) for each in answers)
+
+    def fix(self, review: Review, by: By, change: Change) -> bool:
+        """Make one change; whether it is made, as in `change`."""
+        with self._database.transaction() as connection:
+            return self.change(connection, review, by, change)
 
     def undo(self, review: Review, person: str) -> int | None:
         """Take back a person's last answer and hold its product for them; its row, None for nothing.
@@ -126,6 +139,22 @@ class Decisions:
         else:
             settle(connection, review, answer.row, answer.head)
         return True
+
+    def change(self, connection: Connection, review: Review, by: By, change: Change) -> bool:
+        """Make a change within a transaction; whether it is made, now or before.
+
+        It is not if the cell has changed meanwhile, or is disputed and `by` may not rule.
+        """
+        answer = change.answer
+        made = select(EVENTS.number).where(EVENTS.key == answer.key)
+        if connection.execute(made).first() is not None:
+            return True
+        assert answer.head is not None, "changes are of cells"
+        query = select(REVIEW_CELLS).where(is_cell(review, answer.row, answer.head))
+        cell = connection.execute(query).first()
+        if cell is None or cell.value != change.before or (cell.is_disputed and not by.may_rule):
+            return False
+        return self.store(connection, review, by, answer)
 
 
 def _cell(connection: Connection, review: Review, answer: Answer) -> Row[Any] | None:

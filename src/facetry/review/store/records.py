@@ -95,6 +95,7 @@ class Cell:
     """A cell of a product; `is_blind` says that what was predicted is not to be shown.
 
     `value` is what the catalogue has as things stand, by its `source`: table, model, person or none.
+    `run` is the one that predicted it.
     """
 
     head: int
@@ -111,6 +112,7 @@ class Cell:
     proposed: str | None
     value: str | None
     source: str
+    run: int
 
     @classmethod
     def of(cls, row: Row[Any]) -> "Cell":
@@ -130,6 +132,7 @@ class Cell:
             proposed=row.proposed,
             value=row.value,
             source=row.source,
+            run=row.run,
         )
 
     @property

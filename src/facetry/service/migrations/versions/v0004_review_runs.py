@@ -32,6 +32,19 @@ UPDATE review_cells SET
 """
 
 
+_GRID = [
+    "review",
+    "row",
+    "head",
+    "source",
+    "action",
+    "confidence",
+    "decided_by",
+    "is_open",
+    "is_disputed",
+]
+
+
 def _add_columns() -> None:
     op.add_column("reviews", sa.Column("shares", sa.Text))
     op.add_column("reviews", sa.Column("images", sa.Text))
@@ -47,6 +60,8 @@ def _add_columns() -> None:
         "review_cells", sa.Column("source", sa.String(16), nullable=False, server_default="none")
     )
     op.add_column("review_cells", sa.Column("run", sa.Integer, nullable=False, server_default="1"))
+    op.create_index("ix_review_cells_head", "review_cells", ["review", "head", "source", "row"])
+    op.create_index("ix_review_cells_grid", "review_cells", _GRID)
     op.add_column("review_events", sa.Column("known", sa.Text))
     op.add_column(
         "review_events", sa.Column("is_ruling", sa.Boolean, nullable=False, server_default=sa.false())
@@ -63,11 +78,14 @@ def _replace_indexes() -> None:
         sa.column(name, sa.Boolean) == sa.true() for name in ("is_open", "is_disputed")
     )
     is_single = sa.column("bulk", sa.String).is_(None)
-    is_decided = sa.column("decided", sa.Text).is_not(None)
+    is_decided, is_proposed = (
+        sa.column(name, sa.Text).is_not(None) for name in ("decided", "proposed")
+    )
     for table, name, columns, where in (
         ("review_cells", "open", ["review", "stream", "priority"], is_open),
         ("review_cells", "disputed", ["review", "priority"], is_disputed),
         ("review_cells", "decided", ["review", "decided_at"], is_decided),
+        ("review_cells", "proposed", ["review", "row"], is_proposed),
         ("review_events", "latest", ["review", "number"], is_single),
         ("review_events", "person", ["review", "person", "number"], is_single),
     ):
