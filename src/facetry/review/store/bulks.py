@@ -63,9 +63,7 @@ class Bulks:
         """
         assert by.bulk is not None
         with self._database.transaction() as connection:
-            left = [
-                each for each in changes if not self._decisions.change(connection, review, by, each)
-            ]
+            left = [each for each in changes if not self._decisions.change(connection, review, by, each)]
         let_others_in()
         return left
 

@@ -78,9 +78,7 @@ def _replace_indexes() -> None:
         sa.column(name, sa.Boolean) == sa.true() for name in ("is_open", "is_disputed")
     )
     is_single = sa.column("bulk", sa.String).is_(None)
-    is_decided, is_proposed = (
-        sa.column(name, sa.Text).is_not(None) for name in ("decided", "proposed")
-    )
+    is_decided, is_proposed = (sa.column(name, sa.Text).is_not(None) for name in ("decided", "proposed"))
     for table, name, columns, where in (
         ("review_cells", "open", ["review", "stream", "priority"], is_open),
         ("review_cells", "disputed", ["review", "priority"], is_disputed),
