@@ -146,6 +146,14 @@ def test_only_the_latest_files_are_kept(shop: Reviewing, tmp_path: Path) -> None
     assert len(re.findall("/exports/[0-9a-f]{32}", page)) == exporting.NUM_KEPT + 1
 
 
+def test_what_a_killed_server_left_is_removed(shop: Reviewing, tmp_path: Path) -> None:
+    make(shop, "repairs")
+    (folder,) = (tmp_path / "data" / "reviews").glob("*/exports")
+    (folder / ".0123.77.draft").mkdir()
+    make(shop, "cells")
+    assert not list(folder.glob(".*"))
+
+
 def test_what_takes_long_goes_on_beside_the_page_and_is_done_once(
     shop: Reviewing, monkeypatch: pytest.MonkeyPatch
 ) -> None:

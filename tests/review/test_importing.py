@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import openpyxl
+import polars as pl
 import pytest
 
 from facetry.review import imports
@@ -260,6 +261,24 @@ def test_a_workbook_comes_back(tmp_path: Path) -> None:
         assert [again.cell(row, 4).value for row in (2, 3, 4)] == ["blue", "red", "red"]
 
 
+def test_a_parquet_file_comes_back(tmp_path: Path) -> None:
+    folder = write_shop(tmp_path / "shop", 6)
+    pl.read_csv(folder / "products.csv").write_parquet(folder / "products.parquet")
+    description = folder / "catalogue.yaml"
+    description.write_text(description.read_text().replace("products.csv", "products.parquet"))
+    with reviewing(tmp_path) as shop:
+        table = pl.read_parquet(io.BytesIO(download(shop)))
+        changed = io.BytesIO()
+        is_first = pl.col("id") == "P0"
+        colour = pl.when(is_first).then(pl.lit("blue")).otherwise("colour")
+        table.with_columns(colour=colour).write_parquet(changed)
+        address = send(shop, changed.getvalue(), "products.parquet")
+        assert counts(shop.client.get(address).text) == [1, 0, 0, 0, 0, 5]
+        act(shop, address)
+        again = pl.read_parquet(io.BytesIO(download(shop)))
+        assert again.equals(pl.read_parquet(io.BytesIO(changed.getvalue())))
+
+
 def test_a_repair_file_comes_back(shop: Reviewing) -> None:
     say(shop, 0, "blue")
     say(shop, 2, "blue")
@@ -315,12 +334,13 @@ def test_a_file_of_another_shop_is_refused(shop: Reviewing, content: bytes) -> N
     assert "Apply" not in page
 
 
-def test_a_file_that_is_too_large_is_refused(tmp_path: Path) -> None:
-    limits = {"max_job_bytes": 2000, "max_request_bytes": 1000}
+@pytest.mark.parametrize(("num_rows", "status"), [(200, 204), (2000, 413)])
+def test_a_file_may_be_as_large_as_a_job(tmp_path: Path, num_rows: int, status: int) -> None:
+    limits = {"max_job_bytes": 20_000, "max_request_bytes": 1000}
     with reviewing(tmp_path, num_products=2, limits=limits) as shop:
-        files = {"file": ("x.csv", b"id,category,colour\n" * 200)}
+        files = {"file": ("x.csv", b"id,category,colour\n" * num_rows)}
         found = shop.client.post("/review/shop/import", files=files, headers=shop.token)
-        assert found.status_code == 413
+        assert found.status_code == status
 
 
 def test_nothing_comes_in_without_the_pages_token(shop: Reviewing) -> None:

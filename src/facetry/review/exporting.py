@@ -21,7 +21,7 @@ from facetry.review.store.exports import Export, ExportStore
 from facetry.review.store.records import Review
 from facetry.review.tasks import Task
 from facetry.review.web import OwnReviews, SignedIn, make_router, page
-from facetry.runtime.files import write_text, writing_folder
+from facetry.runtime.files import remove_abandoned, write_text, writing_folder
 from facetry.runtime.progress import Reporter
 from facetry.service.problems import Problem
 
@@ -126,6 +126,7 @@ def export(reviews: Reviews, review: Review, form: Form, person: Person, reporte
     Raises:
         FacetryError: it cannot be written, or the shop's table has changed.
     """
+    remove_abandoned(_exports(reviews, review))
     at = reviews.store.clock()
     made = Export(id=token_hex(16), form=form, person=person.id, at=at)
     with writing_folder(_exports(reviews, review) / made.id) as draft:

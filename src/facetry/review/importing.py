@@ -45,10 +45,10 @@ from facetry.taxonomy import Taxonomy
 
 router = make_router()
 
-NUM_SHOWN: Final = 50
+NUM_SHOWN: Final = 30
 """Cells of each kind on the page, but for conflicts."""
 
-NUM_CONFLICTS: Final = 200
+NUM_CONFLICTS: Final = 100
 """Conflicts on the page: once some are decided, others come."""
 
 AS_READ: Final = "read"

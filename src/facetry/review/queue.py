@@ -51,7 +51,7 @@ class AnswersBody(BaseModel):
 @router.get("/{name}")
 async def queue(name: str, reviews: OwnReviews, person: SignedIn) -> HTMLResponse:
     """The next product to decide cells of, with those that follow behind it."""
-    review, tasks = await run_in_threadpool(_take, reviews, person, name)
+    review, products = await run_in_threadpool(_take, reviews, person, name)
     progress = await run_in_threadpool(reviews.store.progress, review)
     return page(
         "queue.html.jinja",
@@ -59,7 +59,7 @@ async def queue(name: str, reviews: OwnReviews, person: SignedIn) -> HTMLRespons
         here="Queue",
         review=review,
         person=person,
-        products=[shown(reviews, review, task) for task in tasks],
+        products=products,
         progress=progress,
     )
 
@@ -67,8 +67,8 @@ async def queue(name: str, reviews: OwnReviews, person: SignedIn) -> HTMLRespons
 @router.get("/{name}/next")
 async def next_products(name: str, reviews: OwnReviews, person: SignedIn) -> HTMLResponse:
     """The products that a person holds, as parts of the page."""
-    review, tasks = await run_in_threadpool(_take, reviews, person, name)
-    return page("products.html.jinja", products=[shown(reviews, review, task) for task in tasks])
+    _, products = await run_in_threadpool(_take, reviews, person, name)
+    return page("products.html.jinja", products=products)
 
 
 @router.post("/{name}/answers")
@@ -88,15 +88,14 @@ async def answer(name: str, body: AnswersBody, reviews: OwnReviews, person: Sign
 async def undo(name: str, reviews: OwnReviews, person: SignedIn) -> Response:
     """Take back a person's last answer; its product comes first then."""
 
-    def take_back() -> tuple[Review, Task | None]:
+    def take_back() -> dict[str, Any]:
         review = reviews.store.get(name)
         row = reviews.decisions.undo(review, person.id)
-        return review, None if row is None else reviews.queue.task(review, row, _asked(person))
+        if row is None:
+            raise Problem("conflict", "There is nothing to take back.")
+        return shown(reviews, review, reviews.queue.task(review, row, _asked(person)))
 
-    review, task = await run_in_threadpool(take_back)
-    if task is None:
-        raise Problem("conflict", "There is nothing to take back.")
-    return page("products.html.jinja", products=[shown(reviews, review, task)])
+    return page("products.html.jinja", products=[await run_in_threadpool(take_back)])
 
 
 @router.get("/{name}/photos/{row}/{number}/{size}")
@@ -122,10 +121,12 @@ def _asked(person: Person) -> Asked:
     return Asked(person=person.id, may_rule=person.may_rule)
 
 
-def _take(reviews: Reviews, person: Person, name: str) -> tuple[Review, list[Task]]:
+def _take(reviews: Reviews, person: Person, name: str) -> tuple[Review, list[dict[str, Any]]]:
+    """The products that come next for a person, as the template shows them."""
     review = reviews.store.get(name)
     shares = reviews.store.shares(review)
-    return review, reviews.queue.take(review, _asked(person), shares, NUM_AHEAD)
+    tasks = reviews.queue.take(review, _asked(person), shares, NUM_AHEAD)
+    return review, [shown(reviews, review, task) for task in tasks]
 
 
 def _answer(reviews: Reviews, review: Review, body: AnswerBody) -> Answer:

@@ -93,10 +93,7 @@ def writing_folder(folder: Path, *, is_durable: bool = True) -> Iterator[Path]:
     Temporary folders that killed processes left are removed first. See `place_folder` for `is_durable`.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    for left in folder.parent.glob(f".{glob.escape(folder.name)}.*.draft/"):
-        with try_lock(left) as is_abandoned:
-            if is_abandoned:
-                shutil.rmtree(left, ignore_errors=True)
+    remove_abandoned(folder.parent, folder.name)
     draft = folder.with_name(f".{folder.name}.{os.getpid()}.draft")
     try:
         with try_lock(draft):
@@ -104,6 +101,14 @@ def writing_folder(folder: Path, *, is_durable: bool = True) -> Iterator[Path]:
             place_folder(draft, folder, is_durable=is_durable)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def remove_abandoned(parent: Path, name: str | None = None) -> None:
+    """Remove temporary folders that killed processes left, those for one `name` or for any."""
+    for left in parent.glob(f".{'*' if name is None else glob.escape(name)}.*.draft/"):
+        with try_lock(left) as is_abandoned:
+            if is_abandoned:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def link_folder(source: Path, folder: Path) -> None:
