@@ -221,13 +221,27 @@ class Watched:
         return [each.share for each in self.heads], of_open
 
 
-def watch_promises(promises: Promises, folder: ModelFolder) -> Watched:
-    """Watch a model's promises by the answers about cells that were filled under them."""
+def audited_cells(promises: Promises, folder: ModelFolder) -> pl.DataFrame:
+    """The cells with answers that count for a model's promises, in the order of the answers.
+
+    Columns: `head`, its index; `when` it was answered; `is_right`; `is_filled`, else it was left open.
+    """
     cells = FillAudit.of(folder).counted(Promised.of(folder, promises))
     names = cells.select("category", "attribute").iter_rows()
-    heads = np.array([_head_of(promises, *each) for each in names], dtype=np.int64)
-    is_right = (cells["answer"] == cells["value"]).to_numpy()
-    is_filled = (cells["action"] == FILL).to_numpy()
+    heads = [_head_of(promises, *each) for each in names]
+    return cells.select(
+        pl.Series("head", heads, dtype=pl.Int64),
+        "when",
+        is_right=pl.col("answer") == pl.col("value"),
+        is_filled=pl.col("action") == FILL,
+    )
+
+
+def watch_promises(promises: Promises, folder: ModelFolder) -> Watched:
+    """Watch a model's promises by the answers about cells that were filled under them."""
+    cells = audited_cells(promises, folder)
+    heads = cells["head"].to_numpy()
+    is_right, is_filled = cells["is_right"].to_numpy(), cells["is_filled"].to_numpy()
     num_heads = promises.taxonomy.num_heads
 
     def watch_heads(chosen: tuple[int, ...]) -> Watch:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from facetry.confidence.cells import LabelledCells
+from facetry.confidence.cells import Evidence, LabelledCells
 from facetry.confidence.mapping import ProbabilityScores, summarise
 from facetry.confidence.promises import Promises
 from facetry.confidence.selection import MAX_AUC, BlankTest
@@ -86,7 +86,7 @@ def write_calibration_page(
     write_text(path, template.render(variables))
 
 
-def reliability(cells: LabelledCells) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def reliability(cells: LabelledCells | Evidence) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean confidence and share right of up to `NUM_POINTS` equal parts of the cells."""
     order = np.argsort(cells.confidence, kind="stable")
     parts = [each for each in np.array_split(order, NUM_POINTS) if len(each)]
@@ -110,7 +110,18 @@ def reliability_chart(before: LabelledCells, after: LabelledCells) -> Chart:
     return draw_chart("Right, by confidence", described, 2.7, draw)
 
 
-def _draw_reliability(axes: "Axes", name: str, cells: LabelledCells) -> None:
+def evidence_chart(evidence: Evidence) -> Chart:
+    """How often a calibrated model was right by how sure it was, on what its promises are based on."""
+
+    def draw(figure: "Figure") -> None:
+        _draw_reliability(figure.add_axes((0.1, 0.16, 0.86, 0.74)), "", evidence)
+
+    sure, right = evidence.confidence.mean(), evidence.is_right.mean()
+    described = f"Mean confidence {sure:.3f}, right {right:.3f}, of {len(evidence):,} labels"
+    return draw_chart("Right, by confidence", described, 3.4, draw)
+
+
+def _draw_reliability(axes: "Axes", name: str, cells: LabelledCells | Evidence) -> None:
     sure, right = reliability(cells)
     axes.plot([0, 1], [0, 1], color=LINE, linewidth=1)
     axes.plot(sure, right, color=ACCENT, marker="o", markersize=4, linewidth=1.4, clip_on=False)

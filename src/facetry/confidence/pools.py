@@ -101,7 +101,8 @@ def promise_all(
     With `is_simultaneous`, delta is the chance that any of the promises is false, not each
     (Bonferroni).
     """
-    pools, delta = _divided(taxonomy, evidence, target, delta, is_simultaneous=is_simultaneous)
+    num_labels = evidence.counts(taxonomy.num_heads)
+    pools, delta = divide(taxonomy, num_labels, target, delta, is_simultaneous=is_simultaneous)
     promises = [_promise(evidence.of_heads(pool.heads), pool, target, delta) for pool in pools]
     levels = get_args(Level)
     return sorted(promises, key=lambda each: (levels.index(each.pool.level), each.pool.heads))
@@ -114,20 +115,28 @@ def best_target(
 
     Each precision has pools of its own, as it needs labels of its own number.
     """
+    num_labels = evidence.counts(taxonomy.num_heads)
     for target in (percent / 100 for percent in range(99, 49, -1)):
-        pools, own_delta = _divided(taxonomy, evidence, target, delta, is_simultaneous=is_simultaneous)
+        pools, own_delta = divide(taxonomy, num_labels, target, delta, is_simultaneous=is_simultaneous)
         for pool in pools:
             own = evidence.of_heads(pool.heads)
-            if _threshold(own, target, own_delta):
+            if pool_threshold(own, target, own_delta):
                 return target, pool
     return None
 
 
-def _divided(
-    taxonomy: Taxonomy, evidence: Evidence, target: float, delta: float, *, is_simultaneous: bool
+def divide(
+    taxonomy: Taxonomy,
+    num_labels: NDArray[np.int64],
+    target: float,
+    delta: float,
+    *,
+    is_simultaneous: bool,
 ) -> tuple[list[Pool], float]:
-    """The pools of a target, and the chance of a false promise that each of them may take."""
-    num_labels = evidence.counts(taxonomy.num_heads)
+    """The pools of a target, and the chance of a false promise that each of them may take.
+
+    `num_labels` (H) counts independent labels.
+    """
     pools = make_pools(taxonomy, num_labels, _enough(target, delta))
     if is_simultaneous:
         delta /= len(pools)
@@ -136,7 +145,7 @@ def _divided(
 
 
 def _promise(evidence: Evidence, pool: Pool, target: float, delta: float) -> Promise:
-    threshold = _threshold(evidence, target, delta)
+    threshold = pool_threshold(evidence, target, delta)
     return Promise(
         pool=pool,
         target=target,
@@ -147,7 +156,7 @@ def _promise(evidence: Evidence, pool: Pool, target: float, delta: float) -> Pro
     )
 
 
-def _threshold(evidence: Evidence, target: float, delta: float) -> Threshold | None:
+def pool_threshold(evidence: Evidence, target: float, delta: float) -> Threshold | None:
     """The threshold of a pool; None if the cells above it are of fewer products than a promise needs.
 
     Cells of one product are not independent: where the photo is a bad one, all of them are wrong.

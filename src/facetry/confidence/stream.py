@@ -3,6 +3,7 @@
 Shapes: N answers, G grid of precisions.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from math import ceil, log
@@ -50,14 +51,35 @@ def precision_bounds(is_right: NDArray[np.bool_], delta: float) -> Bounds:
     >>> bounds.lower < 0.95 < bounds.upper
     True
     """
-    above, below = np.zeros_like(_GRID), np.zeros_like(_GRID)
-    most_above, most_below = above.copy(), below.copy()
+    most = np.zeros_like(_GRID)
+    for each in _most_capital(is_right, delta):
+        most = each
+    return _not_excluded(most, is_right, delta)
+
+
+def bounds_over_time(is_right: NDArray[np.bool_], delta: float) -> list[Bounds]:
+    """The bounds of `precision_bounds` after each of the answers (N).
+
+    >>> [round(each.lower, 2) for each in bounds_over_time(np.ones(60, dtype=bool), 0.05)[::20]]
+    [0.0, 0.72, 0.84]
+    """
+    capitals = enumerate(_most_capital(is_right, delta), start=1)
+    return [_not_excluded(most, is_right[:count], delta) for count, most in capitals]
+
+
+def _most_capital(is_right: NDArray[np.bool_], delta: float) -> Iterator[Floats]:
+    """After each answer, the logarithm of the most capital that any bet against a precision (G) had."""
+    above, below, most = (np.zeros_like(_GRID) for _ in range(3))
     for answer, bet in zip(is_right.astype(float), _bets(is_right, delta), strict=True):
         above += np.log1p(np.minimum(bet, _TRUNCATION / _GRID) * (answer - _GRID))
         below += np.log1p(-np.minimum(bet, _TRUNCATION / (1 - _GRID)) * (answer - _GRID))
-        np.maximum(most_above, above, out=most_above)
-        np.maximum(most_below, below, out=most_below)
-    left = _GRID[(most_above < log(2 / delta)) & (most_below < log(2 / delta))]
+        np.maximum(most, np.maximum(above, below), out=most)
+        yield most
+
+
+def _not_excluded(most: Floats, is_right: NDArray[np.bool_], delta: float) -> Bounds:
+    """The interval of the precisions that are not excluded."""
+    left = _GRID[most < log(2 / delta)]
     if not len(left):  # the answers changed so much that no one precision explains them
         mean = float(np.mean(is_right))
         return Bounds(lower=mean, upper=mean, num_answers=len(is_right))

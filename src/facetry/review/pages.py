@@ -12,6 +12,7 @@ from facetry.review.auditing import Auditor
 from facetry.review.candidates import chosen_folders
 from facetry.review.catalogue import bulk
 from facetry.review.catalogue import page as catalogue
+from facetry.review.model import page as model
 from facetry.review.prepare import Plan, prepare
 from facetry.review.reviews import Reviews
 from facetry.runtime.progress import SILENT, Reporter
@@ -53,7 +54,7 @@ class ReviewPages:
     def install(self, app: FastAPI, service: Service) -> None:
         """Add the pages to the application."""
         app.state.reviews = self._reviews_of(service)
-        for part in (entrance, queue, catalogue, bulk, exporting, importing, training):
+        for part in (entrance, queue, catalogue, bulk, exporting, importing, model, training):
             app.include_router(part.router)
 
     def begin(self, service: Service, address: str) -> None:

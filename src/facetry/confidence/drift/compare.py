@@ -69,6 +69,17 @@ def compare(old: Sample, new: Sample) -> Drift:
     )
 
 
+def compare_answers(old: Sample, new: Sample) -> list[Shift]:
+    """Compare the answers alone, what moved most first: the photos of the samples are not looked at.
+
+    Raises:
+        NotEnoughData: as in `compare`.
+    """
+    comparison = _Comparison(old=old, new=new)
+    comparison.require_enough()
+    return sorted(comparison.answers(), key=lambda each: each.effect.rank)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Comparison:
     """The two samples with the weightings of their products."""
