@@ -22,6 +22,12 @@ from tests.review.transfer import as_xlsx, download, make, say
 ADMIN = By(person="local", may_rule=True, is_ruling=True)
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work is done when a request is answered, however slow the machine is."""
+    monkeypatch.setattr(exporting, "_SOON_S", 20.0)
+
+
 @pytest.fixture
 def shop(tmp_path: Path) -> Iterator[Reviewing]:
     with reviewing(tmp_path) as started:

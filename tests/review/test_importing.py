@@ -8,7 +8,7 @@ import openpyxl
 import polars as pl
 import pytest
 
-from facetry.review import imports
+from facetry.review import exporting, importing, imports
 from facetry.review.answers import Answer
 from facetry.review.reviews import Reviews
 from facetry.review.store.bulks import Bulks
@@ -16,6 +16,13 @@ from facetry.review.store.contents import read_contents
 from facetry.review.store.decisions import By
 from tests.review.shop import Reviewing, reviewing, write_shop
 from tests.review.transfer import as_xlsx, download, make, say
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work is done when a request is answered, however slow the machine is."""
+    monkeypatch.setattr(exporting, "_SOON_S", 20.0)
+    monkeypatch.setattr(importing, "_SOON_S", 20.0)
 
 
 @pytest.fixture
