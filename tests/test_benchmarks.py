@@ -31,6 +31,7 @@ pytestmark = pytest.mark.slow
         ("confidence", [], {"accuracy", "promises"}),
         ("drift", [], {"false_alarms", "shifts", "num_products"}),
         ("fill_audit", [], {"ways", "limit"}),
+        ("review", [], {"orders", "times", "people", "paint"}),
         ("gpu", ["--no-compile", "--training"],
          {"photos_per_s", "ms_per_photo", "share_of_rate", "speedup", "training"}),
     ],

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from facetry.review.pages import ReviewPages
+from facetry.service.database import Database
+from facetry.service.keys import KeyStore
 from facetry.service.server import bind, make_server
 from facetry.service.state import make_service
 from tests.reports.conftest import browser
@@ -22,13 +24,13 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 @contextmanager
-def listening(tmp_path: Path, num_products: int) -> Iterator[str]:
+def listening(tmp_path: Path, num_products: int, **changes: object) -> Iterator[str]:
     """The address of a review's page, once it is made."""
     shop = tmp_path / "shop"
     if not shop.exists():
         write_shop(shop, num_products)
     shown: list[str] = []
-    service = make_service(service_config(tmp_path / "data"), fake_load(FakePredictor()))
+    service = make_service(service_config(tmp_path / "data", **changes), fake_load(FakePredictor()))
     server = make_server(service, extension=ReviewPages(shop, show=shown.append))
     with closing(bind("127.0.0.1", 0)) as own:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [own]}, daemon=True)
@@ -89,6 +91,21 @@ def test_twenty_products_by_keyboard_with_undo_and_reload(browser: Any, tmp_path
     filled = {str(index): line[3] for index, line in enumerate(lines) if index % 2 == 0 and line[3]}
     assert filled == decided
     assert errors == []
+
+
+def test_one_signs_in_with_a_key_and_is_asked(browser: Any, tmp_path: Path) -> None:
+    with listening(tmp_path, 8, requires_keys=True) as address:
+        with closing(Database.open(f"sqlite:///{tmp_path / 'data' / 'facetry.db'}")) as database:
+            _, secret = KeyStore(database).create("anna", ["review"])
+        context = browser.new_context()
+        page = context.new_page()
+        page.goto(address)
+        page.get_by_label("Key").fill(secret)
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/review")
+        page.goto(address)
+        assert row_of(page)
+        context.close()
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,12 @@ PAGE_POLICY: Final = (
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
+_HEADERS: Final = {
+    "Content-Security-Policy": PAGE_POLICY,
+    # Under "no-referrer" browsers send forms with the origin "null", as pages of other sites could.
+    "Referrer-Policy": "same-origin",
+}
+
 
 class PageRoute(APIRoute):
     """A route whose refusals are pages for who asked for one; who is not signed in is asked to be."""
@@ -100,4 +106,4 @@ _ENVIRONMENT.filters["moment"] = moment
 def page(template: str, *, status: int = 200, **content: Any) -> HTMLResponse:
     """A page, or a part of one."""
     text = _ENVIRONMENT.get_template(template).render(**content)
-    return HTMLResponse(text, status, {"Content-Security-Policy": PAGE_POLICY})
+    return HTMLResponse(text, status, _HEADERS)
