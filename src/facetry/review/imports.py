@@ -21,9 +21,9 @@ from facetry.review.people import Person
 from facetry.review.prepare import folder_of
 from facetry.review.returned import ReturnedForm, read_returned
 from facetry.review.reviews import Reviews
-from facetry.review.store.bulks import CHANGES_AT_ONCE, Bulk, Bulks, Change
+from facetry.review.store.bulks import CHANGES_AT_ONCE, Bulk
 from facetry.review.store.contents import read_products
-from facetry.review.store.decisions import By
+from facetry.review.store.decisions import By, Change
 from facetry.review.store.records import Review
 from facetry.review.three_way import CHANGE, CONFLICT, UNLISTED, Compared, Notes, Now, closest, compare
 from facetry.runtime.files import write_text, writing
@@ -211,13 +211,12 @@ def apply_import(
     """
     plan = pl.read_parquet(one.path / _PLAN)
     bulk = plan["bulk"][0]
-    bulks = Bulks(reviews.store.database, reviews.store.clock)
     what = f"Import of {one.about.name}"
-    bulks.begin(review, Bulk(id=bulk, person=person.id, what=what, num_cells=plan.height))
+    reviews.bulks.begin(review, Bulk(id=bulk, person=person.id, what=what, num_cells=plan.height))
     by = By(person=person.id, may_rule=person.may_rule, is_ruling=True, bulk=bulk)
     with reporter.bar("Applying", plan.height) as advance:
         for part in plan.iter_slices(CHANGES_AT_ONCE):
-            bulks.add(review, by, [_change(bulk, each) for each in part.iter_rows(named=True)])
+            reviews.bulks.add(review, by, [_change(bulk, each) for each in part.iter_rows(named=True)])
             advance(part.height)
     done = one.save(bulks=tuple(dict.fromkeys([*one.about.bulks, bulk])))
     (one.path / _PLAN).unlink()
@@ -232,17 +231,15 @@ def undo_import(reviews: Reviews, review: Review, one: Import, bulk: str, report
     """
     if bulk not in one.about.bulks:
         raise Problem("not_found", "The file made no such change.")
-    bulks = Bulks(reviews.store.database, reviews.store.clock)
-    with reporter.bar("Taking back", bulks.num_made(bulk)) as advance:
-        for count in bulks.undo(review, bulk):
+    with reporter.bar("Taking back", reviews.bulks.num_made(bulk)) as advance:
+        for count in reviews.bulks.undo(review, bulk):
             advance(count)
     compare_import(reviews, review, one, reporter)
 
 
 def changes_of(reviews: Reviews, review: Review, one: Import) -> Sequence[Bulk]:
     """The changes that an import made, the latest one first."""
-    made = Bulks(reviews.store.database, reviews.store.clock).all(review)
-    return [each for each in made if each.id in one.about.bulks]
+    return [each for each in reviews.bulks.all(review) if each.id in one.about.bulks]
 
 
 def _change(bulk: str, cell: dict[str, Any]) -> Change:
