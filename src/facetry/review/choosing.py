@@ -1,16 +1,14 @@
-"""Chooses which cells of a predicted product people are asked about, by which stream, in which order.
+"""Chooses which cells of a predicted product people are asked about, and by which stream.
 
 Shapes: H heads.
 """
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-import numpy as np
 import polars as pl
 
 from facetry.batch.shard import Shard
@@ -18,8 +16,7 @@ from facetry.confidence.fill_audit import FILL, watch_promises
 from facetry.confidence.novelty import NOVEL
 from facetry.predictions import OK
 from facetry.product import Product
-from facetry.review.answers import BLIND, Stream
-from facetry.review.recorder import Recorded
+from facetry.review.answers import Stream
 from facetry.review.store.decisions import standing
 from facetry.service.models import LoadedModel
 from facetry.taxonomy import Taxonomy
@@ -29,8 +26,6 @@ OVERLAP: Final = 0.05
 
 SAMPLE: Final = 0.1
 """The share of the cells that were not filled that are asked about at random, without a promise."""
-
-_ALIKE: Final = 0.5  # each further product that answers alike is worth so much of the one before
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,12 +72,10 @@ class Draws(NamedTuple):
 class Chooser:
     """Chooses cells, product by product."""
 
-    def __init__(self, model: LoadedModel, recorded: Recorded, seed: int = 0) -> None:
+    def __init__(self, model: LoadedModel, seed: int = 0) -> None:
         self._taxonomy: Taxonomy = model.taxonomy
         self._shares = AuditShares.of(model)
-        self._recorded = recorded
         self._seed = seed
-        self._num_alike: Counter[tuple[str, ...]] = Counter()
 
     def chosen(self, shard: Shard, rows: pl.DataFrame) -> Iterator[Chosen]:
         """The products of a shard, with what was predicted of them."""
@@ -100,10 +93,7 @@ class Chooser:
         if product.category not in self._taxonomy.categories:
             return
         by_attribute = {each["attribute"]: each for each in predictions}
-        signature = (product.category, *(each["value"] for each in predictions))
-        worth = _ALIKE ** self._num_alike[signature]
-        self._num_alike[signature] += 1
-        for slot, index in enumerate(self._taxonomy.head_indices(product.category)):
+        for index in self._taxonomy.head_indices(product.category):
             attribute = self._taxonomy.heads[index].attribute
             found = by_attribute.get(attribute)
             known = product.labels.get(attribute)
@@ -116,7 +106,7 @@ class Chooser:
                 known,
                 found,
                 stream=stream,
-                priority=self._priority(product, slot, stream, worth, draws.order),
+                priority=draws.order,  # of what is drawn at random any part is a random sample
                 num_wanted=2 if stream and draws.overlap < OVERLAP else 1,
             )
 
@@ -127,20 +117,6 @@ class Chooser:
         if draw < self._shares.left_open[head]:
             return "sample"
         return "novel" if prediction["reason"] == NOVEL else "useful"
-
-    def _priority(self, product: Product, slot: int, stream: str, worth: float, draw: float) -> float:
-        """How early a cell is asked about; of what is drawn at random any part is a random sample."""
-        if stream in BLIND:
-            return draw
-        return worth * self._unsure(product, slot) if stream else 0.0
-
-    def _unsure(self, product: Product, slot: int) -> float:
-        """How unsure the model is of a cell, by margin and entropy alike: 0 to 1."""
-        index = self._recorded.rows.get(str(product.id))
-        if index is None:
-            return 0.0
-        unsure = self._recorded.unsure
-        return float(np.mean([unsure.margin[index, slot], unsure.entropy[index, slot]]))
 
 
 def _product_row(product: Product, problem: str) -> Mapping[str, Any]:

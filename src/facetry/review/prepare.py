@@ -19,14 +19,16 @@ from facetry.batch.outputs import OutputConfig
 from facetry.batch.shard import cut
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.catalogue.identity import catalogue_identity
+from facetry.review.arranging import arrange
 from facetry.review.choosing import Chooser, Chosen
 from facetry.review.recorder import Recorded, Recorder
+from facetry.review.store.arrangement import Arrangement
 from facetry.review.store.records import Review, Run
 from facetry.review.store.reviews import ReviewStore
 from facetry.review.store.runs import RunStore
 from facetry.runtime.prefetch import batched
 from facetry.runtime.progress import SILENT, Reporter
-from facetry.service.models import LoadedModel
+from facetry.service.models import VERSION_LENGTH, LoadedModel
 
 _FOLDER: Final = "reviews"
 _PRODUCTS_AT_ONCE: Final = 500  # in one transaction: nobody who decides waits longer for it
@@ -84,6 +86,8 @@ def prepare(plan: Plan, store: ReviewStore, data: Path, reporter: Reporter = SIL
         for some in batched(_chosen(plan, review, data), _PRODUCTS_AT_ONCE):
             runs.merge(review, run, some)
             advance(len(some))
+    recorded = Recorded.read(_recorded(data, review, plan.model))
+    arrange(Arrangement(store.database), review, plan.model.taxonomy, recorded, reporter)
     runs.end(review, run)
     return store.get(review.name)
 
@@ -106,12 +110,12 @@ def folder_of(data: Path, review: Review) -> Path:
 
 
 def _recorded(data: Path, review: Review, model: LoadedModel) -> Path:
-    """What is recorded of a model's predictions, apart from that of other models."""
-    return folder_of(data, review) / "recorded" / model.version
+    """What is recorded of a model's predictions, whatever it promises, apart from that of others."""
+    return folder_of(data, review) / "recorded" / model.folder.plain_fingerprint[:VERSION_LENGTH]
 
 
 def _chosen(plan: Plan, review: Review, data: Path) -> Iterator[Chosen]:
-    chooser = Chooser(plan.model, Recorded.read(_recorded(data, review, plan.model)), plan.seed)
+    chooser = Chooser(plan.model, plan.seed)
     shards = zip(cut(plan.catalogue), read_rows(folder_of(data, review) / "predictions"), strict=True)
     return chain.from_iterable(chooser.chosen(shard, rows) for shard, rows in shards)
 

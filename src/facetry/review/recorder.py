@@ -5,8 +5,9 @@ Shapes: B products, A slots, V values, D features.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,28 @@ from facetry.product import Preprocess, Product
 from facetry.runtime.files import writing
 from facetry.taxonomy import Taxonomy
 
+NUM_FEATURES: Final = 512
+"""Features that are kept of each product: 100 MB of a hundred thousand products."""
+
 _FORM: Final = "{:06}.npz"
+
+
+def project(features: NDArray[Any]) -> NDArray[np.float16]:
+    """Features (B, D) as they are kept: of more than `NUM_FEATURES`, so many random projections.
+
+    The same ones always. A cosine c is kept within about (1 - c ** 2) / sqrt(`NUM_FEATURES`) (Johnson
+    and Lindenstrauss 1984), so that near neighbours stay near.
+    """
+    size = features.shape[1]
+    if size > NUM_FEATURES:
+        features = features.astype(np.float32) @ _projection(size)
+    return features.astype(np.float16)
+
+
+@cache
+def _projection(size: int) -> NDArray[np.float32]:
+    drawn = np.random.default_rng(0).standard_normal((size, NUM_FEATURES), dtype=np.float32)
+    return drawn / np.float32(np.sqrt(NUM_FEATURES))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -73,7 +95,7 @@ class Recorder:
         features = np.zeros((len(products), 0), dtype=np.float16)
         if isinstance(self._predictor, Embedder):
             predictions, found = self._predictor.predict_and_embed(products)
-            features = np.asarray(found).astype(np.float16)
+            features = project(np.asarray(found))
         else:
             predictions = self._predictor.predict(products)
         unsure = Unsure.of(predictions)
@@ -99,8 +121,8 @@ class Recorded:
 
     @classmethod
     def read(cls, folder: Path) -> "Recorded":
-        """All of a folder."""
-        parts = list(_parts(folder))
+        """All of a folder; nothing of one that has nothing."""
+        parts = list(_parts(folder)) or [_NOTHING]
         ids = [each for part in parts for each in part["ids"].tolist()]
         return cls(
             rows={each: index for index, each in enumerate(ids)},
@@ -110,6 +132,14 @@ class Recorded:
             ),
             features=np.concatenate([part["features"] for part in parts]),
         )
+
+
+_NOTHING: Final = {
+    "ids": np.empty(0, dtype=str),
+    "margin": np.empty((0, 0), dtype=np.float32),
+    "entropy": np.empty((0, 0), dtype=np.float32),
+    "features": np.empty((0, 0), dtype=np.float16),
+}
 
 
 def _parts(folder: Path) -> Iterator[dict[str, NDArray[np.generic]]]:

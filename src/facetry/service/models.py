@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from facetry.batch.patient import OnFailure, PatientPredictor
 from facetry.build.promising import load_promising, promising
@@ -27,7 +28,7 @@ from facetry.models.folder import (
     ModelFolder,
     open_folder,
 )
-from facetry.predictions import Predictions, Predictor
+from facetry.predictions import Embedder, Predictions, Predictor
 from facetry.product import Preprocess, Product
 from facetry.runtime.progress import SILENT, Reporter
 from facetry.service.batching import Batcher, OnDeath
@@ -106,8 +107,8 @@ class ServedModel:
                 fingerprint=found.fingerprint,
                 promises=promises,
             )
-        in_turn = _InTurn(predictor=loaded.predictor, lock=self.batcher.lock)
-        return replace(loaded, predictor=in_turn)
+        kind = _EmbedderInTurn if isinstance(loaded.predictor, Embedder) else _InTurn
+        return replace(loaded, predictor=kind(predictor=loaded.predictor, lock=self.batcher.lock))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -128,6 +129,21 @@ class _InTurn:
     def predict(self, products: Sequence[Product]) -> Predictions:
         with self.lock:
             return self.predictor.predict(products)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _EmbedderInTurn(_InTurn):
+    """One that also gives features."""
+
+    def embed(self, products: Sequence[Product]) -> NDArray[Any]:
+        assert isinstance(self.predictor, Embedder)
+        with self.lock:
+            return self.predictor.embed(products)
+
+    def predict_and_embed(self, products: Sequence[Product]) -> tuple[Predictions, NDArray[Any]]:
+        assert isinstance(self.predictor, Embedder)
+        with self.lock:
+            return self.predictor.predict_and_embed(products)
 
 
 Load = Callable[[str, Path], LoadedModel]
