@@ -227,6 +227,17 @@ def first_line(error: Exception) -> str:
     return next(lines, type(error).__name__)
 
 
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """The known name closest to `name`, None if none is close.
+
+    >>> closest("Catgory", ["id", "Category"])
+    'Category'
+    """
+    folded = {each.casefold(): each for each in sorted(known, reverse=True)}
+    found = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
+    return folded[found[0]] if found else None
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint with the known name closest to `name`, or with all known names if none is close.
 
@@ -236,9 +247,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     'Known: Category, id.'
     """
     names = sorted(set(known))
-    folded = {each.casefold(): each for each in reversed(names)}
-    close = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
-    if close:
-        return f"Did you mean {folded[close[0]]!r}?"
+    if (found := closest(name, names)) is not None:
+        return f"Did you mean {found!r}?"
     shown = ", ".join(names[:12]) + (f", ... ({len(names)} in all)" if len(names) > 12 else "")
     return f"Known: {shown}."

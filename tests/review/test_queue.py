@@ -133,7 +133,10 @@ def test_a_browser_is_shown_pages_whatever_happens(tmp_path: Path) -> None:
     asks = {"accept": "text/html,*/*"}
     with reviewing(tmp_path, requires_keys=True) as shop:
         sent = shop.client.get("/review/shop", headers=asks, follow_redirects=False)
-        assert (sent.status_code, sent.headers["location"]) == (303, "/review/sign-in")
+        assert (sent.status_code, sent.headers["location"]) == (
+            303,
+            "/review/sign-in?to=%2Freview%2Fshop",
+        )
         assert "Sign in" in shop.client.get("/review/sign-in", headers=asks).text
     with reviewing(tmp_path) as shop:
         found = shop.client.get("/review/no-such", headers=asks)

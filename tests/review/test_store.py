@@ -7,7 +7,7 @@ import pytest
 
 from facetry.review.answers import BLIND, Answer, Stream
 from facetry.review.store.decisions import By
-from facetry.review.store.queue import HOLD_S
+from facetry.review.store.queue import HOLD_S, Asked
 from facetry.review.store.reviews import SHARES
 from facetry.service.database import Database
 from facetry.service.problems import Problem
@@ -196,7 +196,7 @@ def test_who_is_still_there_keeps_what_they_hold(store: Stored, clock: SetClock)
     store.take("anna", 2)
     for _ in range(3):
         clock.now += HOLD_S - 1
-        store.queue.renew(REVIEW, "anna")
+        store.queue.renew(REVIEW, Asked(person="anna"))
     assert [task.row for task in store.take("ben")] == [2]
     assert [task.row for task in store.take("anna", 2)] == [0, 1]
 

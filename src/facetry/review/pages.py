@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from fastapi import FastAPI
 
-from facetry.review import entrance, exporting, importing, queue, training
+from facetry.review import entrance, exporting, importing, queue, rulings, training
 from facetry.review.auditing import Auditor
 from facetry.review.candidates import chosen_folders
 from facetry.review.catalogue import bulk
@@ -54,7 +54,7 @@ class ReviewPages:
     def install(self, app: FastAPI, service: Service) -> None:
         """Add the pages to the application."""
         app.state.reviews = self._reviews_of(service)
-        for part in (entrance, queue, catalogue, bulk, exporting, importing, model, training):
+        for part in (entrance, queue, rulings, catalogue, bulk, exporting, importing, model, training):
             app.include_router(part.router)
 
     def begin(self, service: Service, address: str) -> None:

@@ -1,5 +1,6 @@
 """The queue: one product after the other, with the cells that a person is needed for."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -8,23 +9,21 @@ from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from facetry.review.answers import WHY, Answer, Kind
+from facetry.review.answers import Answer, Kind
 from facetry.review.people import Person
 from facetry.review.photos import SIZES, picture_of
 from facetry.review.reviews import Reviews
+from facetry.review.showing import shown
 from facetry.review.store.decisions import By
 from facetry.review.store.queue import Asked
-from facetry.review.store.records import Cell, Review, Task
+from facetry.review.store.records import Review
 from facetry.review.web import OwnReviews, SignedIn, make_router, page
 from facetry.service.problems import Problem
-from facetry.taxonomy import Head
 
 router = make_router()
 
 NUM_AHEAD: Final = 3
 """Products on a page: the one that is shown, and those that are to be there at once when it is done."""
-
-_MOST_BUTTONS: Final = 9  # values with a digit of their own; the others are found by searching
 
 
 class AnswerBody(BaseModel):
@@ -84,18 +83,28 @@ async def answer(name: str, body: AnswersBody, reviews: OwnReviews, person: Sign
     return await run_in_threadpool(store)
 
 
+@router.post("/{name}/renew")
+async def renew(name: str, reviews: OwnReviews, person: SignedIn) -> dict[str, list[int]]:
+    """Hold what a person has on the screen for longer; says what of it is still theirs to decide."""
+
+    def hold() -> list[int]:
+        return reviews.queue.renew(reviews.store.get(name), _asked(person))
+
+    return {"rows": await run_in_threadpool(hold)}
+
+
 @router.post("/{name}/undo")
 async def undo(name: str, reviews: OwnReviews, person: SignedIn) -> Response:
     """Take back a person's last answer; its product comes first then."""
 
-    def take_back() -> dict[str, Any]:
+    def take_back() -> list[dict[str, Any]]:
         review = reviews.store.get(name)
         row = reviews.decisions.undo(review, person.id)
         if row is None:
             raise Problem("conflict", "There is nothing to take back.")
-        return shown(reviews, review, reviews.queue.task(review, row, _asked(person)))
+        return shown(reviews, review, [reviews.queue.task(review, row, _asked(person))])
 
-    return page("products.html.jinja", products=[await run_in_threadpool(take_back)])
+    return page("products.html.jinja", products=await run_in_threadpool(take_back))
 
 
 @router.get("/{name}/photos/{row}/{number}/{size}")
@@ -126,7 +135,7 @@ def _take(reviews: Reviews, person: Person, name: str) -> tuple[Review, list[dic
     review = reviews.store.get(name)
     shares = reviews.store.shares(review)
     tasks = reviews.queue.take(review, _asked(person), shares, NUM_AHEAD)
-    return review, [shown(reviews, review, task) for task in tasks]
+    return review, shown(reviews, review, tasks)
 
 
 def _answer(reviews: Reviews, review: Review, body: AnswerBody) -> Answer:
@@ -140,50 +149,41 @@ def _answer(reviews: Reviews, review: Review, body: AnswerBody) -> Answer:
     taxonomy = reviews.taxonomy(review)
     if body.head is not None and body.head >= taxonomy.num_heads:
         raise Problem("not_found", "There is no such attribute.")
-    value = (body.value or "").strip() or None
-    if body.kind == "value":
-        assert body.head is not None
-        if value not in taxonomy.heads[body.head].values:
+    kind: Kind = body.kind
+    value = " ".join((body.value or "").split()) if kind == "proposed" else body.value
+    if body.head is not None and kind in {"value", "proposed"}:
+        values = taxonomy.heads[body.head].values
+        if kind == "proposed":
+            kind, value = _proposed(reviews, review, body.head, value or "", values)
+        elif value not in values:
             raise Problem(
                 "conflict",
-                "The value is none of the attribute's, or no longer.",
-                hint="Reload the page.",
+                f"{value!r} is none of the attribute's values, or no longer: nothing was stored.",
+                hint="The product comes again, with the values that there are now.",
             )
-    if body.kind == "proposed" and value is None:
-        raise Problem("invalid", "A proposed value has at least one letter.")
     return Answer(
-        key=body.key, row=body.row, kind=body.kind, head=body.head, value=value, seconds=body.seconds
+        key=body.key, row=body.row, kind=kind, head=body.head, value=value or None, seconds=body.seconds
     )
 
 
-def shown(reviews: Reviews, review: Review, task: Task) -> dict[str, Any]:
-    """A product as the template shows it."""
-    taxonomy = reviews.taxonomy(review)
-    return {
-        "review": review.name,
-        "task": task,
-        "num_photos": len(task.photos),
-        "cells": [_shown_cell(taxonomy.heads[cell.head], cell) for cell in task.open_cells],
-        "others": [
-            (taxonomy.heads[cell.head].attribute, cell.decided or cell.known)
-            for cell in task.cells
-            if not cell.is_open and (cell.decided or cell.known)
-        ],
-    }
+def _proposed(
+    reviews: Reviews, review: Review, head: int, value: str, values: Sequence[str]
+) -> tuple[Kind, str]:
+    """What a proposed value counts as: one that there is, if it is the same but for case and spaces.
 
-
-def _shown_cell(head: Head, cell: Cell) -> dict[str, Any]:
-    """A cell with the values that have a button, the likely ones first, and all others."""
-    likely = [] if cell.is_blind else [*filter(None, [cell.predicted]), *cell.alternatives]
-    first = [each for each in dict.fromkeys(likely) if each in head.values]
-    ordered = [*first, *(value for value in head.values if value not in first)]
-    return {
-        "head": cell.head,
-        "attribute": head.attribute,
-        "is_blind": cell.is_blind,
-        "predicted": None if cell.is_blind else cell.predicted,
-        "confidence": None if cell.is_blind else cell.confidence,
-        "why": WHY[cell.stream],
-        "buttons": ordered[:_MOST_BUTTONS],
-        "others": ordered[_MOST_BUTTONS:],
-    }
+    Raises:
+        Problem: it has no letter, or an admin has refused it.
+    """
+    if not value:
+        raise Problem("invalid", "A proposed value has at least one letter.")
+    there = {" ".join(each.split()).casefold(): each for each in values}
+    if value.casefold() in there:
+        return "value", there[value.casefold()]
+    ruling = reviews.values.ruling(review, head, value)
+    if ruling is not None and ruling.verdict == "refused":
+        raise Problem(
+            "conflict",
+            f"An admin has refused {value!r} as a value of this attribute: nothing was stored.",
+            hint="Choose another one.",
+        )
+    return "proposed", value

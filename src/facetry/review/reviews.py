@@ -14,6 +14,7 @@ from facetry.review.store.queue import ProductQueue
 from facetry.review.store.records import Review
 from facetry.review.store.reviews import ReviewStore
 from facetry.review.store.runs import RunStore
+from facetry.review.store.values import ValueStore
 from facetry.review.tasks import Tasks
 from facetry.service.models import LoadedModel, ModelRegistry
 from facetry.service.state import Service
@@ -33,6 +34,7 @@ class Reviews:
     runs: RunStore
     grid: Grid
     bulks: Bulks
+    values: ValueStore
     people: People
     models: ModelRegistry
     tasks: Tasks
@@ -54,6 +56,7 @@ class Reviews:
             runs=RunStore(service.database),
             grid=Grid(service.database),
             bulks=Bulks(service.database),
+            values=ValueStore(service.database),
             people=people,
             models=service.models,
             tasks=Tasks(),

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
+from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -45,7 +46,7 @@ class PageRoute(APIRoute):
                 if "text/html" not in request.headers.get("accept", ""):
                     raise
                 if problem.reason == "unauthorized" and request.method == "GET":
-                    return RedirectResponse("/review/sign-in", status_code=303)
+                    return RedirectResponse(_way_in(request), status_code=303)
                 return page(
                     "problem.html.jinja", title="Refused", problem=problem, status=problem.status
                 )
@@ -63,6 +64,12 @@ async def _handled(handler: Handler, request: Request) -> Response:
         return await handler(request)
     except RequestValidationError as error:
         raise invalid_problem(error) from error
+
+
+def _way_in(request: Request) -> str:
+    """The page that asks for a key, and leads on to what was asked for."""
+    asked = request.url.path
+    return "/review/sign-in" if asked == "/review" else f"/review/sign-in?to={quote(asked, safe='')}"
 
 
 def make_router() -> APIRouter:

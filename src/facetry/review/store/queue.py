@@ -78,13 +78,17 @@ class ProductQueue:
         with self._database.transaction() as connection:
             return _task(connection, review, row, asked)
 
-    def renew(self, review: Review, person: str) -> None:
-        """Hold what a person holds for longer: they are still there."""
+    def renew(self, review: Review, asked: Asked) -> list[int]:
+        """Hold what a person holds for longer: they are still there.
+
+        Returns the rows of what they hold and have something left to decide of: what else they have on
+        the screen is decided, or another's by now.
+        """
         now = self._clock()
-        mine = and_(PRODUCTS.review == review.id, PRODUCTS.holder == person, PRODUCTS.held_until > now)
         with self._database.transaction() as connection:
-            rows = connection.execute(select(PRODUCTS.row).where(mine)).scalars().all()
+            rows = _held(connection, review, asked, now)
             _renew(connection, review, rows, now)
+            return rows
 
     def let_go(self, review: Review, person: str) -> None:
         """Give back what a person holds."""
