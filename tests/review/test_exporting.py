@@ -16,7 +16,7 @@ from facetry.review.answers import Answer
 from facetry.review.reviews import Reviews
 from facetry.review.store.decisions import By
 from facetry.service.tables import REVIEW_VALUES
-from tests.review.shop import Reviewing, reviewing, write_shop
+from tests.review.shop import TITLE, Reviewing, reviewing, write_shop
 from tests.review.transfer import as_xlsx, download, make, say
 
 ADMIN = By(person="local", may_rule=True, is_ruling=True)
@@ -39,6 +39,19 @@ def rule(shop: Reviewing, row: int, value: str | None, kind: str = "value") -> N
     reviews = Reviews.of(shop.service)
     answer = Answer(key=f"rule-{row}-{value}-{kind}", row=row, kind=kind, head=0, value=value)
     reviews.decisions.answer(reviews.store.get("shop"), ADMIN, [answer])
+
+
+def add_value(shop: Reviewing, value: str) -> None:
+    """Add a value, as an admin does."""
+    reviews = Reviews.of(shop.service)
+    review = reviews.store.get("shop")
+    head = reviews.taxonomy(review).head_indices("Sarees").start
+    with shop.service.database.transaction() as connection:
+        connection.execute(
+            insert(REVIEW_VALUES).values(
+                review=review.id, head=head, value=value, person="local", at=0.0, verdict="added"
+            )
+        )
 
 
 def decide_some(shop: Reviewing) -> None:
@@ -116,15 +129,7 @@ def test_the_repair_file_has_only_what_people_decided(shop: Reviewing) -> None:
 def test_values_count_once_an_admin_has_added_them(shop: Reviewing) -> None:
     say(shop, 0, "ochre \U0001f600", "proposed")
     assert "ochre" not in download(shop).decode()
-    added = {"review": Reviews.of(shop.service).store.get("shop").id, "head": 1, "at": 0.0}
-    reviews = Reviews.of(shop.service)
-    head = reviews.taxonomy(reviews.store.get("shop")).head_indices("Sarees").start
-    with shop.service.database.transaction() as connection:
-        connection.execute(
-            insert(REVIEW_VALUES).values(
-                **{**added, "head": head}, value="ochre \U0001f600", person="local", verdict="added"
-            )
-        )
+    add_value(shop, "ochre \U0001f600")
     rule(shop, 2, "ochre \U0001f600")
     lines = download(shop).decode().splitlines()
     assert lines[3].split(",")[3] == "ochre \U0001f600"
@@ -140,6 +145,31 @@ def test_a_table_that_changed_meanwhile_is_not_written(shop: Reviewing, tmp_path
     assert "has changed since the review read it: 1 values" in section
     assert "facetry review" in section
     assert "/exports/" not in section
+
+
+def test_what_the_file_cannot_hold_is_counted(tmp_path: Path) -> None:
+    folder = write_shop(tmp_path / "shop", 4)
+    table = folder / "products.csv"
+    text = table.read_text(encoding="utf-8").replace(TITLE, "caf\u00e9")
+    table.write_bytes(text.encode("cp1252"))
+    with reviewing(tmp_path) as shop:
+        add_value(shop, "ochre \U0001f600")
+        rule(shop, 0, "ochre \U0001f600")
+        rule(shop, 2, "blue")
+        assert "1 cell could not be written" in make(shop)
+        lines = download(shop).decode("cp1252").splitlines()
+    assert [line.split(",")[3] for line in lines[1:]] == ["", "red", "blue", "blue"]
+
+
+def test_the_shops_own_repairs_are_in_its_file_too(tmp_path: Path) -> None:
+    folder = write_shop(tmp_path / "shop", 4)
+    (folder / "own.csv").write_text("id,category,attribute,old,new\nP1,Sarees,colour,red,blue\n")
+    description = folder / "catalogue.yaml"
+    description.write_text(description.read_text() + "repairs: own.csv\n")
+    with reviewing(tmp_path) as shop:
+        rule(shop, 0, "red")
+        lines = download(shop).decode().splitlines()
+    assert [line.split(",")[3] for line in lines[1:]] == ["red", "blue", "", "blue"]
 
 
 def test_only_the_latest_files_are_kept(shop: Reviewing, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ from facetry.review.store.bulks import Bulk
 from facetry.review.store.exports import Export
 from facetry.review.store.records import Review
 from facetry.review.tasks import Task, Work
-from facetry.review.three_way import CHANGE, CONFLICT, EMPTIED, UNLISTED, Notes
+from facetry.review.three_way import CHANGE, CONFLICT, EMPTIED, UNLISTED, Compared, Notes
 from facetry.review.web import OwnReviews, SignedIn, make_router, page
 from facetry.service.api.jobs import require_space
 from facetry.service.jobs.accept import MAX_FIELD_BYTES, Upload
@@ -207,20 +207,16 @@ def shown(reviews: Reviews, review: Review, one: Import) -> Shown:
     task = reviews.tasks.get(_task(review, one))
     is_busy = task is not None and task.is_running
     compared = None if is_busy else one.compared()
-    cells, counts = {}, {}
+    by_kind = _by_kind(compared)
+    cells = {kind: _some(kind, own) for kind, own in by_kind.items()}
     names = reviews.people.names()
-    for kind in (CHANGE, CONFLICT, UNLISTED, EMPTIED) if compared else ():
-        own = compared.cells.filter(pl.col("kind") == kind)
-        most = NUM_CONFLICTS if kind == CONFLICT else NUM_SHOWN
-        counts[kind] = own.height
-        cells[kind] = list(own.head(most).iter_rows(named=True))
     return Shown(
         one=one,
         person=names.get(one.about.person, one.about.person),
         task=task,
         bases=kept(reviews, review, one.about.form),
         notes=compared.notes if compared else None,
-        counts=counts,
+        counts={kind: own.height for kind, own in by_kind.items()},
         cells=cells,
         nearest=_nearest(cells.get(UNLISTED, ()), reviews.taxonomy(review)),
         changes=list(changes_of(reviews, review, one)),
@@ -253,6 +249,18 @@ def _section(reviews: Reviews, name: str, import_id: str, person: Person) -> HTM
     review = reviews.store.get(name)
     found = shown(reviews, review, get_import(reviews, review, import_id))
     return page("import_state.html.jinja", review=review, person=person, shown=found)
+
+
+def _by_kind(compared: Compared | None) -> dict[str, pl.DataFrame]:
+    if compared is None:
+        return {}
+    kinds = (CHANGE, CONFLICT, UNLISTED, EMPTIED)
+    return {kind: compared.cells.filter(pl.col("kind") == kind) for kind in kinds}
+
+
+def _some(kind: str, cells: pl.DataFrame) -> list[dict[str, Any]]:
+    """The first cells of a kind, as the template takes them."""
+    return list(cells.head(NUM_CONFLICTS if kind == CONFLICT else NUM_SHOWN).iter_rows(named=True))
 
 
 def _nearest(cells: Sequence[Mapping[str, Any]], taxonomy: Taxonomy) -> dict[str, str]:

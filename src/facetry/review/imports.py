@@ -35,6 +35,7 @@ from facetry.service.problems import Problem
 NUM_KEPT: Final = 8
 """Imports of a review that are kept; one that is being applied always is."""
 
+_BLOCK: Final = 1 << 20
 _ABOUT, _NOTES, _CELLS, _PLAN = "about.json", "notes.json", "cells.parquet", "plan.parquet"
 
 
@@ -105,8 +106,7 @@ def take_in(reviews: Reviews, review: Review, person: Person, upload: Upload, li
         Problem: it is no table, or holds much more than its bytes say.
     """
     suffix = suffix_of(upload)
-    upload.table.seek(0)
-    digest = hashlib.file_digest(upload.table, "sha256").hexdigest()[:32]  # type: ignore[arg-type]
+    digest = _digest(upload)
     path = _imports(reviews, review) / digest
     if (path / _ABOUT).exists():
         return get_import(reviews, review, digest).save(at=reviews.store.clock(), base=None)
@@ -252,6 +252,15 @@ def _change(bulk: str, cell: dict[str, Any]) -> Change:
         value=None if kind == "not_applicable" else cell["theirs"],
     )
     return Change(answer=answer, before=cell["before"])
+
+
+def _digest(upload: Upload) -> str:
+    """What tells a file from others, by its content."""
+    upload.table.seek(0)
+    digest = hashlib.sha256()
+    while block := upload.table.read(_BLOCK):
+        digest.update(block)
+    return digest.hexdigest()[:32]
 
 
 def _remove_old(reviews: Reviews, review: Review) -> None:

@@ -121,8 +121,8 @@ def _open(path: Path, shop: Catalogue) -> Catalogue:
 def _sources(path: Path, shop: Source) -> Iterator[Source]:
     """How the file may have to be read: a spreadsheet program may have saved it in another way."""
     is_same = path.suffix.lower() == format_of(shop.table)
-    own = {"table": path, "repairs": ()}
-    kept = {} if is_same else {"sheet": None, "header_rows": ()}
+    own: dict[str, object] = {"table": path, "repairs": ()}
+    kept: dict[str, object] = {} if is_same else {"sheet": None, "header_rows": ()}
     yield shop.model_copy(update={**own, **kept, "delimiter": None, "encoding": None})
     yield shop.model_copy(update={**own, **kept})
     yield shop.model_copy(update={**own, "sheet": None, "header_rows": ()})
