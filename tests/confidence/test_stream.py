@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from facetry.confidence.stream import ChangeDetector, first_below, precision_bounds, watch
+from facetry.confidence.stream import (
+    ChangeDetector,
+    bounds_over_time,
+    first_below,
+    precision_bounds,
+    watch,
+)
 
 
 @pytest.mark.parametrize("precision", [0.5, 0.85, 0.95, 1.0])
@@ -95,3 +101,10 @@ def test_a_promise_that_holds_is_rarely_withdrawn() -> None:
     streams = np.random.default_rng(0).random((num_streams, 3000)) < 0.95
     alarms = [first_below(each, 0.95, 0.05) or detector.first_alarm(each) for each in streams]
     assert sum(alarm is not None for alarm in alarms) <= 0.05 * num_streams
+
+
+@pytest.mark.parametrize("precision", [0.0, 0.7, 1.0])
+def test_the_bounds_over_time_are_those_after_each_answer(precision: float) -> None:
+    is_right = np.random.default_rng(0).random(60) < precision
+    expected = [precision_bounds(is_right[:count], 0.05) for count in range(1, 61)]
+    assert bounds_over_time(is_right, 0.05) == expected
