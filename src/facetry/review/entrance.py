@@ -18,7 +18,7 @@ OVERVIEW: Final = "/review"
 SIGN_IN: Final = "/review/sign-in"
 
 _TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-_ASSETS: Final = ("review.css", "queue.js", "page.js", "htmx.min.js", "icon.svg")
+_ASSETS: Final = ("review.css", "queue.js", "try.js", "page.js", "htmx.min.js", "icon.svg")
 
 
 @router.get("/sign-in")

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from fastapi import FastAPI
 
-from facetry.review import entrance, exporting, importing, queue, rulings, training
+from facetry.review import entrance, exporting, importing, queue, rulings, training, trying
 from facetry.review.auditing import Auditor
 from facetry.review.candidates import chosen_folders
 from facetry.review.catalogue import bulk
@@ -54,7 +54,19 @@ class ReviewPages:
     def install(self, app: FastAPI, service: Service) -> None:
         """Add the pages to the application."""
         app.state.reviews = self._reviews_of(service)
-        for part in (entrance, queue, rulings, catalogue, bulk, exporting, importing, model, training):
+        parts = (
+            entrance,
+            queue,
+            rulings,
+            catalogue,
+            bulk,
+            exporting,
+            importing,
+            model,
+            training,
+            trying,
+        )
+        for part in parts:
             app.include_router(part.router)
 
     def begin(self, service: Service, address: str) -> None:

@@ -86,7 +86,7 @@ def prepare(plan: Plan, store: ReviewStore, data: Path, reporter: Reporter = SIL
         for some in batched(_chosen(plan, review, data), _PRODUCTS_AT_ONCE):
             runs.merge(review, run, some)
             advance(len(some))
-    recorded = Recorded.read(_recorded(data, review, plan.model))
+    recorded = Recorded.read(recorded_folder(data, review, plan.model))
     arrange(Arrangement(store.database), review, plan.model.taxonomy, recorded, reporter)
     runs.end(review, run)
     return store.get(review.name)
@@ -96,7 +96,7 @@ def predict(plan: Plan, review: Review, data: Path, reporter: Reporter = SILENT)
     """Predict the catalogue into the review's folder; what has not changed is not predicted again."""
     model = plan.model
     predict_table(
-        Recorder(model.predictor, _recorded(data, review, model)),
+        Recorder(model.predictor, recorded_folder(data, review, model)),
         plan.catalogue,
         folder_of(data, review) / "predictions",
         BatchConfig(model=model.fingerprint, outputs=OutputConfig(has_submission=False)),
@@ -109,7 +109,7 @@ def folder_of(data: Path, review: Review) -> Path:
     return data / _FOLDER / review.id
 
 
-def _recorded(data: Path, review: Review, model: LoadedModel) -> Path:
+def recorded_folder(data: Path, review: Review, model: LoadedModel) -> Path:
     """What is recorded of a model's predictions, whatever it promises, apart from that of others."""
     return folder_of(data, review) / "recorded" / model.folder.plain_fingerprint[:VERSION_LENGTH]
 

@@ -5,10 +5,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import and_, bindparam, select, update
+from sqlalchemy import and_, bindparam, exists, select, update
 
 from facetry.review.answers import BLIND
-from facetry.review.store.records import CELLS, PRODUCTS, Review
+from facetry.review.store.records import CELLS, OF_PRODUCT, PRODUCTS, Review
 from facetry.service.database import Database, let_others_in
 from facetry.service.tables import REVIEW_CELLS, REVIEW_PRODUCTS
 
@@ -58,6 +58,15 @@ class Arrangement:
                 Stored(row, product_id, category, row in labelled, tuple(answers[row]))
                 for row, product_id, category in connection.execute(named.order_by(PRODUCTS.row))
             ]
+
+    def labelled(self, review: Review, category: str) -> list[tuple[int, str]]:
+        """The rows and ids of the products of a category that have a label."""
+        is_label = and_(CELLS.value.is_not(None), CELLS.source.in_(("table", "person")))
+        own = and_(PRODUCTS.review == review.id, PRODUCTS.category == category)
+        has_label = exists().where(OF_PRODUCT, is_label)
+        query = select(PRODUCTS.row, PRODUCTS.product_id).where(own, has_label).order_by(PRODUCTS.row)
+        with self._database.transaction() as connection:
+            return [(row, product_id) for row, product_id in connection.execute(query)]
 
     def open_cells(self, review: Review) -> list[OpenCell]:
         """The cells that wait for people because they are useful, product by product."""

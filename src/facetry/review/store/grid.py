@@ -111,7 +111,17 @@ class Grid:
 
     def cells(self, review: Review, places: Sequence[Place]) -> list[GridCell]:
         """The cells at some places, in their order."""
-        key = tuple_(CELLS.row, CELLS.head)
+        # SQLite uses no index for pairs: the rows alone find them.
+        is_one = and_(
+            CELLS.row.in_([row for row, _ in places]), tuple_(CELLS.row, CELLS.head).in_(places)
+        )
+        return self._read(review, is_one) if places else []
+
+    def of_product(self, review: Review, row: int) -> list[GridCell]:
+        """The cells of a product."""
+        return self._read(review, CELLS.row == row)
+
+    def _read(self, review: Review, is_one: ColumnElement[bool]) -> list[GridCell]:
         query = (
             select(
                 REVIEW_CELLS,
@@ -121,13 +131,11 @@ class Grid:
                 PRODUCTS.photos,
             )
             .join_from(REVIEW_CELLS, REVIEW_PRODUCTS, OF_PRODUCT)
-            # SQLite uses no index for pairs: the rows alone find them.
-            .where(CELLS.review == review.id, CELLS.row.in_([row for row, _ in places]))
-            .where(key.in_(places))
+            .where(CELLS.review == review.id, is_one)
             .order_by(CELLS.row, CELLS.head)
         )
         with self._database.transaction() as connection:
-            rows = connection.execute(query).all() if places else []
+            rows = connection.execute(query).all()
         return [
             GridCell(
                 row=row.row,
