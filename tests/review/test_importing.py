@@ -177,7 +177,7 @@ def test_nothing_of_a_file_is_left_out_silently(shop: Reviewing) -> None:
     page = shop.client.get(send(shop, "\n".join(lines).encode())).text
     assert counts(page)[:4] == [0, 0, 1, 1]
     assert "Did you mean &#39;red&#39;?" in page
-    for text in ("X1", "P3", "more than once", "no id", "another category"):
+    for text in ("X1", "P3", "more than once", "without an id", "another category"):
         assert text in page.split("Left alone")[1]
     assert values(shop)["P1"] == "red"
 
