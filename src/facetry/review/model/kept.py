@@ -114,10 +114,9 @@ def _kept(file: Path) -> Found | None:
 
 
 def _bases(subject: Subject) -> dict[str, object]:
-    """What each is to be based on now, as JSON has it."""
-    return {
-        name: json.loads(json.dumps([_FORMAT, each.basis(subject)])) for name, each in FIGURES.items()
-    }
+    """What each is to be based on now, as JSON has it; what several share is asked for once."""
+    asked = {basis: basis(subject) for basis in {each.basis for each in FIGURES.values()}}
+    return {name: json.loads(json.dumps([_FORMAT, asked[each.basis]])) for name, each in FIGURES.items()}
 
 
 def _is_outdated(subject: Subject, name: str, basis: object) -> bool:
