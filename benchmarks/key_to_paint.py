@@ -24,6 +24,7 @@ _WATCH: Final = """
   }).observe(queue, { subtree: true, childList: true, attributes: true, attributeFilter: ["hidden"] });
 }
 """
+_TWICE_MS: Final = 110  # the page takes the same key again sooner than that for one press
 _NEXT: Final = "count => window.paints.length >= count"
 _IS_READY: Final = """
 () => document.querySelectorAll("article.product").length > 1
@@ -57,5 +58,6 @@ def _decide(page: Any, count: int) -> None:
     """Press 1 for each cell of the product that is shown, until the next one is painted."""
     num_cells = page.locator("article.product:not([hidden]) .cell:not(.done)").count()
     for _ in range(num_cells):
+        page.wait_for_timeout(_TWICE_MS)
         page.keyboard.press("1")
     page.wait_for_function(_NEXT, arg=count)

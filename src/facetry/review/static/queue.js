@@ -12,7 +12,8 @@ const ask = document.getElementById("ask");
 const help = document.getElementById("help");
 const RENEW_MS = 60_000;
 const EMPTY_MS = 15_000; // how often an empty queue looks for work
-const TWICE_MS = 250; // the same key again so soon was meant for the product before
+const TWICE_MS = 100; // the same key again so soon was meant for the product before
+const CLICK_MS = 180;
 const LONGEST_WAIT_MS = 15_000;
 
 const shown = () => queue.querySelector("article.product:not([hidden])");
@@ -28,7 +29,7 @@ const kept = JSON.parse(sessionStorage.getItem(place) ?? '{"outbox": [], "pendin
 const outbox = kept.outbox;
 let pending = new Map(); // answers about the product that is shown, by cell
 let shownAt = performance.now();
-let last = { act: "", at: -TWICE_MS };
+let last = { act: "", at: -Infinity };
 let working = Promise.resolve();
 let numWaiting = 0;
 let isLeaving = false;
@@ -357,7 +358,7 @@ const needNone = new Set(["undo", "help", "close"]); // what works without a pro
 
 function isTwice(act) {
   // A double press or click is one: the second half would decide what nobody has looked at.
-  const again = act === last.act && performance.now() - last.at < TWICE_MS;
+  const again = act === last.act && performance.now() - last.at < (act === "click" ? CLICK_MS : TWICE_MS);
   last = { act, at: performance.now() };
   return again;
 }
