@@ -41,7 +41,7 @@ def recorded(unsure: list[float], features: np.ndarray | None = None) -> Recorde
     nothing = np.empty((len(unsure), 0), dtype=np.float16)
     return Recorded(
         rows={f"P{row}": row for row in range(len(unsure))},
-        unsure=Unsure(margin=both, entropy=both),
+        unsure=Unsure(margin=both, entropy=both, of_label=both),
         features=nothing if features is None else features.astype(np.float16),
     )
 

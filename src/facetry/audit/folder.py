@@ -11,9 +11,11 @@ from typing import Any, Unpack
 import polars as pl
 
 from facetry.audit.config import AuditConfig
+from facetry.audit.findings import WRONG_LABEL
 from facetry.audit.run import FIGURES, FINDINGS, REPORT, audit_catalogue
 from facetry.catalogue.frames import like
 from facetry.catalogue.given import ColumnNames, as_catalogue
+from facetry.catalogue.scan import POLARS_ERRORS
 from facetry.errors import SettingError
 from facetry.runtime.documents import parse_json
 from facetry.runtime.files import temporary_folder
@@ -69,6 +71,23 @@ def label_noise(folder: Path, taxonomy: Taxonomy) -> Mapping[int, float]:
         ) from error
     names = [(head.category, head.attribute) for head in taxonomy.heads]
     return {index: found[name] for index, name in enumerate(names) if name in found}
+
+
+def wrong_labels(folder: Path) -> pl.DataFrame:
+    """The labels that an audit in a folder found likely wrong: id, attribute, and its score.
+
+    Raises:
+        SettingError: the folder has no audit.
+    """
+    try:
+        found = pl.read_parquet(folder / f"{FINDINGS}.parquet")
+        is_wrong = pl.col("kind") == WRONG_LABEL.name
+        return found.filter(is_wrong).select(pl.col("id").cast(pl.String), "attribute", "score")
+    except (OSError, *POLARS_ERRORS) as error:
+        raise SettingError(
+            f"{folder} holds no audit that can be read.",
+            hint="Make one: facetry audit CATALOGUE --features MODEL --out FOLDER.",
+        ) from error
 
 
 def audit(

@@ -117,7 +117,7 @@ def _rank(
     # The stricter filters missed half of ten similar mistakes: the simplest one is used, and narrowed
     # down in the next line.
     differs = find_label_issues(codes, probabilities, filter_by="predicted_neq_given", n_jobs=1)
-    is_issue = differs & (scores * differs.mean() < MAX_PRODUCT) & (counts[codes] >= MIN_LABELS)
+    is_issue = likely_wrong(differs, scores, counts[codes])
     names = np.array(head.values, dtype=object)
     columns = {
         "row": rows,
@@ -129,3 +129,14 @@ def _rank(
         "is_issue": is_issue,
     }
     return pl.DataFrame(columns, schema=_RANKING)
+
+
+def likely_wrong(
+    differs: NDArray[np.bool_], scores: NDArray[np.floating], num_alike: NDArray[np.integer]
+) -> NDArray[np.bool_]:
+    """Which labels of a head (K) are likely wrong.
+
+    `differs` (K) says where a model that has not learned from them predicts another value, `scores` (K)
+    are the labels' own probabilities, `num_alike` (K) counts the labels of the same value.
+    """
+    return differs & (scores * differs.mean() < MAX_PRODUCT) & (num_alike >= MIN_LABELS)

@@ -26,6 +26,10 @@ def review(
             metavar="SHARE", help="Ask only about cells that the model cannot fill at this precision."
         ),
     ] = None,
+    audit: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="An audit: also ask about labels that it found wrong."),
+    ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 0,
     data: Annotated[
         Path,
@@ -59,7 +63,11 @@ def review(
         engine=engine_config(engine, dtype, threads),
     )
     show = (lambda _: None) if no_browser else _open_browser
-    run(config, reporter, ReviewPages(catalogue, images=images, show=show, reporter=reporter))
+    run(
+        config,
+        reporter,
+        ReviewPages(catalogue, images=images, audit=audit, show=show, reporter=reporter),
+    )
 
 
 def _open_browser(address: str) -> None:

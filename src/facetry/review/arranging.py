@@ -5,24 +5,45 @@ Shapes: N products, C cells, D features, K neighbours.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from facetry.evaluation.held_out import trained_ids
 from facetry.nearest import Index
 from facetry.review.recorder import Recorded
 from facetry.review.store.arrangement import Arrangement, OpenCell, Stored
 from facetry.review.store.records import Review
+from facetry.review.suspects import by_audit, by_model
 from facetry.review.usefulness import group_look_alikes, places_in_groups, usefulness
 from facetry.runtime.prefetch import batched
 from facetry.runtime.progress import SILENT, Reporter
+from facetry.service.models import LoadedModel
 from facetry.taxonomy import Taxonomy
 
 NUM_NEIGHBOURS: Final = 8
 """Labelled products that are kept beside each that people are asked about."""
 
 _AT_ONCE: Final = 2000
+
+
+def find_suspects(
+    store: Arrangement, review: Review, model: LoadedModel, recorded: Recorded, audit: Path | None
+) -> None:
+    """Have people asked about labels of the table that are likely wrong: by an audit, if there is one.
+
+    Raises:
+        SettingError: the folder of the audit has none.
+    """
+    known = store.known_cells(review)
+    if audit is not None:
+        found = by_audit(audit, known, model.taxonomy)
+    else:
+        found = by_model(recorded, known, model.taxonomy, trained_ids(model.folder.path))
+    for some in batched(found, _AT_ONCE):
+        store.ask_about(review, some)
 
 
 def arrange(
@@ -45,7 +66,7 @@ def arrange(
         for some in batched(work.priorities(cells), _AT_ONCE):
             store.set_priorities(review, some)
             advance(len(some))
-    asked = {cell.row for cell in cells}
+    asked = store.asked_rows(review)
     with reporter.bar("Finding look-alikes", len(asked)) as advance:
         for some in batched(work.neighbours(products, asked), _AT_ONCE):
             store.set_neighbours(review, some)

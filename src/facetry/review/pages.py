@@ -37,11 +37,13 @@ class ReviewPages:
         catalogue: Path | None = None,
         *,
         images: Path | None = None,
+        audit: Path | None = None,
         show: Show = lambda _: None,
         reporter: Reporter = SILENT,
     ) -> None:
         self._catalogue = catalogue
         self._images = images
+        self._audit = audit
         self._show = show
         self._reporter = reporter
         self._auditing: Periodic | None = None
@@ -94,7 +96,8 @@ class ReviewPages:
         return self._reviews
 
     def _make_review(self, path: Path, service: Service, address: str) -> None:
-        plan = Plan.of(None, path, self._images, service.models.get().for_job(None))
+        model = service.models.get().for_job(None)
+        plan = Plan.of(None, path, self._images, model, self._audit)
         prepare(plan, self._reviews_of(service).store, service.config.data, self._reporter)
         page = f"{address}{MOUNT}/{quote(plan.name)}"
         self._reporter.say(f"The first decision waits on {page}")

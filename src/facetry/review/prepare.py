@@ -19,7 +19,7 @@ from facetry.batch.outputs import OutputConfig
 from facetry.batch.shard import cut
 from facetry.catalogue.catalogue import Catalogue, open_catalogue
 from facetry.catalogue.identity import catalogue_identity
-from facetry.review.arranging import arrange
+from facetry.review.arranging import arrange, find_suspects
 from facetry.review.choosing import Chooser, Chosen
 from facetry.review.recorder import Recorded, Recorder
 from facetry.review.store.arrangement import Arrangement
@@ -36,17 +36,28 @@ _PRODUCTS_AT_ONCE: Final = 500  # in one transaction: nobody who decides waits l
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What to review: a catalogue, opened from a path, with the model that answers, and its name."""
+    """What to review: a catalogue, opened from a path, with the model that answers, and its name.
+
+    `audit` is the folder of an audit of its labels, if there is one.
+    """
 
     name: str
     path: Path
     images: Path | None
     catalogue: Catalogue
     model: LoadedModel
+    audit: Path | None = None
     seed: int = 0
 
     @classmethod
-    def of(cls, name: str | None, path: Path, images: Path | None, model: LoadedModel) -> "Plan":
+    def of(
+        cls,
+        name: str | None,
+        path: Path,
+        images: Path | None,
+        model: LoadedModel,
+        audit: Path | None = None,
+    ) -> "Plan":
         """Open the catalogue; without a name, the review is called as the table's folder is.
 
         Raises:
@@ -62,6 +73,7 @@ class Plan:
             images=images,
             catalogue=catalogue,
             model=model,
+            audit=audit,
         )
 
 
@@ -87,7 +99,9 @@ def prepare(plan: Plan, store: ReviewStore, data: Path, reporter: Reporter = SIL
             runs.merge(review, run, some)
             advance(len(some))
     recorded = Recorded.read(recorded_folder(data, review, plan.model))
-    arrange(Arrangement(store.database), review, plan.model.taxonomy, recorded, reporter)
+    arrangement = Arrangement(store.database)
+    find_suspects(arrangement, review, plan.model, recorded, plan.audit)
+    arrange(arrangement, review, plan.model.taxonomy, recorded, reporter)
     runs.end(review, run)
     return store.get(review.name)
 

@@ -45,16 +45,19 @@ def _projection(size: int) -> NDArray[np.float32]:
 class Unsure:
     """How unsure predictions (B, A) are, 0 to 1; 0 where there is none.
 
+    `of_label` is the probability of the label that the product has, NaN where it has none.
+
     `margin` is 1 less what the most probable value is ahead of the next, `entropy` the share of the
     most that the head's could be.
     """
 
     margin: NDArray[np.float32]
     entropy: NDArray[np.float32]
+    of_label: NDArray[np.float32]
 
     @classmethod
-    def of(cls, predictions: Predictions) -> "Unsure":
-        """That of predictions."""
+    def of(cls, predictions: Predictions, products: Sequence[Product]) -> "Unsure":
+        """That of the predictions of some products."""
         chances = np.sort(predictions.probabilities, axis=2)[:, :, ::-1]  # B A V
         second = chances[:, :, 1] if chances.shape[2] > 1 else np.zeros_like(chances[:, :, 0])
         num_values = predictions.value_mask.sum(axis=2)
@@ -65,7 +68,17 @@ class Unsure:
         return cls(
             margin=margin.astype(np.float32),
             entropy=np.where(is_choice, entropy, 0).astype(np.float32),
+            of_label=_of_label(predictions, products),
         )
+
+
+def _of_label(predictions: Predictions, products: Sequence[Product]) -> NDArray[np.float32]:
+    """The probability of each product's own labels (B, A), NaN where it has none."""
+    labels = predictions.taxonomy.encode_labels(products)
+    is_known = (labels >= 0) & (labels < predictions.probabilities.shape[2]) & predictions.head_mask
+    codes = np.where(is_known, labels, 0)[..., None]
+    chances = np.take_along_axis(predictions.probabilities, codes, axis=2)[..., 0]
+    return np.where(is_known, chances, np.nan).astype(np.float32)
 
 
 class Recorder:
@@ -98,13 +111,14 @@ class Recorder:
             features = project(np.asarray(found))
         else:
             predictions = self._predictor.predict(products)
-        unsure = Unsure.of(predictions)
+        unsure = Unsure.of(predictions, products)
         with writing(self._folder / _FORM.format(self._count)) as draft, draft.open("wb") as file:
             np.savez(
                 file,
                 ids=np.array([str(each.id) for each in products]),
                 margin=unsure.margin,
                 entropy=unsure.entropy,
+                of_label=unsure.of_label,
                 features=features,
             )
         self._count += 1
@@ -129,6 +143,7 @@ class Recorded:
             unsure=Unsure(
                 margin=np.concatenate([part["margin"] for part in parts]),
                 entropy=np.concatenate([part["entropy"] for part in parts]),
+                of_label=np.concatenate([part["of_label"] for part in parts]),
             ),
             features=np.concatenate([part["features"] for part in parts]),
         )
@@ -138,6 +153,7 @@ _NOTHING: Final = {
     "ids": np.empty(0, dtype=str),
     "margin": np.empty((0, 0), dtype=np.float32),
     "entropy": np.empty((0, 0), dtype=np.float32),
+    "of_label": np.empty((0, 0), dtype=np.float32),
     "features": np.empty((0, 0), dtype=np.float16),
 }
 

@@ -57,12 +57,11 @@ def _cell(head: Head, cell: Cell, task: Task, names: Mapping[str, str]) -> dict[
     """A cell with the values that have a button, the likely ones first, and all others."""
     said = task.said.get(cell.head, ())
     likely = [] if cell.is_blind else [*filter(None, [cell.predicted]), *cell.alternatives]
-    first = [
-        each for each in dict.fromkeys([*(one.answer for one in said), *likely]) if each in head.values
-    ]
+    stated = [*(one.answer for one in said), *([cell.known] if _is_suspect(cell) else [])]
+    first = [each for each in dict.fromkeys([*stated, *likely]) if each in head.values]
     ordered = [*first, *(value for value in head.values if value not in first)]
-    # Whoever rules has read what was said; Enter, meant for what is clear, decides no dispute.
-    is_marked = not cell.is_blind and not cell.is_disputed
+    # Enter, meant for what is clear, decides no dispute and replaces no label of the table.
+    is_marked = not cell.is_blind and not cell.is_disputed and not _is_suspect(cell)
     return {
         "head": cell.head,
         "attribute": head.attribute,
@@ -70,6 +69,8 @@ def _cell(head: Head, cell: Cell, task: Task, names: Mapping[str, str]) -> dict[
         "predicted": cell.predicted if is_marked else None,
         "confidence": cell.confidence if is_marked else None,
         "why": _why_disputed(cell, said) if cell.is_disputed else WHY.get(cell.stream, ""),
+        "known": cell.known if _is_suspect(cell) else None,
+        "suggested": cell.predicted if _is_suspect(cell) else None,
         "said": [(names.get(one.person, "somebody"), one.answer) for one in said],
         "buttons": ordered[:_MOST_BUTTONS],
         "others": ordered[_MOST_BUTTONS:],
@@ -80,3 +81,8 @@ def _why_disputed(cell: Cell, said: Sequence[Said]) -> str:
     if len({one.answer for one in said}) > 1:
         return "People disagree: what you say decides."
     return f"The table has changed since it was decided, to {cell.known!r}: what you say decides."
+
+
+def _is_suspect(cell: Cell) -> bool:
+    """Whether it is asked about because the label that the table has is likely wrong."""
+    return cell.stream == "label" and cell.known is not None

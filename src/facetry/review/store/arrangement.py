@@ -24,10 +24,20 @@ class Stored(NamedTuple):
 
 
 class OpenCell(NamedTuple):
-    """A cell that waits, and was not drawn at random."""
+    """A cell that waits because it is useful to decide."""
 
     row: int
     head: int
+
+
+class KnownCell(NamedTuple):
+    """A cell that the table has a value of, and that nobody has decided."""
+
+    row: int
+    head: int
+    product_id: str
+    known: str
+    predicted: str | None
 
 
 class Arrangement:
@@ -72,11 +82,45 @@ class Arrangement:
         """The cells that wait for people because they are useful, product by product."""
         query = (
             select(CELLS.row, CELLS.head)
-            .where(CELLS.review == review.id, CELLS.is_open, CELLS.stream.not_in(sorted(BLIND)))
+            .where(CELLS.review == review.id, CELLS.is_open, CELLS.stream.in_(("useful", "novel")))
             .order_by(CELLS.row, CELLS.head)
         )
         with self._database.transaction() as connection:
             return [OpenCell(row, head) for row, head in connection.execute(query)]
+
+    def asked_rows(self, review: Review) -> set[int]:
+        """The rows of the products that people are asked about, and not blindly alone."""
+        own = and_(CELLS.review == review.id, CELLS.is_open, CELLS.stream.not_in(sorted(BLIND)))
+        with self._database.transaction() as connection:
+            return set(connection.execute(select(CELLS.row).where(own).distinct()).scalars())
+
+    def known_cells(self, review: Review) -> list[KnownCell]:
+        """The cells that the table has a value of, and that nobody has decided."""
+        query = (
+            select(CELLS.row, CELLS.head, PRODUCTS.product_id, CELLS.known, CELLS.predicted)
+            .join_from(REVIEW_CELLS, REVIEW_PRODUCTS, OF_PRODUCT)
+            .where(CELLS.review == review.id, CELLS.source == "table", CELLS.predicted.is_not(None))
+            .order_by(CELLS.row, CELLS.head)
+        )
+        with self._database.transaction() as connection:
+            return [KnownCell(*row) for row in connection.execute(query)]
+
+    def ask_about(self, review: Review, suspects: Sequence[tuple[KnownCell, float]]) -> None:
+        """Have people asked about labels that are likely wrong, the least probable ones first."""
+        is_cell = and_(
+            CELLS.review == review.id, CELLS.row == bindparam("at"), CELLS.head == bindparam("of")
+        )
+        change = (
+            update(REVIEW_CELLS)
+            .where(is_cell, CELLS.source == "table")
+            .values(stream="label", is_open=True, priority=1 - bindparam("chance"))
+        )
+        with self._database.transaction() as connection:
+            connection.execute(
+                change,
+                [{"at": cell.row, "of": cell.head, "chance": score} for cell, score in suspects],
+            )
+        let_others_in()
 
     def set_priorities(self, review: Review, cells: Sequence[tuple[OpenCell, float]]) -> None:
         """Say how early cells are asked about: 0 to 1, the higher the earlier."""
