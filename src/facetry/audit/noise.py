@@ -139,4 +139,5 @@ def likely_wrong(
     `differs` (K) says where a model that has not learned from them predicts another value, `scores` (K)
     are the labels' own probabilities, `num_alike` (K) counts the labels of the same value.
     """
-    return differs & (scores * differs.mean() < MAX_PRODUCT) & (num_alike >= MIN_LABELS)
+    is_wrong: NDArray[np.bool_] = scores * differs.mean() < MAX_PRODUCT
+    return differs & is_wrong & (num_alike >= MIN_LABELS)

@@ -68,9 +68,9 @@ def arrange(
             advance(len(some))
     asked = store.asked_rows(review)
     with reporter.bar("Finding look-alikes", len(asked)) as advance:
-        for some in batched(work.neighbours(products, asked), _AT_ONCE):
-            store.set_neighbours(review, some)
-            advance(len(some))
+        for found in batched(work.neighbours(products, asked), _AT_ONCE):
+            store.set_neighbours(review, found)
+            advance(len(found))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -106,8 +106,8 @@ class _Work:
             for some in batched(wanted, _AT_ONCE):
                 _, found = index.search(self._features(some) - centre, NUM_NEIGHBOURS + 1)
                 for each, nearest in zip(some, found, strict=True):
-                    rows = [labelled[at].row for at in nearest if at >= 0]
-                    yield each.row, [row for row in rows if row != each.row][:NUM_NEIGHBOURS]
+                    like_it = [labelled[at].row for at in nearest if at >= 0]
+                    yield each.row, [row for row in like_it if row != each.row][:NUM_NEIGHBOURS]
 
     def _places(self, cells: Sequence[OpenCell], unsure: NDArray[Any]) -> dict[int, int]:
         """How many look-alikes come before each product, by its row."""

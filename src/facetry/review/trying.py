@@ -170,7 +170,8 @@ def _action(predictions: Predictions, slot: int) -> str:
     """What to do with a value; "" where nothing is decided."""
     if predictions.decisions is None:
         return ""
-    return ACTIONS[predictions.decisions.actions[0, slot]]
+    code = int(predictions.decisions.actions[0, slot])
+    return ACTIONS[code]
 
 
 def _unread(item: PhotoItem, problem: str) -> Tried:

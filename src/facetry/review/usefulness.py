@@ -39,7 +39,8 @@ def usefulness(unsure: Floats, num_blank: NDArray[np.integer], place: NDArray[np
     if not len(unsure):
         return np.zeros(0)
     frequency = np.sqrt(num_blank / num_blank.max())
-    return unsure * frequency * ALIKE**place
+    found: Floats = unsure * frequency * ALIKE**place
+    return found
 
 
 def places_in_groups(groups: Groups, unsure: Floats) -> NDArray[np.int64]:

@@ -1,6 +1,6 @@
 """The tables of the database. Times are seconds since 1970 (UTC), by the service's own clock."""
 
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
@@ -29,7 +29,7 @@ METADATA: Final = MetaData(
 )
 
 
-def _where(condition: ColumnElement[bool]) -> dict[str, ColumnElement[bool]]:
+def _where(condition: ColumnElement[bool]) -> dict[str, Any]:
     """The rows that an index has, as SQLAlchemy takes them for both databases."""
     return {f"{kind}_where": condition for kind in ("sqlite", "postgresql")}
 

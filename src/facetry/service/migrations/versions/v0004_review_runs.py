@@ -1,5 +1,7 @@
 """What a cell has as things stand, the runs of models over a review, and changes of many cells."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -87,7 +89,7 @@ def _replace_indexes() -> None:
         ("review_events", "latest", ["review", "number"], is_single),
         ("review_events", "person", ["review", "person", "number"], is_single),
     ):
-        options = {"sqlite_where": where, "postgresql_where": where}
+        options: dict[str, Any] = {"sqlite_where": where, "postgresql_where": where}
         op.create_index(f"ix_{table}_{name}", table, columns, **options)
 
 
