@@ -45,6 +45,7 @@ ORDERS: Final[Mapping[str, Mapping[Stream, float]]] = {
 }
 """The shares of the streams by which each order asks."""
 
+_BASELINE: Final = "random"
 _PERSON: Final = "reviewer"
 _PHOTO_PX: Final = 64
 
@@ -55,7 +56,7 @@ Truth = Mapping[tuple[str, int], str]
 class Simulation:
     """How large the simulation is; the file is looked at after so many `decisions`."""
 
-    num_train: int = 3000
+    num_train: int = 6000
     num_products: int = 400
     epochs: int = 16
     num_seeds: int = 5
@@ -110,6 +111,31 @@ def summarise(found: Sequence[Found]) -> list[dict[str, Any]]:
     return summary
 
 
+def compare(found: Sequence[Found]) -> list[dict[str, Any]]:
+    """How much more is true than in a random order, paired by catalogue, with 95% intervals."""
+    compared = []
+    for order in ORDERS:
+        by_key: dict[tuple[bool, int], list[float]] = {}
+        for ours, base in zip(_of(found, order), _of(found, _BASELINE), strict=True):
+            key = (ours.is_promised, ours.num_decisions)
+            by_key.setdefault(key, []).append(ours.precision - base.precision)
+        compared += [
+            {
+                "order": order,
+                "promised": PRECISION if is_promised else None,
+                "decisions": num_decisions,
+                "precision": _interval(differences),
+            }
+            for (is_promised, num_decisions), differences in by_key.items()
+            if order != _BASELINE and num_decisions
+        ]
+    return compared
+
+
+def _of(found: Sequence[Found], order: str) -> list[Found]:
+    return [each for each in found if each.order == order]
+
+
 def _interval(values: Sequence[float]) -> dict[str, float]:
     mean = float(np.mean(values))
     half = 0.0
@@ -142,7 +168,7 @@ def _train(folder: Path, simulation: Simulation) -> Path:
             **RECIPE,
             "training": training,
             "image": {"size_px": _PHOTO_PX},
-            "split": {"method": "random", "validation": 0.05, "test": 0.05, "calibration": 0.3},
+            "split": {"method": "random", "validation": 0.05, "test": 0.05, "calibration": 0.5},
         }
     )
     train(recipe, open_catalogue(folder), folder / "model")
@@ -176,7 +202,7 @@ class _Run:
 
     def work(self, order: str, simulation: Simulation, seed: int) -> Iterator[Found]:
         """Work it in an order; yields what the file is like each time that it is looked at."""
-        if order == "random":
+        if order == _BASELINE:
             self.ask_at_random(seed)
         for num_decisions in self.decide(ORDERS[order], simulation, seed):
             coverage, precision = self.score()

@@ -28,7 +28,13 @@ _TOKEN: Final = re.compile(r'name="facetry-token" content="([^"]+)"')
 _ROW: Final = re.compile(r'<article[^>]*data-row="(\d+)"')
 _HEAD: Final = re.compile(r'data-head="(\d+)"')
 _VALUE: Final = re.compile(r'data-kind="value" data-value="([^"]+)"')
-PAGES: Final = {"overview": "/.."}
+PAGES: Final = {
+    "overview": "/..",
+    "catalogue": "/catalogue",
+    "catalogue, filtered": "/catalogue?category=Sarees&source=model&low=0.9",
+    "model": "/model",
+    "model, its figures": "/model/figures",
+}
 """The pages that are measured beside the queue, and where they are from a review's address."""
 
 
