@@ -3,8 +3,11 @@
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import httpx
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
@@ -70,8 +73,8 @@ def test_every_command_of_the_tour_runs(
                 " demo ", f" {quick_demo_recipe} "
             )
         )
-    *story, serve = commands_of(project / "README.md", "    ")
-    assert serve == "facetry serve shop=model"  # which goes on until it is stopped
+    *story, review, serve = commands_of(project / "README.md", "    ")
+    assert serve == "facetry serve shop=model"  # which goes on until it is stopped, as the review does
     assert [command.split()[1] for command in story] == ["init", "check", "train", "fill"]
     for made in ("model", "filled.xlsx.fill"):
         shutil.rmtree(made)
@@ -79,6 +82,21 @@ def test_every_command_of_the_tour_runs(
         Path(made).unlink()
     for command in story:
         run(command.replace("mobilenetv2_frozen", str(quick_demo_recipe)))
+    ask_for_the_first_decision(review)
+
+
+def ask_for_the_first_decision(command: str) -> None:
+    """Run `facetry review` until its page is there, and stop it."""
+    words = [sys.executable, "-m", *shlex.split(command), "--no-browser", "--port", "0"]
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stdout is not None
+        said = next(line for line in process.stdout if "The first decision waits on" in line)
+        address = said.split()[-1]
+        assert "Nothing is left" in httpx.get(address, timeout=30).text
+        process.terminate()
+        assert process.wait(60) == 0
 
 
 def test_the_tour_shows_pictures_that_load_quickly(project: Path) -> None:

@@ -70,6 +70,19 @@ async def next_products(name: str, reviews: OwnReviews, person: SignedIn) -> HTM
     return page("products.html.jinja", products=products)
 
 
+@router.get("/{name}/heads/{head}")
+async def values_of(name: str, head: int, reviews: OwnReviews, _: SignedIn) -> dict[str, list[str]]:
+    """All values of a head, of which pages have the likely ones."""
+
+    def read() -> list[str]:
+        heads = reviews.taxonomy(reviews.store.get(name)).heads
+        if not 0 <= head < len(heads):
+            raise Problem("not_found", "There is no such attribute.")
+        return list(heads[head].values)
+
+    return {"values": await run_in_threadpool(read)}
+
+
 @router.post("/{name}/answers")
 async def answer(name: str, body: AnswersBody, reviews: OwnReviews, person: SignedIn) -> dict[str, int]:
     """Store what a person has said about a product."""

@@ -73,7 +73,7 @@ def _cell(head: Head, cell: Cell, task: Task, names: Mapping[str, str]) -> dict[
         "suggested": cell.predicted if _is_suspect(cell) else None,
         "said": [(names.get(one.person, "somebody"), one.answer) for one in said],
         "buttons": ordered[:_MOST_BUTTONS],
-        "others": ordered[_MOST_BUTTONS:],
+        "num_others": len(ordered[_MOST_BUTTONS:]),
     }
 
 

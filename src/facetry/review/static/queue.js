@@ -273,12 +273,26 @@ function restore() {
   if (shown() && !current()) finish();
 }
 
+const valuesOf = new Map(); // all values of a head, once they are asked for: pages have the likely ones alone
+
+function known(cell) {
+  const { head } = cell.dataset;
+  if (!valuesOf.has(head)) {
+    const found = fetch(`${address}/heads/${head}`).then((response) => response.ok ? response.json() : Promise.reject(response));
+    found.catch(() => valuesOf.delete(head));
+    valuesOf.set(head, found);
+  }
+  const shownOnes = [...cell.querySelectorAll('[data-kind="value"]')].map((each) => each.dataset.value);
+  return valuesOf.get(head).then(({ values }) => values, () => shownOnes);
+}
+
 function search(cell, proposes) {
   const input = document.getElementById("text");
   const found = document.getElementById("found");
   document.getElementById("ask-label").textContent = proposes ? "A value that is missing" : "Search the values";
   input.value = "";
-  const values = proposes ? [] : [...cell.querySelectorAll('[data-kind="value"]')].map((each) => each.dataset.value);
+  let values = [];
+  if (!proposes) known(cell).then((found) => { values = found; list(); });
   const take = (value) => { ask.close(); say(cell, proposes ? "proposed" : "value", value); };
   const list = () => {
     const wanted = input.value.trim().toLowerCase();
@@ -366,7 +380,7 @@ function isTwice(act) {
 function press(key) {
   if (key in kinds) return () => say(current(), kinds[key]);
   if (!/^[1-9]$/.test(key)) return null;
-  const button = current().querySelectorAll('[data-kind="value"]:not([data-further])')[Number(key) - 1];
+  const button = current().querySelectorAll('[data-kind="value"]')[Number(key) - 1];
   return button ? () => say(current(), "value", button.dataset.value) : null;
 }
 
