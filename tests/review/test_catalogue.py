@@ -8,8 +8,10 @@ import pytest
 from httpx import Response
 
 from facetry.review.catalogue import bulk
+from facetry.review.reviews import Reviews
 from facetry.review.store.grid import Chosen
 from facetry.review.store.records import Review
+from facetry.taxonomy import Taxonomy
 from tests.review.shop import NUM_PRODUCTS, Reviewing, reviewing
 from tests.service.serving import wait_until
 
@@ -263,3 +265,15 @@ def test_nothing_to_change_is_said(shop: Reviewing) -> None:
 def test_counting_stops_at_a_bound(shop: Reviewing, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("facetry.review.store.grid.MOST_COUNTED", 10)
     assert shop.reviews.grid.count(review_of(shop), Chosen()) == 10
+
+
+def test_a_value_deleted_from_the_taxonomy_stays_and_cannot_be_given(
+    shop: Reviewing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fix(shop, 0, "red")
+    smaller = Taxonomy.of({"Sarees": {"colour": ["blue"]}})
+    monkeypatch.setattr(Reviews, "taxonomy", lambda *_: smaller)
+    assert fix(shop, 2, "red").status_code == 409
+    assert value_of(shop, 0) == ("red", "person")
+    assert 'dir="auto">red</span>' in shop.client.get(f"{GRID}/cells/0/0").text
+    assert fix(shop, 0, "blue", before="red").status_code == 200
