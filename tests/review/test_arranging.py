@@ -107,6 +107,18 @@ def test_labelled_products_like_it_stand_beside(stored: Stored) -> None:
     assert neighbours(stored, 1) == []
 
 
+def test_photos_that_cannot_be_read_look_like_nothing(stored: Stored) -> None:
+    features = np.random.default_rng(0).standard_normal((6, 8))
+    features[[1, 4]] = 0  # a labelled one, and one that is asked about
+    known = {"stream": "", "is_open": False, "known": "red", "value": "red", "source": "table"}
+    stored.add(range(3), **known)
+    stored.add(range(3, 6))
+    arranged(stored, recorded([0.5] * 6, features))
+    assert neighbours(stored, 4) == []
+    assert set(neighbours(stored, 3)) == {0, 2}
+    assert len(order(stored)) == 3
+
+
 def test_without_features_there_are_no_neighbours(stored: Stored) -> None:
     stored.add(range(3))
     arranged(stored, recorded([0.5] * 3))

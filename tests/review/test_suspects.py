@@ -61,9 +61,14 @@ def test_what_the_model_has_learned_from_is_no_suspect() -> None:
     assert {cell.row for cell in found} == {2}
 
 
-def findings(folder: Path, *rows: tuple[str, str, float]) -> Path:
+def findings(folder: Path, *rows: tuple[str, str, str, float]) -> Path:
     folder.mkdir()
-    columns = {"id": pl.String, "attribute": pl.String, "score": pl.Float64}
+    columns = {
+        "id": pl.String,
+        "attribute": pl.String,
+        "value": pl.String,
+        "score": pl.Float64,
+    }
     frame = pl.DataFrame(rows, schema=columns, orient="row").with_columns(
         kind=pl.lit("likely wrong label")
     )
@@ -73,7 +78,8 @@ def findings(folder: Path, *rows: tuple[str, str, float]) -> Path:
 
 
 def test_what_an_audit_found_is_suspect(tmp_path: Path) -> None:
-    folder = findings(tmp_path / "audit", ("P5", "colour", 0.1), ("P77", "colour", 0.1))
+    rows = [("P5", "red"), ("P6", "blue"), ("P77", "red")]  # P6 was corrected since
+    folder = findings(tmp_path / "audit", *((id_, "colour", value, 0.1) for id_, value in rows))
     found = dict(by_audit(folder, CELLS, TAXONOMY))
     assert {(cell.row, score) for cell, score in found.items()} == {(5, 0.1)}
 
@@ -83,11 +89,13 @@ def test_a_folder_without_an_audit_is_refused(tmp_path: Path) -> None:
         list(by_audit(tmp_path, CELLS, TAXONOMY))
 
 
-def suspect(stored: Stored) -> None:
-    """Have people asked about what the model doubts."""
+def suspect(stored: Stored, tmp_path: Path) -> None:
+    """Have people asked about what the model doubts, which has learned from another product."""
+    split = pl.DataFrame({"id": ["other"], "part": ["train"]})
+    split.write_parquet(tmp_path / "split.parquet")
     loaded = LoadedModel(
         name="model",
-        folder=fake_folder(Path("nowhere"), TAXONOMY),
+        folder=fake_folder(tmp_path, TAXONOMY),
         predictor=_Sarees(),
         fingerprint="1" * 12,
     )
@@ -101,16 +109,16 @@ class _Sarees(FakePredictor):
         self.taxonomy = TAXONOMY
 
 
-def test_suspects_are_asked_about_the_least_probable_first(stored: Stored) -> None:
-    suspect(stored)
+def test_suspects_are_asked_about_the_least_probable_first(stored: Stored, tmp_path: Path) -> None:
+    suspect(stored, tmp_path)
     tasks = stored.take("anna", 3)
     assert [task.row for task in tasks] == [0, 2]
     (cell,) = tasks[0].open_cells
     assert (cell.stream, cell.known, cell.predicted, cell.is_blind) == ("label", "red", "blue", False)
 
 
-def test_the_same_value_confirms_a_label_and_another_repairs_it(stored: Stored) -> None:
-    suspect(stored)
+def test_the_same_value_confirms_a_label_and_another_repairs_it(stored: Stored, tmp_path: Path) -> None:
+    suspect(stored, tmp_path)
     stored.answer("anna", say(0, "red"), say(2, "blue"))
     confirmed, repaired = (stored.task(row).cells[0] for row in (0, 2))
     assert (confirmed.value, confirmed.is_open) == ("red", False)
@@ -121,8 +129,21 @@ def test_the_same_value_confirms_a_label_and_another_repairs_it(stored: Stored) 
     ]
 
 
-def test_who_has_confirmed_a_label_is_not_asked_again(stored: Stored) -> None:
-    suspect(stored)
+def test_who_has_confirmed_a_label_is_not_asked_again(stored: Stored, tmp_path: Path) -> None:
+    suspect(stored, tmp_path)
     stored.answer("anna", say(0, "red"))
-    suspect(stored)
+    suspect(stored, tmp_path)
     assert [task.row for task in stored.take("anna", 3)] == [2]
+
+
+def test_without_knowing_what_a_model_has_learned_from_it_suspects_nothing(
+    stored: Stored, tmp_path: Path
+) -> None:
+    loaded = LoadedModel(
+        name="model",
+        folder=fake_folder(tmp_path, TAXONOMY),
+        predictor=_Sarees(),
+        fingerprint="1" * 12,
+    )
+    find_suspects(Arrangement(stored.reviews.database), REVIEW, loaded, recorded(0.001), None)
+    assert stored.take("anna") == []

@@ -306,3 +306,15 @@ def test_four_processes_open_one_new_file(path: Path) -> None:
             process.kill()
     assert errors == [""] * 4
     assert [process.returncode for process in running] == [0] * 4
+
+
+def test_who_reads_waits_for_nobody_who_writes(tmp_path: Path) -> None:
+    database = Database.open(f"sqlite:///{tmp_path / 'facetry.db'}", timeout_s=0.2)
+    with closing(database), database.transaction() as writing:
+        writing.exec_driver_sql("CREATE TABLE t (x INTEGER)")
+        with database.reading() as reading:
+            names = reading.exec_driver_sql("SELECT name FROM sqlite_master").scalars().all()
+        assert "api_keys" in names
+        assert "t" not in names
+        with pytest.raises(DatabaseUnavailable), database.transaction():
+            pass

@@ -74,7 +74,7 @@ def label_noise(folder: Path, taxonomy: Taxonomy) -> Mapping[int, float]:
 
 
 def wrong_labels(folder: Path) -> pl.DataFrame:
-    """The labels that an audit in a folder found likely wrong: id, attribute, and its score.
+    """The labels that an audit in a folder found likely wrong: id, attribute, value, and its score.
 
     Raises:
         SettingError: the folder has no audit.
@@ -82,7 +82,7 @@ def wrong_labels(folder: Path) -> pl.DataFrame:
     try:
         found = pl.read_parquet(folder / f"{FINDINGS}.parquet")
         is_wrong = pl.col("kind") == WRONG_LABEL.name
-        return found.filter(is_wrong).select(pl.col("id").cast(pl.String), "attribute", "score")
+        return found.filter(is_wrong).select(pl.col("id").cast(pl.String), "attribute", "value", "score")
     except (OSError, *POLARS_ERRORS) as error:
         raise SettingError(
             f"{folder} holds no audit that can be read.",

@@ -34,14 +34,18 @@ def find_suspects(
 ) -> None:
     """Have people asked about labels of the table that are likely wrong: by an audit, if there is one.
 
+    Else by the model, if it is known what it has learned from.
+
     Raises:
         SettingError: the folder of the audit has none.
     """
     known = store.known_cells(review)
     if audit is not None:
         found = by_audit(audit, known, model.taxonomy)
+    elif learned := trained_ids(model.folder.path):
+        found = by_model(recorded, known, model.taxonomy, learned)
     else:
-        found = by_model(recorded, known, model.taxonomy, trained_ids(model.folder.path))
+        return
     for some in batched(found, _AT_ONCE):
         store.ask_about(review, some)
 
@@ -92,10 +96,12 @@ class _Work:
 
     def neighbours(self, products: Sequence[Stored], asked: set[int]) -> Iterator[tuple[int, list[int]]]:
         """The rows of the labelled products that look most like each one that is asked about."""
-        if not self.recorded.features.shape[1]:
-            return
         for category in self.taxonomy.categories:
-            own = [each for each in products if each.category == category and self._has(each)]
+            own = [
+                each
+                for each in products
+                if each.category == category and self.recorded.has_features(each.product_id)
+            ]
             labelled = [each for each in own if each.is_labelled]
             wanted = [each for each in own if each.row in asked]
             if not labelled or not wanted:
@@ -123,15 +129,14 @@ class _Work:
         return found
 
     def _groups(self, products: Sequence[Stored]) -> NDArray[np.int64]:
-        if self.recorded.features.shape[1] and all(map(self._has, products)):
-            features = self._features(products)
-            return group_look_alikes(features - features.mean(axis=0))
-        answers = [each.answers for each in products]
-        numbers = {each: number for number, each in enumerate(dict.fromkeys(answers))}
-        return np.array([numbers[each] for each in answers], dtype=np.int64)
-
-    def _has(self, product: Stored) -> bool:
-        return product.product_id in self.recorded.rows
+        """Equal numbers for products that look alike; by what they are answered without features."""
+        seen = [each for each in products if self.recorded.has_features(each.product_id)]
+        if not seen:
+            return _numbers([each.answers for each in products])
+        features = self._features(seen)
+        found = group_look_alikes(features - features.mean(axis=0)).tolist()
+        of_row = dict(zip((each.row for each in seen), found, strict=True))
+        return _numbers([of_row.get(each.row, (each.row,)) for each in products])
 
     def _features(self, products: Sequence[Stored]) -> NDArray[np.float32]:
         rows = [self.recorded.rows[each.product_id] for each in products]
@@ -146,3 +151,9 @@ class _Work:
         slot = cell.head - self.taxonomy.head_indices(product.category).start
         unsure = self.recorded.unsure
         return float(unsure.margin[index, slot] + unsure.entropy[index, slot]) / 2
+
+
+def _numbers(keys: Sequence[object]) -> NDArray[np.int64]:
+    """Equal numbers for equal keys."""
+    numbers = {each: number for number, each in enumerate(dict.fromkeys(keys))}
+    return np.array([numbers[each] for each in keys], dtype=np.int64)

@@ -50,7 +50,7 @@ class LookAlikes:
         labelled = [
             (row, recorded.rows[product_id])
             for row, product_id in self._arrangement.labelled(self._review, category)
-            if product_id in recorded.rows
+            if recorded.has_features(product_id)
         ]
         if not labelled or query.shape[1] != recorded.features.shape[1] or not query.any():
             return []

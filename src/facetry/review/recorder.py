@@ -5,13 +5,14 @@ Shapes: B products, A slots, V values, D features.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from facetry.errors import ExportError
 from facetry.predictions import Embedder, Predictions, Predictor
 from facetry.product import Preprocess, Product
 from facetry.runtime.files import writing
@@ -81,6 +82,21 @@ def _of_label(predictions: Predictions, products: Sequence[Product]) -> NDArray[
     return np.where(is_known, chances, np.nan).astype(np.float32)
 
 
+def predict_and_embed(
+    predictor: Predictor, products: Sequence[Product]
+) -> tuple[Predictions, NDArray[Any]]:
+    """Predictions and features (B, D); D is 0 for a predictor that gives none.
+
+    Exports that older versions made give none either, and say so only when they are asked.
+    """
+    if isinstance(predictor, Embedder):
+        try:
+            return predictor.predict_and_embed(products)
+        except ExportError:
+            pass
+    return predictor.predict(products), np.zeros((len(products), 0), dtype=np.float16)
+
+
 class Recorder:
     """A predictor that also writes how unsure it is, and features if it has them, into a folder.
 
@@ -105,12 +121,8 @@ class Recorder:
 
     def predict(self, products: Sequence[Product]) -> Predictions:
         """Predict, and write the rest down."""
-        features = np.zeros((len(products), 0), dtype=np.float16)
-        if isinstance(self._predictor, Embedder):
-            predictions, found = self._predictor.predict_and_embed(products)
-            features = project(np.asarray(found))
-        else:
-            predictions = self._predictor.predict(products)
+        predictions, found = predict_and_embed(self._predictor, products)
+        features = project(found)
         unsure = Unsure.of(predictions, products)
         with writing(self._folder / _FORM.format(self._count)) as draft, draft.open("wb") as file:
             np.savez(
@@ -132,6 +144,15 @@ class Recorded:
     rows: dict[str, int]
     unsure: Unsure
     features: NDArray[np.float16]
+
+    @cached_property
+    def _is_seen(self) -> NDArray[np.bool_]:
+        return np.asarray(self.features.any(axis=1) & np.isfinite(self.features).all(axis=1))
+
+    def has_features(self, product_id: str) -> bool:
+        """Whether there are features of a product: photos that cannot be read have none."""
+        row = self.rows.get(product_id)
+        return row is not None and bool(self._is_seen[row])
 
     @classmethod
     def read(cls, folder: Path) -> "Recorded":

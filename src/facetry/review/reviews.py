@@ -84,7 +84,7 @@ class Reviews:
             Problem: its model is not served.
         """
         taxonomy = self.models.get(review.model).taxonomy
-        with self.store.database.transaction() as connection:
+        with self.store.database.reading() as connection:
             added = added_values(connection, review)
         seen: dict[str, dict[str, list[str]]] = {}
         for index, values in added.items():

@@ -19,14 +19,14 @@ Suspect = tuple[KnownCell, float]
 
 
 def by_audit(folder: Path, known: Sequence[KnownCell], taxonomy: Taxonomy) -> Iterator[Suspect]:
-    """Those that an audit found.
+    """Those that an audit found, and that the table still has.
 
     Raises:
         SettingError: the folder has no audit.
     """
-    found = {(id_, attribute): score for id_, attribute, score in wrong_labels(folder).iter_rows()}
+    found = {tuple(label): score for *label, score in wrong_labels(folder).iter_rows()}
     for each in known:
-        score = found.get((each.product_id, taxonomy.heads[each.head].attribute))
+        score = found.get((each.product_id, taxonomy.heads[each.head].attribute, each.known))
         if score is not None:
             yield each, float(score)
 

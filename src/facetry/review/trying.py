@@ -6,19 +6,18 @@ from typing import Annotated, Any, Final
 
 import numpy as np
 from fastapi import Query, Request, Response
-from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 
 from facetry.images.loader import PhotoDecoder
-from facetry.predictions import ACTIONS, Embedder, Predictions
+from facetry.predictions import ACTIONS, Predictions
 from facetry.product import Product
 from facetry.review.look_alikes import LookAlike, LookAlikes
+from facetry.review.recorder import predict_and_embed
 from facetry.review.reviews import Reviews
 from facetry.review.store.records import Review
 from facetry.review.web import OwnReviews, SignedIn, make_router, page
 from facetry.service.answers import PhotoItem
-from facetry.service.models import LoadedModel
 from facetry.service.predicting import require_items, require_room
 from facetry.service.problems import Problem
 from facetry.service.reading import media_type, opened_form
@@ -107,8 +106,19 @@ async def answer(name: str, request: Request, reviews: OwnReviews, person: Signe
         item = await _item(form)
     require_items(service, [item])
     service.quota.take(person.id, len(item.photos))
-    tried = await run_in_threadpool(try_photos, service, reviews, review, item)
+    tried = await run_in_threadpool(_in_gate, service, reviews, review, item)
     return page("try_answer.html.jinja", review=review, tried=tried)
+
+
+def _in_gate(service: Service, reviews: Reviews, review: Review, item: PhotoItem) -> Tried:
+    """Try photos in places of the service's own gate, which bounds what is decoded at a time."""
+    gate = service.submitter.gate
+    gate.enter(len(item.photos))
+    try:
+        return try_photos(service, reviews, review, item)
+    finally:
+        for _ in item.photos:
+            gate.leave()
 
 
 def try_photos(service: Service, reviews: Reviews, review: Review, item: PhotoItem) -> Tried:
@@ -124,7 +134,7 @@ def try_photos(service: Service, reviews: Reviews, review: Review, item: PhotoIt
     product = decoder.load(Product(id=item.id, category=item.category, text=item.text), item.photos)
     if product.problem:
         return _unread(item, product.problem)
-    predictions, features = _predicted(model, product)
+    predictions, features = predict_and_embed(model.predictor, [product])
     nearest = LookAlikes(reviews, review).nearest(item.category, features, _NUM_NEAREST)
     return Tried(
         category=item.category,
@@ -133,12 +143,6 @@ def try_photos(service: Service, reviews: Reviews, review: Review, item: PhotoIt
         cells=_cells(predictions),
         nearest=nearest,
     )
-
-
-def _predicted(model: LoadedModel, product: Product) -> tuple[Predictions, NDArray[Any]]:
-    if isinstance(model.predictor, Embedder):
-        return model.predictor.predict_and_embed([product])
-    return model.predictor.predict([product]), np.zeros((1, 0))
 
 
 def _cells(predictions: Predictions) -> list[TriedCell]:

@@ -39,6 +39,8 @@ _HINTS: Final = {
 }
 _UPGRADE_LOCK: Final = 0x_FACE_7121  # any number that no other program is likely to choose
 
+_ONLY_READS: Final = "facetry_only_reads"  # an execution option of ours
+
 
 class Database:
     """A database that is open; for use by any number of threads.
@@ -86,6 +88,20 @@ class Database:
             DatabaseUnavailable: the database cannot be reached, or is locked for too long.
         """
         with self._reporting(OperationalError, PoolTimeout), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A transaction that only reads: it sees the database as it is now, and waits for nobody.
+
+        Raises:
+            DatabaseUnavailable: the database cannot be reached.
+        """
+        with (
+            self._reporting(OperationalError, PoolTimeout),
+            self._engine.connect() as connection,
+            connection.execution_options(**{_ONLY_READS: True}).begin(),
+        ):
             yield connection
 
     def check(self) -> None:
@@ -178,7 +194,8 @@ def _sqlite_engine(url: URL, timeout_s: float) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        only_reads = connection.get_execution_options().get(_ONLY_READS)
+        connection.exec_driver_sql("BEGIN" if only_reads else "BEGIN IMMEDIATE")
 
     return engine
 

@@ -85,13 +85,13 @@ class KeyStore:
     def all(self) -> list[Key]:
         """All keys, the oldest first; those that cannot be used any more, too."""
         query = select(API_KEYS).order_by(API_KEYS.c.created_at, API_KEYS.c.id)
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             return [_as_key(row) for row in connection.execute(query).mappings()]
 
     def find(self, key_id: str) -> Key | None:
         """A key by its id, None if there is none."""
         query = select(API_KEYS).where(API_KEYS.c.id == key_id)
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             row = connection.execute(query).mappings().one_or_none()
         return None if row is None else _as_key(row)
 
@@ -116,7 +116,7 @@ class KeyStore:
         """
         digest = digest_of(secret)
         query = select(API_KEYS).where(API_KEYS.c.digest == digest)
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             row = connection.execute(query).mappings().one_or_none()
         # How long the query takes says something of digests at most, and nobody can choose theirs.
         if row is None or not hmac.compare_digest(str(row["digest"]), digest):

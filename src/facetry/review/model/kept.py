@@ -166,7 +166,7 @@ def _audited(subject: Subject) -> object:
 
 def _said(subject: Subject) -> object:
     """Changes with everything that people say, and every run."""
-    with subject.reviews.store.database.transaction() as connection:
+    with subject.reviews.store.database.reading() as connection:
         return [_run(subject), stored.state(connection, subject.review)]
 
 
@@ -181,7 +181,7 @@ def _promises(subject: Subject) -> Found:
 
 
 def _cells(subject: Subject) -> Found:
-    with subject.reviews.store.database.transaction() as connection:
+    with subject.reviews.store.database.reading() as connection:
         counts = stored.cell_counts(connection, subject.review)
     by_head: dict[int, dict[str, int]] = {}
     by_run: dict[int, int] = {}
@@ -195,7 +195,7 @@ def _cells(subject: Subject) -> Found:
 
 
 def _people(subject: Subject) -> Found:
-    with subject.reviews.store.database.transaction() as connection:
+    with subject.reviews.store.database.reading() as connection:
         answers = stored.answers(connection, subject.review)
         num_disputed = stored.num_disputed(connection, subject.review)
     pairs, judged = people.pairs_of(answers), corrections.judged(answers)

@@ -34,7 +34,7 @@ def drift(folder: ModelFolder, database: Database, review: Review, run: int) -> 
         NotEnoughData: this review has too few products.
     """
     reference = read_reference(folder)
-    with database.transaction() as connection:
+    with database.reading() as connection:
         sample = _sample(folder.taxonomy, predicted(connection, review, run, MAX_PRODUCTS))
         novel = num_novel(connection, review)
     shifts = compare_answers(reference, sample)
@@ -89,7 +89,7 @@ def what_labels_buy(
     if promises is None:
         evidence = stored_calibration(folder).evidence
         promises = make_promises(evidence, folder.taxonomy, DEFAULT_PRECISION)
-    with database.transaction() as connection:
+    with database.reading() as connection:
         cells = fillable(connection, review)
     rows = [_bought(promises, head, cells.get(head)) for head in range(folder.taxonomy.num_heads)]
     rows.sort(key=lambda each: (-each["num_more"], each["head"]))

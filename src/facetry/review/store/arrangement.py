@@ -59,7 +59,7 @@ class Arrangement:
         )
         answers: dict[int, list[str | None]] = defaultdict(list)
         labelled = set()
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             for row, predicted, is_label in connection.execute(query):
                 answers[row].append(predicted)
                 if is_label:
@@ -75,7 +75,7 @@ class Arrangement:
         own = and_(PRODUCTS.review == review.id, PRODUCTS.category == category)
         has_label = exists().where(OF_PRODUCT, is_label)
         query = select(PRODUCTS.row, PRODUCTS.product_id).where(own, has_label).order_by(PRODUCTS.row)
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             return [(row, product_id) for row, product_id in connection.execute(query)]
 
     def open_cells(self, review: Review) -> list[OpenCell]:
@@ -85,13 +85,13 @@ class Arrangement:
             .where(CELLS.review == review.id, CELLS.is_open, CELLS.stream.in_(("useful", "novel")))
             .order_by(CELLS.row, CELLS.head)
         )
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             return [OpenCell(row, head) for row, head in connection.execute(query)]
 
     def asked_rows(self, review: Review) -> set[int]:
         """The rows of the products that people are asked about, and not blindly alone."""
         own = and_(CELLS.review == review.id, CELLS.is_open, CELLS.stream.not_in(sorted(BLIND)))
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             return set(connection.execute(select(CELLS.row).where(own).distinct()).scalars())
 
     def known_cells(self, review: Review) -> list[KnownCell]:
@@ -102,7 +102,7 @@ class Arrangement:
             .where(CELLS.review == review.id, CELLS.source == "table", CELLS.predicted.is_not(None))
             .order_by(CELLS.row, CELLS.head)
         )
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             return [KnownCell(*row) for row in connection.execute(query)]
 
     def ask_about(self, review: Review, suspects: Sequence[tuple[KnownCell, float]]) -> None:

@@ -104,7 +104,7 @@ class Bulks:
     def all(self, review: Review) -> list[Bulk]:
         """The changes of a review, the latest one first."""
         query = select(REVIEW_BULKS).where(_BULKS.review == review.id).order_by(_BULKS.at.desc())
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             return [
                 Bulk(
                     id=row.id,
@@ -121,5 +121,5 @@ class Bulks:
         """How many cells a change has changed so far."""
         own = and_(EVENTS.bulk == bulk_id, EVENTS.undone_at.is_(None))
         query = select(func.count()).select_from(REVIEW_EVENTS).where(own)
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             return connection.execute(query).scalar_one()

@@ -46,12 +46,12 @@ def read_contents(
     that there is none.
     """
     count = select(func.coalesce(func.max(PRODUCTS.row), -1)).where(PRODUCTS.review == review.id)
-    with database.transaction() as connection:
+    with database.reading() as connection:
         num_rows = connection.execute(count).scalar_one() + 1
     parts = [_STORED.to_frame()]
     with reporter.bar("Reading the cells", num_rows) as advance:
         for start in range(0, num_rows, _PRODUCTS_AT_ONCE):
-            with database.transaction() as connection:
+            with database.reading() as connection:
                 parts.append(_frame(_rows(connection, review, start)))
             advance(min(_PRODUCTS_AT_ONCE, num_rows - start))
             let_others_in()
@@ -66,7 +66,7 @@ def read_contents(
 def read_products(database: Database, review: Review) -> pl.DataFrame:
     """The products of a review: row, id and category."""
     query = select(PRODUCTS.row, PRODUCTS.product_id, PRODUCTS.category)
-    with database.transaction() as connection:
+    with database.reading() as connection:
         rows = connection.execute(query.where(PRODUCTS.review == review.id).order_by(PRODUCTS.row))
         found = [tuple(each) for each in rows]
     schema = {"row": pl.Int64, "id": pl.String, "category": pl.String}

@@ -43,7 +43,7 @@ class ExportStore:
     def all(self, review: Review) -> list[Export]:
         """Those of a review, the latest one first."""
         own = select(REVIEW_EXPORTS).where(_EXPORTS.review == review.id)
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(own.order_by(_EXPORTS.at.desc(), _EXPORTS.id)).all()
         return [Export(id=row.id, form=row.form, person=row.person, at=row.at) for row in rows]
 

@@ -100,13 +100,13 @@ class Grid:
                 CELLS.row >= row, or_(CELLS.row > row, and_(CELLS.row == row, CELLS.head > head))
             )
         query = query.order_by(CELLS.row, CELLS.head).limit(limit)
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             return [(row, head) for row, head in connection.execute(query)]
 
     def count(self, review: Review, chosen: Chosen) -> int:
         """How many cells are chosen; of more than `MOST_COUNTED`, that many."""
         some = select(CELLS.row).where(*_conditions(review, chosen)).limit(MOST_COUNTED).subquery()
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             return connection.execute(select(func.count()).select_from(some)).scalar_one()
 
     def cells(self, review: Review, places: Sequence[Place]) -> list[GridCell]:
@@ -134,7 +134,7 @@ class Grid:
             .where(CELLS.review == review.id, is_one)
             .order_by(CELLS.row, CELLS.head)
         )
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(query).all()
         return [
             GridCell(
@@ -171,7 +171,7 @@ class Grid:
             .group_by(CELLS.head)
         )
         found: dict[int, dict[str, int]] = {}
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             for head, source, count in connection.execute(by_source):
                 found.setdefault(head, {})[source] = count
             known = {head: count for head, count in connection.execute(replaced)}  # noqa: C416

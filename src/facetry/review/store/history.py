@@ -35,7 +35,7 @@ def history(database: Database, review: Review, place: Place) -> list[Event]:
     row, head = place
     about = and_(EVENTS.review == review.id, EVENTS.row == row, EVENTS.head == head)
     query = select(REVIEW_EVENTS).where(about).order_by(EVENTS.number.desc())
-    with database.transaction() as connection:
+    with database.reading() as connection:
         return [
             Event(
                 person=each.person,

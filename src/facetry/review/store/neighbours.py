@@ -23,7 +23,7 @@ def read_neighbours(database: Database, review: Review, rows: Sequence[int]) -> 
         return []
     is_label = and_(CELLS.source.in_(("table", "person")), CELLS.value.is_not(None))
     own = and_(CELLS.review == review.id, CELLS.row.in_(rows))
-    with database.transaction() as connection:
+    with database.reading() as connection:
         query = select(CELLS.row, CELLS.head, CELLS.value).where(own, is_label)
         found = connection.execute(query).all()
     values: dict[int, dict[int, str]] = {row: {} for row in rows}

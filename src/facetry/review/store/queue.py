@@ -75,7 +75,7 @@ class ProductQueue:
         Raises:
             Problem: there is none.
         """
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             return _task(connection, review, row, asked)
 
     def renew(self, review: Review, asked: Asked) -> list[int]:

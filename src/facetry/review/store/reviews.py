@@ -46,7 +46,7 @@ class ReviewStore:
 
     def all(self) -> list[Review]:
         """The reviews, by name."""
-        with self.database.transaction() as connection:
+        with self.database.reading() as connection:
             return [
                 Review.of(row) for row in connection.execute(select(REVIEWS).order_by(REVIEWS.c.name))
             ]
@@ -57,7 +57,7 @@ class ReviewStore:
         Raises:
             Problem: there is none.
         """
-        with self.database.transaction() as connection:
+        with self.database.reading() as connection:
             row = connection.execute(select(REVIEWS).where(REVIEWS.c.name == name)).first()
         if row is None:
             raise Problem("not_found", f"There is no review {name[:100]!r}.")
@@ -91,13 +91,13 @@ class ReviewStore:
     def runs(self, review: Review) -> list[Run]:
         """The runs of models over a review's table, the first one first."""
         query = select(REVIEW_RUNS).where(RUNS.review == review.id).order_by(RUNS.number)
-        with self.database.transaction() as connection:
+        with self.database.reading() as connection:
             return [Run.of(row) for row in connection.execute(query)]
 
     def shares(self, review: Review) -> dict[Stream, float]:
         """How the streams of a review are mixed, as shares of all that is asked."""
         query = select(REVIEWS.c.shares).where(REVIEWS.c.id == review.id)
-        with self.database.transaction() as connection:
+        with self.database.reading() as connection:
             stored = connection.execute(query).scalar()
         return json.loads(stored) if stored else dict(SHARES)
 
@@ -153,7 +153,7 @@ class ReviewStore:
             .where(CELLS.decided_at >= since, asked)
             .order_by(CELLS.row, CELLS.head)
         )
-        with self.database.transaction() as connection:
+        with self.database.reading() as connection:
             return [Decision(**row) for row in connection.execute(query).mappings()]
 
     def labelled(self, review: Review, taxonomy: Taxonomy) -> list[Product]:
@@ -172,7 +172,7 @@ class ReviewStore:
             .where(CELLS.review == review.id, is_label)
             .order_by(CELLS.row, CELLS.head)
         )
-        with self.database.transaction() as connection:
+        with self.database.reading() as connection:
             rows: list[Row[Any]] = list(connection.execute(query))
         by_id = groupby(rows, key=lambda row: row.product_id)
         return [_product(list(cells), taxonomy) for _, cells in by_id]
@@ -183,7 +183,7 @@ class ReviewStore:
         by_stream = select(CELLS.stream, func.count()).where(own, CELLS.is_open).group_by(CELLS.stream)
         decided = select(func.count()).where(own, CELLS.decided.is_not(None))
         disputed = select(func.count()).where(own, CELLS.is_disputed)
-        with self.database.transaction() as connection:
+        with self.database.reading() as connection:
             return Progress(
                 num_open={stream: count for stream, count in connection.execute(by_stream)},  # noqa: C416
                 num_decided=connection.execute(decided).scalar_one(),

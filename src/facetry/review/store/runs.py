@@ -65,7 +65,7 @@ class RunStore:
     def last(self, review: Review) -> Run | None:
         """The last run of a review."""
         query = select(REVIEW_RUNS).where(RUNS.review == review.id).order_by(RUNS.number.desc())
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             row = connection.execute(query.limit(1)).first()
         return None if row is None else Run.of(row)
 

@@ -54,7 +54,7 @@ class ValueStore:
             .group_by(CELLS.head, CELLS.proposed)
             .order_by(CELLS.head, count.desc(), CELLS.proposed)
         )
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             return [
                 Proposed(
                     head=head,
@@ -70,13 +70,13 @@ class ValueStore:
         each = select(CELLS.head, CELLS.proposed).where(
             CELLS.review == review.id, CELLS.proposed.is_not(None)
         )
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             query = select(func.count()).select_from(each.distinct().subquery())
             return connection.execute(query).scalar_one()
 
     def ruling(self, review: Review, head: int, value: str) -> Ruling | None:
         """What an admin has said of a value."""
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             row = connection.execute(select(REVIEW_VALUES).where(_is(review, head, value))).first()
         if row is None:
             return None

@@ -1,0 +1,102 @@
+"""From the command to decisions and to the file, in a real browser: a real model on a drawn shop."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from tests.reports.conftest import browser
+from tests.review.test_browser import row_of, wait_for_another, wait_until_stored
+
+__all__ = ["browser"]
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+NUM_DECIDED = 20
+
+
+@contextmanager
+def reviewing(model: Path, shop: Path, data: Path) -> Iterator[str]:
+    """The address that `facetry review` says."""
+    words = ["review", str(model), str(shop), "--no-browser", "--data", str(data), "--threads", "1"]
+    command = [sys.executable, "-m", "facetry", *words]
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=quiet, text=True)
+    try:
+        assert process.stdout is not None
+        said = next(line for line in process.stdout if "The first decision waits on" in line)
+        yield said.split()[-1]
+        process.terminate()
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.wait(10)
+        process.stdout.close()
+
+
+def decide(page: Any, number: int) -> tuple[str, dict[str, str]]:
+    """Decide a product by its digits; its row, and what was chosen by the index of the head."""
+    row, chosen = row_of(page), {}
+    for _ in range(20):
+        cell = page.locator("article:not([hidden]) .cell.current")
+        if row_of(page) != row or not cell.count():
+            break
+        values = cell.locator("[data-kind=value]")
+        at = number % min(2, values.count())
+        head = cell.get_attribute("data-head")
+        chosen[head] = values.nth(at).get_attribute("data-value")
+        page.wait_for_timeout(120)  # the same key sooner counts as one press
+        page.keyboard.press(str(at + 1))
+        if len(chosen) == page.locator(f"article[data-row='{row}'] .cell").count():
+            break
+    wait_for_another(page, row)
+    return row, chosen
+
+
+def parquet_of(page: Any, address: str) -> pl.DataFrame:
+    """The cells as the export has them."""
+    page.goto(f"{address}/export")
+    page.click("#export-cells button")
+    with page.expect_download() as downloaded:
+        page.click("#export-cells .files a")
+    return pl.read_parquet(downloaded.value.path())
+
+
+def test_two_people_decide_from_the_command_to_the_file(
+    browser: Any, exported: Path, drawn: Path, tmp_path: Path
+) -> None:
+    shop = Path(shutil.copytree(drawn, tmp_path / "shop"))
+    decided: dict[tuple[str, str], str] = {}
+    with reviewing(exported, shop, tmp_path / "data") as address:
+        context = browser.new_context(viewport={"width": 1280, "height": 900})
+        page = context.new_page()
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(address)
+        for number in range(NUM_DECIDED):
+            row, chosen = decide(page, number)
+            decided |= {(row, head): value for head, value in chosen.items()}
+            if number == NUM_DECIDED // 2:
+                wait_until_stored(page)
+                page.reload()
+        wait_until_stored(page)
+        cells = parquet_of(page, address)
+        assert errors == []
+        context.close()
+    # The same command goes on: what was decided is still there, and the file says the same.
+    with reviewing(exported, shop, tmp_path / "data") as address:
+        context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme="dark")
+        page = context.new_page()
+        page.goto(address)
+        again = parquet_of(page, address)
+        context.close()
+    by_people = cells.filter(pl.col("source") == "person")
+    assert sorted(by_people["value"].to_list()) == sorted(decided.values())
+    assert by_people.height == len(decided)
+    assert again.equals(cells)
