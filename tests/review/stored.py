@@ -4,12 +4,15 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from sqlalchemy import delete
+
 from facetry.review.answers import Answer, Stream
 from facetry.review.store.decisions import By, Decisions
 from facetry.review.store.queue import Asked, ProductQueue
-from facetry.review.store.records import Review, Task
+from facetry.review.store.records import CELLS, Review, Task
 from facetry.review.store.reviews import SHARES, ReviewStore
 from facetry.service.database import Clock, Database
+from facetry.service.tables import REVIEW_CELLS
 
 REVIEW = Review(
     id="r",
@@ -96,6 +99,11 @@ class Stored:
     def add(self, rows: Sequence[int], **changes: object) -> None:
         """Add products with one cell each."""
         self.reviews.add([product(row) for row in rows], [cell(row, **changes) for row in rows])
+
+    def remove(self, row: int) -> None:
+        """Take the cells of a product away, as a run does whose table has the product no longer."""
+        with self.reviews.database.transaction() as connection:
+            connection.execute(delete(REVIEW_CELLS).where(CELLS.row == row))
 
     def take(
         self,

@@ -61,6 +61,27 @@ def test_all_of_it_is_taken_back_but_for_what_was_decided_since(bulks: Bulks, st
     assert sum(bulks.undo(REVIEW, "b1")) == 0
 
 
+def test_a_product_that_is_gone_stops_no_taking_back(bulks: Bulks, stored: Stored) -> None:
+    bulks.begin(REVIEW, BULK)
+    bulks.add(REVIEW, BY, [change(row) for row in range(3)])
+    stored.remove(1)
+    assert sum(bulks.undo(REVIEW, "b1")) == 3
+    assert [stored.task(row).cells[0].value for row in (0, 2)] == [None, None]
+
+
+def test_what_was_taken_back_and_is_gone_on_with_can_be_taken_back_again(
+    bulks: Bulks, stored: Stored
+) -> None:
+    bulks.begin(REVIEW, BULK)
+    bulks.add(REVIEW, BY, [change(0)])
+    assert sum(bulks.undo(REVIEW, "b1")) == 1
+    bulks.begin(REVIEW, BULK)
+    bulks.add(REVIEW, BY, [change(0), change(1)])
+    assert [stored.task(row).cells[0].value for row in (0, 1)] == [None, "blue"]
+    assert bulks.get(REVIEW, "b1").undone_at is None
+    assert sum(bulks.undo(REVIEW, "b1")) == 1
+
+
 def test_what_is_not_there_is_not_taken_back(bulks: Bulks) -> None:
     with pytest.raises(Problem):
         next(bulks.undo(REVIEW, "b1"))

@@ -6,11 +6,15 @@ from pathlib import Path
 
 import pytest
 from httpx import Response
+from sqlalchemy import update
 
+from facetry.review.answers import Answer
 from facetry.review.catalogue import bulk
 from facetry.review.reviews import Reviews
+from facetry.review.store.decisions import By
 from facetry.review.store.grid import Chosen
 from facetry.review.store.records import Review
+from facetry.service.tables import REVIEW_CELLS
 from facetry.taxonomy import Taxonomy
 from tests.review.shop import NUM_PRODUCTS, Reviewing, reviewing
 from tests.service.serving import wait_until
@@ -123,6 +127,28 @@ def test_a_cell_is_fixed_in_place_and_tells_its_history(shop: Reviewing) -> None
     told = shop.client.get(f"{GRID}/cells/0/0/history").text
     assert 'local\nsaid <strong dir="auto">red</strong>; the model had said' in told
     assert told.count("<li") == 2
+
+
+def test_the_history_of_a_cell_sways_nobody_who_is_asked_blindly(tmp_path: Path) -> None:
+    with reviewing(tmp_path, requires_keys=True) as shop:
+        keys = [shop.service.keys.create(name, ["review"]) for name in ("anna", "ben")]
+        review = review_of(shop)
+        with shop.service.database.transaction() as connection:
+            connection.execute(update(REVIEW_CELLS).values(stream="sample", num_wanted=2))
+        by = By(person=keys[0][0].id)
+        shop.reviews.decisions.answer(review, by, [Answer(key="p1", row=0, head=0, kind="not_visible")])
+        told = []
+        for _, secret in keys:
+            shop.client.post("/review/sign-in", data={"key": secret})
+            told.append(shop.client.get(f"{GRID}/cells/0/0/history").text)
+        assert ["not visible" in each for each in told] == [True, False]
+        assert "another person is asked" in told[1]
+        assert "blue" not in "".join(told)
+        by = By(person=keys[1][0].id)
+        shop.reviews.decisions.answer(review, by, [Answer(key="p2", row=0, head=0, kind="not_visible")])
+        told = shop.client.get(f"{GRID}/cells/0/0/history").text
+        assert told.count("not visible") == 2
+        assert "blue" in told
 
 
 def test_a_fix_counts_once_and_a_known_value_can_be_fixed(shop: Reviewing) -> None:

@@ -1,7 +1,9 @@
 """A file that comes back changes what was changed in it; what was decided since is not overwritten."""
 
 import io
+import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import openpyxl
@@ -196,6 +198,43 @@ def test_values_that_are_not_listed_may_be_proposed(shop: Reviewing) -> None:
     assert cells["value"][0] is None
 
 
+@pytest.mark.parametrize("value", ["te\x01al", "x" * 501])
+def test_what_no_admin_could_rule_on_is_not_proposed(shop: Reviewing, value: str) -> None:
+    address = send(shop, edited(download(shop), P0=value, P2="teal"))
+    act(shop, address, propose="on")
+    reviews = Reviews.of(shop.service)
+    assert [each.value for each in reviews.values.waiting(reviews.store.get("shop"))] == ["teal"]
+
+
+def test_what_another_applied_is_taken_back_by_them_or_an_admin(tmp_path: Path) -> None:
+    with reviewing(tmp_path, num_products=4, requires_keys=True) as shop:
+        scopes = {"anna": ["review"], "ben": ["review"], "root": ["review", "admin"]}
+        keys = {name: shop.service.keys.create(name, own)[1] for name, own in scopes.items()}
+        shop.client.post("/review/sign-in", data={"key": keys["anna"]})
+        address = send(shop, edited(download(shop), P0="blue"))
+        (bulk,) = re.findall(r"/undo/([0-9a-f]{32})", act(shop, address))
+        shop.client.post("/review/sign-in", data={"key": keys["ben"]})
+        assert "Take back" not in shop.client.get(address).text
+        undo = f"{address}/undo/{bulk}"
+        assert shop.client.post(undo, headers=shop.token).status_code == 403
+        assert values(shop)["P0"] == "blue"
+        shop.client.post("/review/sign-in", data={"key": keys["root"]})
+        assert shop.client.post(undo, headers=shop.token).status_code == 200
+        assert values(shop)["P0"] is None
+
+
+def test_a_file_that_is_sent_twice_at_once_is_one_import(shop: Reviewing) -> None:
+    content, token = edited(download(shop), P0="blue"), shop.token
+
+    def send_it(_: int) -> int:
+        files = {"file": ("products.csv", content)}
+        return shop.client.post("/review/shop/import", files=files, headers=token).status_code
+
+    with ThreadPoolExecutor(6) as pool:
+        assert set(pool.map(send_it, range(6))) == {204}
+    assert shop.client.get("/review/shop/import").text.count("/imports/") == 1
+
+
 def test_what_is_proposed_overwrites_nothing_that_was_decided(shop: Reviewing) -> None:
     address = send(shop, edited(download(shop), P0="reed", P2="reed"))
     say(shop, 0, "red")
@@ -336,9 +375,11 @@ def test_what_is_no_table_is_refused(shop: Reviewing, name: str, content: bytes,
     "content", [b"name,price\nshirt,3\n", b"id,category\nP1,Sarees\n", b"id,category,colour\n"]
 )
 def test_a_file_of_another_shop_is_refused(shop: Reviewing, content: bytes) -> None:
-    page = shop.client.get(send(shop, content)).text
+    address = send(shop, content)
+    page = shop.client.get(address).text
     assert 'class="refusal"' in page
     assert "Apply" not in page
+    assert shop.client.post(f"{address}/apply", headers=shop.token).status_code == 409
 
 
 @pytest.mark.parametrize(("num_rows", "status"), [(200, 204), (2000, 413)])

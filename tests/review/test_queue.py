@@ -65,7 +65,11 @@ def test_undo_brings_the_product_back(shop: Reviewing) -> None:
         (say(0, "green"), 409),
         (say(0, None), 409),
         (say(0, "", kind="proposed"), 422),
+        (say(0, "teal\x01", kind="proposed"), 422),
+        (say(0, "teal\0", kind="proposed"), 422),
+        (say(0, key="press\0one"), 422),
         (say(99_999), 404),
+        (say(2**63), 422),
         ({**say(0), "head": 7}, 404),
         ({**say(0), "head": None}, 422),
         ({**say(0), "kind": "no such"}, 422),
@@ -94,8 +98,14 @@ def test_photos_are_encoded_anew_and_one_that_vanished_says_so(shop: Reviewing, 
     assert found.content[8:12] == b"WEBP"
     (tmp_path / "shop" / "images" / f"{row}.jpg").unlink()
     assert shop.client.get(f"/review/shop/photos/{row}/0/small").status_code == 404
-    for path in (f"{row}/1/small", f"{row}/0/huge", "999/0/small"):
-        assert shop.client.get(f"/review/shop/photos/{path}").status_code == 404
+    for path, status in (
+        (f"{row}/1/small", 404),
+        (f"{row}/0/huge", 404),
+        ("999/0/small", 404),
+        (f"{2**63}/0/small", 422),
+    ):
+        assert shop.client.get(f"/review/shop/photos/{path}").status_code == status
+    assert shop.client.get("/review/shop%00").status_code == 404
 
 
 def test_where_a_photo_was_taken_is_told_to_nobody(shop: Reviewing, tmp_path: Path) -> None:
@@ -122,6 +132,7 @@ def test_people_sign_in_with_a_key_for_reviews(tmp_path: Path) -> None:
         assert all(word in cookie for word in ("httponly", "samesite=strict"))
         assert good not in cookie
         assert shop.client.get("/review/shop").status_code == 200
+        assert shop.token["X-Facetry-Token"] not in cookie
         shop.client.cookies.set("facetry_person", "x.9999999999.0", domain="127.0.0.1")
         assert (
             shop.client.get("/review/shop", headers={"cookie": "facetry_person=x.9.0"}).status_code

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import delete, update
 
 from facetry.review.answers import Answer
 from facetry.review.store.decisions import By
 from facetry.review.store.queue import Asked
-from facetry.review.store.records import PRODUCTS
+from facetry.review.store.records import CELLS, PRODUCTS
 from facetry.service.tables import REVIEW_CELLS, REVIEW_PRODUCTS
 from tests.review.shop import Reviewing, reviewing
 from tests.review.test_queue import rows_of, say
@@ -80,6 +80,16 @@ def test_a_refused_value_brings_its_cells_back_to_whoever_proposed_it(shop: Revi
     assert "refused" in again.text
 
 
+@pytest.mark.parametrize("verdict", ["added", "refused"])
+def test_a_value_is_ruled_on_where_a_product_that_had_it_is_gone(shop: Reviewing, verdict: str) -> None:
+    propose(shop, 0)
+    propose(shop, 2)
+    with shop.service.database.transaction() as connection:
+        connection.execute(delete(REVIEW_CELLS).where(CELLS.row == 0))
+    assert post(shop, "values", head=0, value="teal", verdict=verdict)[0] == 200
+    assert cell_of(shop, 2) == (("teal", None, False) if verdict == "added" else (None, None, True))
+
+
 @pytest.mark.parametrize("value", ["RED", " red ", "Red"])
 def test_a_proposed_value_that_there_is_counts_as_it(shop: Reviewing, value: str) -> None:
     assert propose(shop, 0, value) == 200
@@ -98,7 +108,7 @@ def test_shares_are_set_and_bad_ones_refused(shop: Reviewing) -> None:
     reviews = shop.client.app.state.reviews  # type: ignore[attr-defined]
     shares = reviews.store.shares(reviews.store.get("shop"))
     assert (shares["useful"], shares["sample"], shares["audit"]) == (0.5, 0.5, 0.0)
-    for bad in ({"useful": "x"}, {"useful": -1}, {"useful": 101}, {"useful": 0}):
+    for bad in ({"useful": "x"}, {"useful": -1}, {"useful": 101}, {"useful": 0}, {"useful": "9" * 5000}):
         assert post(shop, "shares", **bad)[0] == 422
 
 

@@ -73,6 +73,14 @@ def test_nobody_undoes_what_another_has_said(store: Stored) -> None:
     assert store.undo("ben") is None
 
 
+def test_what_was_said_of_a_cell_that_is_gone_stands_in_nobodys_way(store: Stored) -> None:
+    store.answer("anna", say(0))
+    store.answer("anna", say(1))
+    store.remove(1)
+    assert store.undo("anna") == 0
+    assert store.undo("anna") is None
+
+
 def test_what_is_held_too_long_is_free_again(store: Stored, clock: SetClock) -> None:
     store.take("anna", 2)
     clock.now += HOLD_S + 1

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
+from unicodedata import category
 
 from facetry.confidence.fill_audit import NOT_APPLICABLE, NOT_VISIBLE
 
@@ -20,6 +21,12 @@ STREAMS: Final[tuple[Stream, ...]] = get_args(Stream)
 BLIND: Final[frozenset[str]] = frozenset({"audit", "sample"})
 """The streams that hide what the model says, so that it sways nobody."""
 
+MOST_LETTERS: Final = 500
+"""Of a value that people say."""
+
+STORABLE: Final = r"^[^\x00]*$"
+"""A text that every database can hold."""
+
 WHY: Final = {
     "useful": "The model is unsure: your answer helps it most here.",
     "audit": "A check, drawn at random, of what was filled.",
@@ -28,6 +35,15 @@ WHY: Final = {
     "novel": "The photo is unlike those that the model learned from.",
 }
 """What people are told."""
+
+
+def is_printable(text: str) -> bool:
+    r"""Whether a text has no control characters: workbooks cannot hold them, and nobody sees them.
+
+    >>> is_printable("\N{ZERO WIDTH JOINER}red"), is_printable("re\x01d")
+    (True, False)
+    """
+    return all(category(letter) != "Cc" for letter in text)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,7 +34,7 @@ _ABOUT: Final = "about.json"
 _FILES: Final = "files"
 _SOON_S: Final = 1.5  # a file that is written in this time is there with the answer
 
-ExportId = Annotated[str, PathParameter(pattern="[0-9a-f]{32}")]
+ExportId = Annotated[str, PathParameter(pattern="^[0-9a-f]{32}$")]
 
 
 class About(BaseModel):

@@ -15,6 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 
 from facetry.errors import nearest
+from facetry.review.catalogue.bulk import require_may_undo
 from facetry.review.exporting import kept, require_whole
 from facetry.review.imports import (
     Chosen,
@@ -57,7 +58,7 @@ AS_READ: Final = "read"
 _SOON_S: Final = 1.5
 _PICKED: Final = re.compile(r"([0-9]{1,9})-([0-9]{1,9})")
 
-ImportId = Annotated[str, PathParameter(pattern="[0-9a-f]{32}")]
+ImportId = Annotated[str, PathParameter(pattern="^[0-9a-f]{32}$")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,6 +198,7 @@ async def undo_file(
     """Take back what was applied."""
 
     def begin(review: Review, one: Import) -> None:
+        require_may_undo(reviews.bulks.get(review, bulk), person)
         _start(reviews, review, one, lambda reporter: undo_import(reviews, review, one, bulk, reporter))
 
     return await run_in_threadpool(_do, reviews, name, import_id, person, begin)

@@ -14,7 +14,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict
 
 from facetry.confidence.fill_audit import NOT_APPLICABLE
-from facetry.review.answers import Answer, Kind
+from facetry.review.answers import MOST_LETTERS, Answer, Kind
 from facetry.review.exporting import base_of, kept
 from facetry.review.forms import Material
 from facetry.review.people import Person
@@ -26,7 +26,7 @@ from facetry.review.store.contents import read_products
 from facetry.review.store.decisions import By, Change
 from facetry.review.store.records import Review
 from facetry.review.three_way import CHANGE, CONFLICT, UNLISTED, Compared, Notes, Now, closest, compare
-from facetry.runtime.files import write_text, writing
+from facetry.runtime.files import hold_lock, write_text, writing
 from facetry.runtime.progress import Reporter
 from facetry.service.config import Limits
 from facetry.service.jobs.accept import Upload, save_table, suffix_of
@@ -36,6 +36,9 @@ NUM_KEPT: Final = 8
 """Imports of a review that are kept; one that is being applied always is."""
 
 _BLOCK: Final = 1 << 20
+_IS_PROPOSABLE: Final = ~pl.col("theirs").str.contains(r"\p{Cc}") & (
+    pl.col("theirs").str.len_chars() <= MOST_LETTERS
+)
 _ABOUT, _NOTES, _CELLS, _PLAN = "about.json", "notes.json", "cells.parquet", "plan.parquet"
 
 
@@ -85,8 +88,10 @@ class Import:
         )
 
     def save(self, **changes: object) -> "Import":
-        """Store what is known of it, with some changes."""
-        about = self.about.model_copy(update=changes)
+        """Store what is known of it, with some changes; others may have been stored meanwhile."""
+        file = self.path / _ABOUT
+        known = ImportAbout.model_validate_json(file.read_bytes()) if file.exists() else self.about
+        about = known.model_copy(update=changes)
         write_text(self.path / _ABOUT, about.model_dump_json())
         return Import(id=self.id, path=self.path, about=about)
 
@@ -108,20 +113,22 @@ def take_in(reviews: Reviews, review: Review, person: Person, upload: Upload, li
     suffix = suffix_of(upload)
     digest = _digest(upload)
     path = _imports(reviews, review) / digest
-    if (path / _ABOUT).exists():
-        return get_import(reviews, review, digest).save(at=reviews.store.clock(), base=None)
-    shutil.rmtree(path, ignore_errors=True)
-    path.mkdir(parents=True)
-    about = ImportAbout(
-        name=upload.name[-100:], suffix=suffix, person=person.id, at=reviews.store.clock()
-    )
-    try:
-        save_table(upload, path / f"table{suffix}", limits)
-    except BaseException:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with hold_lock(path.parent):  # the same file may be sent twice at once
+        if (path / _ABOUT).exists():
+            return get_import(reviews, review, digest).save(at=reviews.store.clock(), base=None)
         shutil.rmtree(path, ignore_errors=True)
-        raise
-    _remove_old(reviews, review)
-    return Import(id=digest, path=path, about=about).save()
+        path.mkdir()
+        about = ImportAbout(
+            name=upload.name[-100:], suffix=suffix, person=person.id, at=reviews.store.clock()
+        )
+        try:
+            save_table(upload, path / f"table{suffix}", limits)
+        except BaseException:
+            shutil.rmtree(path, ignore_errors=True)
+            raise
+        _remove_old(reviews, review)
+        return Import(id=digest, path=path, about=about).save()
 
 
 def get_import(reviews: Reviews, review: Review, import_id: str) -> Import:
@@ -176,12 +183,13 @@ def plan_import(review: Review, one: Import, chosen: Chosen) -> None:
     """Store what is to be applied, unless something is that was stopped.
 
     Raises:
-        Problem: there is nothing.
+        Problem: there is nothing, or the file could not be compared.
     """
     if one.is_stopped:
         return
     compared = one.compared()
-    assert compared is not None, "it is compared first"
+    if compared is None:
+        raise Problem("conflict", "The file is not compared yet.", hint="Send it again.")
     cells = compared.cells
     is_none = pl.col("theirs") == NOT_APPLICABLE
     picked = pl.DataFrame(list(chosen.picked), schema={"row": pl.Int64, "head": pl.Int64}, orient="row")
@@ -190,7 +198,7 @@ def plan_import(review: Review, one: Import, chosen: Chosen) -> None:
         kind=pl.when(is_none).then(pl.lit("not_applicable")).otherwise(pl.lit("value"))
     )
     is_new = (pl.col("kind") == UNLISTED) & ~pl.col("is_contested")
-    proposed = cells.filter(is_new, pl.lit(chosen.is_proposing))
+    proposed = cells.filter(is_new, _IS_PROPOSABLE, pl.lit(chosen.is_proposing))
     plan = pl.concat([changes, proposed.with_columns(kind=pl.lit("proposed"))])
     if plan.is_empty():
         raise Problem(

@@ -64,7 +64,7 @@ class People:
             Problem: no cookie where one is needed, or one that has ended or is of a key that has.
         """
         if not self.needs_keys:
-            return Person(id=LOCAL, name="you", may_rule=True, token=self._signed(LOCAL))
+            return Person(id=LOCAL, name="you", may_rule=True, token=self._token(LOCAL))
         content, _, signature = cookies.get(COOKIE, "").rpartition(".")
         key_id, _, until = content.rpartition(".")
         is_signed = hmac.compare_digest(signature.encode(), self._signed(content).encode())
@@ -75,7 +75,7 @@ class People:
             raise Problem("unauthorized", "Your key does not exist any more.")
         self._keys.require_valid(key)
         may_rule = Caller(key.id, key.scopes).may("admin")
-        return Person(id=key.id, name=key.name, may_rule=may_rule, token=self._signed(content))
+        return Person(id=key.id, name=key.name, may_rule=may_rule, token=self._token(content))
 
     def names(self) -> dict[str, str]:
         """The names of all who can have decided something, by their ids."""
@@ -89,6 +89,10 @@ class People:
         """
         if not hmac.compare_digest((given or "").encode(), person.token.encode()):
             raise Problem("forbidden", "The request does not come from this page.", hint="Reload it.")
+
+    def _token(self, content: str) -> str:
+        """What pages show in place of the signature of a cookie, which nobody may read."""
+        return self._signed(f"token {content}")
 
     def _signed(self, content: str) -> str:
         return hmac.new(self._secret, content.encode(), sha256).hexdigest()[:32]

@@ -9,7 +9,7 @@ from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from facetry.review.answers import Answer, Kind
+from facetry.review.answers import MOST_LETTERS, STORABLE, Answer, Kind, is_printable
 from facetry.review.people import Person
 from facetry.review.photos import SIZES, picture_of
 from facetry.review.reviews import Reviews
@@ -17,7 +17,7 @@ from facetry.review.showing import shown
 from facetry.review.store.decisions import By
 from facetry.review.store.queue import Asked
 from facetry.review.store.records import Review
-from facetry.review.web import OwnReviews, SignedIn, make_router, page
+from facetry.review.web import MOST_ROWS, OwnReviews, Row, SignedIn, make_router, page
 from facetry.service.problems import Problem
 
 router = make_router()
@@ -31,11 +31,11 @@ class AnswerBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    key: Annotated[str, Field(min_length=8, max_length=64)]
-    row: Annotated[int, Field(ge=0)]
+    key: Annotated[str, Field(min_length=8, max_length=64, pattern=STORABLE)]
+    row: Annotated[int, Field(ge=0, lt=MOST_ROWS)]
     kind: Kind
     head: Annotated[int | None, Field(ge=0)] = None
-    value: Annotated[str | None, Field(max_length=500)] = None
+    value: Annotated[str | None, Field(max_length=MOST_LETTERS, pattern=STORABLE)] = None
     seconds: Annotated[float | None, Field(ge=0, le=86400)] = None
 
 
@@ -122,7 +122,7 @@ async def undo(name: str, reviews: OwnReviews, person: SignedIn) -> Response:
 
 @router.get("/{name}/photos/{row}/{number}/{size}")
 async def photo(
-    name: str, row: int, number: int, size: str, reviews: OwnReviews, person: SignedIn
+    name: str, row: Row, number: int, size: str, reviews: OwnReviews, person: SignedIn
 ) -> Response:
     """A photo of a product, encoded anew."""
     if size not in SIZES:
@@ -185,10 +185,10 @@ def _proposed(
     """What a proposed value counts as: one that there is, if it is the same but for case and spaces.
 
     Raises:
-        Problem: it has no letter, or an admin has refused it.
+        Problem: it has no letter, or one that cannot be seen, or an admin has refused it.
     """
-    if not value:
-        raise Problem("invalid", "A proposed value has at least one letter.")
+    if not value or not is_printable(value):
+        raise Problem("invalid", "A proposed value has at least one letter, and no control characters.")
     there = {" ".join(each.split()).casefold(): each for each in values}
     if value.casefold() in there:
         return "value", there[value.casefold()]

@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from facetry.catalogue.cells import normal_form
 from facetry.catalogue.source import Values
 from facetry.errors import closest
-from facetry.review.answers import STREAMS, Stream
+from facetry.review.answers import MOST_LETTERS, STORABLE, STREAMS, Stream
 from facetry.review.people import Person
 from facetry.review.reviews import Reviews
 from facetry.review.store.records import Review
@@ -53,7 +53,7 @@ class RulingForm(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     head: Annotated[int, Field(ge=0)]
-    value: Annotated[str, Field(min_length=1, max_length=500)]
+    value: Annotated[str, Field(min_length=1, max_length=MOST_LETTERS, pattern=STORABLE)]
     verdict: Verdict
     replacement: Annotated[str | None, Field(max_length=500)] = None
 
@@ -113,7 +113,7 @@ def _share(text: str) -> float:
     Raises:
         Problem: it is no number from 0 to 100.
     """
-    if text.isdecimal() and int(text) <= 100:
+    if text.isdecimal() and len(text) <= len("100") and int(text) <= 100:
         return int(text) / 100
     raise Problem("invalid", f"{text[:20]!r} is no share: whole numbers from 0 to 100.")
 

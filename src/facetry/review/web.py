@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Request, Response
+from fastapi import Path as PathParameter
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.routing import APIRoute
@@ -22,6 +23,11 @@ PAGE_POLICY: Final = (
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 
+
+MOST_ROWS: Final = 2**31
+"""What numbers of rows and heads are below: the database holds no larger ones."""
+
+Row = Annotated[int, PathParameter(ge=0, lt=MOST_ROWS)]
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -60,6 +66,8 @@ async def _handled(handler: Handler, request: Request) -> Response:
     Raises:
         Problem: the request is refused.
     """
+    if "\0" in request.scope["path"]:  # no database can be asked for such a name
+        raise Problem("not_found", "There is no such page.")
     try:
         return await handler(request)
     except RequestValidationError as error:

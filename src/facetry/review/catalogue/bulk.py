@@ -159,12 +159,21 @@ async def undo(name: str, bulk_id: str, reviews: OwnReviews, person: SignedIn) -
     def begin() -> None:
         review = reviews.store.get(name)
         bulk = reviews.bulks.get(review, bulk_id)
-        if bulk.person != person.id and not person.may_rule:
-            raise Problem("forbidden", "Who made a change takes it back, or an admin.")
+        require_may_undo(bulk, person)
         reviews.tasks.start(_task(bulk), lambda reporter: _undo(reviews, review, bulk, reporter))
 
     await run_in_threadpool(begin)
     return await _changes(reviews, person, name)
+
+
+def require_may_undo(bulk: Bulk, person: Person) -> None:
+    """Refuse who may not take a change back.
+
+    Raises:
+        Problem: another made it, and they are no admin.
+    """
+    if bulk.person != person.id and not person.may_rule:
+        raise Problem("forbidden", "Who made a change takes it back, or an admin.")
 
 
 def plan(reviews: Reviews, review: Review, person: Person, wish: Wish) -> Planned:

@@ -8,6 +8,7 @@ from fastapi import Query
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from facetry.errors import nearest
+from facetry.review.answers import STORABLE
 from facetry.review.store.grid import Chosen, Place, State
 from facetry.service.problems import Problem
 from facetry.taxonomy import Taxonomy
@@ -22,7 +23,7 @@ STATES: Final[dict[str, str]] = {
 }
 assert set(STATES) == set(get_args(State))
 
-Text = Annotated[str, StringConstraints(max_length=500, strip_whitespace=True)]
+Text = Annotated[str, StringConstraints(max_length=500, strip_whitespace=True, pattern=STORABLE)]
 
 
 class Filter(BaseModel):

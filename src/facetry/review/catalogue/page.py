@@ -5,12 +5,11 @@ from secrets import token_hex
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, Form, Response
-from fastapi import Path as PathParameter
 from pydantic import BaseModel, ConfigDict, StringConstraints
 from starlette.concurrency import run_in_threadpool
 
 from facetry.confidence.fill_audit import NOT_APPLICABLE, NOT_VISIBLE
-from facetry.review.answers import Answer
+from facetry.review.answers import STORABLE, Answer
 from facetry.review.catalogue.filters import ACTIONS, SOURCES, STATES, Filter, Filtered
 from facetry.review.people import Person
 from facetry.review.reviews import Reviews
@@ -18,7 +17,7 @@ from facetry.review.store.decisions import By, Change
 from facetry.review.store.grid import CELLS_ON_PAGE, MOST_COUNTED, Chosen, GridCell, HeadCounts, Place
 from facetry.review.store.history import history
 from facetry.review.store.records import Review
-from facetry.review.web import OwnReviews, SignedIn, make_router, page
+from facetry.review.web import OwnReviews, Row, SignedIn, make_router, page
 from facetry.service.problems import Problem
 from facetry.taxonomy import Taxonomy
 
@@ -33,15 +32,12 @@ class Fix(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    key: Annotated[str, StringConstraints(min_length=8, max_length=64)]
+    key: Annotated[str, StringConstraints(min_length=8, max_length=64, pattern=STORABLE)]
     value: Annotated[str, StringConstraints(max_length=500)]
     before: Annotated[str, StringConstraints(max_length=500)] = ""
 
 
-def place_of(
-    row: Annotated[int, PathParameter(ge=0, lt=2**31)],
-    head: Annotated[int, PathParameter(ge=0, lt=2**31)],
-) -> Place:
+def place_of(row: Row, head: Row) -> Place:
     """The place of a cell that an address names."""
     return row, head
 
@@ -118,7 +114,7 @@ async def fix(
 
 
 @router.get("/{name}/catalogue/cells/{row}/{head}/history")
-async def cell_history(name: str, place: Placed, reviews: OwnReviews, _: SignedIn) -> Response:
+async def cell_history(name: str, place: Placed, reviews: OwnReviews, person: SignedIn) -> Response:
     """What was predicted of a cell and what people said, the latest first."""
 
     def read() -> dict[str, Any]:
@@ -130,7 +126,7 @@ async def cell_history(name: str, place: Placed, reviews: OwnReviews, _: SignedI
             "names": reviews.people.names(),
         }
 
-    return page("catalogue_history.html.jinja", **await run_in_threadpool(read))
+    return page("catalogue_history.html.jinja", person=person, **await run_in_threadpool(read))
 
 
 def answer_of(taxonomy: Taxonomy, place: Place, value: str, key: str) -> Answer:

@@ -40,10 +40,10 @@ class Bulks:
         self._decisions = Decisions(database, clock)
 
     def begin(self, review: Review, bulk: Bulk) -> None:
-        """Store that a change is being made, unless it is stored already."""
+        """Store that a change is being made; one that is gone on with is no longer taken back."""
         with self._database.transaction() as connection:
-            known = select(_BULKS.id).where(_BULKS.id == bulk.id)
-            if connection.execute(known).first() is None:
+            again = update(REVIEW_BULKS).where(_BULKS.id == bulk.id).values(undone_at=None)
+            if not connection.execute(again).rowcount:
                 connection.execute(
                     insert(REVIEW_BULKS).values(
                         id=bulk.id,

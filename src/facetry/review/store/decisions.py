@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, and_, insert, select, update
+from sqlalchemy import Connection, Row, and_, exists, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from facetry.confidence.fill_audit import FILL, NO_VALUE
 from facetry.review.answers import BLIND, Answer
 from facetry.review.store.queue import hold
 from facetry.review.store.records import (
+    CELLS,
     EVENTS,
     VALUES,
     Review,
@@ -77,9 +78,18 @@ class Decisions:
     def undo(self, review: Review, person: str) -> int | None:
         """Take back a person's last answer and hold its product for them; its row, None for nothing.
 
-        Only the last ten answers can be taken back, and none that was part of a change of many cells.
+        Only the last ten answers can be taken back, and none that was part of a change of many cells,
+        or is about a cell that the table has no longer.
         """
-        mine = and_(EVENTS.review == review.id, EVENTS.person == person, EVENTS.bulk.is_(None))
+        is_there = exists().where(
+            CELLS.review == EVENTS.review, CELLS.row == EVENTS.row, CELLS.head == EVENTS.head
+        )
+        mine = and_(
+            EVENTS.review == review.id,
+            EVENTS.person == person,
+            EVENTS.bulk.is_(None),
+            or_(EVENTS.head.is_(None), is_there),
+        )
         latest = select(REVIEW_EVENTS).where(mine).order_by(EVENTS.number.desc()).limit(MOST_UNDONE)
         with self._database.transaction() as connection:
             events = connection.execute(latest).all()
@@ -193,8 +203,13 @@ class _Given:
 
 
 def settle(connection: Connection, review: Review, row: int, head: int) -> None:
-    """Make a cell what the answers about it say: decided, disputed, proposed, or open."""
-    cell = connection.execute(select(REVIEW_CELLS).where(is_cell(review, row, head))).one()
+    """Make a cell what the answers about it say: decided, disputed, proposed, or open.
+
+    One that the table has no longer is left alone: if it comes back, so do the answers about it.
+    """
+    cell = connection.execute(select(REVIEW_CELLS).where(is_cell(review, row, head))).first()
+    if cell is None:
+        return
     given = _given(connection, review, row, head)
     latest = max(given, key=lambda each: each.at, default=None)
     is_enough = latest is not None and (latest.is_ruling or len(given) >= cell.num_wanted)
