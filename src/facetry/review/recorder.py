@@ -89,12 +89,13 @@ def predict_and_embed(
 
     Exports that older versions made give none either, and say so only when they are asked.
     """
-    if isinstance(predictor, Embedder):
-        try:
-            return predictor.predict_and_embed(products)
-        except ExportError:
-            pass
-    return predictor.predict(products), np.zeros((len(products), 0), dtype=np.float16)
+    nothing = np.zeros((len(products), 0), dtype=np.float16)
+    if not isinstance(predictor, Embedder):
+        return predictor.predict(products), nothing
+    try:
+        return predictor.predict_and_embed(products)
+    except ExportError:
+        return predictor.predict(products), nothing
 
 
 class Recorder:
