@@ -92,6 +92,7 @@ def test_the_address_is_the_filter(shop: Reviewing, query: str, num_cells: int) 
         ("low=lots", "A confidence of &#39;lots&#39; is none."),
         ("high=101", "is none"),
         ("after=x", "no such place"),
+        ("after=2147483648-0", "no such place"),
         ("colour=red", "Extra inputs are not permitted"),
     ],
 )

@@ -13,6 +13,7 @@ from sqlalchemy import insert
 
 from facetry.review import exporting
 from facetry.review.answers import Answer
+from facetry.review.forms import Material, write_form
 from facetry.review.reviews import Reviews
 from facetry.review.store.decisions import By
 from facetry.service.tables import REVIEW_VALUES
@@ -221,3 +222,19 @@ def test_what_there_is_not_is_not_handed_out(shop: Reviewing, path: str) -> None
 
 def test_nothing_is_made_without_the_pages_token(shop: Reviewing) -> None:
     assert shop.client.post("/review/shop/export/table").status_code == 403
+
+
+def test_what_is_said_while_a_file_is_written_is_not_in_it(shop: Reviewing, tmp_path: Path) -> None:
+    say(shop, 0, "blue")
+    review = shop.reviews.store.get("shop")
+    material = Material.of(shop.reviews, review)
+    say(shop, 2, "red")
+    shop.client.post("/review/shop/undo", json={}, headers=shop.token)
+    shop.client.post("/review/shop/undo", json={}, headers=shop.token)
+    say(shop, 4, "red")
+    for form in ("table", "repairs"):
+        folder = tmp_path / form
+        folder.mkdir()
+        written = write_form(form, material, folder)
+        assert written.num_unwritten == 0
+        assert pl.read_csv(written.path)["id"].len() == (24 if form == "table" else 1)

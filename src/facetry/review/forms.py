@@ -1,6 +1,6 @@
 """The forms in which a review is exported, and how the file of each is written."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, get_args
@@ -23,7 +23,7 @@ from facetry.review.outcome import (
 )
 from facetry.review.reviews import Reviews
 from facetry.review.store.contents import read_contents
-from facetry.review.store.records import Review
+from facetry.review.store.records import Decision, Review
 from facetry.runtime.progress import SILENT, Reporter
 from facetry.taxonomy import Taxonomy
 
@@ -138,8 +138,29 @@ def _write_repairs(material: Material, folder: Path) -> Written:
 
 
 def _write_repair_file(material: Material, path: Path) -> None:
-    store, review = material.reviews.store, material.review
-    write_repairs(path, list(repairs_of(store, review, material.taxonomy)))
+    write_repairs(path, list(repairs_of(_decisions(material), material.taxonomy)))
+
+
+def _decisions(material: Material) -> Iterator[Decision]:
+    """What was decided when the contents were read: what came since is not in the file at all."""
+    found = material.reviews.store.decisions(material.review)
+    streams = {(each.row, each.head): each.stream for each in found}
+    for cell in material.contents.filter(pl.col("decided").is_not_null()).iter_rows(named=True):
+        yield Decision(
+            row=cell["row"],
+            product_id=cell["id"],
+            category=cell["category"],
+            head=cell["head"],
+            known=cell["known"],
+            decided=cell["decided"],
+            person=cell["decided_by"],
+            at=cell["decided_at"],
+            stream=streams.get((cell["row"], cell["head"]), ""),
+            predicted=cell["predicted"],
+            confidence=cell["confidence"],
+            action=cell["action"],
+            run=cell["run"],
+        )
 
 
 def _write_cells(material: Material, folder: Path) -> Written:

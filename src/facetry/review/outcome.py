@@ -1,6 +1,6 @@
 """What becomes of decisions: repairs, and the shop's own file with them filled in."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +19,6 @@ from facetry.predictions import PREDICTIONS
 from facetry.review.answers import BLIND
 from facetry.review.reading import read_cells, require_unchanged
 from facetry.review.store.records import Decision, Review
-from facetry.review.store.reviews import ReviewStore
 from facetry.runtime.files import remove
 from facetry.taxonomy import Taxonomy
 
@@ -42,12 +41,12 @@ class Outcome:
     num_unwritten: int
 
 
-def repairs_of(store: ReviewStore, review: Review, taxonomy: Taxonomy) -> Iterator[Repair]:
+def repairs_of(decisions: Iterable[Decision], taxonomy: Taxonomy) -> Iterator[Repair]:
     """What people decided, as repairs of the catalogue.
 
     An answer that is no value takes away what the table had. What was drawn at random says so.
     """
-    for decision in store.decisions(review):
+    for decision in decisions:
         is_none = decision.decided in NO_VALUE
         if is_none and decision.known is None:
             continue

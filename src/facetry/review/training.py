@@ -255,7 +255,7 @@ def _write_repairs(reviews: Reviews, review: Review) -> Path:
     repairs = folder_of(reviews.data, review) / REPAIRS
     repairs.unlink(missing_ok=True)
     repairs.parent.mkdir(parents=True, exist_ok=True)
-    write_repairs(repairs, list(repairs_of(reviews.store, review, reviews.taxonomy(review))))
+    write_repairs(repairs, list(repairs_of(reviews.store.decisions(review), reviews.taxonomy(review))))
     return repairs
 
 

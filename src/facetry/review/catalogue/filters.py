@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 from facetry.errors import nearest
 from facetry.review.answers import STORABLE
 from facetry.review.store.grid import Chosen, Place, State
+from facetry.review.web import MOST_ROWS
 from facetry.service.problems import Problem
 from facetry.taxonomy import Taxonomy
 
@@ -22,6 +23,8 @@ STATES: Final[dict[str, str]] = {
     "proposed": "with a proposed value",
 }
 assert set(STATES) == set(get_args(State))
+
+_MOST_DIGITS: Final = 21  # of a place: two numbers
 
 Text = Annotated[str, StringConstraints(max_length=500, strip_whitespace=True, pattern=STORABLE)]
 
@@ -65,7 +68,8 @@ class Filter(BaseModel):
         if not self.after:
             return None
         row, _, head = self.after.partition("-")
-        if not (row.isdecimal() and head.isdecimal()) or len(self.after) > 20:
+        is_place = row.isdecimal() and head.isdecimal() and len(self.after) <= _MOST_DIGITS
+        if not is_place or max(int(row), int(head)) >= MOST_ROWS:
             raise Problem("invalid", "The address has no such place in the catalogue.")
         return int(row), int(head)
 
