@@ -231,3 +231,19 @@ def test_twenty_products_by_thumb(browser: Any, tmp_path: Path, scheme: str) -> 
         assert bar["y"] + bar["height"] <= 845
         assert bar["y"] > 700
         context.close()
+
+
+@pytest.mark.parametrize("key", ["t", "/"])
+def test_enter_in_the_dialog_decides_one_cell_alone(page: Any, tmp_path: Path, key: str) -> None:
+    with listening(tmp_path, 8) as address:
+        page.goto(address)
+        row, left = row_of(page), int(page.locator("#left").inner_text())
+        page.keyboard.press(key)
+        page.wait_for_selector("#ask[open]")
+        page.keyboard.type("teal" if key == "t" else "red")
+        page.keyboard.press("Enter")
+        wait_for_another(page, row)
+        wait_until_stored(page)
+        page.wait_for_timeout(200)
+        assert query(tmp_path, "select row, head from review_events") == [(int(row), 0)]
+        assert int(page.locator("#left").inner_text()) == left - 1

@@ -60,7 +60,7 @@ _OTHER_WORDS = (
     "reviews", "stock", "inventory", "quantity", "qty", "bestand", "weight", "gewicht", "currency",
     "vat", "tax", "link", "url", "page", "address", "date", "created", "updated", "modified",
     "published", "status", "available", "availability", "vendor", "supplier", "seller", "ean",
-    "gtin", "upc", "barcode", "len", "dimensions", "length cm", "width cm", "height cm", "shipping",
+    "gtin", "upc", "barcode", "dimensions", "length cm", "width cm", "height cm", "shipping",
     "warehouse", "notes",
 )  # fmt: skip
 

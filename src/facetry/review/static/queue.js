@@ -201,9 +201,16 @@ function say(cell, kind, value) {
   current().scrollIntoView({ block: "nearest" });
 }
 
+function countDown(num) {
+  const left = document.getElementById("left");
+  const number = Number(left.textContent.replaceAll(",", "")) - num;
+  left.textContent = Math.max(0, number).toLocaleString("en");
+}
+
 function finish(answers = [...pending.values()]) {
   // The next product is shown at once; what was said is sent meanwhile.
   pending = new Map();
+  countDown(answers.length);
   outbox.push(answers);
   keep();
   if (!numWaiting) tell("");
@@ -236,6 +243,7 @@ function undo() {
     const parts = document.createElement("template");
     parts.innerHTML = await (await post("/undo", {})).text();
     const back = parts.content.querySelector("article.product");
+    countDown(-1);
     for (const each of products()) if (each.dataset.row === back.dataset.row) each.remove();
     setAside();
     queue.prepend(back);
@@ -289,7 +297,11 @@ function known(cell) {
 function search(cell, proposes) {
   const input = document.getElementById("text");
   const found = document.getElementById("found");
-  document.getElementById("ask-label").textContent = proposes ? "A value that is missing" : "Search the values";
+  const attribute = cell.querySelector("legend").textContent;
+  document.getElementById("ask-label").textContent = proposes
+    ? `A value of ${attribute} that the list lacks: an admin says what becomes of it`
+    : `Search the values of ${attribute}`;
+  document.getElementById("ask-take").textContent = proposes ? "Propose it" : "Take the first";
   input.value = "";
   let values = [];
   if (!proposes) known(cell).then((found) => { values = found; list(); });
@@ -307,14 +319,19 @@ function search(cell, proposes) {
       return item;
     }));
   };
-  input.oninput = list;
-  input.onkeydown = (event) => {
-    if (event.key !== "Enter" || event.repeat || event.isComposing) return;
-    event.preventDefault();
+  const submit = () => {
     const first = found.querySelector("button");
     if (proposes && input.value.trim()) take(input.value.trim());
     else if (first) first.click();
   };
+  input.oninput = list;
+  input.onkeydown = (event) => {
+    if (event.key !== "Enter" || event.isComposing) return;
+    event.preventDefault();
+    event.stopPropagation(); // the dialog closes by it, and the key must not accept what comes next
+    if (!event.repeat) submit();
+  };
+  document.getElementById("ask-take").onclick = submit;
   list();
   ask.showModal();
 }
@@ -385,7 +402,8 @@ function press(key) {
 }
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || ask.open || help.open) return;
+  if (event.defaultPrevented || ask.open || help.open) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   if (key === "Enter" && event.target.closest("button, a")) return;
   const act = keys[key];
