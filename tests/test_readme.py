@@ -3,8 +3,6 @@
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import httpx
@@ -16,6 +14,7 @@ from facetry.cli.main import app
 from facetry.demo.run import DemoConfig, run_demo
 from facetry.recipe import load_recipe
 from facetry.runtime.progress import SILENT
+from tests.review.command import review_of
 
 LINK = re.compile(r"\]\(([^)#]+)\)")
 
@@ -82,21 +81,8 @@ def test_every_command_of_the_tour_runs(
         Path(made).unlink()
     for command in story:
         run(command.replace("mobilenetv2_frozen", str(quick_demo_recipe)))
-    ask_for_the_first_decision(review)
-
-
-def ask_for_the_first_decision(command: str) -> None:
-    """Run `facetry review` until its page is there, and stop it."""
-    words = [sys.executable, "-m", *shlex.split(command), "--no-browser", "--port", "0"]
-    with subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as process:
-        assert process.stdout is not None
-        said = next(line for line in process.stdout if "The first decision waits on" in line)
-        address = said.split()[-1]
-        assert "Nothing is left" in httpx.get(address, timeout=30).text
-        process.terminate()
-        assert process.wait(60) == 0
+    with review_of(*shlex.split(review)[2:]) as address:
+        assert "left</p>" in httpx.get(address, timeout=30).text
 
 
 def test_the_tour_shows_pictures_that_load_quickly(project: Path) -> None:

@@ -1,11 +1,6 @@
 """From the command to decisions and to the file, in a real browser: a real model on a drawn shop."""
 
-import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +8,7 @@ import polars as pl
 import pytest
 
 from tests.reports.conftest import browser
+from tests.review.command import review_of
 from tests.review.test_browser import row_of, wait_for_another, wait_until_stored
 
 __all__ = ["browser"]
@@ -20,25 +16,6 @@ __all__ = ["browser"]
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 NUM_DECIDED = 20
-
-
-@contextmanager
-def reviewing(model: Path, shop: Path, data: Path) -> Iterator[str]:
-    """The address that `facetry review` says."""
-    words = ["review", str(model), str(shop), "--no-browser", "--data", str(data), "--threads", "1"]
-    command = [sys.executable, "-m", "facetry", *words]
-    both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    process = subprocess.Popen(command, **both, text=True, env={**os.environ, "COLUMNS": "200"})
-    try:
-        assert process.stdout is not None
-        said = next(line for line in process.stdout if "The first decision waits on" in line)
-        yield said.split()[-1]
-        process.terminate()
-        assert process.wait(60) == 0
-    finally:
-        process.kill()
-        process.wait(10)
-        process.stdout.close()
 
 
 def decide(page: Any, number: int) -> dict[tuple[str, str], str]:
@@ -72,7 +49,8 @@ def test_twenty_products_from_the_command_to_the_file(
 ) -> None:
     shop = Path(shutil.copytree(drawn, tmp_path / "shop"))
     decided: dict[tuple[str, str], str] = {}
-    with reviewing(exported, shop, tmp_path / "data") as address:
+    words = (str(exported), str(shop), "--data", str(tmp_path / "data"), "--threads", "1")
+    with review_of(*words) as address:
         context = browser.new_context(viewport={"width": 1280, "height": 900})
         page = context.new_page()
         errors: list[str] = []
@@ -88,7 +66,7 @@ def test_twenty_products_from_the_command_to_the_file(
         assert errors == []
         context.close()
     # The same command goes on: what was decided is still there, and the file says the same.
-    with reviewing(exported, shop, tmp_path / "data") as address:
+    with review_of(*words) as address:
         context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme="dark")
         page = context.new_page()
         page.goto(address)
