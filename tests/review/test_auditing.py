@@ -5,6 +5,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from starlette.testclient import TestClient
 
 from facetry.confidence.fill_audit import FillAudit
 from facetry.review.answers import Answer
@@ -14,6 +15,7 @@ from facetry.review.reviews import Reviews
 from facetry.review.store.decisions import By
 from facetry.review.store.queue import Asked
 from facetry.review.store.records import Cell, Review
+from facetry.service.app import make_app
 from facetry.service.state import Service, make_service
 from tests.review.promising import PRECISION, promising_load
 from tests.review.shop import write_shop
@@ -73,6 +75,23 @@ def test_filled_cells_are_drawn_for_the_audit_and_hide_what_was_predicted(
     found = audited(reviews, review)
     assert 2 <= len(found) <= 40
     assert all(cell.action == "fill" and cell.is_blind and cell.source == "model" for _, cell in found)
+
+
+def test_the_catalogue_hides_what_is_checked_blindly_until_it_is(
+    service: Service, reviews: Reviews, review: Review
+) -> None:
+    pages = ReviewPages()
+    pages._reviews = reviews
+    row, cell = audited(reviews, review)[0]
+    place = f"/review/shop/catalogue/cells/{row}/{cell.head}"
+    with TestClient(make_app(service, pages), base_url=HERE) as client:
+        shown, form, told = (client.get(place + each).text for each in ("", "/edit", "/history"))
+        assert "hidden while it is checked blind" in shown
+        assert cell.predicted not in shown
+        assert "<option selected>" not in form
+        assert cell.predicted not in told
+        decide(reviews, review, [(row, cell)], is_right=True)
+        assert f'<span class="value" dir="auto">{cell.predicted}</span>' in client.get(place).text
 
 
 def test_blind_answers_are_handed_on_once(service: Service, reviews: Reviews, review: Review) -> None:
