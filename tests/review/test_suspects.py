@@ -123,7 +123,7 @@ def test_the_same_value_confirms_a_label_and_another_repairs_it(stored: Stored, 
     confirmed, repaired = (stored.task(row).cells[0] for row in (0, 2))
     assert (confirmed.value, confirmed.is_open) == ("red", False)
     assert (repaired.value, repaired.source) == ("blue", "person")
-    repairs = list(repairs_of(stored.reviews, REVIEW, TAXONOMY))
+    repairs = list(repairs_of(stored.reviews.decisions(REVIEW), TAXONOMY))
     assert [(each.id, each.old, each.new) for each in repairs if each.old != each.new] == [
         ("P2", "red", "blue")
     ]
