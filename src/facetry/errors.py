@@ -27,6 +27,7 @@ FacetryError                 every error a user can cause or meet
 ├── WriteFailed              a file that could not be written; mostly the disk is full
 ├── DatabaseUnavailable      the service's database cannot be reached or used, or is too new
 ├── ServiceError             a service that cannot be reached, or that refused a request
+├── ClusterError             a Ray cluster that cannot be reached, or whose workers cannot be used
 ├── OutOfMemory              not even the smallest batch fits in memory
 ├── NonFiniteLoss            the loss became NaN or infinite
 ├── WorkerFailed             work in another process that raised an error
@@ -181,6 +182,10 @@ class ServiceError(FacetryError):
         super().__init__(message, hint=hint)
         self.status = status
         self.reason = reason
+
+
+class ClusterError(FacetryError):
+    """A Ray cluster cannot be reached, or its workers cannot be used."""
 
 
 class OutOfMemory(FacetryError):

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner, Result
 
-from facetry.batch import local
+from facetry.batch import local, runner
 from facetry.batch.snapshot import precisions_of
 from facetry.build.load import load
 from facetry.catalogue.catalogue import open_catalogue
@@ -88,7 +88,7 @@ def test_sigterm_is_no_failure(run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
     def stop(*_: object, **__: object) -> None:
         raise Stopped
 
-    monkeypatch.setattr(local, "score_shard", stop)
+    monkeypatch.setattr(runner, "score_shard", stop)
     result = run()
     assert result.exit_code == 0
     assert result.stdout == "Stopped by SIGTERM. Run the same command again to resume.\n"

@@ -1,4 +1,8 @@
-"""Predicts a whole table on this machine; memory does not grow with the number of rows."""
+"""Predicts a whole table into a folder; memory does not grow with the number of rows.
+
+Where the shards are scored is a `Runner`'s matter: all else (manifest, parts, checks of the input and
+the result tables) is done here, so that a run that one runner has begun is gone on with by another.
+"""
 
 import sqlite3
 import time
@@ -8,10 +12,12 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from facetry.batch.manifest import FAILED, Identity
+from facetry.batch.manifest import FAILED, WORKER_DIED, Identity
 from facetry.batch.outputs import OutputConfig, write_outputs
+from facetry.batch.previous import PreviousResults
 from facetry.batch.run_store import RunStore
-from facetry.batch.shard import SHARD_ROWS, Scored, cut, score_shard
+from facetry.batch.runner import LocalRunner, Runner, Task
+from facetry.batch.shard import SHARD_ROWS, Scored, cut
 from facetry.batch.snapshot import InputSnapshot
 from facetry.catalogue.catalogue import Catalogue
 from facetry.catalogue.identity import table_fingerprint
@@ -69,10 +75,23 @@ def predict_table(
     *,
     reporter: Reporter = SILENT,
 ) -> BatchSummary:
+    """Predict every product of the table in this process; see `predict_on`."""
+    return predict_on(LocalRunner(predictor), catalogue, folder, config, reporter=reporter)
+
+
+def predict_on(
+    runner: Runner,
+    catalogue: Catalogue,
+    folder: Path,
+    config: BatchConfig,
+    *,
+    reporter: Reporter = SILENT,
+) -> BatchSummary:
     """Predict every product of the table and write `folder`; see `outputs.write_outputs`.
 
-    If it was stopped, the same call resumes after the last part in the manifest. If it was finished,
-    the same call reads all photos again and predicts the products that have changed.
+    If it was stopped, the same call resumes with the shards that are not in the manifest, whichever
+    runner scored the others. If it was finished, the same call reads all photos again and predicts the
+    products that have changed.
 
     Raises:
         FolderError: another process writes the folder, or it was made by something else.
@@ -90,9 +109,9 @@ def predict_table(
             model=config.model, table=table_fingerprint(catalogue), shard_rows=config.shard_rows
         )
         store = RunStore.open(folder, identity, reporter)
-        run = _Run(predictor=predictor, catalogue=catalogue, store=store, snapshot=snapshot, stop=stop)
+        run = _Run(runner=runner, catalogue=catalogue, store=store, snapshot=snapshot, stop=stop)
         num_new, num_reused = run.score_remaining(config.shard_rows, reporter)
-        write_outputs(folder, store.rows(), predictor.taxonomy, catalogue, config.outputs)
+        write_outputs(folder, store.rows(), runner.taxonomy, catalogue, config.outputs)
         store.finish()
     statuses = store.statuses()
     return BatchSummary(
@@ -106,9 +125,9 @@ def predict_table(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Run:
-    """One call of `predict_table`: scores shard by shard and stores each as soon as it is done."""
+    """One call of `predict_on`: has shard by shard scored and stores each as soon as it is done."""
 
-    predictor: Predictor
+    runner: Runner
     catalogue: Catalogue
     store: RunStore
     snapshot: InputSnapshot
@@ -121,24 +140,25 @@ class _Run:
         with (
             closing(self.store.previous_results()) as previous,
             reporter.bar("Predicting", num_left) as advance,
+            closing(
+                self.runner.run(self._tasks(shard_rows, previous), self._stoppable(advance), reporter)
+            ) as done,
         ):
-            for shard in cut(self.catalogue, shard_rows):
-                if self.store.is_done(shard.number):
-                    continue
-                scored = score_shard(
-                    shard,
-                    self.predictor,
-                    previous.of_shard(shard.number, shard.products),
-                    advance=self._stoppable(advance),
-                    reporter=reporter,
-                )
+            for number, scored in done:
                 self.snapshot.require_unchanged(scored.rows)
                 _require_any_predicted(scored)
-                self.store.add(shard.number, scored)
+                self.store.add(number, scored)
                 num_reused += scored.num_reused
                 num_new += scored.rows.height - scored.num_reused
-                del shard, scored  # frees the memory before the next shard is read
+                del scored  # frees the memory before the next shard is read
         return num_new, num_reused
+
+    def _tasks(self, shard_rows: int, previous: PreviousResults) -> Iterator[Task]:
+        """The shards that are not done, with their rows of previous runs."""
+        for shard in cut(self.catalogue, shard_rows):
+            if not self.store.is_done(shard.number):
+                yield Task(shard=shard, previous=previous.of_shard(shard.number, shard.products))
+            del shard
 
     def _stoppable(self, advance: Advance) -> Advance:
         """`advance` that also raises `Stopped` once SIGTERM was received."""
@@ -152,8 +172,12 @@ class _Run:
 
 
 def _require_any_predicted(scored: Scored) -> None:
-    """Raise if the predictor failed on many products and predicted none: it must be broken."""
+    """Raise if the predictor failed on many products and predicted none: it must be broken.
+
+    Rows whose workers died are the runner's to judge.
+    """
     statuses = Counter(scored.rows["status"])
+    del statuses[WORKER_DIED]
     failed = Counter({name: count for name, count in statuses.items() if name.startswith(FAILED)})
     if failed.total() >= _MIN_FAILURES and not statuses[OK]:
         ((name, _),) = failed.most_common(1)

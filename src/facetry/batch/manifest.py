@@ -24,6 +24,9 @@ from facetry.runtime.resumable import JobKind, folder_occupied
 FAILED = "failed: "
 """Prefix of the status of a row on which the predictor failed; the error's class follows."""
 
+WORKER_DIED = f"{FAILED}WorkerDied"
+"""Status of the rows of a shard whose workers died, one after the other."""
+
 _TEXT_COLUMNS = ("id", "category", "text_digest", "digest", "status")
 SCHEMA = pl.Schema({**dict.fromkeys(_TEXT_COLUMNS, pl.String()), "predictions": PREDICTIONS})
 """A part's columns; `id` is an integer column instead if all ids are integers."""

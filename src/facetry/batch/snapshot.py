@@ -44,7 +44,7 @@ class InputSnapshot:
             images=images,
             table_state=_state(catalogue.source.table),
             device=images.stat().st_dev if images else 0,
-            has_photos=_has_content(images),
+            has_photos=has_content(images),
         )
 
     def require_unchanged(self, rows: pl.DataFrame) -> None:
@@ -68,7 +68,7 @@ class InputSnapshot:
             is_same = self.images.stat().st_dev == self.device
         except OSError:
             return False
-        return is_same and (_has_content(self.images) or not self.has_photos)
+        return is_same and (has_content(self.images) or not self.has_photos)
 
 
 def _state(file: Path) -> tuple[int, int, int]:
@@ -77,7 +77,8 @@ def _state(file: Path) -> tuple[int, int, int]:
     return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
-def _has_content(folder: Path | None) -> bool:
+def has_content(folder: Path | None) -> bool:
+    """Whether a folder is there and holds anything."""
     try:
         return folder is not None and any(True for _ in folder.iterdir())
     except OSError:

@@ -67,6 +67,23 @@ Compile = Annotated[
     typer.Option("--compile", help="With torch: compile the network first; pays off on long tables."),
 ]
 
+On = Annotated[
+    str | None,
+    typer.Option(
+        "--on",
+        metavar="CLUSTER",
+        help="Work on Ray: `ray` for this machine, or the HOST:PORT of a cluster that it belongs to.",
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, help="With --on: worker processes; default: as many as fit."),
+]
+GpusPerWorker = Annotated[
+    float,
+    typer.Option("--gpus-per-worker", min=0, help="With --on: GPUs of a worker; 0.5 for half a one."),
+]
+
 
 def refuse_swapped(command: str, options: Mapping[str, object]) -> None:
     """Refuse a catalogue in the place of the model, and the model in the catalogue's.

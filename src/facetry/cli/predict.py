@@ -10,12 +10,15 @@ from facetry.cli.options import (
     Compile,
     Dtype,
     Engine,
+    GpusPerWorker,
     Images,
     ModelArgument,
+    On,
     Promised,
     Safe,
     Simultaneous,
     Threads,
+    Workers,
     engine_config,
 )
 
@@ -65,6 +68,9 @@ def predict(
     dtype: Dtype = "auto",
     threads: Threads = None,
     compile_: Compile = False,
+    on: On = None,
+    workers: Workers = None,
+    gpus_per_worker: GpusPerWorker = 0,
     shard_rows: Annotated[int, typer.Option(min=1, hidden=True, help="Rows in a part.")] = 10_000,
 ) -> None:
     """Predict every product of a catalogue: predictions, problems.csv and the table itself, filled in.
@@ -76,27 +82,34 @@ def predict(
 
     If it was stopped, the same command resumes after the last part of 10,000 rows. Run again, it
     predicts only rows that are new or whose text, category or photos have changed. SIGTERM stops it
-    with exit code 0 and all finished parts saved.
+    with exit code 0 and all finished parts saved. All this holds with --on, too: the predictions are
+    the same, and a run that was begun here goes on there. A worker has --threads CPUs, by default one.
     """
     from facetry.runtime.memory import release_polars_memory_at_once
 
     release_polars_memory_at_once()
     from facetry.batch.fill.run import FilledCopy
-    from facetry.batch.local import BatchConfig, predict_table
+    from facetry.batch.local import BatchConfig, predict_on
     from facetry.batch.manifest import read_rows
     from facetry.batch.outputs import OutputConfig
     from facetry.build.promising import load_promising
     from facetry.cli.console import make_console, make_reporter
     from facetry.cli.promises import promises_for
+    from facetry.cli.runners import open_runner, ray_config
+    from facetry.errors import SettingError
     from facetry.models.folder import open_folder
 
     console, reporter = make_console(), make_reporter()
+    cluster = ray_config(on, workers, gpus_per_worker, threads)
+    if cluster and out is None:
+        raise SettingError("--on needs a folder for the predictions.", hint="Name one with --out.")
     folder = open_folder(model)
     with _opened(folder, catalogue, images, category, out) as opened:
         promises = promises_for(console, folder, precision, is_simultaneous=simultaneous)
-        engine_options = engine_config(engine, dtype, threads, compile_)
-        loaded = load_promising(folder, engine_options, promises, reporter)
+        num_threads = cluster.resources.num_cpus if cluster else threads
+        engine_options = engine_config(engine, dtype, num_threads, compile_)
         if out is None:
+            loaded = load_promising(folder, engine_options, promises, reporter)
             _show_answers(console, opened, loaded.predictor, has_decisions=promises is not None)
             return
         outputs = OutputConfig(
@@ -106,9 +119,11 @@ def predict(
             is_safe=safe,
             has_decisions=promises is not None,
         )
-        config = BatchConfig(model=loaded.fingerprint, outputs=outputs, shard_rows=shard_rows)
-        filled = FilledCopy.of(opened, out, _filling(folder, loaded.fingerprint, promises))
-        summary = predict_table(loaded.predictor, opened, out, config, reporter=reporter)
+        place = opened.source.images, cluster, reporter
+        with open_runner(folder, engine_options, promises, *place) as (runner, fingerprint):
+            config = BatchConfig(model=fingerprint, outputs=outputs, shard_rows=shard_rows)
+            filled = FilledCopy.of(opened, out, _filling(folder, fingerprint, promises))
+            summary = predict_on(runner, opened, out, config, reporter=reporter)
         _show(console, summary)
         if filled:
             filled.write(read_rows(out))

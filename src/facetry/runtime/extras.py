@@ -41,6 +41,7 @@ EXTRAS: Final[Mapping[str, str]] = {
     "sqlalchemy": "serve",
     "starlette": "serve",
     "uvicorn": "serve",
+    "ray": "scale",
 }
 """The extra that installs a package, by the package's name in Python."""
 

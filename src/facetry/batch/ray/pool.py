@@ -1,0 +1,312 @@
+"""Gives tasks to the workers of a cluster: bounded, retried, and quarantined if they kill workers.
+
+Why plain actors and not Ray Data's actor pool: what is here decides which task is tried again, how
+often, and what becomes of it then, in about as many lines as Ray Data needs to be kept from deciding
+it: there a dead actor's blocks are run again without limit or end the job, a task is a block whose size
+it chooses, and neither progress in rows nor lines of the workers come back.
+
+Nothing here knows Ray: a `Cluster` starts workers and carries messages, so that tests can do without.
+"""
+
+from collections import deque
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeVar
+
+from facetry.batch.ray.messages import Died, Done, Failure, GivenBack, Joined, Reply, Report
+from facetry.errors import ClusterError, WorkerDied
+from facetry.runtime.progress import Advance, Reporter
+
+MAX_TRIES = 3
+"""How many workers may die on a task, and on being loaded."""
+
+_WAIT_S = 0.5  # so soon is the run stopped if it is to be
+
+
+class Item(Protocol):
+    """A task as its maker knows it."""
+
+    @property
+    def number(self) -> int:
+        """Names the task."""
+        ...
+
+    @property
+    def num_rows(self) -> int:
+        """How many rows it has."""
+        ...
+
+
+ItemT = TypeVar("ItemT", bound=Item)
+
+
+class Cluster(Protocol):
+    """Starts workers (see `actor.Worker`) and carries messages to and from them."""
+
+    def start(self) -> Hashable:
+        """Start a worker, which joins; returns what to call it."""
+        ...
+
+    def send(self, worker: Hashable, call: Literal["begin", "report"], *arguments: Any) -> None:
+        """Call a method of a worker that has replied to the last call."""
+        ...
+
+    def replies(self, timeout_s: float) -> Iterable[tuple[Hashable, Reply]]:
+        """The replies that have come, as soon as there is one, or after `timeout_s` none."""
+        ...
+
+    def stop(self, worker: Hashable) -> None:
+        """End a worker at once."""
+        ...
+
+    def put(self, item: Any) -> Any:
+        """Store a task where workers can read it; returns what to send them."""
+        ...
+
+    def get(self, stored: Any) -> Any:
+        """A stored task."""
+        ...
+
+
+@dataclass(eq=False, kw_only=True)
+class _Task:
+    """A task that is stored in the cluster; `num_shown` of its rows are shown as done."""
+
+    number: int
+    num_rows: int
+    stored: Any
+    num_tries: int = 0
+    num_shown: int = 0
+    num_done: int = 0
+
+
+@dataclass(eq=False, kw_only=True)
+class _Member:
+    """A worker. `has_joined` once its job is open; `task` is None while it has nothing to do."""
+
+    name: str = "a new worker"
+    has_joined: bool = False
+    task: _Task | None = None
+
+
+@dataclass(eq=False, kw_only=True)
+class _Queue:
+    """Tasks in the order in which they are to be done: those given back, then `items` as they come."""
+
+    items: Iterator[Item]
+    put: Callable[[Any], Any]
+    ready: deque[_Task] = field(default_factory=deque)
+
+    def fill(self, count: int) -> bool:
+        """Have at least `count` tasks ready; False if there are not so many."""
+        while len(self.ready) < count:
+            item = next(self.items, None)
+            if item is None:
+                return False
+            stored = self.put(item)
+            self.ready.append(_Task(number=item.number, num_rows=item.num_rows, stored=stored))
+            del item, stored
+        return True
+
+    def take(self) -> _Task | None:
+        """The next task; None after the last."""
+        return self.ready.popleft() if self.fill(1) else None
+
+
+class Pool:
+    """Up to `num_workers` workers, each with one task in work; one more task is ready for each to come.
+
+    A worker that dies is replaced, and its task is done by another. A task on which three died is
+    quarantined: it is not tried again, and the run goes on.
+    """
+
+    def __init__(self, cluster: Cluster, num_workers: int, reporter: Reporter) -> None:
+        self.cluster = cluster
+        self.num_workers = num_workers
+        self.reporter = reporter
+        self.fingerprint: str | None = None
+        self._members: dict[Hashable, _Member] = {}
+        self._quarantined: list[_Task] = []
+        self._num_done = 0
+        self._num_lost_joining = 0
+
+    def join_first(self) -> str:
+        """Start a worker and wait for it; the fingerprint of its job, which all others must have.
+
+        Raises:
+            FacetryError: it could not open the job.
+        """
+        self._start()
+        while self.fingerprint is None:
+            for worker, reply in self.cluster.replies(_WAIT_S):
+                self._receive_joining(worker, reply)
+            if not self._members:
+                self._start()
+        return self.fingerprint
+
+    def run(
+        self, items: Iterable[ItemT], advance: Advance, on_lost: Callable[[ItemT], Any]
+    ) -> Generator[tuple[int, Any], None, None]:
+        """Yield each task's number and result as it is done; quarantined ones last, by `on_lost`.
+
+        Raises:
+            FacetryError, MemoryError: a worker's error that concerns all of them.
+            ClusterError: no worker is left that can do the job.
+            WorkerDied: workers die whatever the task.
+        """
+        queue = _Queue(items=iter(items), put=self.cluster.put)
+        try:
+            yield from self._work(queue, advance)
+        finally:
+            for worker in self._busy:  # the run was stopped, or has failed
+                self._remove(worker)
+        for task in self._quarantined:
+            advance(task.num_rows - task.num_shown)
+            yield task.number, on_lost(self.cluster.get(task.stored))
+        self._quarantined = []
+
+    def _work(self, queue: _Queue, advance: Advance) -> Generator[tuple[int, Any], None, None]:
+        """Yield each task's number and result as it is done, but for quarantined ones."""
+        self._give(queue)
+        while self._busy or queue.fill(1):
+            for worker, reply in self.cluster.replies(_WAIT_S):
+                done = self._receive(worker, reply, queue, advance)
+                self._give(queue)  # before the consumer of the result takes its time
+                if done is not None:
+                    yield done
+                del done, reply
+            self._give(queue)
+            advance(0)
+
+    def close(self) -> None:
+        """End all workers."""
+        for worker in list(self._members):
+            self._remove(worker)
+
+    def _give(self, queue: _Queue) -> None:
+        """Give idle workers tasks, start workers for further ones, and have one task ready."""
+        for worker, member in self._members.items():
+            if member.has_joined and member.task is None and (task := queue.take()):
+                member.task, task.num_done = task, 0
+                self.cluster.send(worker, "begin", task.stored)
+        while len(self._members) < self.num_workers and queue.fill(self._num_joining + 1):
+            self._start()
+        queue.fill(1)
+
+    def _receive(
+        self, worker: Hashable, reply: Reply, queue: _Queue, advance: Advance
+    ) -> tuple[int, Any] | None:
+        """Act on a reply; the task's number and result if it is done."""
+        member = self._members[worker]
+        task = member.task
+        if task is None:
+            self._receive_joining(worker, reply)
+            return None
+        if isinstance(reply, Died):
+            self._remove(worker)
+            self._judge(task, member, reply, queue)
+            return None
+        assert isinstance(reply, Report)
+        self._say(member, reply.lines)
+        task.num_done += reply.num_rows
+        advance(max(0, task.num_done - task.num_shown))  # a task begun again is not shown twice
+        task.num_shown = max(task.num_shown, task.num_done)
+        return self._end(worker, member, task, reply, queue)
+
+    def _end(
+        self, worker: Hashable, member: _Member, task: _Task, report: Report, queue: _Queue
+    ) -> tuple[int, Any] | None:
+        """Act on what became of a task; its number and result if it is done."""
+        match report.outcome:
+            case None:
+                self.cluster.send(worker, "report")
+            case Failure() as failure:
+                raise failure.error
+            case GivenBack():
+                self._remove(worker)
+                queue.ready.appendleft(task)
+                self.reporter.say(f"{member.name} is ending: another one gets part {task.number}.")
+            case Done(result=result):
+                member.task = None
+                self._num_done += 1
+                return task.number, result
+        return None
+
+    def _judge(self, task: _Task, member: _Member, died: Died, queue: _Queue) -> None:
+        """Have another worker do a task whose worker died, or quarantine it."""
+        task.num_tries += not died.was_preempted
+        what = f"{member.name} died on part {task.number}: {died.reason}"
+        if task.num_tries < MAX_TRIES:
+            queue.ready.appendleft(task)
+            self.reporter.say(f"{what}. Another worker gets the part.")
+            return
+        self._quarantined.append(task)
+        self.reporter.say(
+            f"{what}. {MAX_TRIES} workers died on it: its {task.num_rows:,} rows are marked as failed, "
+            "and predicted by the next run."
+        )
+        if len(self._quarantined) >= MAX_TRIES and not self._num_done:
+            raise WorkerDied(
+                f"Workers died on each of {MAX_TRIES} parts, {MAX_TRIES} times each, and none was done: "
+                f"{died.reason}.",
+                hint="Look at the memory of the workers' machines and at Ray's logs (/tmp/ray).",
+            )
+
+    def _receive_joining(self, worker: Hashable, reply: Reply) -> None:
+        """Act on the reply of a worker that has no task."""
+        member = self._members[worker]
+        if isinstance(reply, Joined):
+            self._admit(worker, member, reply)
+        elif isinstance(reply, Failure):
+            self._refuse(worker, reply.error)
+        else:
+            assert isinstance(reply, Died)
+            self._remove(worker)
+            self._num_lost_joining += not reply.was_preempted
+            if self._num_lost_joining >= MAX_TRIES:
+                self._refuse(worker, WorkerDied(f"Workers die while they load: {reply.reason}."))
+
+    def _admit(self, worker: Hashable, member: _Member, joined: Joined) -> None:
+        if self.fingerprint not in {None, joined.fingerprint}:
+            error = ClusterError(
+                f"The worker {joined.name} would give other answers than the first one.",
+                hint="Name what may differ between machines, such as --engine and --dtype.",
+            )
+            self._refuse(worker, error)
+            return
+        member.name, member.has_joined = f"The worker {joined.name}", True
+        if self.fingerprint is None:  # the others would say the same
+            self._say(member, joined.lines)
+        self.fingerprint = joined.fingerprint
+        self._num_lost_joining = 0
+
+    def _refuse(self, worker: Hashable, error: Exception) -> None:
+        """Go on with one worker less.
+
+        Raises:
+            Exception: `error`, if there is none left.
+        """
+        self._remove(worker)
+        self.num_workers -= 1
+        if not self._members:
+            raise error
+        self.reporter.say(f"Going on with {self.num_workers:,} workers. {error}")
+
+    def _start(self) -> None:
+        self._members[self.cluster.start()] = _Member()
+
+    def _remove(self, worker: Hashable) -> None:
+        if self._members.pop(worker, None):
+            self.cluster.stop(worker)
+
+    @property
+    def _busy(self) -> list[Hashable]:
+        return [worker for worker, member in self._members.items() if member.task]
+
+    @property
+    def _num_joining(self) -> int:
+        return sum(not member.has_joined for member in self._members.values())
+
+    def _say(self, member: _Member, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.reporter.say(f"{member.name}: {line}")
