@@ -18,7 +18,7 @@ def map_tens(
 ) -> list[tuple[int, int]]:
     lines = lines or Lines()
     pool = Pool(cluster, num_workers, lines)
-    pool.join_first()
+    pool.join()
     items = map(Item, range(num_items))
     return sorted(pool.run(items, lines.advance, lambda item: -item.number))
 
@@ -53,7 +53,7 @@ def test_tasks_are_read_as_they_are_needed() -> None:
             yield Item(number)
 
     pool = Pool(cluster, 2, Lines())
-    pool.join_first()
+    pool.join()
     for num_done, _ in enumerate(pool.run(items(), lambda _: None, lambda item: item), start=1):
         assert num_read <= num_done + 2 + 2  # two in work; one ready for each worker that joins, or one
         assert cluster.most_at_work <= 2
@@ -78,7 +78,7 @@ def test_a_task_that_three_workers_died_on_is_quarantined() -> None:
 
 def test_quarantined_tasks_come_last() -> None:
     pool = Pool(InProcess(Tens(), dies(0)), 1, Lines())
-    pool.join_first()
+    pool.join()
     done = list(pool.run(map(Item, range(3)), lambda _: None, lambda item: -item.number))
     assert done == [(1, 10), (2, 20), (0, 0)]
 
@@ -174,7 +174,7 @@ def test_no_worker_is_left() -> None:
 def test_a_run_that_is_stopped_ends_the_workers_at_work() -> None:
     cluster = InProcess(Tens())
     pool = Pool(cluster, 2, Lines())
-    pool.join_first()
+    pool.join()
     done = pool.run(map(Item, range(12)), lambda _: None, lambda item: item)
     next(done)
     done.close()
@@ -186,7 +186,7 @@ def test_a_run_that_is_stopped_ends_the_workers_at_work() -> None:
 def test_an_idle_worker_is_used_again_by_the_next_run() -> None:
     cluster = InProcess(Tens())
     pool = Pool(cluster, 1, Lines())
-    pool.join_first()
+    pool.join()
     for _ in range(2):
         assert len(list(pool.run([Item(1)], lambda _: None, lambda item: item))) == 1
     assert cluster.num_started == 1

@@ -45,7 +45,7 @@ def run_on_workers(
     lines = lines or Lines()
     job = ScoringJob(source=SeeingSource(culprits), images=folder / "photos")
     pool = Pool(InProcess(job, rule), 3, lines)
-    runner = RayRunner(pool, TAXONOMY, pool.join_first())
+    runner = RayRunner(pool, TAXONOMY, pool.join())
     config = BatchConfig(model=runner.fingerprint, shard_rows=10)
     return predict_on(runner, open_table(folder), folder / out, config, reporter=lines)
 
@@ -98,7 +98,7 @@ def test_a_large_quarantined_shard_does_not_stop_the_run(tmp_path: Path) -> None
     folder = make_table(tmp_path, 90)
     job = ScoringJob(source=SeeingSource())
     pool = Pool(InProcess(job, dies(0)), 1, Lines())
-    runner = RayRunner(pool, TAXONOMY, pool.join_first())
+    runner = RayRunner(pool, TAXONOMY, pool.join())
     config = BatchConfig(model="one", shard_rows=80)
     summary = predict_on(runner, open_table(folder), folder / "out", config)
     assert summary.problems == {"failed: WorkerDied": 80}
@@ -108,7 +108,7 @@ def test_a_predictor_that_fails_on_everything_stops_the_run(tmp_path: Path) -> N
     folder = make_table(tmp_path, 90)
     job = ScoringJob(source=SeeingSource(tuple(range(90))))
     pool = Pool(InProcess(job), 1, Lines())
-    runner = RayRunner(pool, TAXONOMY, pool.join_first())
+    runner = RayRunner(pool, TAXONOMY, pool.join())
     with pytest.raises(PredictorMismatch, match="failed on each"):
         predict_on(runner, open_table(folder), folder / "out", BatchConfig(model="one", shard_rows=90))
 
@@ -165,7 +165,7 @@ def test_photos_are_named_from_any_working_directory(
             seen.extend(item.shard.products[0].photos)  # type: ignore[attr-defined]
 
     pool = Pool(InProcess(ScoringJob(source=SeeingSource()), look), 1, Lines())
-    runner = RayRunner(pool, TAXONOMY, pool.join_first())
+    runner = RayRunner(pool, TAXONOMY, pool.join())
     predict_on(runner, catalogue, folder / "out", BatchConfig(model="one", shard_rows=30))
     assert seen == [folder / "photos" / "0.png", folder / "photos" / "30.png"]
 

@@ -130,18 +130,21 @@ class Pool:
         self._num_done = 0
         self._num_lost_joining = 0
 
-    def join_first(self) -> str:
-        """Start a worker and wait for it; the fingerprint of its job, which all others must have.
+    def join(self, count: int = 1) -> str:
+        """Start workers until there are `count`, and wait for them; the fingerprint of their job.
+
+        All that join later must have the same. `run` starts workers as it needs them: waiting for more
+        than one is for measurements.
 
         Raises:
-            FacetryError: it could not open the job.
+            FacetryError: none could open the job.
         """
-        self._start()
-        while self.fingerprint is None:
+        while (count := min(count, self.num_workers)) > len(self._members) - self._num_joining:
+            for _ in range(count - len(self._members)):
+                self._start()
             for worker, reply in self.cluster.replies(_WAIT_S):
                 self._receive_joining(worker, reply)
-            if not self._members:
-                self._start()
+        assert self.fingerprint is not None
         return self.fingerprint
 
     def run(

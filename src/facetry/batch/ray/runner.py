@@ -83,7 +83,7 @@ def open_ray_runner(
         num_workers = config.num_workers or config.resources.num_places()
         pool = Pool(RayCluster(job, config.resources), num_workers, reporter)
         with closing(pool):
-            yield RayRunner(pool, taxonomy, pool.join_first())
+            yield RayRunner(pool, taxonomy, pool.join())
 
 
 def _from_anywhere(task: Task) -> Task:

@@ -1,0 +1,108 @@
+"""Runs on a real Ray cluster, in this process or in one of their own that can be killed.
+
+    python -m tests.batch.ray.driving FOLDER ADDRESS
+
+predicts the table in a folder on the cluster at an address, or, for `-`, in the process itself.
+"""
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from facetry.batch.local import BatchConfig, BatchSummary, predict_on
+from facetry.batch.ray.cluster import Resources
+from facetry.batch.ray.connect import Address
+from facetry.batch.ray.runner import RayConfig, RayRunner, open_ray_runner
+from facetry.batch.runner import LocalRunner
+from facetry.batch.source import Loaded
+from facetry.predictions import Predictions
+from facetry.product import Product
+from facetry.runtime.progress import SILENT, Reporter
+from tests.batch.workloads import TAXONOMY, Seeing, open_table
+
+CONFIG = BatchConfig(model="one", shard_rows=10)
+
+
+class Slow(Seeing):
+    """Takes a tenth of a second for a batch, and tells its process and machine by files."""
+
+    def __init__(self, told: Path) -> None:
+        super().__init__()
+        self.told = told
+
+    def predict(self, products: Sequence[Product]) -> Predictions:
+        (self.told / str(os.getpid())).touch()
+        time.sleep(0.1)
+        return super().predict(products)
+
+
+@dataclass(frozen=True)
+class SlowSource:
+    """A source of `Slow`."""
+
+    told: Path
+
+    def open(self, reporter: Reporter = SILENT) -> Loaded:
+        reporter.say("Engine: slow eyes.")
+        return Loaded(predictor=Slow(self.told), fingerprint="one")
+
+
+def cluster_options(num_cpus: int) -> dict[str, Any]:
+    """A small cluster."""
+    return {"num_cpus": num_cpus, "include_dashboard": False, "object_store_memory": 80 * 2**20}
+
+
+@contextmanager
+def started(num_cpus: int = 4) -> Iterator[str]:
+    """A cluster of this machine; its address."""
+    import ray
+
+    context = ray.init(log_to_driver=False, logging_level=logging.ERROR, **cluster_options(num_cpus))
+    try:
+        yield context.address_info["gcs_address"]
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def runner_for(
+    folder: Path, address: str, *, num_workers: int = 2, reporter: Reporter = SILENT
+) -> Iterator[RayRunner]:
+    """Workers for the table in a folder."""
+    told = folder / "told"
+    told.mkdir(exist_ok=True)
+    config = RayConfig(
+        address=Address.parse(address), num_workers=num_workers, resources=Resources(num_cpus=1)
+    )
+    with open_ray_runner(
+        SlowSource(told), TAXONOMY, config, images=folder / "photos", reporter=reporter
+    ) as runner:
+        yield runner
+
+
+def predict(
+    folder: Path,
+    address: str,
+    *,
+    num_workers: int = 2,
+    reporter: Reporter = SILENT,
+    then: Callable[[RayRunner], object] = lambda _: None,
+) -> BatchSummary:
+    """Predict the table in a folder; `then` is called once there is a worker."""
+    if address == "-":
+        (folder / "told").mkdir(exist_ok=True)
+        local = LocalRunner(Slow(folder / "told"))
+        return predict_on(local, open_table(folder), folder / "out", CONFIG, reporter=reporter)
+    with runner_for(folder, address, num_workers=num_workers, reporter=reporter) as runner:
+        then(runner)
+        return predict_on(runner, open_table(folder), folder / "out", CONFIG, reporter=reporter)
+
+
+if __name__ == "__main__":
+    predict(Path(sys.argv[1]), sys.argv[2])
