@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from facetry.batch.local import BatchConfig, BatchSummary, predict_on
-from facetry.batch.ray.cluster import Resources
 from facetry.batch.ray.connect import Address
 from facetry.batch.ray.runner import RayConfig, RayRunner, open_ray_runner
 from facetry.batch.runner import LocalRunner
@@ -30,15 +29,16 @@ CONFIG = BatchConfig(model="one", shard_rows=10)
 
 
 class Slow(Seeing):
-    """Takes a tenth of a second for a batch, and tells its process and machine by files."""
+    """Takes some seconds for a batch, and tells its process by a file."""
 
-    def __init__(self, told: Path) -> None:
+    def __init__(self, told: Path, seconds: float) -> None:
         super().__init__()
         self.told = told
+        self.seconds = seconds
 
     def predict(self, products: Sequence[Product]) -> Predictions:
         (self.told / str(os.getpid())).touch()
-        time.sleep(0.1)
+        time.sleep(self.seconds)
         return super().predict(products)
 
 
@@ -47,10 +47,11 @@ class SlowSource:
     """A source of `Slow`."""
 
     told: Path
+    seconds: float = 0.1
 
     def open(self, reporter: Reporter = SILENT) -> Loaded:
         reporter.say("Engine: slow eyes.")
-        return Loaded(predictor=Slow(self.told), fingerprint="one")
+        return Loaded(predictor=Slow(self.told, self.seconds), fingerprint="one")
 
 
 def cluster_options(num_cpus: int) -> dict[str, Any]:
@@ -72,16 +73,14 @@ def started(num_cpus: int = 4) -> Iterator[str]:
 
 @contextmanager
 def runner_for(
-    folder: Path, address: str, *, num_workers: int = 2, reporter: Reporter = SILENT
+    folder: Path, config: RayConfig, reporter: Reporter, seconds: float
 ) -> Iterator[RayRunner]:
-    """Workers for the table in a folder."""
+    """Workers for the table in a folder, each shard of which takes so many seconds."""
     told = folder / "told"
     told.mkdir(exist_ok=True)
-    config = RayConfig(
-        address=Address.parse(address), num_workers=num_workers, resources=Resources(num_cpus=1)
-    )
+    source = SlowSource(told, seconds)
     with open_ray_runner(
-        SlowSource(told), TAXONOMY, config, images=folder / "photos", reporter=reporter
+        source, TAXONOMY, config, images=folder / "photos", reporter=reporter
     ) as runner:
         yield runner
 
@@ -91,15 +90,17 @@ def predict(
     address: str,
     *,
     num_workers: int = 2,
+    seconds: float = 0.1,
     reporter: Reporter = SILENT,
     then: Callable[[RayRunner], object] = lambda _: None,
 ) -> BatchSummary:
     """Predict the table in a folder; `then` is called once there is a worker."""
     if address == "-":
         (folder / "told").mkdir(exist_ok=True)
-        local = LocalRunner(Slow(folder / "told"))
+        local = LocalRunner(Slow(folder / "told", 0.1))
         return predict_on(local, open_table(folder), folder / "out", CONFIG, reporter=reporter)
-    with runner_for(folder, address, num_workers=num_workers, reporter=reporter) as runner:
+    config = RayConfig(address=Address.parse(address), num_workers=num_workers)
+    with runner_for(folder, config, reporter, seconds) as runner:
         then(runner)
         return predict_on(runner, open_table(folder), folder / "out", CONFIG, reporter=reporter)
 

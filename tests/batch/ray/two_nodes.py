@@ -22,47 +22,56 @@ from tests.batch.ray.driving import cluster_options, predict
 from tests.batch.workloads import Lines
 
 
-class Machines:
-    """A cluster whose second machine can be killed, which brings another one."""
+class Driver(threading.Thread):
+    """A run in a thread: Ray starts machines in the main one alone."""
 
-    def __init__(self) -> None:
-        self.cluster = Cluster(initialize_head=True, head_node_args=cluster_options(num_cpus=1))
-        self.second = self.cluster.add_node(**cluster_options(num_cpus=1))
-        self.num_killed = 0
+    def __init__(self, folder: Path, address: str) -> None:
+        super().__init__(daemon=True)
+        self.folder = folder
+        self.address = address
+        self.lines = Lines()
+        self.runner: RayRunner | None = None
+        self.is_done = False
 
-    def kill(self) -> None:
-        """Kill the second machine and start another."""
-        self.cluster.remove_node(self.second, allow_graceful=False)
-        self.num_killed += 1
-        self.second = self.cluster.add_node(wait=False, **cluster_options(num_cpus=1))
+    def run(self) -> None:
+        predict(self.folder, self.address, seconds=1.5, reporter=self.lines, then=self.take)
+        self.is_done = True
 
-    def kill_at_random(self, runner: RayRunner, num_kills: int) -> None:
-        """Kill it so often, each time once both machines have worked for a random time."""
-        draw = Random(3)
-        while self.num_killed < num_kills:
-            members = list(runner.pool._members.values())
-            if sum(each.task is not None for each in members) == 2:
-                time.sleep(draw.uniform(0, 0.3))
-                self.kill()
-            time.sleep(0.02)
+    def take(self, runner: RayRunner) -> None:
+        self.runner = runner
+
+    @property
+    def num_at_work(self) -> int:
+        members = list(self.runner.pool._members.values()) if self.runner else []
+        return sum(each.task is not None for each in members)
+
+
+def kill_at_random(cluster: Cluster, driver: Driver, num_kills: int) -> int:
+    """Kill the second machine so often, each time once both have worked for a random time."""
+    draw, num_killed = Random(3), 0
+    second = cluster.add_node(**cluster_options(num_cpus=1))
+    driver.start()
+    while driver.is_alive():
+        if driver.num_at_work == 2 and num_killed < num_kills:
+            time.sleep(draw.uniform(0, 1))
+            cluster.remove_node(second, allow_graceful=False)
+            num_killed += 1
+            second = cluster.add_node(wait=False, **cluster_options(num_cpus=1))
+        driver.join(0.05)
+    return num_killed
 
 
 def main(folder: Path, num_kills: int) -> None:
     """Predict the table in the folder meanwhile."""
-    machines, lines = Machines(), Lines()
+    cluster = Cluster(initialize_head=True, head_node_args=cluster_options(num_cpus=1))
     try:
-        predict(
-            folder,
-            machines.cluster.address,
-            reporter=lines,
-            then=lambda runner: threading.Thread(
-                target=machines.kill_at_random, args=(runner, num_kills), daemon=True
-            ).start(),
-        )
+        driver = Driver(folder, cluster.address)
+        num_killed = kill_at_random(cluster, driver, num_kills)
     finally:
-        machines.cluster.shutdown()
-    print(*lines.said, sep="\n")  # noqa: T201
-    print(f"{machines.num_killed} nodes killed")  # noqa: T201
+        cluster.shutdown()
+    assert driver.is_done
+    print(*driver.lines.said, sep="\n")
+    print(f"{num_killed} nodes killed")
 
 
 if __name__ == "__main__":

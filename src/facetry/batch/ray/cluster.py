@@ -23,6 +23,15 @@ _THREADS: Final = (
 )
 """Environment variables that limit libraries' threads."""
 
+_REASONS: Final = {
+    "memory monitor": "Ray ended it, as its machine ran out of memory",
+    "due to OOM": "Ray ended it, as its machine ran out of memory",
+    "node has died": "its machine is gone",
+    "temporarily unavailable": "it cannot be reached any more; its machine may be gone",
+    "SYSTEM_ERROR": "its process was killed or crashed; most often it has run out of memory",
+}
+"""What is in Ray's messages, and what it means."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
@@ -155,14 +164,11 @@ def _as_reply(error: Exception) -> Died | Failure:
 
 
 def _reason(error: Exception) -> str:
-    """Why a worker died, in a few words."""
+    """Why a worker died, in a few words: Ray says it in a paragraph."""
     text = str(error)
-    if type(error).__name__ == "OutOfMemoryError" or "memory monitor" in text or "due to OOM" in text:
-        return "Ray ended it, as its machine ran out of memory"
-    if "node" in text.lower() and ("died" in text or "dead" in text) and "its node" in text.lower():
-        return "its machine is gone"
-    if "SYSTEM_ERROR" in text:
-        return "its process was killed or crashed; most often it has run out of memory"
+    for sign, reason in _REASONS.items():
+        if sign in text:
+            return reason
     return first_line(error).rstrip(".")
 
 
