@@ -205,7 +205,7 @@ def test_another_version_on_a_worker(address: str) -> None:
     with connected(Address.parse(address), SILENT):
         job = ScoringJob(source=SlowSource(Path()))
         pool = Pool(RayCluster(job, Resources(), theirs), 1, SILENT)
-        with pytest.raises(ClusterError, match=r"this machine has Facetry 9\.9 on Python 3\.11"):
+        with pytest.raises(ClusterError, match=r"the driver has Facetry 9\.9 on Python 3\.11"):
             pool.join()
 
 

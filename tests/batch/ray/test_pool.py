@@ -129,7 +129,7 @@ def test_a_job_that_cannot_be_opened() -> None:
 
 
 def test_another_version_is_refused() -> None:
-    with pytest.raises(ClusterError, match=r"this machine has Facetry 9\.9 on Python 3\.9"):
+    with pytest.raises(ClusterError, match=r"the driver has Facetry 9\.9 on Python 3\.9"):
         map_tens(InProcess(Tens(), versions=Versions(facetry="9.9", python="3.9")))
 
 

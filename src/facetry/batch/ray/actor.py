@@ -48,13 +48,8 @@ class Worker:
 
     def join(self, versions: Versions, job: bytes) -> Joined | Failure:
         """Open a pickled job, if this process has the driver's versions."""
-        if (here := Versions.here()) != versions:
-            error = ClusterError(
-                f"The worker {self.name} has {here}; this machine has {versions}.",
-                hint="Install the same versions on all machines of the cluster.",
-            )
-            return Failure.of(error)
         try:
+            self._require(versions)
             self._job = pickle.loads(job).open(self._said)  # noqa: S301 - the cluster runs its driver's code
         except Exception as error:  # noqa: BLE001 - a worker's boundary: the driver raises it
             return self._located(Failure.of(error))
@@ -69,6 +64,13 @@ class Worker:
     def report(self) -> Report:
         """Wait until the task has ended, half a second at most, and report on it."""
         return self._said.wait(REPORT_S)
+
+    def _require(self, versions: Versions) -> None:
+        if (here := Versions.here()) != versions:
+            raise ClusterError(
+                f"A worker has {here}; the driver has {versions}",
+                hint="Install the same versions on all machines of the cluster.",
+            )
 
     def _do(self, task: Any) -> None:
         assert self._job is not None

@@ -27,7 +27,7 @@ _REASONS: Final = {
     "memory monitor": "Ray ended it, as its machine ran out of memory",
     "due to OOM": "Ray ended it, as its machine ran out of memory",
     "node has died": "its machine is gone",
-    "temporarily unavailable": "it cannot be reached any more; its machine may be gone",
+    "is unavailable": "it cannot be reached any more; its machine may be gone",
     "SYSTEM_ERROR": "its process was killed or crashed; most often it has run out of memory",
 }
 """What is in Ray's messages, and what it means."""

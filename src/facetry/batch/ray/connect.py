@@ -5,6 +5,7 @@ where a lost connection does not end the work; `ray://` (Ray Client) it recommen
 """
 
 import logging
+import os
 import re
 import signal
 import socket
@@ -41,7 +42,7 @@ class Address:
 
     @classmethod
     def parse(cls, text: str) -> "Address":
-        """Read `ray`, `HOST:PORT` or `ray://HOST:PORT`.
+        """Read `ray`, `HOST:PORT` or `ray://HOST:PORT`; `ray` is what RAY_ADDRESS names, if it is set.
 
         Raises:
             SettingError: it is none of these.
@@ -49,9 +50,9 @@ class Address:
         >>> Address.parse("10.0.0.5:6379")
         Address(host='10.0.0.5', port=6379, is_client=False)
         """
-        if text == "ray":
+        found = _ADDRESS.fullmatch(os.environ.get("RAY_ADDRESS", "") if text == "ray" else text)
+        if text == "ray" and not found:
             return cls()
-        found = _ADDRESS.fullmatch(text)
         if not found or not 0 < int(found["port"]) < 2**16:
             raise SettingError(
                 f"{text!r} names no Ray cluster.",
@@ -84,21 +85,19 @@ def connected(address: Address, reporter: Reporter) -> Iterator[None]:
     if address.host:
         _require_answer(address)
     reporter.say(f"Connecting to the Ray cluster {address}." if address.host else "Starting Ray.")
-    _connect(address)
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    with _no_events():
+        _connect(address)
+        try:
+            yield
+        finally:
+            ray.shutdown()
 
 
 def _connect(address: Address) -> None:
     import ray
 
     handler = signal.getsignal(signal.SIGTERM)
-    options: dict[str, Any] = {} if address.is_client else {"include_dashboard": False}
-    if address.host:
-        options = {"address": str(address)}
-    _silence_events()
+    options: dict[str, Any] = {"address": str(address)} if address.host else {"include_dashboard": False}
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
     except ray.exceptions.AuthenticationError as error:
@@ -114,10 +113,16 @@ def _connect(address: Address) -> None:
             signal.signal(signal.SIGTERM, handler)  # Ray sets one that exits
 
 
-def _silence_events() -> None:
+@contextmanager
+def _no_events() -> Iterator[None]:
     """Keep Ray from printing paragraphs on workers that died: the pool says it in a line."""
     ray_worker: Any = import_module("ray._private.worker")
+    shown = ray_worker.print_to_stdstream
     ray_worker.print_to_stdstream = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        ray_worker.print_to_stdstream = shown
 
 
 def _require_answer(address: Address) -> None:

@@ -8,12 +8,13 @@ it chooses, and neither progress in rows nor lines of the workers come back.
 Nothing here knows Ray: a `Cluster` starts workers and carries messages, so that tests can do without.
 """
 
-from collections import deque
-from collections.abc import Callable, Generator, Hashable, Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeVar
+import time
+from collections.abc import Callable, Generator, Hashable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
 from facetry.batch.ray.messages import Died, Done, Failure, GivenBack, Joined, Reply, Report
+from facetry.batch.ray.task_queue import ItemT, QueuedTask, TaskQueue
 from facetry.errors import ClusterError, WorkerDied
 from facetry.runtime.progress import Advance, Reporter
 
@@ -21,23 +22,7 @@ MAX_TRIES = 3
 """How many workers may die on a task, and on being loaded."""
 
 _WAIT_S = 0.5  # so soon is the run stopped if it is to be
-
-
-class Item(Protocol):
-    """A task as its maker knows it."""
-
-    @property
-    def number(self) -> int:
-        """Names the task."""
-        ...
-
-    @property
-    def num_rows(self) -> int:
-        """How many rows it has."""
-        ...
-
-
-ItemT = TypeVar("ItemT", bound=Item)
+_PATIENCE_S = 30  # a large model takes a while to be loaded
 
 
 class Cluster(Protocol):
@@ -69,48 +54,12 @@ class Cluster(Protocol):
 
 
 @dataclass(eq=False, kw_only=True)
-class _Task:
-    """A task that is stored in the cluster; `num_shown` of its rows are shown as done."""
-
-    number: int
-    num_rows: int
-    stored: Any
-    num_tries: int = 0
-    num_shown: int = 0
-    num_done: int = 0
-
-
-@dataclass(eq=False, kw_only=True)
 class _Member:
     """A worker. `has_joined` once its job is open; `task` is None while it has nothing to do."""
 
     name: str = "a new worker"
     has_joined: bool = False
-    task: _Task | None = None
-
-
-@dataclass(eq=False, kw_only=True)
-class _Queue:
-    """Tasks in the order in which they are to be done: those given back, then `items` as they come."""
-
-    items: Iterator[Item]
-    put: Callable[[Any], Any]
-    ready: deque[_Task] = field(default_factory=deque)
-
-    def fill(self, count: int) -> bool:
-        """Have at least `count` tasks ready; False if there are not so many."""
-        while len(self.ready) < count:
-            item = next(self.items, None)
-            if item is None:
-                return False
-            stored = self.put(item)
-            self.ready.append(_Task(number=item.number, num_rows=item.num_rows, stored=stored))
-            del item, stored
-        return True
-
-    def take(self) -> _Task | None:
-        """The next task; None after the last."""
-        return self.ready.popleft() if self.fill(1) else None
+    task: QueuedTask | None = None
 
 
 class Pool:
@@ -126,9 +75,11 @@ class Pool:
         self.reporter = reporter
         self.fingerprint: str | None = None
         self._members: dict[Hashable, _Member] = {}
-        self._quarantined: list[_Task] = []
+        self._quarantined: list[QueuedTask] = []
         self._num_done = 0
         self._num_lost_joining = 0
+        self._began = time.monotonic()
+        self._has_said_that_it_waits = False
 
     def join(self, count: int = 1) -> str:
         """Start workers until there are `count`, and wait for them; the fingerprint of their job.
@@ -144,6 +95,7 @@ class Pool:
                 self._start()
             for worker, reply in self.cluster.replies(_WAIT_S):
                 self._receive_joining(worker, reply)
+            self._say_that_it_waits()
         assert self.fingerprint is not None
         return self.fingerprint
 
@@ -157,7 +109,7 @@ class Pool:
             ClusterError: no worker is left that can do the job.
             WorkerDied: workers die whatever the task.
         """
-        queue = _Queue(items=iter(items), put=self.cluster.put)
+        queue = TaskQueue(items=iter(items), put=self.cluster.put)
         try:
             yield from self._work(queue, advance)
         finally:
@@ -168,7 +120,7 @@ class Pool:
             yield task.number, on_lost(self.cluster.get(task.stored))
         self._quarantined = []
 
-    def _work(self, queue: _Queue, advance: Advance) -> Generator[tuple[int, Any], None, None]:
+    def _work(self, queue: TaskQueue, advance: Advance) -> Generator[tuple[int, Any], None, None]:
         """Yield each task's number and result as it is done, but for quarantined ones."""
         self._give(queue)
         while self._busy or queue.fill(1):
@@ -186,7 +138,7 @@ class Pool:
         for worker in list(self._members):
             self._remove(worker)
 
-    def _give(self, queue: _Queue) -> None:
+    def _give(self, queue: TaskQueue) -> None:
         """Give idle workers tasks, start workers for further ones, and have one task ready."""
         for worker, member in self._members.items():
             if member.has_joined and member.task is None and (task := queue.take()):
@@ -197,7 +149,7 @@ class Pool:
         queue.fill(1)
 
     def _receive(
-        self, worker: Hashable, reply: Reply, queue: _Queue, advance: Advance
+        self, worker: Hashable, reply: Reply, queue: TaskQueue, advance: Advance
     ) -> tuple[int, Any] | None:
         """Act on a reply; the task's number and result if it is done."""
         member = self._members[worker]
@@ -217,7 +169,7 @@ class Pool:
         return self._end(worker, member, task, reply, queue)
 
     def _end(
-        self, worker: Hashable, member: _Member, task: _Task, report: Report, queue: _Queue
+        self, worker: Hashable, member: _Member, task: QueuedTask, report: Report, queue: TaskQueue
     ) -> tuple[int, Any] | None:
         """Act on what became of a task; its number and result if it is done."""
         match report.outcome:
@@ -235,7 +187,7 @@ class Pool:
                 return task.number, result
         return None
 
-    def _judge(self, task: _Task, member: _Member, died: Died, queue: _Queue) -> None:
+    def _judge(self, task: QueuedTask, member: _Member, died: Died, queue: TaskQueue) -> None:
         """Have another worker do a task whose worker died, or quarantine it."""
         task.num_tries += not died.was_preempted
         what = f"{member.name} died on part {task.number}: {died.reason}"
@@ -294,6 +246,12 @@ class Pool:
         if not self._members:
             raise error
         self.reporter.say(f"Going on with {self.num_workers:,} workers. {error}")
+
+    def _say_that_it_waits(self) -> None:
+        """Say once that no worker comes, if it takes long: the cluster may be busy, or about to grow."""
+        if not self._has_said_that_it_waits and time.monotonic() - self._began > _PATIENCE_S:
+            self._has_said_that_it_waits = True
+            self.reporter.say("Waiting for the cluster to have a place for a worker.")
 
     def _start(self) -> None:
         self._members[self.cluster.start()] = _Member()
