@@ -200,6 +200,32 @@ def test_nodes_killed_at_random_moments_lose_and_double_no_row(tmp_path: Path) -
     assert_as_local(folder)
 
 
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"RAY_AUTH_MODE": "disabled"}, "wants another token, or one at all"),
+        ({"RAY_AUTH_TOKEN": "another-token-" + "1" * 32}, "wants another token, or one at all"),
+        ({"RAY_AUTH_TOKEN_PATH": os.devnull, "HOME": "/nowhere"}, "wants another token, or one at all"),
+        ({"RAY_AUTH_TOKEN_PATH": "/nowhere/token"}, "names /nowhere/token, which does not exist"),
+    ],
+)
+def test_a_cluster_that_wants_another_token(
+    address: str, tmp_path: Path, environment: dict[str, str], said: str
+) -> None:
+    command = [sys.executable, "-m", "tests.batch.ray.driving", str(make_table(tmp_path, 10)), address]
+    done = subprocess.run(
+        command,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert said in done.stderr
+    assert "RAY_AUTH_MODE=token" in done.stderr
+    assert num_parts(tmp_path) == 0
+
+
 def test_another_version_on_a_worker(address: str) -> None:
     theirs = Versions(facetry="9.9", python="3.11")
     with connected(Address.parse(address), SILENT):

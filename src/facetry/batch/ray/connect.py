@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Final
 
 from facetry.errors import ClusterError, SettingError, first_line
@@ -140,8 +141,24 @@ def _require_answer(address: Address) -> None:
         socket.create_connection((address.host, address.port), TIMEOUT_S).close()
     except OSError as error:
         raise _unanswered(address, error.strerror or str(error)) from error
+    _require_token(address)
     if not address.is_client:
         _require_admission(address)
+
+
+def _require_token(address: Address) -> None:
+    """Raise if a token is to be shown but there is none: asking for admission would end the process."""
+    from ray._private.authentication import authentication_token_setup as setup
+    from ray.exceptions import AuthenticationError
+
+    if not (file := Path(os.environ.get("RAY_AUTH_TOKEN_PATH", os.devnull))).exists():
+        raise ClusterError(
+            f"RAY_AUTH_TOKEN_PATH names {file}, which does not exist.", hint=_ADMISSION_HINT
+        )
+    try:
+        setup.ensure_token_if_auth_enabled(create_token_if_missing=False)
+    except AuthenticationError as error:
+        raise _refused(address) from error
 
 
 def _require_admission(address: Address) -> None:

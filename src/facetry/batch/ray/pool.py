@@ -21,6 +21,7 @@ from facetry.runtime.progress import Advance, Reporter
 MAX_TRIES = 3
 """How many workers may die on a task, and on being loaded."""
 
+_NUM_READY = 4  # for so many workers that end at once
 _WAIT_S = 0.5  # so soon is the run stopped if it is to be
 _PATIENCE_S = 30  # a large model takes a while to be loaded
 
@@ -63,7 +64,7 @@ class _Member:
 
 
 class Pool:
-    """Up to `num_workers` workers, each with one task in work; one more task is ready for each to come.
+    """Up to `num_workers` workers, each with one task in work; a few more are ready for the next ones.
 
     A worker that dies is replaced, and its task is done by another. A task on which three died is
     quarantined: it is not tried again, and the run goes on.
@@ -124,13 +125,13 @@ class Pool:
         """Yield each task's number and result as it is done, but for quarantined ones."""
         self._give(queue)
         while self._busy or queue.fill(1):
-            for worker, reply in self.cluster.replies(_WAIT_S):
-                done = self._receive(worker, reply, queue, advance)
-                self._give(queue)  # before the consumer of the result takes its time
-                if done is not None:
-                    yield done
-                del done, reply
-            self._give(queue)
+            done = [
+                self._receive(worker, reply, queue, advance)
+                for worker, reply in self.cluster.replies(_WAIT_S)
+            ]
+            self._give(queue)  # before the consumer of the results takes its time
+            yield from filter(None, done)
+            del done
             advance(0)
 
     def close(self) -> None:
@@ -139,14 +140,14 @@ class Pool:
             self._remove(worker)
 
     def _give(self, queue: TaskQueue) -> None:
-        """Give idle workers tasks, start workers for further ones, and have one task ready."""
+        """Give idle workers tasks, start workers for further ones, and have a few tasks ready."""
         for worker, member in self._members.items():
             if member.has_joined and member.task is None and (task := queue.take()):
                 member.task, task.num_done = task, 0
                 self.cluster.send(worker, "begin", task.stored)
         while len(self._members) < self.num_workers and queue.fill(self._num_joining + 1):
             self._start()
-        queue.fill(1)
+        queue.fill(_NUM_READY)
 
     def _receive(
         self, worker: Hashable, reply: Reply, queue: TaskQueue, advance: Advance
