@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -65,54 +67,65 @@ def started_by(process: subprocess.Popen[str], *, is_agent: bool = False) -> lis
     ]
 
 
-@pytest.mark.slow
-def test_on_ray_the_files_are_those_of_one_process(exported: Path, drawn: Path, tmp_path: Path) -> None:
-    """It is killed at first, which leaves no process; then it is stopped by SIGTERM, then it goes on."""
-    words = [str(exported), str(drawn / "test.csv"), "--shard-rows", "4", "--engine", "openvino"]
-    command = [sys.executable, "-m", "facetry", "predict", *words, "-o", str(tmp_path / "ray")]
+@dataclass(frozen=True)
+class Runs:
+    """Runs of the command on a Ray cluster of their own, one after the other, in a folder."""
 
-    def start() -> subprocess.Popen[str]:
+    words: Sequence[str]
+    out: Path
+
+    def start(self) -> subprocess.Popen[str]:
+        """Begin or go on, and wait for one more part."""
+        before = parts(self.out)
+        command = [sys.executable, "-m", "facetry", "predict", *self.words, "-o", str(self.out)]
         pipe = subprocess.PIPE
-        return subprocess.Popen(
+        driver = subprocess.Popen(
             [*command, "--on", "ray", "--workers", "2"],
             stdout=pipe,
             stderr=pipe,
             text=True,
             start_new_session=True,
         )
+        wait_until(lambda: parts(self.out) != before or driver.poll() is not None)
+        return driver
 
-    driver = start()
-    wait_until(lambda: (tmp_path / "ray" / "manifest.json").exists() or driver.poll() is not None)
-    assert started_by(driver)
+    def end(self, driver: subprocess.Popen[str], code: int) -> tuple[str, str]:
+        """Wait for the end, which leaves no process; what was said on both streams."""
+        said, errors = driver.communicate(timeout=120)
+        assert driver.returncode == code, errors
+        wait_until(lambda: not started_by(driver))
+        for agent in started_by(driver, is_agent=True):  # of a killed one: they wait a minute
+            os.kill(agent, signal.SIGKILL)
+        return said, errors
+
+
+@pytest.mark.slow
+def test_on_ray_the_files_are_those_of_one_process(exported: Path, drawn: Path, tmp_path: Path) -> None:
+    words = [str(exported), str(drawn / "test.csv"), "--shard-rows", "1", "--engine", "openvino"]
+    runs = Runs(words, tmp_path / "ray")
+    driver = runs.start()
     driver.kill()
-    driver.communicate()
-    wait_until(lambda: not started_by(driver))
-    for agent in started_by(driver, is_agent=True):  # they look for the cluster for a minute more
-        os.kill(agent, signal.SIGKILL)
+    runs.end(driver, -signal.SIGKILL)
 
-    driver = start()
-    wait_until(lambda: len(parts(tmp_path / "ray")) > 0 or driver.poll() is not None)
-    os.kill(driver.pid, signal.SIGTERM)
-    said, _ = driver.communicate(timeout=60)
-    assert driver.returncode == 0
-    assert "Stopped by SIGTERM" in said or "Written to" in said
-    wait_until(lambda: not started_by(driver))
+    driver = runs.start()
+    driver.terminate()
+    assert "Stopped by SIGTERM" in runs.end(driver, 0)[0]
 
-    driver = start()
-    said, errors = driver.communicate(timeout=120)
-    assert driver.returncode == 0, errors
+    driver = runs.start()
+    os.killpg(driver.pid, signal.SIGINT)  # as Ctrl-C does
+    assert "Stopped. " in runs.end(driver, 130)[0]
+
+    said, errors = runs.end(runs.start(), 0)
     assert "(raylet)" not in said + errors
     assert errors.count("Engine: OpenVINO") == 1
-    wait_until(lambda: not started_by(driver))
-    here = CliRunner().invoke(
-        main.app, ["predict", *words, "-o", str(tmp_path / "here"), "--threads", "1"]
-    )
+    command = ["predict", *words, "-o", str(tmp_path / "here"), "--threads", "1"]
+    here = CliRunner().invoke(main.app, command)
     assert here.exit_code == 0, here.output
     assert parts(tmp_path / "ray") == parts(tmp_path / "here")
 
 
-def wait_until(condition: object) -> None:
+def wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 60
-    while not condition():  # type: ignore[operator]
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)

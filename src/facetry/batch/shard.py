@@ -17,7 +17,7 @@ from facetry.batch.patient import PatientPredictor
 from facetry.batch.previous import NO_PREVIOUS_ROWS, PreviousRows
 from facetry.catalogue.catalogue import Catalogue
 from facetry.errors import PhotoProblem, first_line
-from facetry.images import load_batches
+from facetry.images import NUM_DECODERS, load_batches
 from facetry.predictions import Predictions, Predictor
 from facetry.product import Product
 from facetry.runtime.prefetch import prefetch
@@ -66,6 +66,7 @@ def score_shard(
     predictor: Predictor,
     previous: PreviousRows = NO_PREVIOUS_ROWS,
     *,
+    num_decoders: int = NUM_DECODERS,
     advance: Advance = lambda _: None,
     reporter: Reporter = SILENT,
 ) -> Scored:
@@ -74,9 +75,9 @@ def score_shard(
     A product that cannot be read or predicted does not raise: its row has the reason as `status`. Only
     Ctrl-C, a MemoryError and a FacetryError, which concerns all products, are raised. Photos that were
     missing but exist by the end of the shard are read then. The first failure of the predictor is
-    reported.
+    reported. `num_decoders` threads read and decode photos.
     """
-    scorer = _Scorer(predictor, previous, reporter)
+    scorer = _Scorer(predictor, previous, num_decoders, reporter)
     rows = scorer.score(shard.products, advance)
     is_missing = rows["status"] == PhotoProblem.MISSING.value
     missing = [shard.products[row] for row in is_missing.arg_true()]
@@ -87,16 +88,23 @@ def score_shard(
 
 
 class _Scorer:
-    def __init__(self, predictor: Predictor, previous: PreviousRows, reporter: Reporter) -> None:
+    def __init__(
+        self, predictor: Predictor, previous: PreviousRows, num_decoders: int, reporter: Reporter
+    ) -> None:
         self.predictor = PatientPredictor(predictor, self._report)
         self.previous = previous
+        self.num_decoders = num_decoders
         self.reporter = reporter
         self.num_reused = 0
         self.has_failed = False
 
     def score(self, products: Sequence[Product], advance: Advance) -> pl.DataFrame:
         batches = load_batches(
-            products, self.predictor.preprocesses, is_known=self.previous.has, reporter=self.reporter
+            products,
+            self.predictor.preprocesses,
+            is_known=self.previous.has,
+            num_workers=self.num_decoders,
+            reporter=self.reporter,
         )
         scored = prefetch(self._predict_new, batches, num_workers=1, num_prefetched=_BATCHES_AHEAD)
         frames = []

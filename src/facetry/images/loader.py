@@ -150,6 +150,7 @@ def load_batches(
     preprocesses: Sequence[Preprocess],
     *,
     is_known: IsKnown | None = None,
+    num_workers: int = NUM_DECODERS,
     reporter: Reporter = SILENT,
 ) -> Iterator[tuple[Product, ...]]:
     """Load as `load` does, in batches to predict.
@@ -162,7 +163,7 @@ def load_batches(
     loaded = prefetch(
         lambda item: _load_one(item[0], options, item[1]),
         with_rows(products, preprocesses, BATCH_SIZE),
-        num_workers=NUM_DECODERS,
+        num_workers=num_workers,
         num_prefetched=BATCH_SIZE,
     )
     return map(compact_batch, batched(loaded, BATCH_SIZE))

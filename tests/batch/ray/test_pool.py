@@ -6,7 +6,7 @@ import pytest
 
 from facetry.batch.ray.messages import Died, Failure, GivenBack, Report, Versions
 from facetry.batch.ray.pool import Pool
-from facetry.errors import ClusterError, FacetryError, WorkerDied, WorkerFailed
+from facetry.errors import CatalogueError, ClusterError, FacetryError, WorkerDied, WorkerFailed
 from tests.batch.ray.fakes import InProcess, Item, Rule, Tens, dies, joins
 from tests.batch.workloads import Lines
 
@@ -169,6 +169,20 @@ def test_no_worker_is_left() -> None:
 
     with pytest.raises(ClusterError, match="other version"):
         map_tens(InProcess(Tens(), rule), num_workers=1)
+
+
+def test_a_table_that_cannot_be_read_further_down() -> None:
+    def items() -> Iterator[Item]:
+        yield from map(Item, range(6))
+        raise CatalogueError("row 7 cannot be read")
+
+    cluster = InProcess(Tens())
+    pool = Pool(cluster, 2, Lines())
+    pool.join()
+    done = []
+    with pytest.raises(CatalogueError, match="row 7"):
+        done.extend(pool.run(items(), lambda _: None, lambda item: item))
+    assert not pool._busy
 
 
 def test_a_run_that_is_stopped_ends_the_workers_at_work() -> None:

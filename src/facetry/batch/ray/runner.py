@@ -21,6 +21,7 @@ from facetry.batch.runner import Task
 from facetry.batch.shard import Scored, Shard
 from facetry.batch.snapshot import has_content
 from facetry.batch.source import PredictorSource
+from facetry.images import NUM_DECODERS
 from facetry.predictions import Predictions
 from facetry.product import Product
 from facetry.runtime.prefetch import batched
@@ -78,7 +79,11 @@ def open_ray_runner(
         SettingError: it has no room for a worker.
         FacetryError: the predictor cannot be loaded there.
     """
-    job = ScoringJob(source=source, images=images.absolute() if images and has_content(images) else None)
+    job = ScoringJob(
+        source=source,
+        images=images.absolute() if images and has_content(images) else None,
+        num_decoders=min(NUM_DECODERS, max(2, config.resources.num_cpus)),
+    )
     with connected(config.address, reporter):
         num_workers = config.num_workers or config.resources.num_places()
         pool = Pool(RayCluster(job, config.resources), num_workers, reporter)

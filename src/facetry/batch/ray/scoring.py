@@ -10,27 +10,32 @@ from facetry.batch.shard import Scored, score_shard
 from facetry.batch.snapshot import has_content
 from facetry.batch.source import Loaded, PredictorSource
 from facetry.errors import InputChanged, PhotoProblem
+from facetry.images import NUM_DECODERS
 from facetry.runtime.progress import Advance, Reporter
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoringJob:
-    """Scores shards with the predictor of a source. `images`: the photo folder, if it has any photo."""
+    """Scores shards with the predictor of a source.
+
+    `images` is the photo folder, if it has any photo. `num_decoders` threads read and decode photos.
+    """
 
     source: PredictorSource
     images: Path | None = None
+    num_decoders: int = NUM_DECODERS
 
     def open(self, reporter: Reporter) -> "OpenScoringJob":
         """Load the predictor."""
-        return OpenScoringJob(loaded=self.source.open(reporter), images=self.images)
+        return OpenScoringJob(job=self, loaded=self.source.open(reporter))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class OpenScoringJob:
     """Scores shards with a loaded predictor."""
 
+    job: ScoringJob
     loaded: Loaded
-    images: Path | None
 
     @property
     def fingerprint(self) -> str:
@@ -45,17 +50,23 @@ class OpenScoringJob:
             FacetryError, MemoryError: as in `score_shard`.
         """
         scored = score_shard(
-            task.shard, self.loaded.predictor, task.previous, advance=advance, reporter=reporter
+            task.shard,
+            self.loaded.predictor,
+            task.previous,
+            num_decoders=self.job.num_decoders,
+            advance=advance,
+            reporter=reporter,
         )
         self._require_photo_folder(scored.rows)
         return scored
 
     def _require_photo_folder(self, rows: pl.DataFrame) -> None:
         """Refuse rows without photos where the folder is not there: it may not be mounted here."""
-        if self.images is None or PhotoProblem.MISSING.value not in rows["status"]:
+        images = self.job.images
+        if images is None or PhotoProblem.MISSING.value not in rows["status"]:
             return
-        if not has_content(self.images):
+        if not has_content(images):
             raise InputChanged(
-                f"The photo folder {str(self.images)!r} is not there, or is empty.",
+                f"The photo folder {str(images)!r} is not there, or is empty.",
                 hint="Make it readable at the same path on all machines; the same command resumes.",
             )
