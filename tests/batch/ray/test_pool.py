@@ -115,6 +115,15 @@ def test_errors_that_concern_all_tasks_end_the_run(error: type[Exception]) -> No
         map_tens(InProcess(Tens(error=error)))
 
 
+def test_what_is_done_at_the_same_time_as_an_error_is_kept() -> None:
+    pool = Pool(InProcess(Tens(error=ClusterError)), 4, Lines())
+    pool.join(4)
+    done: list[tuple[int, int]] = []
+    with pytest.raises(ClusterError):
+        done.extend(pool.run(map(Item, range(12)), lambda _: None, lambda item: item))
+    assert done == ALL[:3]
+
+
 def test_other_errors_come_with_their_trace() -> None:
     with pytest.raises(WorkerFailed, match="KeyError: 'three'") as caught:
         map_tens(InProcess(Tens(error=KeyError)))

@@ -112,6 +112,7 @@ class Pool:
             WorkerDied: workers die whatever the task.
         """
         queue = TaskQueue(items=iter(items), put=self.cluster.put)
+        self._quarantined = []
         try:
             yield from self._work(queue, advance)
         finally:
@@ -120,20 +121,20 @@ class Pool:
         for task in self._quarantined:
             advance(task.num_rows - task.num_shown)
             yield task.number, on_lost(self.cluster.get(task.stored))
-        self._quarantined = []
 
     def _work(self, queue: TaskQueue, advance: Advance) -> Generator[tuple[int, Any], None, None]:
         """Yield each task's number and result as it is done, but for quarantined ones."""
         self._give(queue)
         while self._busy or queue.fill(1):
-            done = [
-                self._receive(worker, reply, queue, advance)
-                for worker, reply in self.cluster.replies(_WAIT_S)
-            ]
-            self._give(queue)  # before the consumer of the results takes its time
-            yield from filter(None, done)
+            done: list[tuple[int, Any]] = []
+            try:
+                for worker, reply in self.cluster.replies(_WAIT_S):
+                    done += self._receive(worker, reply, queue, advance)
+                self._give(queue)  # before the consumer of the results takes its time
+                advance(0)
+            finally:  # what is done is stored, whatever became of others
+                yield from done
             del done
-            advance(0)
 
     def close(self) -> None:
         """End all workers."""
@@ -152,17 +153,17 @@ class Pool:
 
     def _receive(
         self, worker: Hashable, reply: Reply, queue: TaskQueue, advance: Advance
-    ) -> tuple[int, Any] | None:
-        """Act on a reply; the task's number and result if it is done."""
+    ) -> list[tuple[int, Any]]:
+        """Act on a reply; the task's number and result if it is done, else nothing."""
         member = self._members[worker]
         task = member.task
         if task is None:
             self._receive_joining(worker, reply)
-            return None
+            return []
         if isinstance(reply, Died):
             self._remove(worker)
             self._judge(task, member, reply, queue)
-            return None
+            return []
         assert isinstance(reply, Report)
         self._say(member, reply.lines)
         task.num_done += reply.num_rows
@@ -172,8 +173,8 @@ class Pool:
 
     def _end(
         self, worker: Hashable, member: _Member, task: QueuedTask, report: Report, queue: TaskQueue
-    ) -> tuple[int, Any] | None:
-        """Act on what became of a task; its number and result if it is done."""
+    ) -> list[tuple[int, Any]]:
+        """Act on what became of a task; its number and result if it is done, else nothing."""
         match report.outcome:
             case None:
                 self.cluster.send(worker, "report")
@@ -186,8 +187,8 @@ class Pool:
             case Done(result=result):
                 member.task = None
                 self._num_done += 1
-                return task.number, result
-        return None
+                return [(task.number, result)]
+        return []
 
     def _judge(self, task: QueuedTask, member: _Member, died: Died, queue: TaskQueue) -> None:
         """Have another worker do a task whose worker died, or quarantine it."""
