@@ -120,6 +120,7 @@ def test_make_targets_exist(readme: str, project: Path) -> None:
         "docs/tour.md",
         "docs/engineers.md",
         "docs/operations.md",
+        "docs/scale.md",
     ],
 )
 def test_links_have_targets(project: Path, name: str) -> None:

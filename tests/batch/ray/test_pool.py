@@ -6,7 +6,14 @@ import pytest
 
 from facetry.batch.ray.messages import Died, Failure, GivenBack, Report, Versions
 from facetry.batch.ray.pool import Pool
-from facetry.errors import CatalogueError, ClusterError, FacetryError, WorkerDied, WorkerFailed
+from facetry.errors import (
+    CatalogueError,
+    ClusterError,
+    FacetryError,
+    WorkerDied,
+    WorkerFailed,
+    WriteFailed,
+)
 from tests.batch.ray.fakes import InProcess, Item, Rule, Tens, dies, joins
 from tests.batch.workloads import Lines
 
@@ -113,6 +120,13 @@ def test_a_task_given_back_is_no_try() -> None:
 def test_errors_that_concern_all_tasks_end_the_run(error: type[Exception]) -> None:
     with pytest.raises(error, match="three"):
         map_tens(InProcess(Tens(error=error)))
+
+
+def test_errors_of_the_cluster_itself_end_the_run() -> None:
+    full = Failure(kind=WriteFailed, message="no space left")
+    cluster = InProcess(Tens(), lambda _, item: full if item and item.number == 3 else None)
+    with pytest.raises(WriteFailed, match="no space left"):
+        map_tens(cluster)
 
 
 def test_what_is_done_at_the_same_time_as_an_error_is_kept() -> None:

@@ -164,6 +164,8 @@ class Pool:
             self._remove(worker)
             self._judge(task, member, reply, queue)
             return []
+        if isinstance(reply, Failure):
+            raise reply.error
         assert isinstance(reply, Report)
         self._say(member, reply.lines)
         task.num_done += reply.num_rows
