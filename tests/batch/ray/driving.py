@@ -1,9 +1,4 @@
-"""Runs on a real Ray cluster, in this process or in one of their own that can be killed.
-
-    python -m tests.batch.ray.driving FOLDER ADDRESS
-
-predicts the table in a folder on the cluster at an address, or, for `-`, in the process itself.
-"""
+"""Runs on a real Ray cluster, in this process or in one of their own that can be killed."""
 
 import logging
 import os
@@ -25,11 +20,19 @@ from facetry.product import Product
 from facetry.runtime.progress import SILENT, Reporter
 from tests.batch.workloads import TAXONOMY, Seeing, open_table
 
+_PROGRAM = """
+import pathlib, sys
+from tests.batch.ray.driving import predict
+predict(pathlib.Path(sys.argv[1]), sys.argv[2])
+"""
+COMMAND = (sys.executable, "-c", _PROGRAM)
+"""Followed by a folder and an address, predicts the table in the folder; `-` is the process itself."""
+
 CONFIG = BatchConfig(model="one", shard_rows=10)
 
 
 class Slow(Seeing):
-    """Takes some seconds for a batch, and tells its process by a file."""
+    """Takes some seconds for a batch, if it is not told to hurry, and tells its process by a file."""
 
     def __init__(self, told: Path, seconds: float) -> None:
         super().__init__()
@@ -38,7 +41,8 @@ class Slow(Seeing):
 
     def predict(self, products: Sequence[Product]) -> Predictions:
         (self.told / str(os.getpid())).touch()
-        time.sleep(self.seconds)
+        if not (self.told.parent / "hurry").exists():
+            time.sleep(self.seconds)
         return super().predict(products)
 
 
@@ -103,7 +107,3 @@ def predict(
     with runner_for(folder, config, reporter, seconds) as runner:
         then(runner)
         return predict_on(runner, open_table(folder), folder / "out", CONFIG, reporter=reporter)
-
-
-if __name__ == "__main__":
-    predict(Path(sys.argv[1]), sys.argv[2])

@@ -29,7 +29,7 @@ from facetry.errors import ClusterError, ModelFolderError, SettingError
 from facetry.models.folder import open_folder
 from facetry.runtime.progress import SILENT
 from facetry.runtime.signals import Stopped
-from tests.batch.ray.driving import SlowSource, predict, started
+from tests.batch.ray.driving import COMMAND, SlowSource, predict, started
 from tests.batch.workloads import Lines, make_table, outcome, run
 
 pytestmark = pytest.mark.slow
@@ -164,12 +164,14 @@ def test_drivers_killed_at_random_moments_here_and_there(address: str, tmp_path:
     for number in range(NUM_KILLS):
         before = num_parts(folder)
         where = ("-", address)[number % 2]
-        command = [sys.executable, "-m", "tests.batch.ray.driving", str(folder), where]
-        driver = subprocess.Popen(command)
+        command = [*COMMAND, str(folder), where]
+        errors = tmp_path / f"errors_{number}"
+        with errors.open("w") as file:
+            driver = subprocess.Popen(command, stderr=file)
         more = draw.randint(0, 3)
         wait_for(lambda: num_parts(folder) >= before + more or driver.poll() is not None)  # noqa: B023
         time.sleep(draw.uniform(0, 0.2))
-        assert driver.poll() is None
+        assert driver.poll() is None, errors.read_text()
         driver.kill()
         driver.wait()
     assert 0 < num_parts(folder) < 60
@@ -212,7 +214,7 @@ def test_nodes_killed_at_random_moments_lose_and_double_no_row(tmp_path: Path) -
 def test_a_cluster_that_wants_another_token(
     address: str, tmp_path: Path, environment: dict[str, str], said: str
 ) -> None:
-    command = [sys.executable, "-m", "tests.batch.ray.driving", str(make_table(tmp_path, 10)), address]
+    command = [*COMMAND, str(make_table(tmp_path, 10)), address]
     done = subprocess.run(
         command,
         env={**os.environ, **environment},
