@@ -25,6 +25,7 @@ FacetryError                 every error a user can cause or meet
 │   ├── FolderMismatch       its content is of other settings, data or version
 │   └── FolderDamaged        what an earlier run wrote in it can no longer be read
 ├── WriteFailed              a file that could not be written; mostly the disk is full
+├── StorageUnavailable       a bucket of objects that cannot be reached, or that refuses access
 ├── DatabaseUnavailable      the service's database cannot be reached or used, or is too new
 ├── ServiceError             a service that cannot be reached, or that refused a request
 ├── ClusterError             a Ray cluster that cannot be reached, or whose workers cannot be used
@@ -169,6 +170,10 @@ class FolderDamaged(FolderError):
 
 class WriteFailed(FacetryError):
     """A file could not be written; what was complete before is intact."""
+
+
+class StorageUnavailable(FacetryError):
+    """A bucket of objects is missing, cannot be reached or refuses access."""
 
 
 class DatabaseUnavailable(FacetryError):

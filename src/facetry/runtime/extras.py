@@ -31,6 +31,7 @@ EXTRAS: Final[Mapping[str, str]] = {
     "nncf": "export",
     "onnx": "export",
     "onnxscript": "export",
+    "obstore": "scale",
     "alembic": "serve",
     "fastapi": "serve",
     "httptools": "serve",
