@@ -55,7 +55,7 @@ class Resources:
         """
         import ray
 
-        found = ray.cluster_resources()
+        found = ray.cluster_resources()  # type: ignore[no-untyped-call]
         cpus, gpus = found.get("CPU", 0), found.get("GPU", 0)
         places = int(cpus // self.num_cpus)
         if self.num_gpus:

@@ -163,7 +163,7 @@ def _require_token(address: Address) -> None:
 
 def _require_admission(address: Address) -> None:
     """Raise unless a cluster's control service lets this process in."""
-    from ray._raylet import GcsClient
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]  # compiled, without types
     from ray.exceptions import AuthenticationError
 
     errors: list[Exception | None] = []
