@@ -9,10 +9,10 @@ WORKERS ?= 2
 TEST := $(BIN)/pytest --numprocesses=$(WORKERS) --dist=loadscope
 
 .DEFAULT_GOAL := help
-.PHONY: help setup format check test test-slow coverage demo docs lock clean
+.PHONY: help setup format check test test-slow test-cluster coverage demo docs lock clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED)  ## create .venv and install the locked packages into it
 
@@ -41,7 +41,11 @@ test: $(INSTALLED)  ## run the tests that one waits for
 	$(TEST) -m "not slow"
 
 test-slow: $(INSTALLED)  ## run the rest: kills at many moments, several processes, whole demos
-	$(TEST) -m slow
+	$(TEST) -m "slow and not cluster"
+
+test-cluster: $(INSTALLED)  ## run what starts Ray clusters: each file in a process of its own
+	for file in tests/batch/ray/test_cluster.py tests/cli/test_runners.py; do \
+		$(BIN)/pytest -m cluster $$file || exit 1; done
 
 coverage: $(INSTALLED)  ## run all tests and show which lines they reach
 	$(TEST) --cov=facetry --cov-report=term:skip-covered

@@ -99,6 +99,7 @@ class Runs:
         return said, errors
 
 
+@pytest.mark.cluster
 @pytest.mark.slow
 def test_on_ray_the_files_are_those_of_one_process(exported: Path, drawn: Path, tmp_path: Path) -> None:
     words = [str(exported), str(drawn / "test.csv"), "--shard-rows", "1", "--engine", "openvino"]

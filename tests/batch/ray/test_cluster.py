@@ -32,7 +32,7 @@ from facetry.runtime.signals import Stopped
 from tests.batch.ray.driving import COMMAND, SlowSource, predict, started
 from tests.batch.workloads import Lines, make_table, outcome, run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 NUM_KILLS = 10
 DEADLINE_S = 120.0
