@@ -290,8 +290,11 @@ function known(cell) {
     found.catch(() => valuesOf.delete(head));
     valuesOf.set(head, found);
   }
-  const shownOnes = [...cell.querySelectorAll('[data-kind="value"]')].map((each) => each.dataset.value);
-  return valuesOf.get(head).then(({ values }) => values, () => shownOnes);
+  return valuesOf.get(head).then(({ values }) => values);
+}
+
+function likely(cell) {
+  return [...cell.querySelectorAll('[data-kind="value"]')].map((each) => each.dataset.value);
 }
 
 function search(cell, proposes) {
@@ -303,8 +306,8 @@ function search(cell, proposes) {
     : `Search the values of ${attribute}`;
   document.getElementById("ask-take").textContent = proposes ? "Propose it" : "Take the first";
   input.value = "";
-  let values = [];
-  if (!proposes) known(cell).then((found) => { values = found; list(); });
+  let values = proposes ? [] : likely(cell); // at once; the others follow, if they can be had
+  if (!proposes) known(cell).then((found) => { values = found; list(); }, () => {});
   const take = (value) => { ask.close(); say(cell, proposes ? "proposed" : "value", value); };
   const list = () => {
     const wanted = input.value.trim().toLowerCase();
