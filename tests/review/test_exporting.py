@@ -26,7 +26,7 @@ ADMIN = By(person="local", may_rule=True, is_ruling=True)
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Work is done when a request is answered, however slow the machine is."""
-    monkeypatch.setattr(exporting, "_SOON_S", 20.0)
+    monkeypatch.setattr(exporting, "SOON_S", 20.0)
 
 
 @pytest.fixture
@@ -203,7 +203,7 @@ def test_what_takes_long_goes_on_beside_the_page_and_is_done_once(
         return write(*args)
 
     monkeypatch.setattr(exporting, "write_form", slow)
-    monkeypatch.setattr(exporting, "_SOON_S", 0.05)
+    monkeypatch.setattr(exporting, "SOON_S", 0.05)
     sections = [make(shop, "cells") for _ in range(2)]
     assert all('hx-trigger="every 1s"' in each and "Writing the file" in each for each in sections)
     assert 'hx-trigger="every 1s"' in shop.client.get("/review/shop/export").text

@@ -23,8 +23,8 @@ from tests.review.transfer import as_xlsx, download, make, say
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Work is done when a request is answered, however slow the machine is."""
-    monkeypatch.setattr(exporting, "_SOON_S", 20.0)
-    monkeypatch.setattr(importing, "_SOON_S", 20.0)
+    monkeypatch.setattr(exporting, "SOON_S", 20.0)
+    monkeypatch.setattr(importing, "SOON_S", 20.0)
 
 
 @pytest.fixture

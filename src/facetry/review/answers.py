@@ -1,5 +1,6 @@
 """What a person can say about a cell, and by which stream it came to be asked."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 from unicodedata import category
@@ -11,6 +12,9 @@ Kind = Literal["value", "not_applicable", "not_visible", "proposed", "skipped", 
 not decided; the photo is no use, which is about the whole product."""
 
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+
+NO_VALUES: Final[Mapping[str, Kind]] = {NOT_APPLICABLE: "not_applicable", NOT_VISIBLE: "not_visible"}
+"""Answers that are no value, and their kinds."""
 
 Stream = Literal["useful", "audit", "sample", "label", "novel"]
 """Most useful to decide; blind check of what was filled; random others, blind, too; likely wrong labels;
@@ -67,4 +71,4 @@ class Answer:
         """What becomes of the cell; None for one that is not decided by it."""
         if self.kind in {"value", "proposed"}:
             return self.value
-        return {"not_applicable": NOT_APPLICABLE, "not_visible": NOT_VISIBLE}.get(self.kind)
+        return next((text for text, kind in NO_VALUES.items() if kind == self.kind), None)

@@ -6,7 +6,6 @@ more, and people are asked about those that it filled.
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Final
 
 import polars as pl
@@ -15,6 +14,7 @@ from facetry.batch.fill.sample import with_codes
 from facetry.catalogue.repairs import RANDOM
 from facetry.confidence.fill_audit import ANSWERS, DRAWN, FillAudit, Promised, watch_promises
 from facetry.review.answers import BLIND
+from facetry.review.outcome import iso_time
 from facetry.review.reviews import Reviews
 from facetry.review.store.records import Decision, Review, Run
 from facetry.service.api.status import reload_model
@@ -76,7 +76,7 @@ def hand_on(model: LoadedModel, run: Run, decisions: Sequence[Decision]) -> int:
         "cell",
         answer=pl.Series([each.decided for each in in_time], dtype=pl.String),
         who=pl.Series([each.person for each in in_time], dtype=pl.String),
-        when=pl.Series([_time(each.at) for each in in_time], dtype=pl.String),
+        when=pl.Series([iso_time(each.at) for each in in_time], dtype=pl.String),
     )
     return audit.add_answers(answers.cast(ANSWERS))
 
@@ -96,8 +96,8 @@ def _drawn(model: LoadedModel, run: Run, decisions: Sequence[Decision]) -> pl.Da
             "confidence": each.confidence,
             "action": each.action,
             "source": f"model {model.name}",
-            "filled": _time(run.ended_at or run.begun_at),
-            "drawn": _time(run.ended_at or run.begun_at),
+            "filled": iso_time(run.ended_at or run.begun_at),
+            "drawn": iso_time(run.ended_at or run.begun_at),
             "chosen": RANDOM,
             **promised,
         }
@@ -105,7 +105,3 @@ def _drawn(model: LoadedModel, run: Run, decisions: Sequence[Decision]) -> pl.Da
     ]
     schema = {name: kind for name, kind in DRAWN.items() if name != "cell"}
     return pl.DataFrame(rows, schema=schema)
-
-
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -33,7 +34,7 @@ class Candidate:
         """Whether its training has ended."""
         return self.folder is not None
 
-    @property
+    @cached_property
     def folder(self) -> ModelFolder | None:
         """The folder opened, None while it is trained."""
         try:

@@ -19,7 +19,7 @@ from facetry.review.prepare import folder_of
 from facetry.review.reviews import Reviews
 from facetry.review.store.exports import Export, ExportStore
 from facetry.review.store.records import Review
-from facetry.review.tasks import Task
+from facetry.review.tasks import SOON_S, Task
 from facetry.review.web import OwnReviews, SignedIn, make_router, page
 from facetry.runtime.files import remove_abandoned, write_text, writing_folder
 from facetry.runtime.progress import Reporter
@@ -32,7 +32,6 @@ NUM_KEPT: Final = 4
 
 _ABOUT: Final = "about.json"
 _FILES: Final = "files"
-_SOON_S: Final = 1.5  # a file that is written in this time is there with the answer
 
 ExportId = Annotated[str, PathParameter(pattern="^[0-9a-f]{32}$")]
 
@@ -101,7 +100,7 @@ async def make_export(name: str, form: Form, reviews: OwnReviews, person: Signed
         task = reviews.tasks.start(
             _task(review, form), lambda reporter: export(reviews, review, form, person, reporter)
         )
-        reviews.tasks.wait(task.name, _SOON_S)
+        reviews.tasks.wait(task.name, SOON_S)
         return _section(reviews, name, form)
 
     return await run_in_threadpool(begin)

@@ -243,7 +243,7 @@ def _with_runs(material: Material) -> pl.DataFrame:
     runs = pl.DataFrame(
         [
             (each.number, each.model, each.model_version, each.precision, each.ended_at)
-            for each in material.reviews.store.runs(material.review)
+            for each in material.reviews.runs.all(material.review)
         ],
         schema={
             "run": pl.Int64,

@@ -34,7 +34,7 @@ from facetry.review.reviews import Reviews
 from facetry.review.store.bulks import Bulk
 from facetry.review.store.exports import Export
 from facetry.review.store.records import Review
-from facetry.review.tasks import Task, Work
+from facetry.review.tasks import SOON_S, Task, Work
 from facetry.review.three_way import CHANGE, CONFLICT, EMPTIED, UNLISTED, Compared, Notes
 from facetry.review.web import OwnReviews, SignedIn, make_router, page
 from facetry.service.api.jobs import require_space
@@ -55,7 +55,6 @@ NUM_CONFLICTS: Final = 100
 AS_READ: Final = "read"
 """In place of an export: the table as the review read it."""
 
-_SOON_S: Final = 1.5
 _PICKED: Final = re.compile(r"([0-9]{1,9})-([0-9]{1,9})")
 
 ImportId = Annotated[str, PathParameter(pattern="^[0-9a-f]{32}$")]
@@ -244,7 +243,7 @@ def _do(
 
 def _start(reviews: Reviews, review: Review, one: Import, work: Work) -> None:
     task = reviews.tasks.start(_task(review, one), work)
-    reviews.tasks.wait(task.name, _SOON_S)
+    reviews.tasks.wait(task.name, SOON_S)
 
 
 def _section(reviews: Reviews, name: str, import_id: str, person: Person) -> HTMLResponse:

@@ -13,11 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facetry.nearest import Index
-from facetry.review.prepare import recorded_folder
 from facetry.review.recorder import Recorded, project
 from facetry.review.reviews import Reviews
 from facetry.review.store.arrangement import Arrangement
+from facetry.review.store.grid import GridCell
 from facetry.review.store.records import Review
+from facetry.taxonomy import Taxonomy
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Query:
+    """A photo to compare with: its product's category, and its features (1, D)."""
+
+    category: str
+    features: NDArray[Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,51 +40,44 @@ class LookAlike:
     labels: Sequence[tuple[str, str]]
 
 
-class LookAlikes:
-    """The labelled products of one review."""
+def find_look_alikes(
+    reviews: Reviews, review: Review, recorded: Path, query: Query, num_nearest: int
+) -> list[LookAlike]:
+    """The labelled products of a category that look most like a photo.
 
-    def __init__(self, reviews: Reviews, review: Review) -> None:
-        self._reviews = reviews
-        self._review = review
-        self._arrangement = Arrangement(reviews.store.database)
+    `recorded` is the folder of what was recorded of the review's model. There are none where the model
+    gives no features.
+    """
+    found = _read(recorded, len(list(recorded.glob("*.npz"))))
+    features = project(query.features)
+    labelled = [
+        (row, found.rows[product_id])
+        for row, product_id in Arrangement(reviews.store.database).labelled(review, query.category)
+        if found.has_features(product_id)
+    ]
+    if not labelled or features.shape[1] != found.features.shape[1] or not features.any():
+        return []
+    rows = found.features[[index for _, index in labelled]].astype(np.float32)
+    centre = rows.mean(axis=0)
+    distances, nearest = Index.build(rows - centre, "flat").search(features - centre, num_nearest)
+    taxonomy = reviews.taxonomy(review)
+    pairs = zip(nearest[0].tolist(), distances[0].tolist(), strict=True)
+    return [
+        _look_alike(taxonomy, reviews.grid.of_product(review, labelled[at][0]), 1 - distance)
+        for at, distance in pairs
+    ]
 
-    def nearest(self, category: str, features: NDArray[Any], num_nearest: int) -> list[LookAlike]:
-        """Those of a category that look most like a photo with these features (1, D).
 
-        None where the model gives no features, or none were recorded.
-        """
-        folder = recorded_folder(self._reviews.data, self._review, self._reviews.model(self._review))
-        recorded = _read(folder, len(list(folder.glob("*.npz"))))
-        query = project(features)
-        labelled = [
-            (row, recorded.rows[product_id])
-            for row, product_id in self._arrangement.labelled(self._review, category)
-            if recorded.has_features(product_id)
-        ]
-        if not labelled or query.shape[1] != recorded.features.shape[1] or not query.any():
-            return []
-        rows = recorded.features[[index for _, index in labelled]].astype(np.float32)
-        centre = rows.mean(axis=0)
-        distances, found = Index.build(rows - centre, "flat").search(query - centre, num_nearest)
-        pairs = zip(found[0].tolist(), distances[0].tolist(), strict=True)
-        return [self._look_alike(labelled[at][0], 1 - distance) for at, distance in pairs]
-
-    def _look_alike(self, row: int, likeness: float) -> LookAlike:
-        taxonomy = self._reviews.taxonomy(self._review)
-        cells = self._reviews.grid.of_product(self._review, row)
-        labels = [
-            (taxonomy.heads[each.cell.head].attribute, each.cell.value)
-            for each in cells
-            if each.cell.source in {"table", "person"} and each.cell.value is not None
-        ]
-        first = cells[0]
-        return LookAlike(
-            row=row,
-            product_id=first.product_id,
-            has_photo=first.has_photo,
-            likeness=likeness,
-            labels=labels,
-        )
+def _look_alike(taxonomy: Taxonomy, cells: Sequence[GridCell], likeness: float) -> LookAlike:
+    first = cells[0]
+    labels = [(each.cell.head, each.cell.label) for each in cells]
+    return LookAlike(
+        row=first.row,
+        product_id=first.product_id,
+        has_photo=first.has_photo,
+        likeness=likeness,
+        labels=[(taxonomy.heads[head].attribute, label) for head, label in labels if label is not None],
+    )
 
 
 @lru_cache(maxsize=2)

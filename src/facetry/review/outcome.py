@@ -57,7 +57,7 @@ def repairs_of(decisions: Iterable[Decision], taxonomy: Taxonomy) -> Iterator[Re
             old=decision.known or "",
             new="" if is_none else decision.decided,
             who=decision.person,
-            when=_time(decision),
+            when=iso_time(decision.at),
             chosen=RANDOM if decision.stream in BLIND else decision.stream,
         )
 
@@ -140,5 +140,6 @@ def _filled_by_model(catalogue: Catalogue, contents: pl.DataFrame) -> Iterator[p
     return frame.iter_slices(_CHUNK_ROWS)
 
 
-def _time(decision: Decision) -> str:
-    return datetime.fromtimestamp(decision.at, UTC).isoformat(timespec="seconds")
+def iso_time(seconds: float) -> str:
+    """A time as files have it, in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

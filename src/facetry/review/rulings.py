@@ -11,11 +11,10 @@ from facetry.catalogue.cells import normal_form
 from facetry.catalogue.source import Values
 from facetry.errors import closest
 from facetry.review.answers import MOST_LETTERS, STORABLE, STREAMS, Stream
-from facetry.review.people import Person
 from facetry.review.reviews import Reviews
 from facetry.review.store.records import Review
 from facetry.review.store.values import Proposed, Ruling, Verdict
-from facetry.review.web import OwnReviews, SignedIn, make_router, page
+from facetry.review.web import Admin, OwnReviews, admin, make_router, page
 from facetry.service.problems import Problem
 from facetry.taxonomy import Taxonomy
 
@@ -31,20 +30,6 @@ NAMES: Final = {
 """The streams as people call them."""
 
 _LOOSELY: Final = Values(normalise=("case", "accents"))
-
-
-def admin(person: SignedIn) -> Person:
-    """A person who may rule.
-
-    Raises:
-        Problem: they may not.
-    """
-    if not person.may_rule:
-        raise Problem("forbidden", "Only a key with the scope 'admin' may do this.")
-    return person
-
-
-Admin = Annotated[Person, Depends(admin)]
 
 
 class RulingForm(BaseModel):

@@ -6,7 +6,7 @@ from typing import Any, Final
 from facetry.review.answers import WHY
 from facetry.review.reviews import Reviews
 from facetry.review.store.neighbours import Neighbour, read_neighbours
-from facetry.review.store.records import Cell, Review, Said, Task
+from facetry.review.store.records import LABELLED, Cell, Review, Said, Task
 from facetry.taxonomy import Head, Taxonomy
 
 _MOST_BUTTONS: Final = 9  # values with a digit of their own; the others are found by searching
@@ -36,7 +36,7 @@ def _others(taxonomy: Taxonomy, task: Task) -> list[tuple[str, str]]:
     return [
         (taxonomy.heads[cell.head].attribute, value)
         for cell, value in found
-        if value is not None and cell.source in {"table", "person"}
+        if value is not None and cell.source in LABELLED
     ]
 
 

@@ -15,6 +15,9 @@ from facetry.service.problems import Problem
 
 Work = Callable[[Reporter], object]
 
+SOON_S: Final = 1.5
+"""What work has ended in this time can be shown with the answer that began it."""
+
 _WAIT_S: Final = 10.0
 
 

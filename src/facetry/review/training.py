@@ -29,7 +29,7 @@ from facetry.review.prepare import Plan, folder_of, prepare
 from facetry.review.reviews import Reviews
 from facetry.review.store.records import Review
 from facetry.review.tasks import Task
-from facetry.review.web import OwnReviews, SignedIn, make_router, page
+from facetry.review.web import Admin, OwnReviews, SignedIn, make_router, page
 from facetry.runtime.files import write_text
 from facetry.runtime.progress import Reporter
 from facetry.service.problems import Problem
@@ -87,11 +87,8 @@ async def training(name: str, request: Request, reviews: OwnReviews, person: Sig
 
 
 @router.post("/{name}/model/repairs")
-async def write_repair_file(
-    name: str, request: Request, reviews: OwnReviews, person: SignedIn
-) -> Response:
+async def write_repair_file(name: str, request: Request, reviews: OwnReviews, person: Admin) -> Response:
     """Write what people decided as repairs, and show the command that trains on them."""
-    require_admin(person)
     service: Service = request.app.state.service
 
     def write() -> str:
@@ -103,10 +100,9 @@ async def write_repair_file(
 
 @router.post("/{name}/model/candidates/{number}/compare")
 async def compare_candidate(
-    name: str, number: Number, request: Request, reviews: OwnReviews, person: SignedIn
+    name: str, number: Number, request: Request, reviews: OwnReviews, person: Admin
 ) -> Response:
     """Compare a candidate with the model in use, beside the pages."""
-    require_admin(person)
     service: Service = request.app.state.service
 
     def begin() -> None:
@@ -124,10 +120,9 @@ async def compare_candidate(
 
 @router.post("/{name}/model/candidates/{number}/use")
 async def use_candidate(
-    name: str, number: Number, request: Request, reviews: OwnReviews, person: SignedIn
+    name: str, number: Number, request: Request, reviews: OwnReviews, person: Admin
 ) -> Response:
     """Take a candidate into use, and predict the catalogue anew with it, beside the pages."""
-    require_admin(person)
     service: Service = request.app.state.service
 
     def begin() -> None:
@@ -144,11 +139,8 @@ async def use_candidate(
 
 
 @router.post("/{name}/model/calibrate")
-async def calibrate_again(
-    name: str, request: Request, reviews: OwnReviews, person: SignedIn
-) -> Response:
+async def calibrate_again(name: str, request: Request, reviews: OwnReviews, person: Admin) -> Response:
     """Calibrate the model in use on what people decided of cells drawn at random, beside the pages."""
-    require_admin(person)
 
     def begin() -> None:
         review = reviews.store.get(name)
@@ -158,16 +150,6 @@ async def calibrate_again(
 
     await run_in_threadpool(begin)
     return await _section(request, reviews, person, name)
-
-
-def require_admin(person: Person) -> None:
-    """Refuse who may only review.
-
-    Raises:
-        Problem: their key has not the scope `admin`.
-    """
-    if not person.may_rule:
-        raise Problem("forbidden", "Only who holds the scope 'admin' may do that.")
 
 
 def candidates_of(service: Service, review: Review) -> Candidates:

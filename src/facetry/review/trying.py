@@ -5,14 +5,16 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 import numpy as np
-from fastapi import Query, Request, Response
+from fastapi import Query as QueryParameter
+from fastapi import Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 
 from facetry.images.loader import PhotoDecoder
 from facetry.predictions import ACTIONS, Predictions
 from facetry.product import Product
-from facetry.review.look_alikes import LookAlike, LookAlikes
+from facetry.review.look_alikes import LookAlike, Query, find_look_alikes
+from facetry.review.prepare import recorded_folder
 from facetry.review.recorder import predict_and_embed
 from facetry.review.reviews import Reviews
 from facetry.review.store.records import Review
@@ -77,7 +79,7 @@ async def try_page(
     name: str,
     reviews: OwnReviews,
     person: SignedIn,
-    category: Annotated[str, Query(max_length=500)] = "",
+    category: Annotated[str, QueryParameter(max_length=500)] = "",
 ) -> Response:
     """The page."""
 
@@ -135,7 +137,9 @@ def try_photos(service: Service, reviews: Reviews, review: Review, item: PhotoIt
     if product.problem:
         return _unread(item, product.problem)
     predictions, features = predict_and_embed(model.predictor, [product])
-    nearest = LookAlikes(reviews, review).nearest(item.category, features, _NUM_NEAREST)
+    recorded = recorded_folder(reviews.data, review, model)
+    query = Query(category=item.category, features=features)
+    nearest = find_look_alikes(reviews, review, recorded, query, _NUM_NEAREST)
     return Tried(
         category=item.category,
         problem=predictions.problems[0],

@@ -105,6 +105,20 @@ OwnReviews = Annotated[Reviews, Depends(reviews_of)]
 SignedIn = Annotated[Person, Depends(signed_in)]
 
 
+def admin(person: SignedIn) -> Person:
+    """A person who may rule.
+
+    Raises:
+        Problem: they may not.
+    """
+    if not person.may_rule:
+        raise Problem("forbidden", "Only a key with the scope 'admin' may do this.")
+    return person
+
+
+Admin = Annotated[Person, Depends(admin)]
+
+
 def moment(seconds: float) -> str:
     """A time as pages show it.
 

@@ -14,8 +14,9 @@ from fastapi import Form, Response
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 from starlette.concurrency import run_in_threadpool
 
+from facetry.review.answers import NO_VALUES
 from facetry.review.catalogue.filters import Filter
-from facetry.review.catalogue.page import NONE, answer_of
+from facetry.review.catalogue.page import answer_of
 from facetry.review.people import Person
 from facetry.review.reviews import Reviews
 from facetry.review.store.bulks import CHANGES_AT_ONCE, Bulk
@@ -187,7 +188,7 @@ def plan(reviews: Reviews, review: Review, person: Person, wish: Wish) -> Planne
     heads = chosen.heads or ()
     if len(heads) != 1:
         raise Problem("invalid", "Many cells are changed of one attribute of one category at a time.")
-    if wish.to not in {PREDICTED, *NONE, *taxonomy.heads[next(iter(heads))].values}:
+    if wish.to not in {PREDICTED, *NO_VALUES, *taxonomy.heads[next(iter(heads))].values}:
         raise Problem("conflict", "The value is none of the attribute's, or no longer.")
     places = reviews.grid.places(review, chosen, limit=MOST_CHANGED + 1)
     if len(places) > MOST_CHANGED:

@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping
 from secrets import token_hex
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 from fastapi import Depends, Form, Response
 from pydantic import BaseModel, ConfigDict, StringConstraints
 from starlette.concurrency import run_in_threadpool
 
-from facetry.confidence.fill_audit import NOT_APPLICABLE, NOT_VISIBLE
-from facetry.review.answers import STORABLE, Answer
+from facetry.review.answers import NO_VALUES, STORABLE, Answer
 from facetry.review.catalogue.filters import ACTIONS, SOURCES, STATES, Filter, Filtered
 from facetry.review.people import Person
 from facetry.review.reviews import Reviews
@@ -22,9 +21,6 @@ from facetry.service.problems import Problem
 from facetry.taxonomy import Taxonomy
 
 router = make_router()
-
-NONE: Final[Mapping[str, Any]] = {NOT_APPLICABLE: "not_applicable", NOT_VISIBLE: "not_visible"}
-"""Answers that are no value, and their kinds."""
 
 
 class Fix(BaseModel):
@@ -122,7 +118,7 @@ async def cell_history(name: str, place: Placed, reviews: OwnReviews, person: Si
         return {
             "cell": reviews.grid.cell(review, place),
             "events": history(reviews.store.database, review, place),
-            "runs": {run.number: run for run in reviews.store.runs(review)},
+            "runs": {run.number: run for run in reviews.runs.all(review)},
             "names": reviews.people.names(),
         }
 
@@ -138,8 +134,8 @@ def answer_of(taxonomy: Taxonomy, place: Place, value: str, key: str) -> Answer:
     row, index = place
     if index >= taxonomy.num_heads:
         raise Problem("not_found", "There is no such attribute.")
-    if value in NONE:
-        return Answer(key=key, row=row, head=index, kind=NONE[value])
+    if value in NO_VALUES:
+        return Answer(key=key, row=row, head=index, kind=NO_VALUES[value])
     if value not in taxonomy.heads[index].values:
         message = "The value is none of the attribute's, or no longer."
         raise Problem("conflict", message, hint="Reload the page.")

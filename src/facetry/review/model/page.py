@@ -57,7 +57,7 @@ def content_of(reviews: Reviews, name: str) -> dict[str, Any]:
         "heads": head_rows(subject, shown),
         "names": [head.name for head in subject.model.taxonomy.heads],
         "people": reviews.people.names(),
-        "runs": reviews.store.runs(subject.review),
+        "runs": reviews.runs.all(subject.review),
         "most": MOST_HEADS,
         "chart": chart_of(found_in(shown, "scores")),
     }

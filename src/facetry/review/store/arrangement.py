@@ -8,7 +8,7 @@ from typing import NamedTuple
 from sqlalchemy import and_, bindparam, exists, select, update
 
 from facetry.review.answers import BLIND
-from facetry.review.store.records import CELLS, OF_PRODUCT, PRODUCTS, Review
+from facetry.review.store.records import CELLS, IS_LABEL, OF_PRODUCT, PRODUCTS, Review
 from facetry.service.database import Database, let_others_in
 from facetry.service.tables import REVIEW_CELLS, REVIEW_PRODUCTS
 
@@ -48,9 +48,8 @@ class Arrangement:
 
     def products(self, review: Review) -> list[Stored]:
         """The products of a review."""
-        labels = ("table", "person")
         query = (
-            select(CELLS.row, CELLS.predicted, CELLS.value.is_not(None) & CELLS.source.in_(labels))
+            select(CELLS.row, CELLS.predicted, IS_LABEL)
             .where(CELLS.review == review.id)
             .order_by(CELLS.row, CELLS.head)
         )
@@ -71,9 +70,8 @@ class Arrangement:
 
     def labelled(self, review: Review, category: str) -> list[tuple[int, str]]:
         """The rows and ids of the products of a category that have a label."""
-        is_label = and_(CELLS.value.is_not(None), CELLS.source.in_(("table", "person")))
         own = and_(PRODUCTS.review == review.id, PRODUCTS.category == category)
-        has_label = exists().where(OF_PRODUCT, is_label)
+        has_label = exists().where(OF_PRODUCT, IS_LABEL)
         query = select(PRODUCTS.row, PRODUCTS.product_id).where(own, has_label).order_by(PRODUCTS.row)
         with self._database.reading() as connection:
             return [(row, product_id) for row, product_id in connection.execute(query)]

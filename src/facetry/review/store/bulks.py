@@ -8,7 +8,7 @@ from typing import Final
 from sqlalchemy import and_, func, insert, select, update
 
 from facetry.review.store.decisions import By, Change, Decisions
-from facetry.review.store.records import EVENTS, Review
+from facetry.review.store.records import EVENTS, Review, from_row
 from facetry.service.database import Clock, Database, let_others_in
 from facetry.service.problems import Problem
 from facetry.service.tables import REVIEW_BULKS, REVIEW_EVENTS
@@ -105,17 +105,7 @@ class Bulks:
         """The changes of a review, the latest one first."""
         query = select(REVIEW_BULKS).where(_BULKS.review == review.id).order_by(_BULKS.at.desc())
         with self._database.reading() as connection:
-            return [
-                Bulk(
-                    id=row.id,
-                    person=row.person,
-                    what=row.what,
-                    num_cells=row.num_cells,
-                    at=row.at,
-                    undone_at=row.undone_at,
-                )
-                for row in connection.execute(query)
-            ]
+            return [from_row(Bulk, row) for row in connection.execute(query)]
 
     def num_made(self, bulk_id: str) -> int:
         """How many cells a change has changed so far."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import delete, insert, select
 
-from facetry.review.store.records import Review
+from facetry.review.store.records import Review, from_row
 from facetry.service.database import Database
 from facetry.service.tables import REVIEW_EXPORTS
 
@@ -45,7 +45,7 @@ class ExportStore:
         own = select(REVIEW_EXPORTS).where(_EXPORTS.review == review.id)
         with self._database.reading() as connection:
             rows = connection.execute(own.order_by(_EXPORTS.at.desc(), _EXPORTS.id)).all()
-        return [Export(id=row.id, form=row.form, person=row.person, at=row.at) for row in rows]
+        return [from_row(Export, row) for row in rows]
 
     def remove(self, export: Export) -> None:
         """Forget one."""

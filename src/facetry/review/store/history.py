@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import and_, select
 
 from facetry.review.store.grid import Place
-from facetry.review.store.records import EVENTS, Review
+from facetry.review.store.records import EVENTS, Review, from_row
 from facetry.service.database import Database
 from facetry.service.tables import REVIEW_EVENTS
 
@@ -36,19 +36,4 @@ def history(database: Database, review: Review, place: Place) -> list[Event]:
     about = and_(EVENTS.review == review.id, EVENTS.row == row, EVENTS.head == head)
     query = select(REVIEW_EVENTS).where(about).order_by(EVENTS.number.desc())
     with database.reading() as connection:
-        return [
-            Event(
-                person=each.person,
-                at=each.at,
-                kind=each.kind,
-                answer=each.answer,
-                predicted=each.predicted,
-                confidence=each.confidence,
-                was_shown=each.was_shown,
-                model_version=each.model_version,
-                is_ruling=each.is_ruling,
-                bulk=each.bulk,
-                undone_at=each.undone_at,
-            )
-            for each in connection.execute(query)
-        ]
+        return [from_row(Event, each) for each in connection.execute(query)]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import and_, select
 
-from facetry.review.store.records import CELLS, Review
+from facetry.review.store.records import CELLS, IS_LABEL, Review
 from facetry.service.database import Database
 
 
@@ -21,10 +21,9 @@ def read_neighbours(database: Database, review: Review, rows: Sequence[int]) -> 
     """Products with the labels that they have by the table or by people, in the order of the rows."""
     if not rows:
         return []
-    is_label = and_(CELLS.source.in_(("table", "person")), CELLS.value.is_not(None))
     own = and_(CELLS.review == review.id, CELLS.row.in_(rows))
     with database.reading() as connection:
-        query = select(CELLS.row, CELLS.head, CELLS.value).where(own, is_label)
+        query = select(CELLS.row, CELLS.head, CELLS.value).where(own, IS_LABEL)
         found = connection.execute(query).all()
     values: dict[int, dict[int, str]] = {row: {} for row in rows}
     for row, head, value in found:

@@ -2,8 +2,8 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, fields
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import ColumnElement, Row, and_
 
@@ -19,6 +19,21 @@ from facetry.service.tables import (
 CELLS, PRODUCTS, EVENTS = REVIEW_CELLS.c, REVIEW_PRODUCTS.c, REVIEW_EVENTS.c
 RUNS, VALUES = REVIEW_RUNS.c, REVIEW_VALUES.c
 OF_PRODUCT: Final = and_(PRODUCTS.review == CELLS.review, PRODUCTS.row == CELLS.row)
+
+
+LABELLED: Final = ("table", "person")
+"""The sources of values that are labels: what a model has filled in is none."""
+
+IS_LABEL: Final = and_(CELLS.source.in_(LABELLED), CELLS.value.is_not(None))
+"""The condition of a cell that has a label."""
+
+Record = TypeVar("Record")
+
+
+def from_row(kind: type[Record], row: Row[Any], **others: object) -> Record:
+    """A record whose fields are called like the row's columns, but for the `others`."""
+    named = {each.name: getattr(row, each.name) for each in fields(kind) if each.name not in others}  # type: ignore[arg-type]
+    return kind(**named, **others)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,20 +52,6 @@ class Review:
     model_version: str
     precision: float | None
     is_ready: bool
-
-    @classmethod
-    def of(cls, row: Row[Any]) -> "Review":
-        """That of a row."""
-        return cls(
-            id=row.id,
-            name=row.name,
-            catalogue=row.catalogue,
-            images=row.images,
-            model=row.model,
-            model_version=row.model_version,
-            precision=row.precision,
-            is_ready=row.is_ready,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,22 +73,6 @@ class Run:
     precision: float | None
     begun_at: float
     ended_at: float | None = None
-
-    @classmethod
-    def of(cls, row: Row[Any]) -> "Run":
-        """That of a row."""
-        return cls(
-            number=row.number,
-            table=row.table,
-            heads=row.heads,
-            model=row.model,
-            model_path=row.model_path,
-            model_version=row.model_version,
-            fingerprint=row.fingerprint,
-            precision=row.precision,
-            begun_at=row.begun_at,
-            ended_at=row.ended_at,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,23 +102,12 @@ class Cell:
     @classmethod
     def of(cls, row: Row[Any]) -> "Cell":
         """That of a row."""
-        return cls(
-            head=row.head,
-            known=row.known,
-            predicted=row.predicted,
-            confidence=row.confidence,
-            action=row.action,
-            alternatives=tuple(json.loads(row.alternatives)),
-            stream=row.stream,
-            is_open=row.is_open,
-            decided=row.decided,
-            decided_by=row.decided_by,
-            is_disputed=row.is_disputed,
-            proposed=row.proposed,
-            value=row.value,
-            source=row.source,
-            run=row.run,
-        )
+        return from_row(cls, row, alternatives=tuple(json.loads(row.alternatives)))
+
+    @property
+    def label(self) -> str | None:
+        """The value, if it is a label."""
+        return self.value if self.source in LABELLED else None
 
     @property
     def is_blind(self) -> bool:

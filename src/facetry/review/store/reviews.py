@@ -14,17 +14,18 @@ from facetry.review.answers import BLIND, STREAMS, Stream
 from facetry.review.store.records import (
     CELLS,
     EVENTS,
+    IS_LABEL,
     OF_PRODUCT,
     PRODUCTS,
-    RUNS,
     Decision,
     Progress,
     Review,
-    Run,
+    from_row,
+    is_product,
 )
 from facetry.service.database import Clock, Database
 from facetry.service.problems import Problem
-from facetry.service.tables import REVIEW_CELLS, REVIEW_PRODUCTS, REVIEW_RUNS, REVIEWS
+from facetry.service.tables import REVIEW_CELLS, REVIEW_PRODUCTS, REVIEWS
 from facetry.taxonomy import Taxonomy
 
 SHARES: Final[Mapping[Stream, float]] = {
@@ -48,7 +49,8 @@ class ReviewStore:
         """The reviews, by name."""
         with self.database.reading() as connection:
             return [
-                Review.of(row) for row in connection.execute(select(REVIEWS).order_by(REVIEWS.c.name))
+                from_row(Review, row)
+                for row in connection.execute(select(REVIEWS).order_by(REVIEWS.c.name))
             ]
 
     def get(self, name: str) -> Review:
@@ -61,7 +63,7 @@ class ReviewStore:
             row = connection.execute(select(REVIEWS).where(REVIEWS.c.name == name)).first()
         if row is None:
             raise Problem("not_found", f"There is no review {name[:100]!r}.")
-        return Review.of(row)
+        return from_row(Review, row)
 
     def create(self, review: Review) -> None:
         """Store a review, whose products are then added."""
@@ -87,12 +89,6 @@ class ReviewStore:
                 connection.execute(insert(REVIEW_PRODUCTS), list(products))
             if cells:
                 connection.execute(insert(REVIEW_CELLS), list(cells))
-
-    def runs(self, review: Review) -> list[Run]:
-        """The runs of models over a review's table, the first one first."""
-        query = select(REVIEW_RUNS).where(RUNS.review == review.id).order_by(RUNS.number)
-        with self.database.reading() as connection:
-            return [Run.of(row) for row in connection.execute(query)]
 
     def shares(self, review: Review) -> dict[Stream, float]:
         """How the streams of a review are mixed, as shares of all that is asked."""
@@ -156,9 +152,21 @@ class ReviewStore:
         with self.database.reading() as connection:
             return [Decision(**row) for row in connection.execute(query).mappings()]
 
+    def photos(self, review: Review, row: int) -> tuple[str, ...]:
+        """The paths of a product's photos.
+
+        Raises:
+            Problem: there is no such product.
+        """
+        query = select(PRODUCTS.photos).where(is_product(review, row))
+        with self.database.reading() as connection:
+            found = connection.execute(query).scalar()
+        if found is None:
+            raise Problem("not_found", "There is no such product in this review.")
+        return tuple(json.loads(found))
+
     def labelled(self, review: Review, taxonomy: Taxonomy) -> list[Product]:
         """The products with labels: those of the table, or what people decided in their place."""
-        is_label = and_(CELLS.source.in_(("table", "person")), CELLS.value.is_not(None))
         query = (
             select(
                 PRODUCTS.product_id,
@@ -169,7 +177,7 @@ class ReviewStore:
                 CELLS.value,
             )
             .join_from(REVIEW_CELLS, REVIEW_PRODUCTS, OF_PRODUCT)
-            .where(CELLS.review == review.id, is_label)
+            .where(CELLS.review == review.id, IS_LABEL)
             .order_by(CELLS.row, CELLS.head)
         )
         with self.database.reading() as connection:

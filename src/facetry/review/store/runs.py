@@ -9,7 +9,7 @@ from sqlalchemy import Connection, and_, bindparam, delete, func, insert, select
 
 from facetry.errors import SettingError
 from facetry.review.store.decisions import settle
-from facetry.review.store.records import CELLS, EVENTS, PRODUCTS, RUNS, Review, Run
+from facetry.review.store.records import CELLS, EVENTS, PRODUCTS, RUNS, Review, Run, from_row
 from facetry.service.database import Clock, Database
 from facetry.service.tables import (
     REVIEW_CELLS,
@@ -62,12 +62,18 @@ class RunStore:
             connection.execute(insert(REVIEW_RUNS).values(review=review.id, **asdict(begun)))
         return begun
 
+    def all(self, review: Review) -> list[Run]:
+        """The runs of models over a review's table, the first one first."""
+        query = select(REVIEW_RUNS).where(RUNS.review == review.id).order_by(RUNS.number)
+        with self._database.reading() as connection:
+            return [from_row(Run, row) for row in connection.execute(query)]
+
     def last(self, review: Review) -> Run | None:
         """The last run of a review."""
         query = select(REVIEW_RUNS).where(RUNS.review == review.id).order_by(RUNS.number.desc())
         with self._database.reading() as connection:
             row = connection.execute(query.limit(1)).first()
-        return None if row is None else Run.of(row)
+        return None if row is None else from_row(Run, row)
 
     def withdraw(self, review: Review, heads: Collection[int]) -> None:
         """Have people asked about what a model filled of some heads: its promise was not kept."""
