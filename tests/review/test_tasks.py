@@ -36,8 +36,10 @@ def test_work_says_how_far_it_is(tasks: Tasks) -> None:
     assert half.wait(5)
     assert (task.step, task.num_done, task.total, task.is_running) == ("Counting", 2, 4, True)
     assert tasks.start("count", work) is task
+    seen = tasks.get("count")
     go.set()
     wait_for(tasks, "count")
+    assert (seen.is_running, seen.num_done) == (True, 2), "what a page was told does not change"
     assert (task.num_done, task.error) == (4, "")
     assert tasks.get("other") is None
 

@@ -92,7 +92,7 @@ def test_a_newer_model_is_trained_compared_and_taken_into_use(
         assert "Number 1" in section(client, address)
         client.post(f"{address}/model/candidates/1/compare", headers=token)
         text = section(client, address)
-        assert "labels of" in text
+        assert "labels of" in text, text
         assert any(verdict in text for verdict in ("by more than chance", "No difference is shown"))
         client.post(f"{address}/model/candidates/1/use", headers=token)
         text = section(client, address)

@@ -145,14 +145,13 @@ def export(reviews: Reviews, review: Review, form: Form, person: Person, reporte
 
 def exported(reviews: Reviews, review: Review, form: Form) -> Exported:
     """A form with its files."""
+    task = reviews.tasks.get(_task(review, form))
     names = reviews.people.names()
     files = [
         _file(reviews, review, each, names.get(each.person, each.person))
         for each in kept(reviews, review, form)
     ]
-    return Exported(
-        form=form, kind=KINDS[form], files=files, task=reviews.tasks.get(_task(review, form))
-    )
+    return Exported(form=form, kind=KINDS[form], files=files, task=task)
 
 
 def kept(reviews: Reviews, review: Review, form: Form) -> list[Export]:

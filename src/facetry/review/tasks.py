@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from facetry.errors import FacetryError
@@ -63,9 +63,17 @@ class Tasks:
             thread.start()
             return task
 
+    def all(self) -> dict[str, Task]:
+        """The last work of each name since the service started, as it is now.
+
+        To be asked for before what work writes is read: what ends in between is then shown as still
+        running, and looked at again, and not as over without a result.
+        """
+        return {name: replace(task) for name, task in list(self._tasks.items())}
+
     def get(self, name: str) -> Task | None:
-        """The last work of a name; None if there was none since the service started."""
-        return self._tasks.get(name)
+        """One of `all`; None if there is none of that name."""
+        return self.all().get(name)
 
     def wait(self, name: str, timeout_s: float) -> None:
         """Wait for the last work of a name, but not for longer than a time."""

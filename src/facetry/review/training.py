@@ -162,10 +162,10 @@ def candidates_of(service: Service, review: Review) -> Candidates:
 
 def training_of(reviews: Reviews, review: Review, candidates: Candidates, command: str = "") -> Training:
     """What the section shows."""
-    found = [_offered(reviews, review, candidates, each) for each in candidates.all()]
+    tasks = reviews.tasks.all()
     return Training(
-        offered=tuple(found),
-        calibrating=reviews.tasks.get(f"calibrate {review.model}"),
+        offered=tuple(_offered(tasks, review, candidates, each) for each in candidates.all()),
+        calibrating=tasks.get(f"calibrate {review.model}"),
         command=command,
     )
 
@@ -284,15 +284,17 @@ def _task(what: str, review: Review, number: int) -> str:
     return f"{what} {review.model} {number}"
 
 
-def _offered(reviews: Reviews, review: Review, candidates: Candidates, candidate: Candidate) -> Offered:
+def _offered(
+    tasks: Mapping[str, Task], review: Review, candidates: Candidates, candidate: Candidate
+) -> Offered:
     file = candidates.comparison(candidate.number)
     compared = Compared.from_dict(json.loads(file.read_text())) if file.exists() else None
     return Offered(
         candidate=candidate,
         score=_score(candidate.folder),
         compared=compared,
-        comparing=reviews.tasks.get(_task("compare", review, candidate.number)),
-        using=reviews.tasks.get(_task("use", review, candidate.number)),
+        comparing=tasks.get(_task("compare", review, candidate.number)),
+        using=tasks.get(_task("use", review, candidate.number)),
     )
 
 

@@ -263,12 +263,13 @@ def _in_words(filter_: Filter) -> str:
 
 async def _changes(reviews: Reviews, person: Person, name: str) -> Response:
     def read() -> dict[str, Any]:
+        tasks = reviews.tasks.all()
         review = reviews.store.get(name)
         found: list[dict[str, Any]] = [
             {
                 "bulk": bulk,
                 "num_made": reviews.bulks.num_made(bulk.id),
-                "task": reviews.tasks.get(_task(bulk)),
+                "task": tasks.get(_task(bulk)),
                 "may_undo": bulk.person == person.id or person.may_rule,
             }
             for bulk in reviews.bulks.all(review)[:_NUM_LISTED]

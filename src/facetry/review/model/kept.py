@@ -95,7 +95,7 @@ def begin(subject: Subject) -> None:
 
 def show(subject: Subject) -> Shown:
     """The figures that are kept."""
-    task = subject.reviews.tasks.get(_task(subject))  # before they are read: it may end meanwhile
+    task = subject.reviews.tasks.get(_task(subject))
     is_busy = task is not None and task.is_running
     figures = {name: _kept(_file(subject, name)) for name in FIGURES}
     return Shown(figures=figures, is_busy=is_busy, task=task)
