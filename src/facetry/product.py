@@ -51,7 +51,8 @@ class Product:
     labels: a missing one is absent. `pixels` is filled by the loader: for each wanted `Preprocess` one
     `uint8` array (3, S, S), or (P, 3, S, S) if its `max_photos` is above 1. `skipped_photos` are those
     that the loader could not read. `digest`, which the loader computes only on demand, is the SHA-256
-    sum (hex) of the bytes of the photos that it read. A product without a readable photo has a
+    sum (hex) of the bytes of the photos that it read; of objects, that of what their bucket's listing
+    says of them, so that they need not be read to be known. A product without a readable photo has a
     `problem` and no pixels.
     """
 

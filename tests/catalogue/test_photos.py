@@ -229,4 +229,4 @@ def test_the_pattern_is_guessed_from_what_is_there(
 ) -> None:
     for name in files:
         (tmp_path / name).touch()
-    assert guess_pattern(tmp_path, ids) == pattern
+    assert guess_pattern(PhotoFinder(tmp_path), ids) == pattern

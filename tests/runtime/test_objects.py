@@ -1,135 +1,132 @@
 """Objects by URL against moto's server, behind a proxy that throttles, cuts and refuses."""
 
-import http.client
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import pickle
 from pathlib import Path
-from threading import Thread
-from typing import ClassVar
 
 import pytest
 
 from facetry.errors import SettingError, StorageUnavailable
-from facetry.runtime import objects
-from facetry.runtime.objects import ObjectPrefix, StoredObject
+from facetry.runtime.objects import ObjectPath, StoredObject, joined, located
+from tests.buckets import Bucket, bucket, endpoint
 
-moto_server = pytest.importorskip("moto.server")
-
-
-class Proxy(BaseHTTPRequestHandler):
-    """Passes requests on; each of `faults` changes one answer: "slow down", "cut" or "expired"."""
-
-    protocol_version = "HTTP/1.1"
-    port: ClassVar[int]
-    faults: ClassVar[list[str]] = []
-
-    def answer(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        fault = self.faults.pop() if self.faults else ""
-        if fault in ("slow down", "expired"):
-            status, code = (503, "SlowDown") if fault == "slow down" else (403, "ExpiredToken")
-            self.reply(status, [], f"<Error><Code>{code}</Code></Error>".encode())
-            return
-        upstream = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-        upstream.request(self.command, self.path, body, dict(self.headers))
-        got = upstream.getresponse()
-        content = got.read()
-        upstream.close()
-        self.reply(got.status, got.getheaders(), content, is_cut=fault == "cut")
-
-    def reply(
-        self, status: int, headers: list[tuple[str, str]], content: bytes, *, is_cut: bool = False
-    ) -> None:
-        self.send_response_only(status)
-        for name, value in headers:
-            if name.lower() not in ("content-length", "connection", "transfer-encoding"):
-                self.send_header(name, value)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content[: len(content) // 2] if is_cut else content)
-        self.close_connection = is_cut
-
-    do_GET = do_PUT = do_POST = do_HEAD = answer  # noqa: N815
+__all__ = ["bucket", "endpoint"]
 
 
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    Proxy.port = server.get_host_and_port()[1]
-    proxy = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
-    Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-    yield f"http://127.0.0.1:{proxy.server_port}"
-    proxy.shutdown()
-    proxy.server_close()
-    server.stop()
+def test_an_address_stays_one_as_a_path() -> None:
+    photo = located(Path("s3://shop/photos")) / "a b" / "é#1.jpg"
+    assert isinstance(photo, ObjectPath)
+    assert str(photo) == "s3://shop/photos/a b/é#1.jpg"
+    assert str(photo.parent.with_name("other")) == "s3://shop/photos/other"
+    assert (photo.bucket, photo.key, photo.suffix) == ("s3://shop", "photos/a b/é#1.jpg", ".jpg")
+    assert str(photo.relative_to(located("s3://shop/photos"))) == "a b/é#1.jpg"
+    copied = pickle.loads(pickle.dumps(photo))  # noqa: S301 - our own
+    assert copied == photo == photo.absolute() == photo.resolve()
+    assert photo.is_absolute()
 
 
-@pytest.fixture
-def shop(endpoint: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> ObjectPrefix:
-    settings = {"ENDPOINT_URL": endpoint, "ALLOW_HTTP": "true", "REGION": "us-east-1"}
-    settings |= {"ACCESS_KEY_ID": "test", "SECRET_ACCESS_KEY": "test"}
-    for name, value in settings.items():
-        monkeypatch.setenv(f"AWS_{name}", value)
-    objects._client.cache_clear()
-    Proxy.faults.clear()
-    connection = http.client.HTTPConnection("127.0.0.1", Proxy.port, timeout=10)
-    connection.request("PUT", "/shop", headers={"Host": "s3.amazonaws.com"})
-    assert connection.getresponse().status in (200, 409)
-    connection.close()
-    return ObjectPrefix.parse(f"s3://shop/{request.node.name}")
+@pytest.mark.parametrize(
+    ("base", "path", "whole"),
+    [
+        ("s3://shop/a", "t.csv", "s3://shop/a/t.csv"),
+        ("a", "s3://shop/t.csv", "s3://shop/t.csv"),
+        ("s3://shop/a", "/b/t.csv", "/b/t.csv"),
+        ("a", "t.csv", "a/t.csv"),
+    ],
+)
+def test_paths_beside_files_and_objects(base: str, path: str, whole: str) -> None:
+    assert str(joined(located(base), Path(path))) == whole
 
 
-def test_what_was_written_is_read_and_listed(shop: ObjectPrefix, tmp_path: Path) -> None:
-    etag = shop.write("a/1.jpg", b"photo")
-    assert shop.read("a/1.jpg") == (b"photo", etag)
-    assert list(shop.list()) == [StoredObject(name="a/1.jpg", size=5, etag=etag)]
-    assert shop.download("a/1.jpg", tmp_path / "1.jpg") == etag
+def test_what_was_written_is_read_and_listed(bucket: Bucket, tmp_path: Path) -> None:
+    photo = bucket.root / "a" / "1.jpg"
+    assert photo.write_bytes(b"photo") == 5
+    content, etag = photo.read()
+    assert content == photo.read_bytes() == b"photo"
+    assert list(bucket.root.below()) == [StoredObject(name="a/1.jpg", size=5, etag=etag)]
+    assert photo.download(tmp_path / "1.jpg") == photo.etag() == etag
     assert (tmp_path / "1.jpg").read_bytes() == b"photo"
+    assert photo.stat().st_size == 5
 
 
-def test_a_missing_object_is_none_and_leaves_no_file(shop: ObjectPrefix, tmp_path: Path) -> None:
-    assert shop.read("none") is None
-    assert shop.download("none", tmp_path / "none") is None
-    assert not list(tmp_path.iterdir())
+def test_it_has_files_and_folders_as_a_disk_has(bucket: Bucket, tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"x")
+    (bucket.root / "a" / "1.jpg").upload(tmp_path / "x")
+    (bucket.root / "t.csv").write_bytes(b"x")
+    assert list(bucket.root.iterdir()) == [bucket.root / "a", bucket.root / "t.csv"]
+    assert list(bucket.root.glob("*.csv")) == [bucket.root / "t.csv"]
+    assert list(bucket.root.rglob("*.jpg")) == [bucket.root / "a" / "1.jpg"]
+    assert (bucket.root / "a").is_dir()
+    assert not (bucket.root / "a").is_file()
+    assert not (bucket.root / "b").exists()
+    (bucket.root / "t.csv").unlink()
+    (bucket.root / "t.csv").unlink(missing_ok=True)
+    assert not (bucket.root / "t.csv").is_file()
 
 
-def test_of_two_writers_the_second_loses(shop: ObjectPrefix) -> None:
-    first = shop.write_if("manifest", b"1", etag=None)
+@pytest.mark.parametrize("name", ["a b.jpg", "é.jpg", "#1.jpg", "50%.jpg", "a~b[1]{2}.jpg", "😀.jpg"])
+def test_keys_are_what_they_are_called(bucket: Bucket, name: str) -> None:
+    (bucket.root / name).write_bytes(name.encode())
+    assert (bucket.root / name).read_bytes() == name.encode()
+    assert name in [each.name for each in bucket.root.below()]
+    assert bucket.root / name in bucket.root.iterdir()
+
+
+def test_a_missing_object_is_a_missing_file(bucket: Bucket, tmp_path: Path) -> None:
+    missing = bucket.root / "none"
+    for act in (missing.read_bytes, missing.stat, lambda: missing.download(tmp_path / "none")):
+        with pytest.raises(FileNotFoundError, match="s3://shop/"):
+            act()
+    assert missing.etag() is None
+
+
+def test_of_two_writers_the_second_loses(bucket: Bucket) -> None:
+    manifest = bucket.root / "manifest"
+    first = manifest.write_if(b"1", etag=None)
     assert first is not None
-    assert shop.write_if("manifest", b"2", etag=None) is None
-    second = shop.write_if("manifest", b"3", etag=first)
+    assert manifest.write_if(b"2", etag=None) is None
+    second = manifest.write_if(b"3", etag=first)
     assert second is not None
-    assert shop.write_if("manifest", b"4", etag=first) is None
-    assert shop.read("manifest") == (b"3", second)
+    assert manifest.write_if(b"4", etag=first) is None
+    assert manifest.read() == (b"3", second)
 
 
 @pytest.mark.parametrize("fault", ["slow down", "cut"])
-def test_throttled_and_cut_requests_are_repeated(shop: ObjectPrefix, tmp_path: Path, fault: str) -> None:
+def test_throttled_and_cut_requests_are_repeated(bucket: Bucket, tmp_path: Path, fault: str) -> None:
     content = bytes(range(256)) * 400
-    shop.write("table", content)
-    Proxy.faults.append(fault)
-    found = shop.read("table")
-    assert found is not None
-    assert found[0] == content
-    Proxy.faults.append(fault)
-    shop.download("table", tmp_path / "table")
+    table = bucket.root / "table"
+    table.write_bytes(content)
+    bucket.requests.faults.append(fault)
+    assert table.read_bytes() == content
+    bucket.requests.faults.append(fault)
+    table.download(tmp_path / "table")
     assert (tmp_path / "table").read_bytes() == content
 
 
-def test_expired_credentials_are_said(shop: ObjectPrefix) -> None:
-    Proxy.faults.append("expired")
+def test_expired_credentials_are_said(bucket: Bucket) -> None:
+    bucket.requests.faults.append("expired")
     with pytest.raises(StorageUnavailable, match="have expired"):
-        shop.read("table")
+        (bucket.root / "table").read_bytes()
 
 
-@pytest.mark.usefixtures("shop")
+@pytest.mark.usefixtures("bucket")
 def test_a_missing_bucket_is_no_missing_object() -> None:
     with pytest.raises(StorageUnavailable, match="s3://absent"):
-        ObjectPrefix.parse("s3://absent/photos").read("1.jpg")
+        (located("s3://absent/photos") / "1.jpg").read_bytes()
 
 
-@pytest.mark.parametrize("url", ["photos", "s3://", "ftp://host/x"])
-def test_other_addresses_are_refused(url: str) -> None:
+@pytest.mark.parametrize("url", ["s3://", "gs:/", "s3://shop/../x"])
+def test_addresses_without_a_bucket_are_refused(url: str) -> None:
     with pytest.raises(SettingError, match="not the address"):
-        ObjectPrefix.parse(url)
+        located(url)
+
+
+@pytest.mark.parametrize("path", ["photos", "/s3:/x", "ftp://host/x", ".", ""])
+def test_other_paths_are_files(path: str) -> None:
+    assert not isinstance(located(path), ObjectPath)
+
+
+def test_what_only_files_can_do_is_refused() -> None:
+    photo = located("s3://shop/1.jpg")
+    for act in (photo.open, lambda: photo.rename("x"), lambda: photo.chmod(0)):
+        with pytest.raises(SettingError, match="only files"):
+            act()

@@ -103,6 +103,7 @@ def predict_on(
     """
     started = time.perf_counter()
     catalogue.require_sound()
+    catalogue.list_photos(reporter)
     snapshot = InputSnapshot.of(catalogue)
     with _locked(folder), stop_on_sigterm() as stop:
         identity = Identity(

@@ -15,10 +15,11 @@ from typing import Literal
 import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from facetry.errors import FolderDamaged, FolderMismatch
+from facetry.errors import FolderDamaged, FolderInUse, FolderMismatch
 from facetry.predictions import PREDICTIONS, Predictions, upgraded_rows
 from facetry.product import Product
-from facetry.runtime.files import write_text, writing
+from facetry.runtime.files import write_bytes
+from facetry.runtime.objects import ObjectPath
 from facetry.runtime.resumable import JobKind, folder_occupied
 
 FAILED = "failed: "
@@ -115,33 +116,78 @@ class Manifest(BaseModel):
     parts: tuple[Part, ...] = ()
     earlier: tuple[Part, ...] = ()
 
-    def save(self, folder: Path) -> None:
-        """Write it into its folder."""
-        write_text(folder / MANIFEST, self.model_dump_json(indent=1) + "\n")
+
+class ManifestFile:
+    """The manifest in a folder of predictions, or below the address of one.
+
+    Objects cannot be locked. There, the manifest is replaced only if nobody else has replaced it since
+    it was read or written here: of two processes that write one run, the one that began first stops.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._path = folder / MANIFEST
+        self._etag: str | None = None
+
+    def read(self) -> Manifest | None:
+        """The manifest; None if the folder has none of the files of a run.
+
+        Raises:
+            FolderOccupied: the folder was made by something else.
+            FolderMismatch: it was written by a newer version.
+        """
+        try:
+            content = self._content()
+        except FileNotFoundError:
+            if held := [name for name in NAMES if (self.folder / name).exists()]:
+                raise folder_occupied(self.folder, _PREDICTION, held) from None
+            return None
+        try:
+            manifest = Manifest.model_validate_json(content)
+        except ValidationError as error:
+            raise folder_occupied(self.folder, _PREDICTION) from error
+        if manifest.format > FORMAT:
+            raise FolderMismatch(
+                f"{self.folder} is of format {manifest.format}; this version reads up to {FORMAT}.",
+                hint="Update Facetry, or choose another --out.",
+            )
+        return manifest
+
+    def save(self, manifest: Manifest) -> None:
+        """Write the manifest.
+
+        Raises:
+            FolderInUse: another process has written it meanwhile.
+        """
+        content = (manifest.model_dump_json(indent=1) + "\n").encode()
+        if isinstance(self._path, ObjectPath):
+            self._etag = self._replaced(self._path, content)
+        else:
+            write_bytes(self._path, content)
+
+    def _content(self) -> bytes:
+        if not isinstance(self._path, ObjectPath):
+            return self._path.read_bytes()
+        content, self._etag = self._path.read()
+        return content
+
+    def _replaced(self, path: ObjectPath, content: bytes) -> str:
+        """Replace the object if it is the one that is known here; returns its new ETag."""
+        etag = path.write_if(content, etag=self._etag)
+        if etag is not None:
+            return etag
+        found, etag = path.read()
+        if found != content:  # else it was written here, and the answer was lost
+            raise FolderInUse(
+                f"{self.folder} is being written by another process.",
+                hint="What was predicted here and is not in it yet will be predicted by that one.",
+            )
+        return etag
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """The manifest in a folder; None if it has none of the files of a run.
-
-    Raises:
-        FolderOccupied: the folder was made by something else.
-        FolderMismatch: it was written by a newer version.
-    """
-    path = folder / MANIFEST
-    if not path.exists():
-        if held := [name for name in NAMES if (folder / name).exists()]:
-            raise folder_occupied(folder, _PREDICTION, held)
-        return None
-    try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise folder_occupied(folder, _PREDICTION) from error
-    if manifest.format > FORMAT:
-        raise FolderMismatch(
-            f"{folder} is of format {manifest.format}; this version reads up to {FORMAT}.",
-            hint="Update Facetry, or choose another --out.",
-        )
-    return manifest
+    """The manifest in a folder; see `ManifestFile.read`."""
+    return ManifestFile(folder).read()
 
 
 def write_part(folder: Path, number: int, rows: pl.DataFrame, *, num_reused: int) -> Part:
@@ -156,8 +202,7 @@ def write_part(folder: Path, number: int, rows: pl.DataFrame, *, num_reused: int
         num_taken=num_reused,
         statuses=dict(sorted(Counter(rows["status"]).items())),
     )
-    with writing(folder / PARTS / part.name) as draft:
-        draft.write_bytes(content)
+    write_bytes(folder / PARTS / part.name, content)
     return part
 
 
@@ -191,8 +236,8 @@ def is_intact(folder: Path, part: Part) -> bool:
 
 
 def _content(folder: Path, part: Part) -> bytes | None:
-    path = folder / PARTS / part.name
-    if not path.is_file():
+    try:
+        content = (folder / PARTS / part.name).read_bytes()
+    except FileNotFoundError:
         return None
-    content = path.read_bytes()
     return content if hashlib.sha256(content).hexdigest() == part.sha256 else None

@@ -12,16 +12,17 @@ from facetry.batch.manifest import (
     PARTS,
     Identity,
     Manifest,
+    ManifestFile,
     Part,
     is_intact,
-    read_manifest,
     read_part,
     read_rows,
     write_part,
 )
 from facetry.batch.previous import PreviousResults
 from facetry.batch.shard import Scored
-from facetry.runtime.files import remove_drafts
+from facetry.runtime.files import remove_drafts, temporary_folder
+from facetry.runtime.objects import ObjectPath
 from facetry.runtime.progress import Reporter
 
 _INDEX = ".ids.draft"  # named as a draft, so that one left by a killed process is removed
@@ -35,9 +36,11 @@ class RunStore:
     model is the same.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest) -> None:
-        self.folder = folder
+    def __init__(self, file: ManifestFile, manifest: Manifest) -> None:
+        self.folder = file.folder
         self.manifest = manifest
+        self._file = file
+        self._save(manifest)
         self.num_done_before = sum(part.num_rows for part in manifest.parts)
 
     @classmethod
@@ -47,7 +50,8 @@ class RunStore:
         Raises:
             FolderError: the folder was made by something else.
         """
-        found = read_manifest(folder)
+        file = ManifestFile(folder)
+        found = file.read()
         parts: tuple[Part, ...] = ()
         earlier: tuple[Part, ...] = ()
         if found and found.identity.model != identity.model:
@@ -57,13 +61,11 @@ class RunStore:
         elif found:
             earlier = (*found.earlier, *found.parts)
         parts, earlier = (_intact(folder, each, reporter) for each in (parts, earlier))
-        manifest = Manifest(identity=identity, parts=parts, earlier=earlier)
-        manifest.save(folder)
-        store = cls(folder, manifest)
+        store = cls(file, Manifest(identity=identity, parts=parts, earlier=earlier))
         store.remove_unlisted()
         if store.num_done_before:
             reporter.say(f"{store.num_done_before:,} rows were already done when the run was stopped.")
-        if manifest.earlier:
+        if store.manifest.earlier:
             reporter.say("Rows that have not changed since the last run are reused.")
         return store
 
@@ -80,7 +82,9 @@ class RunStore:
     def previous_results(self) -> PreviousResults:
         """The rows of previous runs."""
         read = partial(read_part, self.folder)
-        return PreviousResults(self.manifest.earlier, read, self.folder / PARTS / _INDEX)
+        is_object = isinstance(self.folder, ObjectPath)
+        index = temporary_folder() / _INDEX if is_object else self.folder / PARTS / _INDEX
+        return PreviousResults(self.manifest.earlier, read, index)
 
     def rows(self) -> Iterator[pl.DataFrame]:
         """All parts in order.
@@ -104,17 +108,21 @@ class RunStore:
 
     def remove_unlisted(self) -> None:
         """Remove files that the manifest does not list: half written, replaced, or another model's."""
-        remove_drafts(self.folder / PARTS)
-        for name in NAMES:
-            for draft in self.folder.glob(f".{name}.*.draft"):
-                draft.unlink()
+        if not isinstance(self.folder, ObjectPath):  # an object is there whole or not at all
+            self._remove_drafts()
         listed = {part.name for part in (*self.manifest.parts, *self.manifest.earlier)}
         for path in (self.folder / PARTS).glob("part-*.parquet"):
             if path.name not in listed:
                 path.unlink()
 
+    def _remove_drafts(self) -> None:
+        remove_drafts(self.folder / PARTS)
+        for name in NAMES:
+            for draft in self.folder.glob(f".{name}.*.draft"):
+                draft.unlink()
+
     def _save(self, manifest: Manifest) -> None:
-        manifest.save(self.folder)
+        self._file.save(manifest)
         self.manifest = manifest
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import count, islice
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -17,9 +18,10 @@ from facetry.batch.patient import PatientPredictor
 from facetry.batch.previous import NO_PREVIOUS_ROWS, PreviousRows
 from facetry.catalogue.catalogue import Catalogue
 from facetry.errors import PhotoProblem, first_line
-from facetry.images import NUM_DECODERS, load_batches
+from facetry.images import NUM_DECODERS, NUM_OBJECT_READERS, load_batches
 from facetry.predictions import Predictions, Predictor
 from facetry.product import Product
+from facetry.runtime.objects import ObjectPath
 from facetry.runtime.prefetch import prefetch
 from facetry.runtime.progress import SILENT, Advance, Reporter
 
@@ -74,17 +76,26 @@ def score_shard(
 
     A product that cannot be read or predicted does not raise: its row has the reason as `status`. Only
     Ctrl-C, a MemoryError and a FacetryError, which concerns all products, are raised. Photos that were
-    missing but exist by the end of the shard are read then. The first failure of the predictor is
-    reported. `num_decoders` threads read and decode photos.
+    missing but exist by the end of the shard are read then, but for objects, which were listed before.
+    The first failure of the predictor is reported. `num_decoders` threads read and decode photos, and
+    more of them objects, for which one waits.
     """
-    scorer = _Scorer(predictor, previous, num_decoders, reporter)
+    has_objects = any(isinstance(each, ObjectPath) for each in _first_photos(shard.products))
+    num_readers = max(num_decoders, NUM_OBJECT_READERS) if has_objects else num_decoders
+    scorer = _Scorer(predictor, previous, num_readers, reporter)
     rows = scorer.score(shard.products, advance)
+    if has_objects:
+        return Scored(rows=rows, num_reused=scorer.num_reused)
     is_missing = rows["status"] == PhotoProblem.MISSING.value
     missing = [shard.products[row] for row in is_missing.arg_true()]
     late = [product for product in missing if any(photo.exists() for photo in product.photos)]
     if late:
         rows = _in_order([rows, scorer.score(late, lambda _: None)], shard.products)
     return Scored(rows=rows, num_reused=scorer.num_reused)
+
+
+def _first_photos(products: Sequence[Product]) -> Iterator[Path]:
+    return (photo for each in products for photo in each.photos[:1])
 
 
 class _Scorer:

@@ -10,6 +10,8 @@ from facetry.confidence.calibration import uncalibrated
 from facetry.engines.engine import precision_of
 from facetry.errors import InputChanged, PhotoProblem
 from facetry.predictions import Predictor
+from facetry.runtime.local_copies import origin_of
+from facetry.runtime.objects import ObjectPath
 
 _RESUME = "The same command resumes where it stopped."
 
@@ -25,8 +27,9 @@ def precisions_of(predictor: Predictor) -> tuple[str, ...]:
 class InputSnapshot:
     """The table's and the photo folder's state when a run began.
 
-    `device` is the file system that the photos are on, `has_photos` whether the photo folder held
-    anything: a disk that is unmounted leaves an empty folder.
+    If the table is a copy of an object, that is `origin`, with its ETag. `device` is the file system
+    that the photos are on, `has_photos` whether the photo folder held anything: a disk that is
+    unmounted leaves an empty folder.
     """
 
     table: Path
@@ -34,13 +37,17 @@ class InputSnapshot:
     table_state: tuple[int, int, int]
     device: int
     has_photos: bool
+    origin: tuple[ObjectPath, str] | None = None
 
     @classmethod
     def of(cls, catalogue: Catalogue) -> "InputSnapshot":
         """The state now."""
         images = catalogue.source.images
+        if isinstance(images, ObjectPath):
+            images = None  # a bucket that cannot be read is an error, and not a photo that is missing
         return cls(
             table=catalogue.source.table,
+            origin=origin_of(catalogue.source.table),
             images=images,
             table_state=_state(catalogue.source.table),
             device=images.stat().st_dev if images else 0,
@@ -53,13 +60,20 @@ class InputSnapshot:
         Raises:
             InputChanged: the table has changed; or photos are missing because their folder is gone.
         """
-        if not self.table.exists() or _state(self.table) != self.table_state:
-            raise InputChanged(f"{self.table} changed while its products were predicted.", hint=_RESUME)
+        if self._has_table_changed():
+            table = self.origin[0] if self.origin else self.table
+            raise InputChanged(f"{table} changed while its products were predicted.", hint=_RESUME)
         if PhotoProblem.MISSING.value in rows["status"] and not self._has_photo_folder():
             raise InputChanged(
                 f"The photo folder {str(self.images)!r} has vanished.",
                 hint=f"Bring it back. {_RESUME}",
             )
+
+    def _has_table_changed(self) -> bool:
+        if self.origin is not None:
+            address, etag = self.origin
+            return address.etag() != etag
+        return not self.table.exists() or _state(self.table) != self.table_state
 
     def _has_photo_folder(self) -> bool:
         if self.images is None:

@@ -12,6 +12,7 @@ from facetry.engines.engine import EngineConfig
 from facetry.errors import PredictorMismatch
 from facetry.models.folder import ModelFolder, open_folder
 from facetry.predictions import Predictor
+from facetry.runtime.local_copies import origin_of
 from facetry.runtime.progress import SILENT, Reporter
 
 
@@ -31,8 +32,9 @@ class ModelSource:
     @classmethod
     def of(cls, folder: ModelFolder, engine: EngineConfig, promises: Promises | None) -> "ModelSource":
         """The source of what `load_promising` loads."""
+        origin = origin_of(folder.path)  # other machines have no copy
         return cls(
-            path=folder.path.absolute(),
+            path=origin[0] if origin else folder.path.absolute(),
             model=folder.fingerprint,
             engine=engine,
             precision=promises.target if promises else None,

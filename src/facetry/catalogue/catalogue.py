@@ -5,7 +5,7 @@ Shapes: N products of the table, A slots (attributes of the category that has mo
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from facetry.catalogue.frames import is_frame, write_frame
+from facetry.catalogue.photo_files import ObjectFiles, PhotoFiles, photo_files
 from facetry.catalogue.photos import (
     DOWNLOAD,
     NAME_PHOTO_FOLDER,
@@ -36,6 +37,8 @@ from facetry.catalogue.table import Layout, find_layout, labels_to_slots, tidy
 from facetry.catalogue.values import complete, read_taxonomy, seen_values
 from facetry.errors import CatalogueError
 from facetry.product import Product
+from facetry.runtime.objects import located
+from facetry.runtime.progress import Reporter
 from facetry.taxonomy import OFF_LIST, Taxonomy
 
 _NUM_GUESSED_FROM = 20  # products whose photos are looked for to guess how photos are named
@@ -52,8 +55,9 @@ def open_catalogue(
 ) -> "Catalogue":
     """Open a challenge folder, a table or a `catalogue.yaml`, by its path, or a DataFrame.
 
-    See `catalogue.source` for the former; a DataFrame is one of polars, pandas, pyarrow or what else
-    narwhals knows. `columns` says which column holds what, if that is not as in the challenge.
+    See `catalogue.source` for the former, which may be URLs of objects; a DataFrame is one of polars,
+    pandas, pyarrow or what else narwhals knows. `columns` says which column holds what, if that is not
+    as in the challenge.
 
     With a `taxonomy` given, only its values are valid labels; else the table's own values are added to
     those that the catalogue's taxonomy file declares. Either way that file's attribute list says what
@@ -74,9 +78,9 @@ def open_catalogue(
             hint="Make a frame of it first, such as polars.DataFrame(data).",
         )
     source = find_source(
-        write_frame(table) if is_frame(table) else Path(table),
-        images=Path(images) if images else None,
-        repairs=Path(repairs) if repairs else None,
+        write_frame(table) if is_frame(table) else located(table),
+        images=located(images) if images else None,
+        repairs=located(repairs) if repairs else None,
     )
     if columns is not None:
         source = source.model_copy(update={"columns": columns})
@@ -205,11 +209,12 @@ class Catalogue:
     @cached_property
     def photos(self) -> PhotoFinder:
         """Finds products' photos; the pattern is guessed from the first products if none is given."""
+        finder = PhotoFinder(self.source.images, files=self._photo_files)
         pattern = self.source.photo_pattern
         if pattern is None:
             first = collect(self.scan.select("id").head(_NUM_GUESSED_FROM), self.source.table)
-            pattern = guess_pattern(self.source.images, first["id"].drop_nulls().to_list())
-        return PhotoFinder(self.source.images, pattern)
+            pattern = guess_pattern(finder, first["id"].drop_nulls().to_list())
+        return replace(finder, pattern=pattern)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -311,6 +316,19 @@ class Catalogue:
         ordered.sort()
         return num_missing > 0 or bool((ordered[1:] == ordered[:-1]).any())
 
+    def list_photos(self, reporter: Reporter) -> None:
+        """List photos that are objects now, showing progress, rather than when the first is looked for.
+
+        Raises:
+            StorageUnavailable: their bucket cannot be used.
+        """
+        if isinstance(self._photo_files, ObjectFiles):
+            self._photo_files.list_all(reporter)
+
+    @cached_property
+    def _photo_files(self) -> PhotoFiles | None:
+        return photo_files(self.source.images) if self.source.images else None
+
     def require_photos(self) -> None:
         """Refuse a catalogue without a photo folder.
 
@@ -370,6 +388,7 @@ class Catalogue:
                     text=text,
                     page=page,
                     labels=self.taxonomy.decode_labels(category, slots),
+                    digest=self.photos.state(paths),
                     problem=problem,
                 )
             )

@@ -9,8 +9,9 @@ from itertools import zip_longest
 from pathlib import Path, PurePosixPath
 
 from facetry.catalogue.catalogue import Catalogue
+from facetry.catalogue.photo_files import is_file
 from facetry.catalogue.photo_pattern import require_pattern
-from facetry.catalogue.photos import PhotoFinder, is_address, is_file
+from facetry.catalogue.photos import PhotoFinder, is_address
 from facetry.catalogue.scan import collect_batches
 from facetry.catalogue.source import Source
 from facetry.product import ProductId
@@ -171,4 +172,4 @@ def _first(
         name = cell if cell and not is_address(cell.strip()) else photos.name(id_, category)
         tried = "" if photos.folder is None else str(photos.folder / name)
         return tried or problem, False
-    return str(paths[0]), is_file(paths[0])
+    return str(paths[0]), photos.has(paths[0])

@@ -4,15 +4,15 @@ A file is found if its name differs from the one that is sought in its ending, a
 do from `1.jpg`. Names in a photo column are found in any letter case.
 """
 
-import bisect
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from os import scandir
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from facetry.catalogue.photo_files import PhotoFiles, photo_files
 from facetry.catalogue.photo_pattern import CHALLENGE_PATTERN, fill_pattern
 from facetry.errors import PhotoProblem
 from facetry.product import ProductId
@@ -47,7 +47,11 @@ class PhotoFinder:
 
     folder: Path | None
     pattern: str = CHALLENGE_PATTERN
-    _listed: dict[str, Sequence[str]] = field(default_factory=dict, repr=False, compare=False)
+    files: PhotoFiles | None = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.files is None and self.folder is not None:
+            object.__setattr__(self, "files", photo_files(self.folder))
 
     def find(
         self, product_id: ProductId | None, cell: str | None, category: str | None = None
@@ -57,19 +61,19 @@ class PhotoFinder:
         Where there is no such file the path is still returned; only a star finds nothing then. A folder
         is listed once: for a star, or when a file is not there as it is named.
         """
-        if self.folder is None:
+        if self.folder is None or self.files is None:
             return (), PhotoProblem.NO_FOLDER
         names = [name.strip() for name in (cell or "").split("|") if name.strip()]
         if names and is_address(names[0]):
             paths, problem = self.find(product_id, None, category)
-            return (paths, problem) if any(map(is_file, paths)) else ((), PhotoProblem.ADDRESS)
+            return (paths, problem) if any(map(self.has, paths)) else ((), PhotoProblem.ADDRESS)
         if not all(stays_below(name) for name in names):
             return (), PhotoProblem.OUTSIDE
         if names:
-            return tuple(self.folder / self._actual(name, in_any_case=True) for name in names), ""
+            return self._paths(_actual(self.files, name, in_any_case=True) for name in names), ""
         if product_id is None or ("{category}" in self.pattern and not category):
             return (), PhotoProblem.NONE_GIVEN
-        return self._by_pattern(self.folder, self.name(product_id, category))
+        return self._by_pattern(self.files, self.name(product_id, category))
 
     def name(self, product_id: ProductId, category: str | None = None) -> str:
         """The photo's name by the pattern, itself a glob pattern if there is a star: ids are escaped.
@@ -91,67 +95,63 @@ class PhotoFinder:
         shown = ", ".join(names[:_NUM_SHOWN])
         return f"{folder} holds {len(names):,} files and folders, such as {shown}."
 
-    def _by_pattern(self, folder: Path, name: str) -> tuple[tuple[Path, ...], str]:
+    def has(self, path: Path) -> bool:
+        """Whether one of the paths that were found is that of a file."""
+        name = path.relative_to(self.folder or Path()).as_posix()
+        return self.files is not None and self.files.has(name)
+
+    def state(self, paths: Sequence[Path]) -> str:
+        """A hash that changes with the content of a product's photos, if it is known unread; else ""."""
+        return self.files.state(paths) if self.files else ""
+
+    def _by_pattern(self, files: PhotoFiles, name: str) -> tuple[tuple[Path, ...], str]:
         if not stays_below(name):
             return (), PhotoProblem.OUTSIDE
-        names = self._matching(name) if "*" in self.pattern else [self._actual(name, in_any_case=False)]
-        return tuple(folder / each for each in names), "" if names else PhotoProblem.MISSING
+        if "*" in self.pattern:
+            names = _matching(files, name)
+        else:
+            names = [_actual(files, name, in_any_case=False)]
+        return self._paths(names), "" if names else PhotoProblem.MISSING
 
-    def _actual(self, name: str, *, in_any_case: bool) -> str:
-        """The name of the file that is meant by `name`; `name` itself if it is there, or none is."""
-        if self.folder is None or is_file(self.folder / name):
-            return name
-        inner, _, last = name.rpartition("/")
-        stem, ending = _cut(last)
-        found = [
-            (own_stem != stem, own_ending != ending, ENDINGS.index(own_ending), each)
-            for each in self._beginning(inner, f"{stem}.")
-            for own_stem, own_ending in [_cut(each)]
-            if own_ending
-            and (own_stem == stem or (in_any_case and own_stem.casefold() == stem.casefold()))
-        ]
-        return _below(inner, min(found)[-1]) if found else name
-
-    def _matching(self, glob_pattern: str) -> list[str]:
-        """The files whose names match, `..._2.jpg` before `..._10.jpg`; endings in any letter case."""
-        inner, _, last = glob_pattern.rpartition("/")
-        wanted = _with_plain_ending(last)
-        start = _literal(_WILDCARD.split(last)[0])
-        names = self._beginning(_literal(inner), start)
-        found = [name for name in names if fnmatchcase(_with_plain_ending(name), wanted)]
-        return sorted((_below(_literal(inner), name) for name in found), key=_by_number)
-
-    def _beginning(self, inner: str, start: str) -> Iterator[str]:
-        """The files in a folder whose names begin so, in any letter case."""
-        names, start = self._names_in(inner), start.casefold()
-        for name in names[bisect.bisect_left(names, start, key=str.casefold) :]:
-            if not name.casefold().startswith(start):
-                return
-            yield name
-
-    def _names_in(self, inner: str) -> Sequence[str]:
-        """The files in a folder, sorted without regard to letter case."""
-        if inner not in self._listed:
-            try:
-                with scandir((self.folder or Path()) / inner) as entries:
-                    names = sorted((each.name for each in entries if each.is_file()), key=str.casefold)
-            except (OSError, ValueError):  # no such folder, or a name that no folder can have
-                names = []
-            self._listed[inner] = names
-        return self._listed[inner]
+    def _paths(self, names: Iterable[str]) -> tuple[Path, ...]:
+        return tuple((self.folder or Path()) / name for name in names)
 
 
-def guess_pattern(folder: Path | None, ids: list[ProductId]) -> str:
+def _actual(files: PhotoFiles, name: str, *, in_any_case: bool) -> str:
+    """The name of the file that is meant by `name`; `name` itself if it is there, or none is."""
+    if files.has(name):
+        return name
+    inner, _, last = name.rpartition("/")
+    stem, ending = _cut(last)
+    found = [
+        (own_stem != stem, own_ending != ending, ENDINGS.index(own_ending), each)
+        for each in files.beginning(inner, f"{stem}.")
+        for own_stem, own_ending in [_cut(each)]
+        if own_ending and (own_stem == stem or (in_any_case and own_stem.casefold() == stem.casefold()))
+    ]
+    return _below(inner, min(found)[-1]) if found else name
+
+
+def _matching(files: PhotoFiles, glob_pattern: str) -> list[str]:
+    """The files whose names match, `..._2.jpg` before `..._10.jpg`; endings in any letter case."""
+    inner, _, last = glob_pattern.rpartition("/")
+    wanted = _with_plain_ending(last)
+    start = _literal(_WILDCARD.split(last)[0])
+    names = files.beginning(_literal(inner), start)
+    found = [name for name in names if fnmatchcase(_with_plain_ending(name), wanted)]
+    return sorted((_below(_literal(inner), name) for name in found), key=_by_number)
+
+
+def guess_pattern(finder: PhotoFinder, ids: list[ProductId]) -> str:
     """The challenge's pattern or `{id}.jpg`, whichever finds more photos of the first few products.
 
     Its ending is the one that most of these photos have: a photo that is to come is expected with it.
     """
-    finder = PhotoFinder(folder)
 
     def endings(pattern: str) -> Counter[str]:
         own = replace(finder, pattern=pattern)
         fits = [each for each in ids if pattern != CHALLENGE_PATTERN or isinstance(each, int)]
-        found = (path for each in fits for path in own.find(each, None)[0] if is_file(path))
+        found = (path for each in fits for path in own.find(each, None)[0] if own.has(path))
         return Counter(path.suffix for path in found)
 
     fallback = CHALLENGE_PATTERN if all(isinstance(each, int) for each in ids) else _PLAIN_PATTERN
@@ -217,11 +217,3 @@ def stays_below(name: str) -> bool:
         path.anchor or ".." in path.parts or "\0" in name
         for path in (PurePosixPath(name), PureWindowsPath(name))
     )
-
-
-def is_file(path: Path) -> bool:
-    """Whether a file is there; its name may be one that no file can have."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # an id too long for a file's name
-        return False

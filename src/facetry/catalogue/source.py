@@ -22,6 +22,8 @@ from facetry.catalogue.photo_pattern import require_pattern
 from facetry.errors import CatalogueError, nearest
 from facetry.runtime.config import Config
 from facetry.runtime.documents import parse_yaml
+from facetry.runtime.local_copies import local_file
+from facetry.runtime.objects import joined
 from facetry.runtime.resumable import stopped_hint
 
 _SHOWN: Final = 200  # characters of a path in a message
@@ -210,7 +212,25 @@ def find_source(path: Path, *, images: Path | None = None, repairs: Path | None 
             f"The photo folder {str(source.images)!r} does not exist.",
             hint="Correct --images, or images: in catalogue.yaml.",
         )
-    return source
+    return _with_copies(source)
+
+
+def _with_copies(source: Source) -> Source:
+    """The source with copies of what is read as files; photos stay where they are.
+
+    Raises:
+        CatalogueError: an object that is not there.
+    """
+    try:
+        return source.model_copy(
+            update={
+                "table": local_file(source.table),
+                "taxonomy": local_file(source.taxonomy) if source.taxonomy else None,
+                "repairs": tuple(map(local_file, source.repairs)),
+            }
+        )
+    except FileNotFoundError as error:
+        raise CatalogueError(str(error), hint="Correct its address.") from error
 
 
 def read_source(path: Path) -> Source:
@@ -231,10 +251,10 @@ def read_source(path: Path) -> Source:
     base = path.parent
     found = source.model_copy(
         update={
-            "table": base / source.table,
-            "images": base / source.images if source.images else None,
-            "taxonomy": base / source.taxonomy if source.taxonomy else None,
-            "repairs": tuple(base / repairs for repairs in source.repairs),
+            "table": joined(base, source.table),
+            "images": joined(base, source.images) if source.images else None,
+            "taxonomy": joined(base, source.taxonomy) if source.taxonomy else None,
+            "repairs": tuple(joined(base, repairs) for repairs in source.repairs),
         }
     )
     for each in filter(None, (found.table, found.images, found.taxonomy, *found.repairs)):

@@ -42,6 +42,7 @@ from facetry.cli import (
 )
 from facetry.cli.options import refuse_swapped
 from facetry.errors import FacetryError
+from facetry.runtime.objects import located
 from facetry.runtime.signals import Stopped
 
 app = typer.Typer(
@@ -76,6 +77,7 @@ def _stoppable(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def run(**options: object) -> None:
         try:
+            options = {name: _located(value) for name, value in options.items()}
             refuse_swapped(command.__name__, options)
             command(**options)
         except Stopped:
@@ -86,6 +88,11 @@ def _stoppable(command: Callable[..., None]) -> Callable[..., None]:
             raise
 
     return run
+
+
+def _located(value: object) -> object:
+    """An option's value; where it is a path, it may be the address of objects."""
+    return located(value) if isinstance(value, Path) else value
 
 
 def _say(text: str) -> None:

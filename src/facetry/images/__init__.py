@@ -4,7 +4,7 @@ from facetry.images.augment import Augmentation, Augmenter, Mixer
 from facetry.images.background import find_remover, remove_background
 from facetry.images.batches import stack_pixels
 from facetry.images.decode import decode, read_photo
-from facetry.images.loader import NUM_DECODERS, load, load_batches, load_changed
+from facetry.images.loader import NUM_DECODERS, NUM_OBJECT_READERS, load, load_batches, load_changed
 from facetry.images.preprocess import preprocess
 from facetry.images.store import PhotoStore, pad_photos
 from facetry.runtime.prefetch import batched
@@ -22,6 +22,7 @@ __all__ = [
     "load_batches",
     "load_changed",
     "NUM_DECODERS",
+    "NUM_OBJECT_READERS",
     "batched",
     "stack_pixels",
     "PhotoStore",

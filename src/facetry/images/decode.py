@@ -11,6 +11,7 @@ would not start again, but give what it has so far, half a picture on black.
 Shapes: h, w are the photo's height and width in pixels.
 """
 
+import errno
 import io
 import struct
 import warnings
@@ -26,6 +27,7 @@ from PIL import Image, ImageCms
 from facetry.errors import ImageError, PhotoProblem
 from facetry.images.formats import ALLOWED_FORMATS, is_cut_short, named_format
 from facetry.product import Pixels
+from facetry.runtime.objects import ObjectPath
 
 PILLOW_MODULES: Final = r"PIL\."
 
@@ -182,12 +184,15 @@ def photo_size(path: Path) -> tuple[int, int]:
 
 
 def read_file(path: Path) -> bytes:
-    """The bytes of a photo's file.
+    """The bytes of a photo's file or object.
 
     Raises:
-        ImageError: the file is not there, cannot be read or is too large.
+        ImageError: it is not there, cannot be read or is too large.
+        StorageUnavailable: the bucket that it is in cannot be used.
     """
     try:
+        if isinstance(path, ObjectPath):
+            return path.read(max_bytes=MAX_FILE_BYTES)[0]
         # Reading what is not a regular file (a pipe, a device) might never end.
         if not path.is_file():
             raise ImageError(PhotoProblem.MISSING, path.name)
@@ -198,6 +203,8 @@ def read_file(path: Path) -> bytes:
     except FileNotFoundError as error:
         raise ImageError(PhotoProblem.MISSING, path.name) from error
     except (OSError, ValueError) as error:
+        if getattr(error, "errno", None) == errno.EFBIG:
+            raise ImageError(PhotoProblem.TOO_HEAVY, str(error)) from error
         raise ImageError(PhotoProblem.UNREADABLE, type(error).__name__) from error
 
 

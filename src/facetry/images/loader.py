@@ -16,7 +16,7 @@ from typing import Final
 
 import numpy as np
 
-from facetry.errors import ImageError, PhotoProblem
+from facetry.errors import ImageError, PhotoProblem, StorageUnavailable
 from facetry.images.batches import Rows, compact_batch, with_rows
 from facetry.images.decode import MAX_PIXELS, decode, read_file
 from facetry.images.masks import Backgrounds
@@ -37,7 +37,8 @@ class PhotoFiles:
     """Reads the files of a product's photos, in order, no more than are wanted.
 
     With `is_known`, the bytes are hashed as they are read, and it is called after each read, so that a
-    known product's files are read no further than when its prediction was made.
+    known product's files are read no further than when its prediction was made. A product that has a
+    digest before anything is read is known, or not, by that.
 
     Attributes:
         is_known: whether the product is known by the bytes read so far.
@@ -46,8 +47,8 @@ class PhotoFiles:
     def __init__(
         self, product: Product, is_known: IsKnown | None = None, read: ReadFile | None = None
     ) -> None:
-        self.is_known = False
-        self._check_known = is_known
+        self.is_known = bool(product.digest and is_known and is_known(product))
+        self._check_known = None if product.digest else is_known
         self._read = read or read_file
         self._product = product
         self._paths = iter(product.photos)
@@ -61,6 +62,8 @@ class PhotoFiles:
         Also None as soon as the product is known.
         """
         has_more = False
+        if self.is_known:
+            return None
         while len(self._waiting) < num_wanted and (path := next(self._paths, None)) is not None:
             with self.recording_problems(path):
                 data = self._read(path)
@@ -80,6 +83,8 @@ class PhotoFiles:
             yield
         except ImageError as error:
             self._problems[path] = error.problem.value
+        except StorageUnavailable:  # concerns all photos
+            raise
         except Exception as error:  # noqa: BLE001 - a worker's boundary: recorded and counted
             self._problems[path] = f"{PhotoProblem.UNREADABLE.value} ({type(error).__name__})"
 
@@ -94,7 +99,8 @@ class PhotoFiles:
         """The product with its first photo's problem, if no photo can be used."""
         problems = (self._problems.get(path) for path in self._product.photos)
         problem = next(filter(None, problems), PhotoProblem.NONE_GIVEN.value)
-        return replace(self._product, problem=problem)
+        digest = "" if problem == PhotoProblem.MISSING else self._product.digest
+        return replace(self._product, problem=problem, digest=digest)
 
 
 Change = Callable[[Pixels, Product], Pixels]
@@ -102,6 +108,9 @@ Change = Callable[[Pixels, Product], Pixels]
 
 NUM_DECODERS = max(2, min(16, os.cpu_count() or 2))
 """Threads that decode photos: with more than sixteen, the backbone is the bottleneck."""
+
+NUM_OBJECT_READERS = 32
+"""Threads that read and decode objects: most of them wait for the network."""
 
 BATCH_SIZE = 64
 """Products in a batch to predict."""

@@ -18,6 +18,7 @@ from facetry.images.background import Mask, Remover, composite_on_white, find_re
 from facetry.images.decode import PILLOW_ERRORS
 from facetry.product import Pixels, Preprocess
 from facetry.runtime.files import sha256, writing
+from facetry.runtime.objects import ObjectPath
 from facetry.runtime.progress import SILENT, Reporter
 
 FOLDER: Final = ".facetry"
@@ -35,6 +36,8 @@ class MaskCache:
 
     def remove(self, photo: Pixels, path: Path) -> Pixels:
         """The photo (h, w, 3), read from `path`, without its background."""
+        if isinstance(path, ObjectPath):  # nothing is written into a bucket of photos
+            return composite_on_white(photo, self.remover.mask(photo))
         file = path.parent / FOLDER / self.remover.name / f"{sha256(path)}.png"
         mask = _read(file, mask_shape(photo, self.remover.side_px))
         if mask is None:

@@ -17,6 +17,8 @@ from facetry.models.retired import without_retired
 from facetry.product import Preprocess
 from facetry.runtime.documents import parse_json, parse_yaml
 from facetry.runtime.files import listing, sha256, write_text
+from facetry.runtime.local_copies import local_folder
+from facetry.runtime.objects import located
 from facetry.runtime.resumable import stopped_hint
 from facetry.taxonomy import Taxonomy
 
@@ -185,8 +187,8 @@ class ModelFolder:
 def open_folder(folder: str | Path | ModelFolder) -> ModelFolder:
     """Check that `folder` is a complete model folder, its members too; an open one is returned as is.
 
-    Only the content of the weights is not verified yet: they may be large, and an export is served
-    without them. `ModelFolder.weights` verifies them.
+    Of a folder by URL, a copy is opened. Only the content of the weights is not verified yet: they may
+    be large, and an export is served without them. `ModelFolder.weights` verifies them.
 
     Raises:
         ModelFolderError: the folder does not exist, was never finished, has a damaged or missing file,
@@ -194,7 +196,7 @@ def open_folder(folder: str | Path | ModelFolder) -> ModelFolder:
     """
     if isinstance(folder, ModelFolder):
         return folder
-    path = Path(folder)
+    path = local_folder(located(folder))
     if not (path / CHECKSUMS).is_file():
         raise _unfinished(path)
     content, checksums = check_files(path, needed=(RECIPE,), unread=(WEIGHTS,))

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from facetry.errors import WriteFailed
+from facetry.runtime.objects import ObjectPath
 
 DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _DENIED: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
@@ -33,8 +34,13 @@ os.umask(_UMASK)
 def writing(path: Path) -> Iterator[Path]:
     """A temporary file to write to, which replaces `path` at the end; it is removed on failure.
 
-    An older file at `path` is intact until the new one is safely on disk.
+    An older file at `path` is intact until the new one is safely on disk. An object is written from a
+    file in `temporary_folder`.
     """
+    if isinstance(path, ObjectPath):
+        with _uploading(path) as draft:
+            yield draft
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.draft")
     try:
@@ -47,6 +53,16 @@ def writing(path: Path) -> Iterator[Path]:
         draft.unlink(missing_ok=True)
 
 
+@contextmanager
+def _uploading(path: ObjectPath) -> Iterator[Path]:
+    draft = temporary_folder() / f"{path.name}.{threading.get_ident()}.draft"
+    try:
+        yield draft
+        path.upload(draft)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
 def remove_drafts(folder: Path) -> None:
     """Remove the temporary files that a killed process left in `folder` and below."""
     for draft in list(folder.rglob(".*.draft")):  # files, and folders with drafts in them
@@ -55,7 +71,13 @@ def remove_drafts(folder: Path) -> None:
 
 @contextmanager
 def try_lock(folder: Path) -> Iterator[bool]:
-    """Lock `folder` for this process while the context lasts; False if another process has locked it."""
+    """Lock `folder` for this process while the context lasts; False if another process has locked it.
+
+    Objects cannot be locked: of what is written there, one object is replaced only if nobody else has.
+    """
+    if isinstance(folder, ObjectPath):
+        yield True
+        return
     folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -81,9 +103,17 @@ def hold_lock(folder: Path) -> Iterator[None]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically."""
+    """Write a text file, or an object, atomically."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file, or an object, atomically."""
+    if isinstance(path, ObjectPath):
+        path.write_bytes(content)
+        return
     with writing(path) as draft:
-        draft.write_text(text, encoding="utf-8")
+        draft.write_bytes(content)
 
 
 @contextmanager

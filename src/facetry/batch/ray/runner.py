@@ -24,6 +24,7 @@ from facetry.batch.source import PredictorSource
 from facetry.images import NUM_DECODERS
 from facetry.predictions import Predictions
 from facetry.product import Product
+from facetry.runtime.objects import ObjectPath
 from facetry.runtime.prefetch import batched
 from facetry.runtime.progress import Advance, Reporter
 from facetry.taxonomy import Taxonomy
@@ -81,7 +82,7 @@ def open_ray_runner(
     """
     job = ScoringJob(
         source=source,
-        images=images.absolute() if images and has_content(images) else None,
+        images=None if isinstance(images, ObjectPath) else _from_root(images),
         num_decoders=min(NUM_DECODERS, max(2, config.resources.num_cpus)),
     )
     with connected(config.address, reporter):
@@ -89,6 +90,11 @@ def open_ray_runner(
         pool = Pool(RayCluster(job, config.resources), num_workers, reporter)
         with closing(pool):
             yield RayRunner(pool, taxonomy, pool.join())
+
+
+def _from_root(images: Path | None) -> Path | None:
+    """The photo folder as all machines are to see it, if there is anything in it."""
+    return images.absolute() if images and has_content(images) else None
 
 
 def _from_anywhere(task: Task) -> Task:
